@@ -1,0 +1,57 @@
+# Every target sets up what it needs in .venv, once: `make demo` and `make test` work on a clean clone.
+# PYTHON=... chooses the interpreter for a new .venv; `make clean` removes the old one.
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint clean FORCE
+.NOTPARALLEL:
+
+help:
+	@echo 'make demo    stitch example models and predict with them, in demo_output/'
+	@echo 'make test    run the tests (ARGS="-k wiring" for some of them)'
+	@echo 'make lint    ruff and mypy'
+	@echo 'make clean   remove all that the targets above made, .venv too'
+
+demo: $(VENV)/.stamp-examples
+	$(BIN)/keras-stitch demo -o demo_output
+
+test: $(VENV)/.stamp-dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+lint: $(VENV)/.stamp-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy keras_stitch
+
+clean:
+	rm -rf $(VENV) build dist demo_output *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+# Sets $$python to the first candidate that really runs (a pyenv shim may not) and is 3.11 or 3.12.
+CANDIDATES = $(or $(PYTHON),python3.12 python3.11 python3 python)
+define find_python
+python=; \
+for candidate in $(CANDIDATES); do \
+    $$candidate -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
+        && python=$$candidate && break; \
+done; \
+if [ -z "$$python" ]; then \
+    echo 'keras_stitch needs Python 3.11 or 3.12 with its venv module; none among: $(CANDIDATES).' >&2; \
+    echo 'Name one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)' >&2; \
+    exit 1; \
+fi
+endef
+
+# .stamp-EXTRA says that .venv holds the package, editable, with that extra. While pip works there is no stamp
+# at all, so an environment without one is half-built, or new, and is made from scratch.
+$(VENV)/.stamp-%: setup.cfg pyproject.toml $(if $(realpath $(BIN)/python),,FORCE)
+	@if ! ls $(VENV)/.stamp-* >/dev/null 2>&1 || ! $(BIN)/python -c '' 2>/dev/null; then \
+	    $(find_python); \
+	    echo "Making $(VENV) with $$python"; \
+	    $$python -m venv --clear $(VENV); \
+	fi
+	@rm -f $(VENV)/.stamp-*
+	@echo 'Installing keras_stitch[$*] into $(VENV): a minute or two the first time'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@ $(if $(filter dev,$*),$(VENV)/.stamp-examples)

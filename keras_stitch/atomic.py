@@ -1,0 +1,154 @@
+"""Writes a directory whole or not at all, also when the process is killed or the disk is full.
+
+The directory is built as a hidden sibling of its target, on the same file system, and takes the target's place
+in one system call. What a killed process left behind is cleaned up by the next one that writes the same target.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import platform
+import re
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from keras_stitch.errors import SaveError
+
+_AT_FDCWD = -100 if sys.platform.startswith("linux") else -2
+_EXCHANGE = 2  # RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS are the same number
+
+
+@contextlib.contextmanager
+def writing(target: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary directory that becomes ``target`` when the block ends without an error.
+
+    Args:
+        target: The directory to write. Folders above it are made.
+        overwrite: Whether a directory that is there, and holds a ``model.yaml`` or nothing, is replaced.
+
+    Yields:
+        The directory to fill, next to the target.
+
+    Raises:
+        SaveError: When the target must not be replaced (before anything is written), or cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "new"
+        >>> with writing(target) as directory:
+        ...     _ = (directory / "model.yaml").write_text("args: {}")
+        >>> [path.name for path in target.iterdir()]
+        ['model.yaml']
+    """
+    shown, target = str(target), Path(os.path.realpath(target))
+    check_target(target, overwrite=overwrite)
+    building = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(target)
+        building = target.with_name(_prefix(target) + f"{os.getpid()}-{secrets.token_hex(4)}")
+        building.mkdir()
+        yield building
+        _put_in_place(building, target, overwrite=overwrite)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SaveError(
+            f"'{shown}' cannot be written: {reason}.",
+            received=f"{type(error).__name__} on '{error.filename}'" if error.filename else None,
+            fix="Free some space or choose another place; nothing was changed.",
+        ) from error
+    finally:
+        if building is not None:
+            shutil.rmtree(building, ignore_errors=True)
+
+
+def check_target(target: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Refuses a target that is there and must stay.
+
+    Raises:
+        SaveError: When the target is a file, exists and ``overwrite`` is false, or holds something that is no
+            Kipoi directory.
+
+    Example:
+        >>> check_target("/", overwrite=True)
+        Traceback (most recent call last):
+        keras_stitch.errors.SaveError: '/' is not replaced: it is not empty and holds no model.yaml.
+          Expected: a new directory, an empty one or a Kipoi directory
+          Fix: Choose another place, or remove the directory yourself.
+    """
+    path = Path(target)
+    try:
+        if not os.path.lexists(path):
+            return
+        if not path.is_dir():
+            raise SaveError(f"'{target}' is a file.", expected="a directory, or nothing there yet")
+        if not overwrite:
+            raise SaveError(f"'{target}' exists.", fix="Pass overwrite=True to replace it, or choose another place.")
+        if any(path.iterdir()) and not (path / "model.yaml").is_file():
+            raise SaveError(
+                f"'{target}' is not replaced: it is not empty and holds no model.yaml.",
+                expected="a new directory, an empty one or a Kipoi directory",
+                fix="Choose another place, or remove the directory yourself.",
+            )
+    except OSError as error:
+        raise SaveError(f"'{target}' cannot be read: {error.strerror}.") from error
+
+
+def _put_in_place(building: Path, target: Path, *, overwrite: bool) -> None:
+    if not overwrite or not target.exists():
+        building.rename(target)  # fails where somebody else has put something there meanwhile
+    elif not _exchange(building, target):
+        # Without the system call there is a moment in which only the old directory's new name exists.
+        aside = target.with_name(building.name + "-old")
+        target.rename(aside)
+        try:
+            building.rename(target)
+        except OSError:
+            aside.rename(target)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swaps two directories in one step; false where the system or its file system cannot."""
+    names = os.fsencode(first), os.fsencode(second)
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        if sys.platform == "darwin":
+            return libc.renamex_np(*names, _EXCHANGE) == 0
+        return libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _EXCHANGE) == 0
+    except AttributeError:
+        return False
+
+
+def _prefix(target: Path) -> str:
+    # The machine is in the name because the process ids of another one, on a shared disk, say nothing here.
+    machine = hashlib.md5(platform.node().encode(), usedforsecurity=False).hexdigest()[:6]
+    return f".{target.name}.stitch-{machine}-"
+
+
+def _remove_stale(target: Path) -> None:
+    pattern = re.compile(re.escape(_prefix(target)) + r"(\d+)-[0-9a-f]+(-old)?")
+    for path in target.parent.iterdir():
+        match = pattern.fullmatch(path.name)
+        if match and not _is_alive(int(match[1])):
+            if match[2] and not target.exists():
+                path.rename(target)  # killed between the two renames: the old directory comes back
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

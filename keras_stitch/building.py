@@ -1,0 +1,211 @@
+"""A checked graph to one plain ``keras.Model``: each submodel one layer, merges and parts plain layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from keras_stitch import merging, ports
+from keras_stitch.errors import StitchError, reason
+from keras_stitch.freezing import Flags
+from keras_stitch.loading import Blueprint, clone
+from keras_stitch.naming import Names, clean
+from keras_stitch.spec import Feed, GraphOutput, GraphSpec, Merge, Port, Submodel, Tap, Wiring
+
+
+class KerasInference:
+    """Tells wiring what layers make of what they get, by asking Keras.
+
+    Args:
+        blueprints: Of every submodel that owns its weights.
+    """
+
+    def __init__(self, blueprints: Mapping[str, Blueprint]):
+        self._blueprints = blueprints
+
+    def outputs(self, submodel: Submodel, arriving: Sequence[Port]) -> tuple[Port, ...]:
+        """The output ports for what arrives; a saved model whose shapes are as declared is believed."""
+        shapes = [port.shape for port in arriving]
+        if not submodel.is_layer and shapes == [port.shape for port in submodel.inputs]:
+            return submodel.outputs
+        blueprint = self._blueprints[submodel.share or submodel.name]
+        tensors = [_tensor(port) for port in arriving]
+        if submodel.is_layer:
+            # A layer is built by its first call, so a fresh one is asked.
+            return (_asked(blueprint.take(), tensors, submodel, arriving),)
+        probe = _functional(blueprint.peek(), blueprint, "probe")
+        return tuple(
+            Port(port.name, tuple(tensor.shape[1:]), str(tensor.dtype))
+            for port, tensor in zip(submodel.outputs, _listed(probe(_one_or_list(tensors))), strict=True)
+        )
+
+    def merged(self, merge: Merge, arriving: Sequence[Port]) -> Port:
+        """What a Keras layer that takes a list makes of these."""
+        layer = merging.merge_layer(merge, None, "float32")
+        try:
+            result = layer([_tensor(port) for port in arriving])
+        except Exception as error:
+            raise StitchError(f"{type(layer).__name__} refuses them: {reason(error)}") from error
+        if isinstance(result, (list, tuple, dict)):
+            raise StitchError(f"{type(layer).__name__} makes several tensors of them.", expected="one tensor")
+        return Port("merged", tuple(result.shape[1:]), str(result.dtype))
+
+
+def build(
+    spec: GraphSpec, wiring: Wiring, blueprints: Mapping[str, Blueprint], flags: Flags, *, name: str | None = None
+) -> keras.Model:
+    """Build the stitched model.
+
+    Args:
+        spec: The graph.
+        wiring: The same graph, checked.
+        blueprints: Of every submodel that owns its weights.
+        flags: Which layers train.
+        name: The model's name; the graph's by default.
+
+    Returns:
+        A ``keras.Model`` with inputs in the order of ``wiring.inputs``. One output is a tensor,
+        several are a dict by name.
+    """
+    return _Builder(spec, wiring, blueprints, flags).run(name or spec.name)
+
+
+class _Builder:
+    def __init__(self, spec: GraphSpec, wiring: Wiring, blueprints: Mapping[str, Blueprint], flags: Flags):
+        self.spec, self.wiring, self.blueprints, self.flags = spec, wiring, blueprints, flags
+        taken = [*wiring.order, *(port.name for port in wiring.inputs), *(out.port.name for out in wiring.outputs)]
+        self.names = Names(taken)
+        self.layers: dict[str, keras.Layer] = {}
+        self.inputs = {port.name: keras.Input(port.shape, dtype=port.dtype, name=port.name) for port in wiring.inputs}
+        self.tensors: dict[Tap, Any] = {Tap(None, name): tensor for name, tensor in self.inputs.items()}
+
+    def run(self, name: str) -> keras.Model:
+        for node in self.wiring.order:
+            self._add_node(self.spec.submodel(node))
+        outputs = {output.port.name: self._output(output) for output in self.wiring.outputs}
+        model = keras.Model(
+            list(self.inputs.values()), outputs if len(outputs) > 1 else next(iter(outputs.values())), name=name
+        )
+        for owner, layer in self.layers.items():
+            _set_flags(layer, self.flags[owner], is_layer=self.spec.submodel(owner).is_layer)
+        return model
+
+    def _add_node(self, submodel: Submodel) -> None:
+        fed = [self._fed(feed) for feed in self.wiring.feeds[submodel.name]]
+        layer = self._layer(submodel)
+        # A bare layer with several inputs has them as arguments, a model as a list.
+        results = layer(*fed) if submodel.is_layer else layer(_one_or_list(fed))
+        for port, tensor in zip(self.wiring.node_outputs[submodel.name], _listed(results), strict=True):
+            self.tensors[Tap(submodel.name, port.name)] = tensor
+
+    def _layer(self, submodel: Submodel) -> keras.Layer:
+        owner = submodel.share or submodel.name
+        if owner not in self.layers:
+            blueprint = self.blueprints[owner]
+            layer = blueprint.take()
+            if not self.spec.submodel(owner).is_layer:
+                layer = _functional(layer, blueprint, owner, stop_masks=self._feeds_others(owner))
+            self.layers[owner] = layer
+        return self.layers[owner]
+
+    def _feeds_others(self, owner: str) -> bool:
+        nodes = {s.name for s in self.spec.submodels if owner in (s.name, s.share)}
+        taps = [tap for feeds in self.wiring.feeds.values() for feed in feeds for tap in feed.taps]
+        return any(tap.node in nodes and not tap.merged for tap in taps)
+
+    def _fed(self, feed: Feed) -> Any:
+        tensors = [self._tapped(tap) for tap in feed.taps]
+        if len(tensors) == 1:
+            return tensors[0]
+        base = feed.node if len(self.wiring.feeds[feed.node]) == 1 else f"{feed.node}_{clean(feed.port.name)}"
+        merged = merging.merge(feed, tensors, self.names, base)
+        self.tensors[Tap(feed.node, feed.port.name, merged=True)] = merged
+        return merged
+
+    def _tapped(self, tap: Tap) -> Any:
+        if tap not in self.tensors:
+            whole = self.tensors[Tap(tap.node, tap.port, merged=tap.merged)]
+            several = tap.node is not None and len(self.wiring.node_outputs[tap.node]) > 1
+            base = f"{tap.node}_{clean(tap.port)}" if several else tap.node or tap.port
+            self.tensors[tap] = merging.take_part(whole, tap.part, self.names, f"{base}_part")
+        return self.tensors[tap]
+
+    def _output(self, output: GraphOutput) -> Any:
+        """The tensor of a graph output, made by a layer of the output's name, as losses by name need."""
+        tensor = self._tapped(output.tap)
+        if output.port.name in self.layers:
+            return tensor
+        return keras.layers.Identity(name=output.port.name, dtype=merging.float_policy(str(tensor.dtype)))(tensor)
+
+
+def _functional(model: keras.Model, blueprint: Blueprint, name: str, *, stop_masks: bool = False) -> keras.Model:
+    """The model under another name: lists of tensors in and out, weight paths unique, masks stopped."""
+    outputs = blueprint.outputs(model)
+    paths = [weight.path for weight in model.weights]
+    if len(set(paths)) < len(paths):
+        model = clone(model, f"Submodel '{name}'")
+        outputs = blueprint.outputs(model)
+    if stop_masks and any(_makes_mask(layer) for _, layer in ports.leaves(model)):
+        inner = Names(layer.name for layer in model.layers)
+        outputs = [merging.without_mask(tensor, inner) for tensor in outputs]
+    return keras.Model(_one_or_list(list(model.inputs)), _one_or_list(outputs), name=name)
+
+
+def _makes_mask(layer: keras.Layer) -> bool:
+    if isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False):
+        return True
+    custom = not type(layer).__module__.startswith("keras.")
+    return custom and bool(layer.supports_masking) and "compute_mask" in vars(type(layer))
+
+
+def _set_flags(layer: keras.Layer, flags: Mapping[str, bool], *, is_layer: bool) -> None:
+    if is_layer:
+        layer.trainable = flags[layer.name]
+        return
+    if not any(flags.values()) and flags:
+        layer.trainable = False
+        return
+    current = {path: leaf for path, leaf in ports.leaves(layer) if path in flags}
+    if any(flags[path] and not leaf.trainable for path, leaf in current.items()) or not layer.trainable:
+        # A frozen model hides the flags of its layers, so the models above them are opened first.
+        layer.trainable = True
+    for path, leaf in current.items():
+        if leaf.trainable != flags[path]:
+            leaf.trainable = flags[path]
+
+
+def _asked(layer: keras.Layer, tensors: list[Any], submodel: Submodel, arriving: Sequence[Port]) -> Port:
+    shapes = " and ".join(f"{port.shape} {port.dtype}" for port in arriving)
+    what = f"Layer '{submodel.name}' ({type(layer).__name__}) cannot take {shapes}"
+    try:
+        result = layer(*tensors)
+    except Exception as error:
+        fix = None
+        if len(tensors) == 1 and "list" in str(error):
+            fix = f"A layer that merges belongs in the connection: graph.connect([...], target, merge={_call(layer)})."
+        raise StitchError(f"{what}: {reason(error)}", fix=fix) from error
+    if isinstance(result, (list, tuple, dict)):
+        raise StitchError(
+            f"Layer '{submodel.name}' ({type(layer).__name__}) makes several tensors.",
+            expected="a layer with one output",
+            fix="Wrap it in a keras.Model, whose outputs become ports.",
+        )
+    return Port("output", tuple(result.shape[1:]), str(result.dtype))
+
+
+def _call(layer: keras.Layer) -> str:
+    return f"keras.layers.{type(layer).__name__}(...)"
+
+
+def _tensor(port: Port) -> keras.KerasTensor:
+    return keras.KerasTensor((None, *(port.shape or ())), dtype=port.dtype or "float32")
+
+
+def _one_or_list(tensors: list[Any]) -> Any:
+    return tensors[0] if len(tensors) == 1 else tensors
+
+
+def _listed(tensors: Any) -> list[Any]:
+    return list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]

@@ -1,0 +1,208 @@
+"""The command line: parses, delegates, and turns a user's mistake into one message and exit status 2."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import keras_stitch
+from keras_stitch.errors import SaveError, StitchError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: Without the program's name; ``sys.argv`` by default.
+
+    Returns:
+        The exit status: 0, or 2 after a mistake of the user's.
+    """
+    options = _parser().parse_args(arguments)
+    # TensorFlow's banner is of no use to anyone here; who wants it sets the variable.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        options.run(options)
+    except StitchError as error:
+        if options.debug:
+            raise
+        print(f"keras-stitch: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("keras-stitch", description=keras_stitch.__doc__)
+    parser.add_argument("--version", action="version", version=f"keras-stitch {keras_stitch.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.add_argument("--debug", action="store_true", help="show the traceback of a mistake")
+        added.set_defaults(run=run)
+        return added
+
+    inspect = command("inspect", _inspect, "Show what is in saved models: ports, shapes, layers.")
+    inspect.add_argument("files", nargs="+", metavar="FILE")
+    inspect.add_argument("--arch", metavar="JSON", help="the architecture of a weights-only file")
+
+    build = command("build", _build, "Build the stitched model and save it, ready for Keras.")
+    build.add_argument("spec", metavar="stitch.yaml")
+    build.add_argument("-o", "--output", required=True, metavar="FILE", help="a .keras or .h5 file")
+    build.add_argument("--overwrite", action="store_true", help="replace an existing file")
+
+    save = command("save", _save, "Write the Kipoi directory: model, merged dataloader, model card.")
+    save.add_argument("spec", metavar="stitch.yaml")
+    save.add_argument("-o", "--output", required=True, metavar="DIRECTORY")
+    save.add_argument(
+        "-d",
+        "--dataloader",
+        action="append",
+        default=[],
+        metavar="INPUT=LOADER",
+        help="the Kipoi directory or import path whose dataloader makes a graph input; repeatable",
+    )
+    save.add_argument(
+        "-e",
+        "--example",
+        action="append",
+        default=[],
+        metavar="ARGUMENT=VALUE",
+        help="the value of a dataloader argument for `kipoi test`; files are copied; repeatable",
+    )
+    save.add_argument("--info", metavar="YAML", help="a file with authors, doc, license and so on, as Kipoi's info")
+    save.add_argument("--hosting", metavar="URL", help="where the weights and examples will lie")
+    save.add_argument("--format", default="keras", metavar="keras|h5", help="of the weights (default: keras)")
+    save.add_argument("--overwrite", action="store_true", help="replace an existing directory")
+
+    plot = command("plot", _plot, "Draw the graph.")
+    plot.add_argument("spec", metavar="stitch.yaml")
+    plot.add_argument("-o", "--output", required=True, metavar="FILE", help="an .svg or .png file")
+
+    plan = command("plan", _plan, "Show what is in the graph, where each submodel runs, and why.")
+    plan.add_argument("spec", metavar="stitch.yaml")
+
+    demo = command("demo", _demo, "Stitch four small models and write, test and train the result.")
+    demo.add_argument("-o", "--output", default="demo_output", metavar="DIRECTORY")
+    return parser
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from keras_stitch.inspecting import inspect_file
+
+    for file in options.files:
+        with _steps() as step:
+            step(f"loading {file}")
+            report = inspect_file(file, arch=options.arch)
+        print(report)
+
+
+def _build(options: argparse.Namespace) -> None:
+    from keras_stitch.saving import save_model
+
+    output = Path(options.output)
+    if output.exists() and not options.overwrite:
+        raise SaveError(f"'{output}' exists.", fix="Give another name, or --overwrite.")
+    with _steps() as step:
+        step(f"loading the models of {options.spec}")
+        graph = _graph(options)
+        step("building the stitched model")
+        model = graph.build()
+        step(f"saving {output}")
+        save_model(model, output)
+    print(graph.summary())
+    print(f"\nwritten: {output}")
+
+
+def _save(options: argparse.Namespace) -> None:
+    with _steps() as step:
+        step(f"loading the models of {options.spec}")
+        graph = _graph(options)
+        directory = graph.save(
+            options.output,
+            dataloaders=_pairs(options.dataloader, "-d"),
+            examples=_pairs(options.example, "-e"),
+            info=_info(options.info),
+            hosting=options.hosting,
+            format=options.format,
+            overwrite=options.overwrite,
+            progress=step,
+        )
+    print(f"written: {directory}\ntry it: cd {directory} && kipoi test .")
+
+
+def _plot(options: argparse.Namespace) -> None:
+    with _steps() as step:
+        step(f"loading the models of {options.spec}")
+        graph = _graph(options)
+        step("drawing")
+        path = graph.plot(options.output)
+    print(f"written: {path}")
+
+
+def _plan(options: argparse.Namespace) -> None:
+    with _steps() as step:
+        step(f"loading the models of {options.spec}")
+        graph = _graph(options)
+        summary, plan = graph.summary(), graph.plan()
+    print(f"{summary}\n\n{plan}")
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from keras_stitch.demo import run_demo
+
+    run_demo(Path(options.output))
+
+
+def _graph(options: argparse.Namespace) -> keras_stitch.Graph:
+    return keras_stitch.Graph.from_yaml(options.spec)
+
+
+def _pairs(given: Sequence[str], option: str) -> dict[str, str]:
+    pairs = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not (key and equals and value):
+            raise StitchError(f"Cannot read {option} {text!r}.", expected="NAME=VALUE")
+        if key in pairs:
+            raise StitchError(f"{option} {key!r} is given twice.")
+        pairs[key] = value
+    return pairs
+
+
+def _info(path: str | None) -> dict[str, object] | None:
+    if path is None:
+        return None
+    import yaml
+
+    try:
+        info = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise StitchError(f"--info '{path}' cannot be read: {error}") from error
+    if not isinstance(info, dict):
+        raise StitchError(f"--info '{path}' is no mapping.", expected="authors: ..., doc: ..., license: ...")
+    return info
+
+
+@contextlib.contextmanager
+def _steps() -> Iterator[Callable[[str], None]]:
+    """A progress line on the terminal that names the step under way; gone when all is done."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("starting", total=None)
+
+        def step(text: str) -> None:
+            progress.update(task, description=text)
+
+        yield step
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Every error a user can cause: one base class, and messages that are built here.
+
+A message says what is wrong, what was expected, what was received and how to fix it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+
+
+class StitchError(ValueError):
+    """Base of every error the user can cause.
+
+    Args:
+        message: What is wrong, with the name of the thing.
+        expected: What would have been accepted.
+        received: What was found instead.
+        fix: What the user can do about it.
+
+    Example:
+        >>> print(StitchError("No submodel 'm5'.", expected="one of m1, m2", fix="Add it first."))
+        No submodel 'm5'.
+          Expected: one of m1, m2
+          Fix: Add it first.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        expected: str | None = None,
+        received: str | None = None,
+        fix: str | None = None,
+    ):
+        self.message, self.expected, self.received, self.fix = message, expected, received, fix
+        parts = (("Expected", expected), ("Received", received), ("Fix", fix))
+        super().__init__("\n".join([message, *(f"  {label}: {text}" for label, text in parts if text is not None)]))
+
+
+class SourceError(StitchError):
+    """A file, layer or directory that cannot be used as a submodel."""
+
+
+class NamingError(StitchError):
+    """A name that is malformed, reserved or already taken."""
+
+
+class SpecFileError(StitchError):
+    """A ``stitch.yaml`` that cannot be read, with the line or the path in the file."""
+
+
+class SaveError(StitchError):
+    """A model or directory that cannot be written."""
+
+
+class WiringError(StitchError):
+    """All problems of one graph at once.
+
+    Args:
+        graph: The graph's name.
+        problems: One error for each problem.
+
+    Attributes:
+        problems: The same errors, as a tuple.
+    """
+
+    def __init__(self, graph: str, problems: Sequence[StitchError]):
+        self.problems = tuple(problems)
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        lines = [f"Graph '{graph}' cannot be built, {count}:"]
+        for number, problem in enumerate(problems, 1):
+            first, *rest = str(problem).split("\n")
+            lines += [f"{number}. {first}", *(f"   {line}" for line in rest)]
+        super().__init__("\n".join(lines))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What a message expects in place of a misspelt name: the nearest ones, or all of a few.
+
+    Example:
+        >>> nearest("modle1", ["model1", "input2"])
+        "'model1', the nearest name"
+    """
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    if close:
+        return f"{' or '.join(map(repr, close))}, the nearest name{'s' if len(close) > 1 else ''}"
+    listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+    return f"one of {listed}" if known else "there are none yet"
+
+
+def reason(error: BaseException) -> str:
+    """What a library's error says, in one line: no colour codes, no "Exception encountered when ..." before it.
+
+    Example:
+        >>> reason(ValueError("Exception encountered when calling Reshape.call().\\n\\nSizes differ.\\n\\nArguments ..."))
+        'Sizes differ'
+    """
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
+    paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", text)]
+    telling = [part for part in paragraphs if part and not part.startswith("Exception encountered when")]
+    chosen = (telling or paragraphs)[0] or type(error).__name__
+    return chosen[:400].rstrip(".")

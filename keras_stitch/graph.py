@@ -1,0 +1,448 @@
+"""``Graph``: the user's verbs over a ``GraphSpec``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_stitch import building, loading, saving, specfile
+from keras_stitch import placement as placing
+from keras_stitch.byname import connections_by_name
+from keras_stitch.errors import NamingError, SourceError, StitchError, WiringError, nearest
+from keras_stitch.freezing import Flags, frozen_states, resolve_flags
+from keras_stitch.naming import check_name
+from keras_stitch.spec import MERGES, Connection, FreezeRule, GraphSpec, InputSpec, Merge, OutputSpec, Wiring
+from keras_stitch.summary import Summary, summarise
+from keras_stitch.wiring import wire
+
+PathLike = str | os.PathLike[str]
+MergeLike = str | keras.Layer
+
+
+class Graph:
+    """A graph of saved models, described step by step and built into one Keras model.
+
+    Args:
+        name: Becomes the Keras model's name.
+
+    Example:
+        >>> import keras, keras_stitch as ks
+        >>> def dense(n, units): return keras.Sequential([keras.Input((n,), name="x"), keras.layers.Dense(units)])
+        >>> graph = ks.Graph("composed").add("model1", dense(3, 4)).add("model2", dense(7, 1))
+        >>> graph.connect(["model1", "model1.x"], "model2").build().output_shape
+        (None, 1)
+    """
+
+    def __init__(self, name: str = "stitched"):
+        self._spec = GraphSpec(check_name(name, "graph"))
+        self._loaded: dict[str, loading.Loaded] = {}
+        self._checked: tuple[GraphSpec, Wiring, Flags] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the Keras model that is built."""
+        return self._spec.name
+
+    @property
+    def spec(self) -> GraphSpec:
+        """What was said so far, as plain frozen data."""
+        return self._spec
+
+    def __repr__(self) -> str:
+        return f"<Graph '{self.name}' of {', '.join(s.name for s in self._spec.submodels) or 'nothing yet'}>"
+
+    # -- submodels -----------------------------------------------------------
+
+    def add(
+        self,
+        name: str,
+        source: PathLike | keras.Model | keras.Layer,
+        *,
+        trainable: bool | None = None,
+        custom_objects: Mapping[str, Any] | None = None,
+        arch: PathLike | None = None,
+        outputs: Sequence[str] | None = None,
+        placement: str | None = None,
+    ) -> Graph:
+        """Add a submodel under a name.
+
+        Args:
+            name: Letters, digits and underscores, unique in the graph.
+            source: The path of a ``.h5``, ``.hdf5`` or ``.keras`` file (recognised by content) or of a Kipoi
+                directory; a ``keras.Model``, which is cloned; or any ``keras.layers.Layer``.
+            trainable: ``False`` freezes it, ``True`` unfreezes it, ``None`` keeps the flags as saved.
+            custom_objects: Names of custom layers and functions in the file to what they are.
+            arch: The architecture JSON that goes with a weights-only file.
+            outputs: Inner layers whose outputs replace the model's own: a model without its head.
+            placement: Where it runs.
+
+        Returns:
+            The graph.
+
+        Raises:
+            SourceError: If the source cannot be used.
+            NamingError: If the name is malformed or taken.
+        """
+        self._check_new_name(name, "submodel")
+        placing.check_placement(placement, name)
+        if isinstance(outputs, str):
+            outputs = [outputs]
+        loaded = loading.load(
+            name,
+            source,
+            trainable=trainable,
+            custom_objects=custom_objects,
+            arch=arch,
+            outputs=outputs,
+            placement=placement,
+        )
+        self._loaded[name] = loaded
+        return self._say(submodels=(*self._spec.submodels, loaded.submodel))
+
+    def share(self, name: str, of: str) -> Graph:
+        """Use a submodel once more, on other inputs, with the same weights.
+
+        Args:
+            name: The new node's name.
+            of: The submodel whose weights it uses.
+
+        Returns:
+            The graph.
+        """
+        self._check_new_name(name, "submodel")
+        owner = next((s for s in self._spec.submodels if s.name == of), None)
+        if owner is None:
+            raise StitchError(
+                f"There is no submodel '{of}' that '{name}' could share.",
+                expected=nearest(of, [s.name for s in self._spec.submodels]),
+            )
+        twin = replace(owner, name=name, share=owner.share or owner.name, trainable=None)
+        return self._say(submodels=(*self._spec.submodels, twin))
+
+    # -- connections ---------------------------------------------------------
+
+    def connect(
+        self, sources: str | Sequence[str], target: str, *, merge: MergeLike = "concatenate", axis: int = -1
+    ) -> Graph:
+        """Connect one or more sources to an input port.
+
+        Args:
+            sources: One name or a list: output ports (``"model1"``, ``"model1.out"``), graph inputs, or input
+                ports (``"model1.input1"``, the tensor that feeds it). ``"model1[0]"`` and ``"model1[0:3]"`` take
+                part of the last axis, which keeps its place: ``[0]`` has size 1.
+            target: A submodel with one input port, or ``"submodel.port"``.
+            merge: How several sources become one: ``concatenate``, ``add``, ``average``, ``maximum``, ``minimum``,
+                ``multiply``, ``subtract``, ``stack``, or a Keras layer that takes a list.
+            axis: For ``concatenate`` and ``stack``, with the batch axis as 0.
+
+        Returns:
+            The graph. Names and shapes are checked by ``build``, all at once.
+        """
+        names = (sources,) if isinstance(sources, str) else tuple(sources)
+        if not names or not all(isinstance(name, str) for name in names):
+            raise StitchError(
+                f"connect(..., '{target}') names no source." if not names else f"{sources!r} are not all names.",
+                expected="one name, or a list of names",
+            )
+        return self._say(connections=(*self._spec.connections, Connection(target, names, _merge(merge, axis))))
+
+    def connect_by_name(self) -> dict[str, list[str]]:
+        """Connect every free input port whose name says what it takes, such as ``model2_model3``.
+
+        Returns:
+            What was connected: ``{"model4.model2_model3": ["model2", "model3"]}``.
+
+        Raises:
+            StitchError: If a name can be read in two ways.
+        """
+        found = connections_by_name(self._spec)
+        self._say(connections=(*self._spec.connections, *found))
+        return {connection.target: list(connection.sources) for connection in found}
+
+    def add_input(
+        self,
+        name: str,
+        targets: str | Sequence[str] = (),
+        *,
+        shape: Sequence[int | None] | None = None,
+        dtype: str | None = None,
+    ) -> Graph:
+        """Add a graph input that feeds one or many ports.
+
+        Args:
+            name: Its name in the stitched model.
+            targets: The ports it feeds; none if it is only named in connections.
+            shape: Without the batch axis; taken from the ports where it is left out.
+            dtype: Taken from the ports where it is left out.
+
+        Returns:
+            The graph.
+        """
+        check_name(name, "graph input")
+        if any(given.name == name for given in self._spec.inputs):
+            raise NamingError(f"There is already a graph input '{name}'.", fix="List all its targets in one add_input.")
+        targets = (targets,) if isinstance(targets, str) else tuple(targets)
+        given = InputSpec(name, targets, None if shape is None else tuple(shape), dtype)
+        return self._say(inputs=(*self._spec.inputs, given))
+
+    def add_output(self, name: str, source: str) -> Graph:
+        """Expose a tensor as a graph output under a name; without any, what nothing consumes is exposed.
+
+        Returns:
+            The graph.
+        """
+        check_name(name, "graph output")
+        if any(output.name == name for output in self._spec.outputs):
+            raise NamingError(f"There is already a graph output '{name}'.", fix="Give this one another name.")
+        return self._say(outputs=(*self._spec.outputs, OutputSpec(name, source)))
+
+    # -- training ------------------------------------------------------------
+
+    def freeze(self, *patterns: str, layers: str | None = None) -> Graph:
+        """Freeze submodels, or layers in them; models built before are not touched.
+
+        Args:
+            patterns: Names of submodels, or glob patterns (``"encoder*"``).
+            layers: Name, path (``"block1/conv"``) or glob pattern of the layers to freeze; all by default.
+
+        Returns:
+            The graph.
+        """
+        return self._say(freezes=(*self._spec.freezes, *(FreezeRule(p, layers) for p in patterns)))
+
+    def unfreeze(self, *patterns: str, layers: str | None = None) -> Graph:
+        """Restore the flags as they were saved; the arguments are those of ``freeze``."""
+        return self._say(freezes=(*self._spec.freezes, *(FreezeRule(p, layers, False) for p in patterns)))
+
+    # -- results -------------------------------------------------------------
+
+    def build(self) -> keras.Model:
+        """Build the stitched model: fresh, plain Keras, independent of other builds.
+
+        Returns:
+            A ``keras.Model`` that takes a list or a dict by name. One output is a tensor, several are a dict.
+
+        Raises:
+            WiringError: With every problem of the graph.
+        """
+        wiring, flags = self._check()
+        return building.build(self._spec, wiring, self._blueprints(), flags)
+
+    def plan(self) -> placing.Plan:
+        """Where each submodel runs, and why; ``print`` shows a table."""
+        self._check()
+        return placing.plan(self._spec)
+
+    def summary(self) -> Summary:
+        """Every submodel with its source, placement, parameters, ports and repairs; ``print`` shows a table."""
+        wiring, flags = self._check()
+        return summarise(self._spec, wiring, placing.plan(self._spec), frozen_states(self._spec, flags))
+
+    def plot(self, path: PathLike) -> Path:
+        """Draw the graph.
+
+        Args:
+            path: Ends in ``.svg`` or ``.png``.
+
+        Returns:
+            The path.
+        """
+        from keras_stitch import plotting
+
+        wiring, flags = self._check()
+        places = {place.submodel: place.placement for place in self.plan()}
+        states = frozen_states(self._spec, flags)
+        return plotting.save_plot(path, self._spec, wiring, frozen=states, placement=places)
+
+    def _repr_svg_(self) -> str | None:
+        """The picture, for notebooks; nothing while the graph cannot be built."""
+        try:
+            return self._picture()
+        except StitchError:
+            return None
+
+    def _picture(self) -> str:
+        from keras_stitch import plotting
+
+        wiring, flags = self._check()
+        places = {place.submodel: place.placement for place in self.plan()}
+        return plotting.draw(self._spec, wiring, frozen=frozen_states(self._spec, flags), placement=places).decode()
+
+    def save(
+        self,
+        directory: PathLike,
+        *,
+        model: keras.Model | None = None,
+        dataloaders: Mapping[str, Any] | None = None,
+        info: Mapping[str, Any] | None = None,
+        examples: Mapping[str, Any] | None = None,
+        hosting: str | Mapping[str, str] | None = None,
+        format: str = "keras",
+        overwrite: bool = False,
+        progress: Callable[[str], None] | None = None,
+    ) -> Path:
+        """Write the Kipoi directory: the stitched model, its merged dataloader, and how it was made.
+
+        Args:
+            directory: Where; the result is the whole old directory or the whole new one.
+            model: A built, perhaps trained, model of this graph; by default the weights are the sources'.
+            dataloaders: Graph inputs (a submodel's name stands for its free inputs) to the Kipoi dataloader that
+                makes them: a path, an import path, a class or a ``ks.Dataloader``. Inputs that nobody covers are
+                read from NPY, TSV, CSV or HDF5 files.
+            info: ``authors``, ``doc``, ``license``, ``cite_as`` and so on, as Kipoi's ``info``.
+            examples: Values of dataloader arguments for ``kipoi test``; files are copied.
+            hosting: The URLs under which weights, expected predictions and examples will lie: one base URL, or
+                a dict by path in the directory.
+            format: ``"keras"`` or ``"h5"``.
+            overwrite: Whether an existing directory is replaced.
+            progress: Called with a line for every step.
+
+        Returns:
+            The directory.
+
+        Raises:
+            SaveError: If it cannot be written, or the written model predicts something else.
+        """
+        from keras_stitch import kipoi
+
+        wiring, flags = self._check()
+        if model is None:
+            model = building.build(self._spec, wiring, self._blueprints(), flags)
+        else:
+            expected = building.build(self._spec, wiring, self._blueprints(), flags)
+            saving.check_same_graph(model, expected, self.name)
+        saving.check_format(model, format)
+        return kipoi.write_directory(
+            directory,
+            model=model,
+            spec=self._spec,
+            wiring=wiring,
+            dataloaders=dataloaders,
+            info=info,
+            examples=examples,
+            hosting=hosting,
+            format=format,
+            overwrite=overwrite,
+            picture=self._picture(),
+            record=self._record(),
+            parts={name: loaded.kipoi for name, loaded in self._loaded.items() if loaded.kipoi is not None},
+            progress=progress,
+        )
+
+    # -- files ---------------------------------------------------------------
+
+    def to_yaml(self, path: PathLike) -> Path:
+        """Write the graph as a ``stitch.yaml``, with paths relative to it.
+
+        Raises:
+            StitchError: If a submodel is in memory: a file cannot hold its weights.
+        """
+        path = Path(path)
+        for submodel in self._spec.submodels:
+            if submodel.source.kind in ("model", "trained layer") and submodel.share is None:
+                raise StitchError(
+                    f"Submodel '{submodel.name}' is in memory, so '{path}' could not bring it back.",
+                    fix=f'Save it, model.save("{submodel.name}.keras"), and add that path.',
+                )
+        sources = {
+            s.name: Path(os.path.relpath(s.source.path, path.absolute().parent)).as_posix()
+            for s in self._spec.submodels
+            if s.source.path is not None
+        }
+        saving.write_text(path, specfile.dump(self._spec, source=sources))
+        return path
+
+    @classmethod
+    def from_yaml(cls, path: PathLike, *, custom_objects: Mapping[str, Any] | None = None) -> Graph:
+        """Read a graph from a ``stitch.yaml``; paths in it are relative to it.
+
+        Raises:
+            SpecFileError: With every mistake in the file.
+            SourceError: If a source cannot be used, or is not the one that was recorded.
+        """
+        path = Path(path)
+        said = specfile.read(path)
+        graph = cls(said.name)
+        for entry in said.models:
+            if entry.share is not None:
+                graph.share(entry.name, of=entry.share)
+            elif entry.layer is not None:
+                layer = loading.layer_from_config(entry.layer, custom_objects)
+                graph.add(entry.name, layer, **entry.options)
+            else:
+                assert entry.source is not None
+                options = dict(entry.options)
+                if "arch" in options:
+                    options["arch"] = path.parent / options["arch"]
+                graph.add(entry.name, path.parent / entry.source, custom_objects=custom_objects, **options)
+                graph._check_recorded(entry)
+        for given in said.inputs:
+            graph.add_input(given.name, given.targets, shape=given.shape, dtype=given.dtype)
+        for output in said.outputs:
+            graph.add_output(output.name, output.source)
+        return graph._say(connections=said.connections, freezes=said.freezes)
+
+    # -- within --------------------------------------------------------------
+
+    def _say(self, **changes: Any) -> Graph:
+        self._spec = replace(self._spec, **changes)
+        return self
+
+    def _blueprints(self) -> dict[str, loading.Blueprint]:
+        return {name: loaded.blueprint for name, loaded in self._loaded.items()}
+
+    def _check(self) -> tuple[Wiring, Flags]:
+        """The graph checked; the answer is kept until the next verb."""
+        if self._checked is None or self._checked[0] is not self._spec:
+            problems: list[StitchError] = []
+            flags = resolve_flags(self._spec, problems)
+            try:
+                wiring = wire(self._spec, building.KerasInference(self._blueprints()))
+            except WiringError as error:
+                raise WiringError(self.name, [*error.problems, *problems]) from None
+            if problems:
+                raise WiringError(self.name, problems)
+            self._checked = (self._spec, wiring, flags)
+        return self._checked[1], self._checked[2]
+
+    def _check_new_name(self, name: str, what: str) -> None:
+        check_name(name, what)
+        if any(submodel.name == name for submodel in self._spec.submodels):
+            raise NamingError(
+                f"There is already a submodel '{name}'.",
+                fix=f"Give this one another name, or graph.share(..., of='{name}') for the same weights once more.",
+            )
+
+    def _check_recorded(self, entry: specfile.ModelEntry) -> None:
+        found = self._spec.submodel(entry.name).source.sha256
+        if entry.sha256 is not None and found != entry.sha256:
+            raise SourceError(
+                f"The file of submodel '{entry.name}', '{entry.source}', is not the one that was recorded.",
+                expected=f"sha256 {entry.sha256}",
+                received=f"sha256 {found}",
+            )
+
+    def _record(self) -> str:
+        """The ``stitch.yaml`` of a directory: file names and hashes, no path of this machine."""
+        sources = {s.name: Path(s.source.path).name for s in self._spec.submodels if s.source.path is not None}
+        return specfile.dump(self._spec, source=sources, record=True)
+
+
+def _merge(merge: MergeLike, axis: int) -> Merge:
+    if isinstance(merge, keras.Layer):
+        if merge.built and merge.weights:
+            raise StitchError(
+                "A merge layer with weights of its own cannot be a merge.",
+                fix="Wrap it in a keras.Model with several inputs and add that as a submodel.",
+            )
+        return Merge("layer", layer=loading.layer_config(merge))
+    if merge not in MERGES:
+        raise StitchError(f"There is no merge {merge!r}.", expected=nearest(str(merge), MERGES) + ", or a Keras layer")
+    if not isinstance(axis, int) or isinstance(axis, bool):
+        raise StitchError(f"axis={axis!r} is not a whole number.")
+    return Merge(merge, axis)

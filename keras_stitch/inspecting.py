@@ -1,0 +1,47 @@
+"""What is in one saved file, for people: ports, layers, repairs."""
+
+from __future__ import annotations
+
+import os
+
+from keras_stitch import loading
+from keras_stitch.spec import Submodel, shape_text
+from keras_stitch.tables import render
+
+
+def inspect_file(path: str | os.PathLike[str], *, arch: str | os.PathLike[str] | None = None) -> str:
+    """Describe a saved model.
+
+    Args:
+        path: Anything that ``Graph.add`` takes as a path.
+        arch: The architecture JSON of a weights-only file.
+
+    Returns:
+        Tables of its ports and its layers.
+
+    Raises:
+        SourceError: If it cannot be loaded.
+    """
+    return describe(loading.load("inspected", path, arch=arch).submodel)
+
+
+def describe(submodel: Submodel) -> str:
+    """The tables of ``inspect_file`` for a loaded submodel."""
+    ports = [("input", port) for port in submodel.inputs] + [("output", port) for port in submodel.outputs]
+    ends = render(
+        ("port", "name", "shape", "dtype"),
+        [
+            (kind, port.name + (" (generated)" if port.generated else ""), shape_text(port.shape), str(port.dtype))
+            for kind, port in ports
+        ],
+    )
+    layers = render(
+        ("layer", "class", "parameters", "trainable"),
+        [
+            (info.path, info.class_name, f"{info.parameters:,}", "yes" if info.trainable else "no")
+            for info in submodel.layers
+        ],
+    )
+    head = f"{submodel.source.path}\nsha256 {submodel.source.sha256}\n{submodel.parameters:,} parameters"
+    repairs = "repaired: " + ("; ".join(submodel.repairs) or "nothing")
+    return f"{head}\n{repairs}\n\n{ends}\n\n{layers}\n"

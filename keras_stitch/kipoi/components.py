@@ -1,0 +1,242 @@
+"""A component dataloader: what a Kipoi directory, an import path or a class says about itself."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import kipoi
+import yaml
+from kipoi.data import AVAILABLE_DATALOADERS
+from kipoi_utils.utils import infer_parent_class, override_default_kwargs
+
+from keras_stitch.errors import SourceError, StitchError
+from keras_stitch.kipoi import describing
+from keras_stitch.kipoi.dataloaders import Dataloader
+from keras_stitch.kipoi.rendering import template_module
+
+SUPPORTED = ("Dataset", "PreloadedDataset")
+
+
+@dataclass(frozen=True)
+class Component:
+    """A dataloader of a part.
+
+    Attributes:
+        label: What messages call it: a directory or an import path.
+        type: Kipoi's type, one of ``SUPPORTED``.
+        folder: The Kipoi directory, for one that is copied.
+        file: The Python file in it.
+        object: The class or function in the file, or its import path where there is no file.
+        is_function: Whether ``object`` is a function that returns the whole data set.
+        arguments: All arguments, in the order of the signature.
+        fields: The arrays that it gives.
+        metadata: Schema of the metadata as plain data; empty where there is none.
+        info: ``authors``, ``license`` (only if stated), ``doc``, ``cite_as``, ``tags``.
+        dependencies: ``conda``, ``pip`` and ``conda_channels``.
+    """
+
+    label: str
+    type: str
+    folder: Path | None
+    file: str | None
+    object: str
+    is_function: bool
+    arguments: tuple[describing.Argument, ...]
+    fields: tuple[describing.Field, ...]
+    metadata: Mapping[str, Any]
+    info: Mapping[str, Any]
+    dependencies: Mapping[str, list[str]]
+
+
+def resolve(dataloader: Dataloader) -> Component:
+    """Finds out all about a dataloader.
+
+    Args:
+        dataloader: What the user said.
+
+    Raises:
+        SourceError: When there is no such dataloader, or it is not valid.
+        StitchError: When it has no random access, or ``args`` do not fit it.
+
+    Example:
+        >>> resolve(Dataloader("kipoiseq.dataloaders.SeqIntervalDl")).fields[0].shape
+        (None, 4)
+    """
+    source, args = dataloader.source, dict(dataloader.args or {})
+    if isinstance(source, type):
+        if "::" in (getattr(source, "defined_as", None) or "") and getattr(source, "source_dir", None):
+            return _from_directory(Path(source.source_dir), args)  # type: ignore[attr-defined]
+        return _from_import(f"{source.__module__}.{source.__qualname__}", args)
+    path = Path(source)
+    if path.is_dir():
+        return _from_directory(path, args)
+    if isinstance(source, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", source):
+        return _from_import(source, args)
+    raise SourceError(
+        f"No dataloader '{source}'.",
+        expected="a Kipoi directory, an import path such as 'kipoiseq.dataloaders.SeqIntervalDl', or a class",
+        received="a file" if path.exists() else f"no directory, seen from '{Path.cwd().name}'",
+    )
+
+
+def default_dataloader(directory: Path) -> Dataloader | None:
+    """The dataloader that a Kipoi directory names for its model, or its own; ``None`` where there is none."""
+    if find_yaml(directory, "dataloader") is not None:
+        return Dataloader(str(directory))
+    model_yaml = find_yaml(directory, "model")
+    named = load_yaml(model_yaml).get("default_dataloader") if model_yaml else None
+    if isinstance(named, Mapping):
+        return Dataloader(str(named["defined_as"]), args=named.get("default_args") or None)
+    if isinstance(named, str) and find_yaml(directory / named, "dataloader") is not None:
+        return Dataloader(str(directory / named))
+    return None
+
+
+def find_yaml(directory: Path, kind: str) -> Path | None:
+    """``model.yaml`` or ``dataloader.yaml``, with either ending."""
+    return next((path for end in ("yaml", "yml") if (path := directory / f"{kind}.{end}").is_file()), None)
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; a ``SourceError`` where there is none."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SourceError(f"'{path}' cannot be read.", received=str(error)) from error
+    if not isinstance(content, dict):
+        raise SourceError(f"'{path}' does not describe anything.", received=type(content).__name__)
+    return content
+
+
+def _from_directory(directory: Path, args: dict[str, Any]) -> Component:
+    found = find_yaml(directory, "dataloader")
+    if found is None:
+        default = default_dataloader(directory)
+        if default is None:
+            raise SourceError(f"No dataloader.yaml in '{directory}'.", expected="a Kipoi directory with a dataloader")
+        return resolve(replace(default, args={**(default.args or {}), **args}))
+    raw = load_yaml(found)
+    try:
+        description = kipoi.get_source("dir").get_dataloader_descr(str(directory.resolve()))
+    except Exception as error:  # Kipoi's parsers raise whatever they meet
+        raise SourceError(f"'{found}' is not valid.", received=f"{type(error).__name__}: {error}") from error
+    file, separator, name = description.defined_as.partition("::")
+    if not separator:
+        module, _, attribute = description.defined_as.partition(".")
+        if (directory / f"{module}.py").is_file():
+            file, name = f"{module}.py", attribute
+        else:
+            file, name = None, description.defined_as
+    label = str(directory)
+    if file is not None:
+        try:
+            loader = template_module("kipoi.components.parts").load_dataloader(directory / file, name)
+        except Exception as error:  # whatever the module does
+            raise SourceError(
+                f"The dataloader of '{directory}' cannot be loaded.", received=f"{type(error).__name__}: {error}"
+            ) from error
+        is_function = "data_fn" in vars(loader)
+    else:
+        loader = _import(name)
+        is_function = inspect.isfunction(loader)
+        if is_function:
+            loader = template_module("kipoi.components.parts").from_function(loader)
+        else:
+            loader = type(loader.__name__, (loader,), {})  # the description below is of this directory alone
+    kind = _check_type(label, description.type, loader, is_function)
+    loader._add_description_factory(description)
+    signature = inspect.signature(loader.data_fn if is_function else loader)
+    return Component(
+        label=label,
+        type=kind,
+        folder=directory.resolve(),
+        file=file,
+        object=name,
+        is_function=is_function,
+        arguments=describing.read_arguments(label, signature, description.args, raw.get("args") or {}, directory, args),
+        fields=describing.read_fields(loader.get_output_schema().inputs),
+        metadata=describing.read_metadata(loader.get_output_schema().metadata),
+        info=describing.read_info(description.info, raw),
+        dependencies=describing.read_dependencies(description.dependencies),
+    )
+
+
+def _from_import(path: str, args: dict[str, Any]) -> Component:
+    loader = _import(path)
+    if not isinstance(loader, type) or getattr(loader, "output_schema", None) is None:
+        raise SourceError(
+            f"'{path}' is not a Kipoi dataloader.",
+            expected="a class decorated with kipoi.data.kipoi_dataloader, or a Kipoi directory",
+            received=type(loader).__name__,
+        )
+    kind = _check_type(path, loader.type, loader, False)  # type: ignore[attr-defined]
+    try:
+        raw = yaml.safe_load(inspect.cleandoc(loader.__doc__ or "")) or {}
+    except yaml.YAMLError:
+        raw = {}
+    raw = raw if isinstance(raw, dict) else {}
+    described = loader.args  # type: ignore[attr-defined]
+    arguments = describing.read_arguments(path, inspect.signature(loader), described, raw.get("args") or {}, None, args)
+    if args and loader.__init__.__defaults__:  # type: ignore[misc]
+        # kipoiseq's loaders compute their schema from the defaults.
+        loader = override_default_kwargs(loader, args)
+    schema = loader.get_output_schema()  # type: ignore[attr-defined]
+    return Component(
+        label=path,
+        type=kind,
+        folder=None,
+        file=None,
+        object=path,
+        is_function=False,
+        arguments=arguments,
+        fields=describing.read_fields(schema.inputs),
+        metadata=describing.read_metadata(schema.metadata),
+        info=describing.read_info(loader.info, raw),  # type: ignore[attr-defined]
+        dependencies=describing.read_dependencies(loader.dependencies),  # type: ignore[attr-defined]
+    )
+
+
+def _import(path: str) -> Any:
+    parts = path.split(".")
+    problem = "it is not at the top of a module"
+    for cut in range(len(parts) - 1, 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError as error:
+            problem = str(error)
+            continue
+        except Exception as error:  # whatever the module does
+            problem = f"{type(error).__name__}: {error}"
+            break
+        for part in parts[cut:]:
+            if not hasattr(found, part):
+                problem = f"{found.__name__} has no {part!r}"
+                break
+            found = getattr(found, part)
+        else:
+            if parts[0] != "__main__":
+                return found
+            problem = "it is in the program itself, which the saved directory will not have"
+        break
+    raise SourceError(
+        f"The dataloader '{path}' cannot be imported.",
+        received=problem,
+        fix="Install its package, or put it into a Kipoi directory and name that.",
+    )
+
+
+def _check_type(label: str, stated: str | None, loader: type, is_function: bool) -> str:
+    kind = stated or ("PreloadedDataset" if is_function else infer_parent_class(loader, AVAILABLE_DATALOADERS))
+    if kind not in SUPPORTED:
+        raise StitchError(
+            f"The dataloader '{label}' is a {kind or 'class of its own'}, which has no random access.",
+            expected=f"a {' or a '.join(SUPPORTED)}",
+            fix="Merged dataloaders take row i of every part: rewrite it as a Dataset, or read its data from a file.",
+        )
+    return kind

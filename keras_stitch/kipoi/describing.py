@@ -1,0 +1,201 @@
+"""What a Kipoi description says, as plain data."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kipoi.specs import ArraySchema, MetadataStruct, RemoteFile
+from kipoi_utils.external.related.fields import UNSPECIFIED
+
+from keras_stitch.errors import SourceError, StitchError, nearest
+from keras_stitch.kipoi.literals import is_plain
+from keras_stitch.spec import Shape
+
+
+class Missing:
+    """Stands for a value that nobody gave, where ``None`` would be one."""
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a dataloader.
+
+    Attributes:
+        name: Its name in the signature.
+        doc: What it means; may be empty.
+        type: As stated; ``None`` where nothing is.
+        required: Whether it has no default.
+        default: A plain value, a ``Path`` of a file, or ``{"url", "md5"}`` for a file that Kipoi downloads.
+        exposed: False for an optional argument whose default has no Python source, such as a function.
+        example: Like ``default``; the class ``Missing`` where there is none.
+    """
+
+    name: str
+    doc: str = ""
+    type: str | None = None
+    required: bool = True
+    default: Any = None
+    exposed: bool = True
+    example: Any = Missing
+
+
+@dataclass(frozen=True)
+class Field:
+    """One array among the inputs that a dataloader gives.
+
+    Attributes:
+        name: Its name: the key, the ``name`` in the schema, or ``"inputs"`` for a nameless single array.
+        path: Keys and indices that lead to it from ``row["inputs"]``; empty for a single array.
+        shape: Shape without the batch axis.
+        doc: What it is; may be empty.
+        special_type: Kipoi's special type, such as ``"DNASeq"``.
+    """
+
+    name: str
+    path: tuple[str | int, ...]
+    shape: Shape
+    doc: str = ""
+    special_type: str | None = None
+
+
+def read_arguments(
+    label: str,
+    signature: inspect.Signature,
+    described: Mapping[str, Any],
+    raw: Mapping[str, Any],
+    folder: Path | None,
+    args: Mapping[str, Any],
+) -> tuple[Argument, ...]:
+    """The arguments of a dataloader, from its signature and its description.
+
+    Args:
+        label: What messages call the dataloader.
+        signature: Of the class or function.
+        described: Kipoi's parsed description of every argument.
+        raw: The same before parsing: Kipoi fills in a type where none is stated.
+        folder: The Kipoi directory, which relative paths start from.
+        args: New defaults, from the user.
+
+    Raises:
+        SourceError: When signature and description name other arguments.
+        StitchError: When ``args`` do not fit.
+    """
+    parameters = {
+        name: parameter
+        for name, parameter in signature.parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
+    open_ended = len(parameters) < len(signature.parameters)
+    if set(parameters) != set(described) and not (open_ended and set(parameters) <= set(described)):
+        raise SourceError(
+            f"The arguments of the dataloader '{label}' are not those of its description.",
+            expected=", ".join(described) or "none",
+            received=", ".join(parameters) or "none",
+        )
+    for name in args:
+        if name not in described:
+            raise StitchError(f"The dataloader '{label}' has no argument '{name}'.", fix=nearest(name, described))
+    found = []
+    for name in [*parameters, *(name for name in described if name not in parameters)]:
+        stated = raw.get(name) if isinstance(raw.get(name), Mapping) else {}
+        default = inspect.Parameter.empty if name not in parameters else parameters[name].default
+        if not isinstance(described[name].default, UNSPECIFIED) and described[name].default is not None:
+            default = _value(described[name].default, folder)
+        elif isinstance(default, str):
+            default = _value(default, folder)
+        if name in args:
+            default = _value(args[name], Path.cwd(), anywhere=True)
+            if not isinstance(default, Path | dict) and not is_plain(default):
+                raise StitchError(
+                    f"args['{name}'] of the dataloader '{label}' is not a plain value.",
+                    expected="numbers, strings, None, lists, tuples and dicts of them, or the path of a file",
+                    received=repr(default),
+                )
+        required = default is inspect.Parameter.empty
+        example = described[name].example
+        found.append(
+            Argument(
+                name=name,
+                doc=" ".join((described[name].doc or "").split()),
+                type=str(stated["type"]) if "type" in stated else None,  # type: ignore[index]
+                required=required,
+                default=None if required else default,
+                exposed=required or isinstance(default, Path | dict) or is_plain(default),
+                example=Missing if isinstance(example, UNSPECIFIED) or example is None else _value(example, folder),
+            )
+        )
+    return tuple(found)
+
+
+def _value(value: Any, folder: Path | None, *, anywhere: bool = False) -> Any:
+    """A default or an example: a ``Path`` for a file that is there, plain data for one to download.
+
+    What a directory says may only name files in it; ``anywhere`` is for what the user says.
+    """
+    if isinstance(value, RemoteFile):
+        return {key: text for key in ("url", "md5", "name") if (text := getattr(value, key))}
+    if isinstance(value, str | os.PathLike) and folder is not None and os.fspath(value):
+        path = (folder / value).resolve()
+        if path.is_file() and (anywhere or path.is_relative_to(folder.resolve())):
+            return path
+        return os.fspath(value)
+    return value
+
+
+def read_fields(schema: Any) -> tuple[Field, ...]:
+    """The arrays in the ``inputs`` of Kipoi's parsed output schema, nested ones too."""
+
+    def walk(found: Any, path: tuple[str | int, ...]) -> Iterator[Field]:
+        if isinstance(found, ArraySchema):
+            special = found.special_type.value if found.special_type is not None else None
+            name = found.name or "/".join(map(str, path)) or "inputs"
+            shape = tuple(None if size is None else int(size) for size in found.shape)
+            yield Field(name, path, shape, " ".join(found.doc.split()), special)
+        else:
+            for key, item in found.items() if isinstance(found, Mapping) else enumerate(found):
+                yield from walk(item, (*path, key))
+
+    return tuple(walk(schema, ()))
+
+
+def read_metadata(schema: Any) -> dict[str, Any]:
+    """The ``metadata`` of Kipoi's parsed output schema, as plain data."""
+
+    def walk(found: Any) -> Any:
+        if isinstance(found, MetadataStruct):
+            kind = {"type": found.type.value} if found.type is not None else {}
+            return {"doc": " ".join(found.doc.split()) or "Metadata.", **kind}
+        if isinstance(found, Mapping):
+            return {key: walk(item) for key, item in found.items()}
+        return [walk(item) for item in found]
+
+    return walk(schema) if schema else {}
+
+
+def read_info(info: Any, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``info`` section as plain data; ``raw`` is the whole file before parsing."""
+    stated = raw.get("info") if isinstance(raw.get("info"), Mapping) else {}
+    authors = [
+        {key: text for key in ("name", "github", "email") if (text := getattr(author, key))}
+        for author in info.authors or []
+    ]
+    # Kipoi fills in MIT where nothing is stated.
+    licence = stated.get("license")  # type: ignore[union-attr]
+    return {
+        "authors": authors,
+        "license": str(licence) if licence else None,
+        "doc": " ".join((info.doc or "").split()),
+        "cite_as": getattr(info, "cite_as", None),
+        "trained_on": getattr(info, "trained_on", None),
+        "tags": [str(tag) for tag in info.tags or []],
+    }
+
+
+def read_dependencies(dependencies: Any) -> dict[str, list[str]]:
+    """The ``dependencies`` section as plain data."""
+    return {key: [str(item) for item in getattr(dependencies, key)] for key in ("conda", "pip", "conda_channels")}

@@ -1,0 +1,221 @@
+"""Writes the Kipoi directory of a graph: assembled, run through Kipoi, then put in place whole."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_stitch import atomic
+from keras_stitch.errors import SaveError
+from keras_stitch.kipoi import examples as examples_of
+from keras_stitch.kipoi import hosting as hosting_of
+from keras_stitch.kipoi import metadata, running, schema
+from keras_stitch.kipoi.card import write_card
+from keras_stitch.kipoi.generating import copy_components, write_dataloader
+from keras_stitch.kipoi.merging import merge
+from keras_stitch.kipoi.reading import KipoiPart
+from keras_stitch.kipoi.rendering import template_text, write_yaml
+from keras_stitch.spec import GraphSpec, Wiring
+
+EXPECTED = "model_files/expected.h5"
+_FORMATS = ("keras", "h5")
+_CHUNK_BYTES = 16_000_000
+_CHUNK_ROWS = 10_000
+
+
+def write_directory(
+    directory: str | Path,
+    *,
+    model: keras.Model,
+    spec: GraphSpec,
+    wiring: Wiring,
+    dataloaders: Mapping[str, Any] | None = None,
+    info: Mapping[str, Any] | None = None,
+    examples: Mapping[str, Any] | None = None,
+    hosting: str | Mapping[str, str] | None = None,
+    format: str = "keras",
+    overwrite: bool = False,
+    picture: str,
+    record: str,
+    parts: Mapping[str, KipoiPart] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Path:
+    """Writes a directory that ``kipoi test`` and ``kipoi predict`` accept, whole or not at all.
+
+    Args:
+        directory: Where to. Folders above it are made.
+        model: The built model. Inputs are named like ``wiring.inputs``, in that order; one output is a tensor,
+            several are a dict by name. It is not changed, and its optimizer is not saved.
+        spec: The graph.
+        wiring: The same, checked.
+        dataloaders: Graph input or submodel -> ``Dataloader``, Kipoi directory, import path or class. Inputs that
+            nobody covers are read from NPY, TSV, CSV or HDF5 files.
+        info: ``authors``, ``license``, ``doc``, ``cite_as`` and so on; adds to what the parts say and overrides it.
+        examples: Files or values for arguments of the merged dataloader, for ``kipoi test``.
+        hosting: Where weights, expected predictions and examples will be found: a base URL, or
+            ``{path in the directory: URL}``.
+        format: ``"keras"`` or ``"h5"``.
+        overwrite: Whether a Kipoi directory that is there is replaced.
+        picture: The graph as SVG.
+        record: The text of ``stitch.yaml``.
+        parts: For submodels that came from Kipoi directories, what ``read_directory`` returned.
+        progress: Called with a few words at every step.
+
+    Returns:
+        The directory.
+
+    Raises:
+        StitchError: When dataloaders, examples, info or hosting do not fit the graph.
+        SaveError: When the target must not be replaced or cannot be written, or when Kipoi does not predict what
+            the model does.
+    """
+    step = progress or (lambda _: None)
+    target = Path(directory)
+    if format not in _FORMATS:
+        raise SaveError(f"There is no format '{format}'.", expected=" or ".join(_FORMATS))
+    atomic.check_target(target, overwrite=overwrite)
+    step("reading the dataloaders")
+    parts = parts or {}
+    merged = merge(spec, wiring, dataloaders, parts)
+    schema.check_names(wiring, merged)
+    for feeder in merged.feeders:
+        if feeder.port is not None:
+            examples_of.table_dtype(feeder.port)
+    chosen = examples_of.choose_examples(merged, examples)
+    said = metadata.statements(spec, merged, parts)
+    info_section = metadata.info_section(spec.name, said, info)
+    model_file = f"model_files/model.{format}"
+    with atomic.writing(target, overwrite=overwrite) as place:
+        (place / "stitch.yaml").write_text(record, encoding="utf-8")
+        (place / "graph.svg").write_text(picture, encoding="utf-8")
+        copy_components(place, merged)
+        step("saving the model")
+        save_model(model, place / model_file)
+        placed = examples_of.place_examples(place, chosen)
+        inputs = schema.input_schemas(wiring, merged, parts)
+        dependencies = metadata.dependencies_section(said)
+        description = {
+            "defined_as": "model.SuffixedKerasModel" if hosting else "kipoi.model.KerasModel",
+            "args": {"weights": model_file},
+            "default_dataloader": ".",
+            "info": info_section,
+            "dependencies": dependencies,
+            "schema": {"inputs": inputs, "targets": schema.target_schemas(wiring, parts)},
+            **_writers(wiring),
+        }
+        if hosting:
+            (place / "model.py").write_text(template_text("kipoi/model.py"), encoding="utf-8")
+        write_yaml(place / "model.yaml", description)
+
+        def describe(known: Mapping[str, Any]) -> None:
+            write_dataloader(place, spec.name, merged, inputs, info_section, dependencies, known)
+
+        describe(placed)
+        step("making examples")
+        placed |= examples_of.add_random_tables(place, merged, wiring, model, placed)
+        describe(placed)
+
+        step("running Kipoi on the examples")
+        before = set(place.rglob("*"))
+        running.run_examples(place, place / EXPECTED)
+        _remove_new(place, before)
+        largest = running.check_predictions(model, wiring, place / EXPECTED)
+        test: dict[str, Any] = {"expect": EXPECTED, "precision_decimal": running.precision_decimal(largest)}
+
+        step("describing it")
+        files = {value: name for name, value in placed.items() if _is_example(place, value)}
+        urls = hosting_of.resolve_urls(hosting, [model_file, EXPECTED, *files])
+        hosted = {file: hosting_of.remote_file(place / file, url) for file, url in urls.items()}
+        description["args"] = {"weights": hosted.get(model_file, model_file)}
+        test["expect"] = hosted.get(EXPECTED, EXPECTED)
+        write_yaml(place / "model.yaml", {**description, "test": test})
+        if hosted:
+            describe(
+                {
+                    name: {**hosted[value], "name": Path(value).name} if _hashable(value) and value in hosted else value
+                    for name, value in placed.items()
+                }
+            )
+            (place / ".gitignore").write_text("".join(f"/{file}\n" for file in hosted), encoding="utf-8")
+        write_card(place, spec, wiring, merged, said, description, placed, urls)
+        step("putting it in place")
+    return target
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Saves a model without its optimizer and loss, by the ending of the path.
+
+    Raises:
+        SaveError: When Keras cannot write the file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bare = keras.Model(model.inputs, model.output, name=model.name)
+    try:
+        with _without_legacy_warnings():
+            bare.save(path)
+    except OSError:
+        raise
+    except Exception as error:  # Keras, h5py and TensorFlow raise many kinds
+        raise SaveError(
+            f"Keras cannot save the model as {path.name}.", received=f"{type(error).__name__}: {error}"
+        ) from error
+
+
+@contextlib.contextmanager
+def _without_legacy_warnings() -> Iterator[None]:
+    """Keras calls HDF5 legacy, by both ways it has; the user has asked for it."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        return "HDF5 file" not in record.getMessage()
+
+    logger = logging.getLogger("absl")
+    logger.addFilter(keep)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*saving your model as an HDF5 file.*")
+            yield
+    finally:
+        logger.removeFilter(keep)
+
+
+def _writers(wiring: Wiring) -> dict[str, Any]:
+    """How many rows Kipoi stores at once: its 10,000 are too many where rows are large."""
+    ports = [*wiring.inputs, *(output.port for output in wiring.outputs)]
+    largest = 4
+    for port in ports:
+        size = 4
+        for dimension in port.shape or ():
+            size *= dimension or 10_000
+        largest = max(largest, size)
+    rows = max(1, _CHUNK_BYTES // largest)
+    return {"writers": {"hdf5_chunk_size": rows}} if rows < _CHUNK_ROWS else {}
+
+
+def _is_example(place: Path, value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(examples_of.FOLDER + "/") and (place / value).is_file()
+
+
+def _hashable(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _remove_new(place: Path, before: set[Path]) -> None:
+    """Removes what Kipoi and the components left: downloads, bytecode, indexes."""
+    for path in sorted(place.rglob("*"), reverse=True):
+        if path in before or path == place / EXPECTED:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    for path in list(place.rglob("__pycache__")):
+        shutil.rmtree(path, ignore_errors=True)
+
+

@@ -1,0 +1,154 @@
+"""Authors, licence, citations and dependencies, put together from the parts."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from keras_stitch.errors import StitchError, nearest
+from keras_stitch.kipoi.literals import is_plain
+from keras_stitch.kipoi.merging import Merged
+from keras_stitch.kipoi.reading import KipoiPart
+from keras_stitch.spec import GraphSpec
+
+UNSPECIFIED = "unspecified"
+_TEXTS = ("doc", "name", "version", "license", "cite_as", "trained_on", "training_procedure")
+_PEOPLE = ("authors", "contributors")
+INFO_KEYS = (*_PEOPLE, *_TEXTS, "tags")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What one part says about itself.
+
+    Attributes:
+        part: The submodel, or the submodel's dataloader.
+        info: Its info section.
+        dependencies: Its dependencies.
+        is_model: Whether it is a model, whose framework the stitched model replaces by its own.
+    """
+
+    part: str
+    info: Mapping[str, Any]
+    dependencies: Mapping[str, Sequence[str]]
+    is_model: bool
+
+
+def statements(spec: GraphSpec, merged: Merged, parts: Mapping[str, KipoiPart]) -> list[Statement]:
+    """What every part says: submodels in their order, then component dataloaders. Bare layers are no parts."""
+    found = []
+    for submodel in spec.submodels:
+        part = parts.get(submodel.name)
+        if part is not None:
+            found.append(Statement(submodel.name, part.info, part.dependencies, True))
+        elif not submodel.is_layer and submodel.share is None:
+            found.append(Statement(submodel.name, {}, {}, True))
+    for feeder in merged.feeders:
+        if feeder.component is not None:
+            name = f"dataloader of {feeder.name}"
+            found.append(Statement(name, feeder.component.info, feeder.component.dependencies, False))
+    return found
+
+
+def info_section(graph: str, said: Sequence[Statement], given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The ``info`` section of ``model.yaml``.
+
+    Args:
+        graph: The name of the graph.
+        said: What the parts say.
+        given: What the user says: it overrides; authors and tags are added to those of the parts.
+
+    Raises:
+        StitchError: When ``given`` has an unknown key or a value of another kind.
+    """
+    given = dict(given or {})
+    for key, value in given.items():
+        if key not in INFO_KEYS:
+            raise StitchError(f"info= has no entry '{key}'.", fix=nearest(key, INFO_KEYS))
+        if key in _TEXTS and not isinstance(value, str | int | float):
+            raise StitchError(f"info['{key}'] is not a text.", received=repr(value))
+    authors = _unique([*_people("authors", given.get("authors")), *_stated(said, "authors")])
+    licences = {statement.info.get("license") for statement in said}
+    agreed = licences.pop() if len(licences) == 1 else None
+    models = ", ".join(statement.part for statement in said if statement.is_model)
+    tags = given.get("tags", [])
+    section = {
+        "authors": authors,
+        "contributors": _people("contributors", given.get("contributors")),
+        "doc": given.get("doc") or f"{graph}: {models or 'layers'} stitched into one Keras model.",
+        "name": given.get("name"),
+        "version": str(given.get("version", "0.1")),
+        "license": given.get("license") or agreed or UNSPECIFIED,
+        "tags": _unique([*([tags] if isinstance(tags, str) else tags), *_stated(said, "tags")]),
+        "cite_as": given.get("cite_as") or "; ".join(citations(said)),
+        "trained_on": given.get("trained_on"),
+        "training_procedure": given.get("training_procedure"),
+    }
+    if not is_plain(section):
+        raise StitchError("info= has a value that YAML cannot hold.", received=repr(given))
+    return {key: value for key, value in section.items() if value or key == "authors"}
+
+
+def citations(said: Iterable[Statement]) -> list[str]:
+    """What the parts ask to be cited as, each once."""
+    return _unique(str(statement.info["cite_as"]) for statement in said if statement.info.get("cite_as"))
+
+
+def licences(said: Iterable[Statement]) -> list[tuple[str, str]]:
+    """The licence of every part, ``unspecified`` where it states none."""
+    return [(statement.part, statement.info.get("license") or UNSPECIFIED) for statement in said]
+
+
+def dependencies_section(said: Sequence[Statement]) -> dict[str, list[str]]:
+    """The ``dependencies`` section: what the stitched model needs, and what its parts add.
+
+    What the stitched model pins wins: parts made for an older Keras run in the present one.
+    """
+    release = ".".join(importlib.metadata.version("keras").split(".")[:2])
+    # numpy<2: Kipoi writes HDF5 with names that NumPy 2 removed. setuptools: Kipoi imports pkg_resources.
+    pip = ["kipoi", f"keras>={release}", "tensorflow", "numpy<2", "setuptools<80.9", "h5py", "pandas"]
+    conda = [f"python={sys.version_info.major}.{sys.version_info.minor}"]
+    pinned = {_package(item) for item in [*pip, *conda]} | {"tensorflow-gpu", "tensorflow-cpu", "theano"}
+    channels: list[str] = []
+    for statement in said:
+        pip += [item for item in statement.dependencies.get("pip", ()) if _package(item) not in pinned]
+        conda += [item for item in statement.dependencies.get("conda", ()) if _package(item) not in pinned]
+        channels += statement.dependencies.get("conda_channels", ())
+    channels = [channel for channel in _unique(channels) if channel != "defaults"]
+    return {"conda": _unique(conda), "pip": _unique(pip), "conda_channels": [*channels, "defaults"]}
+
+
+def _package(requirement: str) -> str:
+    name = re.match(r"[\w.-]*", requirement.rpartition("::")[2].strip())
+    return name[0].lower().replace("_", "-") if name else ""
+
+
+def _people(key: str, given: Any) -> list[dict[str, str]]:
+    people = []
+    for person in [given] if isinstance(given, str | Mapping) else given or []:
+        person = {"name": person} if isinstance(person, str) else person
+        known = isinstance(person, Mapping) and "name" in person and set(person) <= {"name", "github", "email"}
+        if not known or not all(isinstance(text, str) for text in person.values()):
+            raise StitchError(
+                f"info['{key}'] names somebody in a way that Kipoi does not know.",
+                expected="a name, or {'name': ..., 'github': ..., 'email': ...}",
+                received=repr(person),
+            )
+        people.append(dict(person))
+    return people
+
+
+def _stated(said: Iterable[Statement], key: str) -> list[Any]:
+    return [item for statement in said for item in statement.info.get(key) or ()]
+
+
+def _unique(items: Iterable[Any]) -> list[Any]:
+    found: list[Any] = []
+    for item in items:
+        if item not in found:
+            found.append(item)
+    return found

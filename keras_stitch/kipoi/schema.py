@@ -1,0 +1,85 @@
+"""Ports of the graph as Kipoi's array schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from keras_stitch.errors import NamingError
+from keras_stitch.kipoi.describing import Field
+from keras_stitch.kipoi.merging import Merged
+from keras_stitch.kipoi.reading import KipoiPart
+from keras_stitch.spec import Port, Shape, Wiring
+
+
+def check_names(wiring: Wiring, merged: Merged) -> None:
+    """Refuses names by which Kipoi tells the end of a nested schema.
+
+    Raises:
+        NamingError: For an input or output called ``shape``, or a component called ``doc``.
+    """
+    outputs = [output.port.name for output in wiring.outputs] if len(wiring.outputs) > 1 else []
+    for word, names, what in (
+        ("shape", [*(port.name for port in wiring.inputs), *outputs], "A graph input or output"),
+        ("doc", [feeder.name for feeder in merged.feeders], "A submodel with a dataloader, or an input without one,"),
+    ):
+        if word in names:
+            raise NamingError(f"{what} cannot be called '{word}': Kipoi's schemas use the word.", fix="Rename it.")
+
+
+def input_schemas(wiring: Wiring, merged: Merged, parts: Mapping[str, KipoiPart]) -> dict[str, dict[str, Any]]:
+    """The schema of every graph input, with what its component or the Kipoi models it feeds say about it."""
+    fields = {name: field for feeder in merged.feeders for name, field in feeder.fields.items()}
+    found = {}
+    for port in wiring.inputs:
+        about = fields.get(port.name) or _part_field(port.name, wiring, parts)
+        feeds = " and ".join(f"{node}.{target}" for node, target in wiring.input_targets(port.name))
+        found[port.name] = array_schema(port, about, f"Input of {feeds}." if feeds else "Input that is an output.")
+    return found
+
+
+def target_schemas(wiring: Wiring, parts: Mapping[str, KipoiPart]) -> dict[str, Any]:
+    """The schema of the only output, with its name, or those of several by their names."""
+    found = {}
+    for output in wiring.outputs:
+        node, about = output.tap.node, None
+        if node in parts and output.tap.part is None:
+            ports = [port.name for port in wiring.node_outputs.get(node, ())]
+            outputs = parts[node].outputs
+            if len(ports) == len(outputs) and output.tap.port in ports:
+                about = outputs[ports.index(output.tap.port)]
+        found[output.port.name] = array_schema(output.port, about, f"Output of {node}." if node else "A graph input.")
+    if len(found) > 1:
+        return found
+    ((name, schema),) = found.items()
+    return {"name": name, **schema}
+
+
+def array_schema(port: Port, about: Field | None, doc: str) -> dict[str, Any]:
+    """One array schema as plain data.
+
+    Args:
+        port: The port.
+        about: What a part says about the array.
+        doc: What is said where the part says nothing.
+
+    Example:
+        >>> array_schema(Port("x", (None, 4)), Field("seq", (), (51, 4), "DNA", "DNASeq"), "")
+        {'shape': '(51, 4)', 'doc': 'DNA', 'special_type': 'DNASeq'}
+    """
+    shape: Shape = port.shape or ()
+    if about is not None and len(about.shape) == len(shape):
+        shape = tuple(known if size is None else size for size, known in zip(shape, about.shape, strict=True))
+    schema: dict[str, Any] = {"shape": str(tuple(shape)), "doc": (about.doc if about else "") or doc}
+    if about is not None and about.special_type is not None:
+        schema["special_type"] = about.special_type
+    return schema
+
+
+def _part_field(name: str, wiring: Wiring, parts: Mapping[str, KipoiPart]) -> Field | None:
+    for node, target in wiring.input_targets(name):
+        if node in parts:
+            for number, feed in enumerate(wiring.feeds[node]):
+                if feed.port.name == target and len(feed.taps) == 1 and number < len(parts[node].inputs):
+                    return parts[node].inputs[number]
+    return None

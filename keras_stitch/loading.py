@@ -1,0 +1,287 @@
+"""A source, whatever it is, to a ``Submodel`` and a ``Blueprint`` that makes the Keras object for it.
+
+Blueprints give a fresh object each time, so that a graph can be built again and again and nothing that
+the user holds is renamed, frozen or trained.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_stitch import files, ports
+from keras_stitch.errors import SourceError, StitchError, reason
+from keras_stitch.spec import LayerInfo, Port, Source, Submodel
+
+CustomObjects = Mapping[str, Any]
+
+
+class Blueprint:
+    """Makes the Keras object of one submodel, a fresh one at every ``take``.
+
+    Args:
+        make: Makes one; the first is made at once.
+        inner_outputs: Inner layers whose outputs replace the model's own.
+    """
+
+    def __init__(self, make: Callable[[], keras.Layer], inner_outputs: Sequence[str] | None = None):
+        self._make = make
+        self.inner_outputs = tuple(inner_outputs) if inner_outputs is not None else None
+        self._spare: keras.Layer | None = make()
+
+    def peek(self) -> keras.Layer:
+        """The object to look at, not to change."""
+        if self._spare is None:
+            self._spare = self._make()
+        return self._spare
+
+    def take(self) -> keras.Layer:
+        """A fresh object that belongs to the caller; what was loaded to look at is not loaded again."""
+        taken, self._spare = self.peek(), None
+        return taken
+
+    def outputs(self, model: keras.Model) -> list[keras.KerasTensor]:
+        """The output tensors that this submodel exposes, of a model it made."""
+        return list(model.outputs) if self.inner_outputs is None else ports.inner_tensors(model, self.inner_outputs)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A submodel and the blueprint of its Keras object.
+
+    Attributes:
+        submodel: The plain data.
+        blueprint: Makes the Keras object.
+        kipoi: What a Kipoi directory said beside the model, if it was one.
+    """
+
+    submodel: Submodel
+    blueprint: Blueprint
+    kipoi: Any = None
+
+
+def load(
+    name: str,
+    source: object,
+    *,
+    trainable: bool | None = None,
+    custom_objects: CustomObjects | None = None,
+    arch: str | os.PathLike[str] | None = None,
+    outputs: Sequence[str] | None = None,
+    placement: str | None = None,
+) -> Loaded:
+    """Load a source under the user's name; see ``Graph.add``.
+
+    Raises:
+        SourceError: If there is nothing there that can be a submodel.
+    """
+    kipoi = None
+    if isinstance(source, keras.Model):
+        described, blueprint = _from_memory(name, source, outputs)
+    elif isinstance(source, keras.Layer):
+        return _from_layer(name, source, trainable, outputs, placement)
+    elif isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        if (path / "model.yaml").is_file() or (path / "model.yml").is_file():
+            from keras_stitch.kipoi import read_directory
+
+            kipoi = read_directory(path)
+            weights, arch = kipoi.weights, kipoi.arch
+            custom_objects = {**(kipoi.custom_objects or {}), **(custom_objects or {})}
+            described = Source("kipoi", path.name, path=str(source), sha256=files.sha256(weights))
+        else:
+            weights = path
+            files.recognise(path)
+            given_arch = None if arch is None else str(arch)
+            described = Source("file", path.name, path=str(source), arch=given_arch, sha256=files.sha256(path))
+        blueprint = _from_file(weights, described, arch, custom_objects, outputs)
+    else:
+        raise SourceError(
+            f"Submodel '{name}' cannot be made of a {type(source).__name__}.",
+            expected="the path of a saved model or of a Kipoi directory, a keras.Model or a Keras layer",
+            received=repr(source)[:200],
+        )
+    return _described(name, described, blueprint, trainable, placement, kipoi)
+
+
+def _described(
+    name: str, source: Source, blueprint: Blueprint, trainable: bool | None, placement: str | None, kipoi: Any
+) -> Loaded:
+    model = blueprint.peek()
+    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
+        raise SourceError(
+            f"Submodel '{name}' ({source.label}) does not say what its inputs are.",
+            expected="a functional model, or a Sequential whose first layer is an Input",
+            received=f"a {type(model).__name__} without symbolic inputs",
+            fix="Call it on a keras.Input, wrap that in keras.Model(inputs, outputs), and save the result.",
+        )
+    ports.check_stateless(model, name)
+    try:
+        tensors = blueprint.outputs(model)
+    except StitchError as problem:
+        raise SourceError(
+            f"outputs= of submodel '{name}': {problem.message}",
+            expected=problem.expected,
+            received=problem.received,
+            fix=problem.fix,
+        ) from None
+    submodel = Submodel(
+        name,
+        source,
+        inputs=ports.input_ports(model),
+        outputs=ports.output_ports(model, tensors),
+        trainable=trainable,
+        inner_outputs=blueprint.inner_outputs,
+        placement=placement,
+        layers=ports.walk_layers(model),
+    )
+    return Loaded(submodel, blueprint, kipoi)
+
+
+def _from_file(
+    weights: Path,
+    source: Source,
+    arch: str | os.PathLike[str] | None,
+    custom_objects: CustomObjects | None,
+    outputs: Sequence[str] | None,
+) -> Blueprint:
+    weights = weights.absolute()
+    arch_path = None if arch is None else Path(arch).absolute()
+    first = True
+
+    def make() -> keras.Model:
+        nonlocal first
+        if not first and files.sha256(weights) != source.sha256:
+            raise SourceError(
+                f"'{weights}' has changed since it was added.",
+                received="another sha256",
+                fix="Add it to a new Graph.",
+            )
+        first = False
+        return files.load_file(weights, arch=arch_path, custom_objects=custom_objects)
+
+    return Blueprint(make, outputs)
+
+
+def _from_memory(name: str, model: keras.Model, outputs: Sequence[str] | None) -> tuple[Source, Blueprint]:
+    snapshot = clone(model, f"Submodel '{name}'")
+    return Source("model", f"{type(model).__name__} '{model.name}'"), Blueprint(lambda: clone(snapshot, name), outputs)
+
+
+def clone(model: keras.Model, what: str) -> keras.Model:
+    """The same model with weights of its own; those of nested models get unique paths.
+
+    Raises:
+        SourceError: If Keras cannot clone it.
+    """
+
+    def fresh(layer: keras.Layer) -> keras.Layer:
+        # Weight paths are the names inside .h5, where two nested models may each have a `dense/kernel`.
+        if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
+            with keras.name_scope(layer.name):
+                return keras.models.clone_model(layer, clone_function=fresh)
+        return layer.__class__.from_config(layer.get_config())
+
+    try:
+        with files.quiet_keras():
+            copied = keras.models.clone_model(model, clone_function=fresh)
+            copied.set_weights(model.get_weights())
+    except Exception as error:
+        raise SourceError(
+            f"{what} ({type(model).__name__}) cannot be cloned: {reason(error)}",
+            expected="a functional or Sequential model with an Input",
+            fix="Save it to a .keras file and give the path.",
+        ) from error
+    # Flags of models that hold others do not travel with the layers' configurations.
+    flags = {path: layer.trainable for path, layer in ports.leaves(model)}
+    for path, layer in ports.leaves(copied):
+        if layer.trainable != flags[path]:
+            layer.trainable = flags[path]
+    return copied
+
+
+def layer_config(layer: keras.Layer) -> dict[str, Any]:
+    """A layer as ``stitch.yaml`` writes it, with the module of custom ones.
+
+    Example:
+        >>> import keras
+        >>> layer_config(keras.layers.Reshape((4, 1), name="r"))["class_name"]
+        'Reshape'
+    """
+    serialized = keras.saving.serialize_keras_object(layer)
+    config = {key: serialized[key] for key in ("class_name", "config")}
+    if not str(serialized.get("module", "")).startswith("keras."):
+        config |= {key: serialized[key] for key in ("module", "registered_name") if serialized.get(key)}
+    return config
+
+
+def layer_from_config(config: Mapping[str, Any], custom_objects: CustomObjects | None = None) -> keras.Layer:
+    """The layer that ``layer_config`` described; ``module`` defaults to ``keras.layers``.
+
+    Raises:
+        SourceError: If there is no such layer, or it refuses its arguments.
+    """
+    full = {"module": "keras.layers", "registered_name": None, **copy.deepcopy(dict(config))}
+    full.setdefault("config", {})
+    try:
+        layer = keras.saving.deserialize_keras_object(full, custom_objects=dict(custom_objects or {}))
+    except Exception as error:
+        raise SourceError(
+            f"There is no layer {config.get('class_name')!r} with this config: {reason(error)}",
+            expected="class_name: a layer of keras.layers, config: its arguments",
+            received=repr(dict(config))[:300],
+        ) from error
+    if not isinstance(layer, keras.Layer):
+        raise SourceError(f"{config.get('class_name')!r} is not a Keras layer.", received=type(layer).__name__)
+    return layer
+
+
+def _from_layer(
+    name: str,
+    layer: keras.Layer,
+    trainable: bool | None,
+    outputs: Sequence[str] | None,
+    placement: str | None,
+) -> Loaded:
+    label = type(layer).__name__
+    if isinstance(layer, keras.layers.InputLayer):
+        raise SourceError(
+            f"Submodel '{name}' is an InputLayer.", fix=f'Use graph.add_input("{name}", targets, shape=...).'
+        )
+    if outputs is not None:
+        raise SourceError(f"Submodel '{name}' is a bare layer ({label}), so outputs= does not apply to it.")
+    if getattr(layer, "stateful", False):
+        raise SourceError(
+            f"Submodel '{name}' is a stateful layer: what it predicts depends on the batches before.",
+            expected="a stateless recurrent layer",
+            fix="Make it with stateful=False.",
+        )
+    config = layer_config(layer)
+    weights = layer.get_weights() if layer.built and layer.weights else None
+    build_config = layer.get_build_config() if weights is not None else None
+
+    def make() -> keras.Layer:
+        fresh = type(layer).from_config({**copy.deepcopy(config["config"]), "name": name})
+        if weights is not None:
+            fresh.build_from_config(build_config)
+            fresh.set_weights(weights)
+        return fresh
+
+    described = Source("layer" if weights is None else "trained layer", label, layer=config)
+    info = LayerInfo(name, label, bool(layer.trainable), layer.count_params() if layer.built else 0)
+    submodel = Submodel(
+        name,
+        described,
+        inputs=ports.layer_ports(layer),
+        outputs=(Port("output", None, None),),
+        trainable=trainable,
+        placement=placement,
+        layers=(info,),
+    )
+    return Loaded(submodel, Blueprint(make))

@@ -1,0 +1,107 @@
+"""The one owner of names: what a name may look like, which are taken, how new ones are made."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from keras_stitch.errors import NamingError
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+# Keras writes a group of this name beside those of the layers, and then cannot load the .h5 file.
+RESERVED = frozenset({"top_level_model_weights"})
+
+# What Keras 1 to 3 call an input that nobody named.
+_GENERATED = re.compile(r"(keras_tensor|input_layer)(_\d+)?(CLONE)?|input_\d+")
+
+
+def check_name(name: object, what: str) -> str:
+    """Return ``name`` if it can name a submodel, a graph input or a graph output.
+
+    Raises:
+        NamingError: If it is malformed or reserved by Keras.
+
+    Example:
+        >>> check_name("model1", "submodel")
+        'model1'
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        fix = f"Call it {clean(name)!r}, for example." if isinstance(name, str) and name else None
+        raise NamingError(
+            f"{name!r} cannot name a {what}.",
+            expected="a letter, followed by letters, digits and underscores",
+            received=repr(name),
+            fix=fix,
+        )
+    if name in RESERVED:
+        raise NamingError(
+            f"{name!r} cannot name a {what}: Keras uses it inside .h5 files.",
+            fix=f"Call it {name + '_1'!r}, for example.",
+        )
+    return name
+
+
+def clean(text: str) -> str:
+    """The nearest well-formed name.
+
+    Example:
+        >>> clean("séquence/1"), clean("1st"), clean("***")
+        ('sequence_1', 'x1st', 'x')
+    """
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", ascii_text).strip("_")
+    return name if name[:1].isalpha() else f"x{name}"
+
+
+def is_generated(name: str, first_layer: str | None = None) -> bool:
+    """Whether Keras made an input's name up.
+
+    Args:
+        name: The input's name in the saved file.
+        first_layer: For a ``Sequential``, its first layer: Keras 2 calls the input
+            ``<first layer>_input``.
+
+    Example:
+        >>> is_generated("keras_tensor_9"), is_generated("input1"), is_generated("dense_input", "dense")
+        (True, False, True)
+    """
+    return bool(_GENERATED.fullmatch(name)) or (first_layer is not None and name == f"{first_layer}_input")
+
+
+def unique_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The same names, repeated ones numbered from 1.
+
+    Example:
+        >>> unique_names(["encoder", "encoder", "head"])
+        ('encoder', 'encoder_1', 'head')
+    """
+    names = tuple(names)
+    taken = Names(())
+    return tuple(taken.new(name, avoid=names) for name in names)
+
+
+class Names:
+    """Names already taken in one graph, and a source of new ones.
+
+    Example:
+        >>> names = Names({"model4", "model4_concatenate"})
+        >>> names.new("model4_concatenate")
+        'model4_concatenate_1'
+    """
+
+    def __init__(self, taken: Iterable[str]):
+        self._taken = set(taken)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._taken
+
+    def new(self, base: str, avoid: Iterable[str] = ()) -> str:
+        """A free name that starts with ``base``; it is taken from now on. Numbered ones are not in ``avoid``."""
+        name, number, avoid = base, 0, set(avoid)
+        while name in self._taken or (number and name in avoid):
+            number += 1
+            name = f"{base}_{number}"
+        self._taken.add(name)
+        return name

@@ -1,0 +1,128 @@
+"""What a Keras model or layer looks like from outside: its ports, and the layers in it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+
+import keras
+
+from keras_stitch.errors import SourceError, StitchError, nearest
+from keras_stitch.naming import is_generated, unique_names
+from keras_stitch.spec import LayerInfo, Port
+
+
+def input_ports(model: keras.Model) -> tuple[Port, ...]:
+    """The inputs of a model, in its order, under the names of the saved file.
+
+    Example:
+        >>> import keras
+        >>> input_ports(keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(2)]))
+        (Port(name='x', shape=(3,), dtype='float32', generated=False),)
+    """
+    first = model.layers[0].name if isinstance(model, keras.Sequential) and model.layers else None
+    keys = _keys(model, "input")
+    names = [keys.get(id(tensor)) or tensor.name for tensor in model.inputs]
+    return tuple(
+        Port(unique, tuple(tensor.shape[1:]), str(tensor.dtype), is_generated(name, first))
+        for unique, name, tensor in zip(unique_names(names), names, model.inputs, strict=True)
+    )
+
+
+def output_ports(model: keras.Model, tensors: Sequence[keras.KerasTensor]) -> tuple[Port, ...]:
+    """Output tensors of a model as ports, called like a dict's keys or the layers they come from."""
+    keys = _keys(model, "output")
+    names = [keys.get(id(tensor)) or _maker(tensor).name for tensor in tensors]
+    return tuple(
+        Port(name, tuple(tensor.shape[1:]), str(tensor.dtype))
+        for name, tensor in zip(unique_names(names), tensors, strict=True)
+    )
+
+
+def layer_ports(layer: keras.Layer) -> tuple[Port, ...]:
+    """The input ports of a bare layer: the arguments of its call that have no default.
+
+    Example:
+        >>> import keras
+        >>> [port.name for port in layer_ports(keras.layers.MultiHeadAttention(2, 2))]
+        ['query', 'value']
+    """
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    required = [
+        parameter.name
+        for parameter in inspect.signature(layer.call).parameters.values()
+        if parameter.kind in kinds and parameter.default is inspect.Parameter.empty
+    ]
+    if len(required) <= 1:
+        return (Port("input", None, None, generated=True),)
+    return tuple(Port(name, None, None) for name in required)
+
+
+def inner_tensors(model: keras.Model, layers: Sequence[str]) -> list[keras.KerasTensor]:
+    """The outputs of inner layers, in the order asked for.
+
+    Raises:
+        StitchError: If a layer is unknown, nested, or used more than once.
+    """
+    tensors = []
+    for name in layers:
+        try:
+            layer = model.get_layer(name)
+        except ValueError:
+            nested = [info.path for info in walk_layers(model) if info.path.endswith(f"/{name}") or info.path == name]
+            raise StitchError(
+                f"The model has no layer '{name}' of its own to take as an output.",
+                expected=nearest(name, [layer.name for layer in model.layers]),
+                received=f"'{nested[0]}', which lies in a nested model" if nested else None,
+            ) from None
+        try:
+            output = layer.output
+        except (AttributeError, ValueError):
+            raise StitchError(
+                f"The layer '{name}' is used more than once, so it has no single output.",
+                expected="a layer that is called once",
+            ) from None
+        tensors += output if isinstance(output, (list, tuple)) else [output]
+    return tensors
+
+
+def walk_layers(model: keras.Model) -> tuple[LayerInfo, ...]:
+    """Every layer of a model, those of nested models with their path, as saved."""
+    return tuple(
+        LayerInfo(path, type(layer).__name__, bool(layer.trainable), layer.count_params() if layer.built else 0)
+        for path, layer in leaves(model)
+    )
+
+
+def leaves(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
+    """The layers of a model and of the models nested in it, with their paths."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model) and layer.layers:
+            yield from leaves(layer, f"{prefix}{layer.name}/")
+        else:
+            yield f"{prefix}{layer.name}", layer
+
+
+def check_stateless(model: keras.Model, name: str) -> None:
+    """Raise where a recurrent layer carries its state from batch to batch: rows would depend on their order."""
+    for path, layer in leaves(model):
+        if getattr(layer, "stateful", False):
+            raise SourceError(
+                f"Submodel '{name}' has a stateful layer, '{path}': what it predicts depends on the batches before.",
+                expected="stateless recurrent layers",
+                fix="Rebuild the model with stateful=False, copy the weights with set_weights(get_weights()), "
+                "and save it again.",
+            )
+
+
+def _keys(model: keras.Model, which: str) -> dict[int, str]:
+    """``id`` of a tensor to its key, where a model's inputs or outputs are a dict."""
+    try:
+        structure = getattr(model, which)
+    except (AttributeError, ValueError):
+        return {}
+    return {id(tensor): key for key, tensor in structure.items()} if isinstance(structure, dict) else {}
+
+
+def _maker(tensor: keras.KerasTensor) -> keras.Operation:
+    return tensor._keras_history.operation

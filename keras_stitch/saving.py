@@ -1,0 +1,135 @@
+"""Writing models and small files, after checking that what is written can be read again."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+
+from keras_stitch.errors import SaveError, reason
+from keras_stitch.files import quiet_keras
+
+FORMATS = {"keras": ".keras", "h5": ".h5"}
+
+
+def check_format(model: keras.Model, format: str) -> None:
+    """Raise where a format does not exist or cannot hold a model, and name the submodel.
+
+    Args:
+        model: A stitched model: its layers are the submodels.
+        format: ``"keras"`` or ``"h5"``.
+
+    Raises:
+        SaveError: Before anything is written.
+    """
+    if format not in FORMATS:
+        raise SaveError(f"There is no format {format!r}.", expected=f"one of {', '.join(FORMATS)}")
+    if format == "keras":
+        return
+    for layer in model.layers:
+        refused = next(_not_for_h5(layer, layer.name), None)
+        if refused is not None:
+            path, kind = refused
+            raise SaveError(
+                f"An .h5 file cannot hold submodel '{layer.name}': it has the operation {kind} ('{path}'), which is "
+                "no Keras layer.",
+                fix='Save as .keras: graph.save(..., format="keras").',
+            )
+
+
+def save_model(model: keras.Model, path: Path) -> Path:
+    """Save a stitched model, ``.keras`` or ``.h5`` by the ending, whole or not at all.
+
+    Args:
+        model: A model that ``Graph.build`` made.
+        path: The file.
+
+    Raises:
+        SaveError: If the format cannot hold the model, or the file cannot be written.
+    """
+    formats = {ending: format for format, ending in FORMATS.items()} | {".hdf5": "h5"}
+    if path.suffix not in formats:
+        raise SaveError(f"'{path.name}' does not end in a format of Keras.", expected=" or ".join(formats))
+    check_format(model, formats[path.suffix])
+    if not path.absolute().parent.is_dir():
+        raise SaveError(f"There is no folder '{path.absolute().parent}'.", fix="Make it first.")
+    try:
+        with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".keras-stitch-") as folder:
+            written = Path(folder) / path.name
+            with quiet_keras():
+                model.save(written)
+                keras.saving.load_model(written, compile=False)
+            written.replace(path)
+    except OSError as error:
+        raise SaveError(f"'{path}' cannot be written: {error}.") from error
+    except Exception as error:
+        raise SaveError(
+            f"'{path}' would be a file that Keras cannot load again: {reason(error)}",
+            fix="Save as .keras." if path.suffix != ".keras" else None,
+        ) from error
+    return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    path = path.absolute()
+    if not path.parent.is_dir():
+        raise SaveError(f"There is no folder '{path.parent}'.", fix="Make it first.")
+    part = path.parent / f".{path.name}.{os.getpid()}"
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise SaveError(f"'{path}' cannot be written: {error.strerror}.") from error
+
+
+def check_same_graph(model: keras.Model, built: keras.Model, name: str) -> None:
+    """Raise where a model is not one that this graph builds, whatever its weights.
+
+    Args:
+        model: What the user trained.
+        built: What the graph builds now.
+        name: The graph's name.
+    """
+    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+        raise SaveError(f"model= is not a model of graph '{name}'.", received=repr(model)[:200])
+    for what, mine, theirs in (
+        ("inputs", _ends(built.inputs), _ends(model.inputs)),
+        ("outputs", _outputs(built), _outputs(model)),
+        ("layers", [layer.name for layer in built.layers], [layer.name for layer in model.layers]),
+        ("weights", _shapes(built), _shapes(model)),
+    ):
+        if mine != theirs:
+            raise SaveError(
+                f"model= is not a model of graph '{name}': its {what} differ.",
+                expected=str(mine)[:500],
+                received=str(theirs)[:500],
+                fix="Train the model that graph.build() gave, and change the graph before building, not after.",
+            )
+
+
+def _not_for_h5(layer: keras.Operation, path: str) -> Iterator[tuple[str, str]]:
+    """Paths and kinds of the operations inside a layer that the HDF5 format has no word for."""
+    for operation in getattr(layer, "operations", ()):
+        inner = f"{path}/{operation.name}"
+        if not isinstance(operation, keras.Layer):
+            yield inner, type(operation).__name__
+        else:
+            yield from _not_for_h5(operation, inner)
+
+
+def _ends(tensors: list[keras.KerasTensor]) -> list[tuple[str, tuple[int | None, ...]]]:
+    return [(tensor.name, tuple(tensor.shape)) for tensor in tensors]
+
+
+def _outputs(model: keras.Model) -> list[tuple[str, tuple[int | None, ...]]]:
+    names = list(model.output) if isinstance(model.output, dict) else model.output_names
+    return [(name, tuple(tensor.shape)) for name, tensor in zip(sorted(names), model.outputs, strict=True)]
+
+
+def _shapes(model: keras.Model) -> list[tuple[int, ...]]:
+    return [tuple(weight.shape) for weight in model.weights]

@@ -1,0 +1,69 @@
+"""Loads the dataloaders of the parts and keeps their rows together."""
+
+import contextlib
+import importlib.util
+import inspect
+import re
+import sys
+from pathlib import Path
+
+from kipoi.data import PreloadedDataset
+
+
+def load_dataloader(path, name):
+    """Returns the dataloader class in a Python file.
+
+    The file is loaded by its path, so that several dataloaders of one name live in one process. It may import its
+    neighbours by their plain names.
+
+    Args:
+        path: The Python file.
+        name: The class in it, or a function that returns the whole data set.
+    """
+    with neighbours_first(Path(path).resolve().parent):
+        # A name of its own for every file: pickle and inspect look modules up by name.
+        module_name = "component" + re.sub(r"\W", "_", str(Path(path).resolve()))
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    loader = module
+    for part in name.split("."):
+        loader = getattr(loader, part)
+    return from_function(loader) if inspect.isfunction(loader) else loader
+
+
+def from_function(function):
+    """Returns the class for a function that returns the whole data set, as Kipoi does, but one for each function."""
+    return type(function.__name__, (PreloadedDataset,), {"data_fn": staticmethod(function)})
+
+
+@contextlib.contextmanager
+def neighbours_first(folder):
+    """Lets ``import helper`` find helper.py of the folder, and leaves no trace of that for the next dataloader."""
+    names = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+
+    def take_out():
+        return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in names}
+
+    before = take_out()
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        take_out()
+        sys.modules.update(before)
+
+
+def common_length(components):
+    """Returns the number of rows that all components have.
+
+    Args:
+        components: The dataloaders, by name.
+    """
+    lengths = {name: len(component) for name, component in components.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name}: {length}" for name, length in lengths.items())
+        raise ValueError(f"The parts do not have the same number of rows. Expected: one number. Got: {listed}.")
+    return next(iter(lengths.values()))
