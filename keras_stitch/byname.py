@@ -89,9 +89,9 @@ def _words(spec: GraphSpec, taker: Submodel, own: str, free: list[tuple[str, str
                 add(port.name, f"{submodel.name}.{port.name}")
         for port in submodel.inputs:
             # A free port of the same name is a twin, not a source.
-            if (submodel.name, port.name) in free and not port.generated and port.name != own:
-                if port.name not in given and clean(port.name) == port.name:
-                    add(port.name, port.name if _once(port.name, free) else f"{submodel.name}.{port.name}")
+            source = (submodel.name, port.name) in free and not port.generated and port.name != own
+            if source and port.name not in given and clean(port.name) == port.name:
+                add(port.name, port.name if _once(port.name, free) else f"{submodel.name}.{port.name}")
     return words
 
 
@@ -101,7 +101,7 @@ def _once(name: str, free: list[tuple[str, str]]) -> bool:
 
 def _readings(name: str, words: dict[str, list[str]]) -> list[tuple[str, ...]]:
     """Every way to read a name as words joined by ``_``."""
-    found = [(name,)] if name in words else []
+    found: list[tuple[str, ...]] = [(name,)] if name in words else []
     for position, letter in enumerate(name):
         if letter == "_" and name[:position] in words:
             found += [(name[:position], *rest) for rest in _readings(name[position + 1 :], words)]

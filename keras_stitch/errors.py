@@ -92,10 +92,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """What a library's error says, in one line: no colour codes, no "Exception encountered when ..." before it.
+    r"""What a library's error says, in one line: no colour codes, no "Exception encountered when ..." before it.
 
     Example:
-        >>> reason(ValueError("Exception encountered when calling Reshape.call().\\n\\nSizes differ.\\n\\nArguments ..."))
+        >>> reason(ValueError("Exception encountered when calling X.call().\n\nSizes differ.\n\nArguments ..."))
         'Sizes differ'
     """
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()

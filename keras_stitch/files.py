@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import tempfile
 import warnings
 import zipfile
@@ -110,10 +111,17 @@ def load_file(path: Path, *, arch: Path | None = None, custom_objects: Mapping[s
 @contextlib.contextmanager
 def quiet_keras() -> Iterator[None]:
     """Without Keras' remarks on the age of the HDF5 format and on arguments of old layers."""
-    with warnings.catch_warnings():
+    absl = logging.getLogger("absl")
+    absl.addFilter(_not_about_hdf5)
+    with warnings.catch_warnings(), contextlib.ExitStack() as stack:
+        stack.callback(absl.removeFilter, _not_about_hdf5)
         warnings.filterwarnings("ignore", message=r"Do not pass an `input_shape`", category=UserWarning)
         warnings.filterwarnings("ignore", message=r"You are saving your model as an HDF5 file", category=UserWarning)
         yield
+
+
+def _not_about_hdf5(record: logging.LogRecord) -> bool:
+    return "HDF5 file" not in record.getMessage() and "No training configuration" not in record.getMessage()
 
 
 def _check_exists(path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
@@ -21,7 +21,7 @@ from keras_stitch.summary import Summary, summarise
 from keras_stitch.wiring import wire
 
 PathLike = str | os.PathLike[str]
-MergeLike = str | keras.Layer
+MergeLike: TypeAlias = "str | keras.Layer"
 
 
 class Graph:
@@ -257,7 +257,7 @@ class Graph:
         wiring, flags = self._check()
         places = {place.submodel: place.placement for place in self.plan()}
         states = frozen_states(self._spec, flags)
-        return plotting.save_plot(path, self._spec, wiring, frozen=states, placement=places)
+        return plotting.save_plot(Path(path), self._spec, wiring, frozen=states, placement=places)
 
     def _repr_svg_(self) -> str | None:
         """The picture, for notebooks; nothing while the graph cannot be built."""
@@ -318,7 +318,7 @@ class Graph:
             saving.check_same_graph(model, expected, self.name)
         saving.check_format(model, format)
         return kipoi.write_directory(
-            directory,
+            Path(directory),
             model=model,
             spec=self._spec,
             wiring=wiring,

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
+from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -100,7 +101,12 @@ def draw(
 
 
 def save_plot(
-    path: str | Path, spec: GraphSpec, wiring: Wiring, *, frozen: Marks = _NO_MARKS, placement: Marks = _NO_MARKS
+    path: str | PathLike[str],
+    spec: GraphSpec,
+    wiring: Wiring,
+    *,
+    frozen: Marks = _NO_MARKS,
+    placement: Marks = _NO_MARKS,
 ) -> Path:
     """Draws the graph into a file, ``.svg`` or ``.png`` by its ending; arguments as for ``draw``.
 
@@ -316,6 +322,8 @@ def _width(line: _Line) -> float:
 
 class _RankedLayout(SugiyamaLayout):  # type: ignore[misc, unused-ignore]
     """grandalf's layout with layers that were decided before."""
+
+    conflicts: Any
 
     def rank_all(self, roots: Sequence[Vertex], optimize: bool = False) -> None:
         self.layers = [Layer() for _ in range(1 + max(vertex.data.rank for vertex in self.g.sV))]

@@ -64,7 +64,7 @@ def inner_tensors(model: keras.Model, layers: Sequence[str]) -> list[keras.Keras
     Raises:
         StitchError: If a layer is unknown, nested, or used more than once.
     """
-    tensors = []
+    tensors: list[keras.KerasTensor] = []
     for name in layers:
         try:
             layer = model.get_layer(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from keras_stitch.errors import StitchError
@@ -24,7 +25,7 @@ def chain(*sources: Any, name: str = "chain") -> Graph:
     """
     graph = Graph(name)
     names = _add_all(graph, sources, "chain", least=1)
-    for before, after in zip(names, names[1:], strict=False):
+    for before, after in pairwise(names):
         graph.connect(before, after)
     return graph
 

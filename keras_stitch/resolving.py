@@ -184,9 +184,7 @@ class Resolver:
                 )
         for name, keys in found.items():
             self._check_input_name(name, keys, name in given)
-            port = self._input_port(name, keys, given.get(name))
-            if port is not None:
-                self.inputs[name] = port
+            self.inputs[name] = self._input_port(name, keys, given.get(name))
 
     def _implicit_name(self, submodel: Submodel, port: Port) -> str:
         if not port.generated:
@@ -220,7 +218,7 @@ class Resolver:
     def _port(self, node: str, port: str) -> Port:
         return next(candidate for candidate in self._submodels[node].inputs if candidate.name == port)
 
-    def _input_port(self, name: str, keys: list[_PortKey], given: InputSpec | None) -> Port | None:
+    def _input_port(self, name: str, keys: list[_PortKey], given: InputSpec | None) -> Port:
         """Shape and dtype of a graph input: what was said, refined by the ports it feeds."""
         shape = given.shape if given else None
         dtype = given.dtype if given else None

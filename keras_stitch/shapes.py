@@ -208,9 +208,9 @@ def shape_fix(source: str, have: Shape, want: Shape, target: str) -> str:
         return _node_between(source, target, f"{node}_reshape", f"keras.layers.Reshape({_with_unknown(want)})")
     if len(have) + 1 == len(want) and want[-1] == 1 and shape_fits(have, want[:-1]):
         return _node_between(source, target, f"{node}_reshape", f"keras.layers.Reshape({_with_unknown(want)})")
-    if len(have) == len(want) and have and shape_fits(have[:-1], want[:-1]):
-        if have[-1] is not None and want[-1] is not None and have[-1] > want[-1]:
-            return f'Connect a part of it, such as "{source}[0:{want[-1]}]".'
+    longer = bool(have and want) and (have[-1] or 0) > (want[-1] or 0) > 0
+    if longer and shape_fits(have[:-1], want[:-1]):
+        return f'Connect a part of it, such as "{source}[0:{want[-1]}]".'
     return f"Connect something of shape {shape_text(want)}, or a layer between them that makes it."
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from keras_stitch.freezing import frozen_states, resolve_flags
 from keras_stitch.kipoi.literals import literal
 from keras_stitch.kipoi.merging import Merged
 from keras_stitch.kipoi.metadata import UNSPECIFIED, Statement, citations, licences
@@ -54,7 +55,7 @@ def write_card(
             "info": info,
             "command": _command(values),
             "example": literal(values, indent=0, used=len("model.pipeline.predict()")),
-            "submodels": [(submodel, frozen.get(submodel.name, "as saved")) for submodel in spec.submodels],
+            "submodels": [(submodel, frozen[submodel.name]) for submodel in spec.submodels],
             "inputs": list(description["schema"]["inputs"].items()),
             "outputs": [(targets["name"], targets)] if len(wiring.outputs) == 1 else list(targets.items()),
             "arguments": merged.arguments,
@@ -79,6 +80,5 @@ def _command(values: Mapping[str, Any]) -> str:
 
 
 def _frozen(spec: GraphSpec) -> dict[str, str]:
-    return {
-        submodel.name: {None: "as saved", True: "no", False: "yes"}[submodel.trainable] for submodel in spec.submodels
-    }
+    words = {"all": "yes", "part": "partly", "none": "no"}
+    return {name: words[state] for name, state in frozen_states(spec, resolve_flags(spec, [])).items()}

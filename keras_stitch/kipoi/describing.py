@@ -99,7 +99,7 @@ def read_arguments(
         )
     for name in args:
         if name not in described:
-            raise StitchError(f"The dataloader '{label}' has no argument '{name}'.", fix=nearest(name, described))
+            raise StitchError(f"The dataloader '{label}' has no argument '{name}'.", expected=nearest(name, described))
     found = []
     for name in [*parameters, *(name for name in described if name not in parameters)]:
         stated = raw.get(name) if isinstance(raw.get(name), Mapping) else {}

@@ -82,7 +82,7 @@ def write_directory(
         raise SaveError(f"There is no format '{format}'.", expected=" or ".join(_FORMATS))
     atomic.check_target(target, overwrite=overwrite)
     step("reading the dataloaders")
-    parts = parts or {}
+    parts = _with_shared(spec, parts or {})
     merged = merge(spec, wiring, dataloaders, parts)
     schema.check_names(wiring, merged)
     for feeder in merged.feeders:
@@ -139,7 +139,9 @@ def write_directory(
         if hosted:
             describe(
                 {
-                    name: {**hosted[value], "name": Path(value).name} if _hashable(value) and value in hosted else value
+                    name: {**hosted[value], "name": Path(value).name}
+                    if isinstance(value, str) and value in hosted
+                    else value
                     for name, value in placed.items()
                 }
             )
@@ -185,6 +187,11 @@ def _without_legacy_warnings() -> Iterator[None]:
         logger.removeFilter(keep)
 
 
+def _with_shared(spec: GraphSpec, parts: Mapping[str, KipoiPart]) -> dict[str, KipoiPart]:
+    shared = {submodel.name: parts[submodel.share] for submodel in spec.submodels if submodel.share in parts}
+    return {**parts, **shared}
+
+
 def _writers(wiring: Wiring) -> dict[str, Any]:
     """How many rows Kipoi stores at once: its 10,000 are too many where rows are large."""
     ports = [*wiring.inputs, *(output.port for output in wiring.outputs)]
@@ -202,10 +209,6 @@ def _is_example(place: Path, value: Any) -> bool:
     return isinstance(value, str) and value.startswith(examples_of.FOLDER + "/") and (place / value).is_file()
 
 
-def _hashable(value: Any) -> bool:
-    return isinstance(value, str)
-
-
 def _remove_new(place: Path, before: set[Path]) -> None:
     """Removes what Kipoi and the components left: downloads, bytecode, indexes."""
     for path in sorted(place.rglob("*"), reverse=True):
@@ -217,5 +220,3 @@ def _remove_new(place: Path, before: set[Path]) -> None:
             path.unlink(missing_ok=True)
     for path in list(place.rglob("__pycache__")):
         shutil.rmtree(path, ignore_errors=True)
-
-

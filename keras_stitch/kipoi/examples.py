@@ -40,7 +40,8 @@ def choose_examples(merged: Merged, given: Mapping[str, Any] | None) -> dict[str
     for name, value in given.items():
         if name not in known:
             raise StitchError(
-                f"examples= names '{name}', which is no argument of the merged dataloader.", fix=nearest(name, known)
+                f"examples= names '{name}', which is no argument of the merged dataloader.",
+                expected=nearest(name, known),
             )
         if isinstance(value, str | os.PathLike) and os.fspath(value) and Path(value).is_file():
             chosen[name] = Path(value).resolve()
@@ -61,7 +62,7 @@ def choose_examples(merged: Merged, given: Mapping[str, Any] | None) -> dict[str
     if missing:
         raise StitchError(
             f"There is no example for {', '.join(missing)}, so the directory could not be tested.",
-            fix=f"Pass examples={{{', '.join(f'{item.split()[0]}: ...' for item in missing)}}} with small files or values.",
+            fix=f"Pass examples={{{missing[0].split()[0]}: ...}} with small files or values.",
         )
     return chosen
 

@@ -31,7 +31,9 @@ def resolve_urls(hosting: str | Mapping[str, str] | None, files: Sequence[str]) 
         return {file: f"{hosting.rstrip('/')}/{quote(file)}" for file in files}
     for file, url in hosting.items():
         if file not in files:
-            raise StitchError(f"hosting= names '{file}', which is no file that can be hosted.", fix=nearest(file, files))
+            raise StitchError(
+                f"hosting= names '{file}', which is no file that can be hosted.", expected=nearest(file, files)
+            )
         _check_url(url)
     return dict(hosting)
 

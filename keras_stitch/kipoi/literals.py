@@ -56,7 +56,7 @@ def literal(value: Any, indent: int = 0, used: int = 0) -> str:
 
 
 def docstring(text: str, indent: int, hanging: int = 0) -> str:
-    """Any text as lines of a docstring: it cannot end the docstring or escape anything.
+    r"""Any text as lines of a docstring: it cannot end the docstring or escape anything.
 
     Args:
         text: The text; its line breaks are not kept.
@@ -64,10 +64,9 @@ def docstring(text: str, indent: int, hanging: int = 0) -> str:
         hanging: More columns, for all but the first line.
 
     Example:
-        >>> print(docstring('says \"\"\" and \\\\n', 4))
-        says ''' and \\\\n
+        >>> print(docstring('a "quote" and a \\', 4))
+        a "quote" and a \\
     """
-    # The escapes of Python source are those of unicode_escape, for what has no printed form.
     clean = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     clean = clean.replace("\\", "\\\\").replace('"""', "'''")
     lines = textwrap.wrap(

@@ -126,7 +126,7 @@ def _assign(
     else:
         raise StitchError(
             f"dataloaders= names '{key}', which is no graph input and no submodel.",
-            fix=nearest(key, [*inputs, *free]),
+            expected=nearest(key, [*inputs, *free]),
         )
     found: dict[str, Field] = {}
     for name, outputs in (dataloader.outputs or {}).items():
@@ -136,13 +136,13 @@ def _assign(
         if chosen is None:
             raise StitchError(
                 f"The dataloader '{component.label}' has no field '{name}'.",
-                fix=nearest(name, [item.name for item in component.fields]),
+                expected=nearest(name, [item.name for item in component.fields]),
             )
         for target in [outputs] if isinstance(outputs, str) else outputs:
             if target not in inputs:
                 raise StitchError(
                     f"outputs= of the dataloader '{component.label}' names the graph input '{target}'; there is none.",
-                    fix=nearest(target, inputs),
+                    expected=nearest(target, inputs),
                 )
             if target in found:
                 raise StitchError(f"outputs= of the dataloader '{component.label}' feeds '{target}' twice.")
@@ -160,9 +160,7 @@ def _assign(
     return found
 
 
-def _assign_part(
-    node: str, component: Component, part: KipoiPart, targets: Mapping[str, int]
-) -> dict[str, Field]:
+def _assign_part(node: str, component: Component, part: KipoiPart, targets: Mapping[str, int]) -> dict[str, Field]:
     """The fields for a Kipoi model's own dataloader: by name, or by position where the model's schema is a list."""
     found = {}
     for name, number in targets.items():

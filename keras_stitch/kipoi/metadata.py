@@ -68,7 +68,7 @@ def info_section(graph: str, said: Sequence[Statement], given: Mapping[str, Any]
     given = dict(given or {})
     for key, value in given.items():
         if key not in INFO_KEYS:
-            raise StitchError(f"info= has no entry '{key}'.", fix=nearest(key, INFO_KEYS))
+            raise StitchError(f"info= has no entry '{key}'.", expected=nearest(key, INFO_KEYS))
         if key in _TEXTS and not isinstance(value, str | int | float):
             raise StitchError(f"info['{key}'] is not a text.", received=repr(value))
     authors = _unique([*_people("authors", given.get("authors")), *_stated(said, "authors")])

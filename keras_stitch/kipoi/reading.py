@@ -29,7 +29,7 @@ class KipoiPart:
         path: The directory.
         weights: The file with the weights or the whole model; it may have no ending.
         arch: The architecture JSON, for a file with weights only.
-        custom_objects: The Python file that defines ``OBJECTS``.
+        custom_objects: The custom objects that it needs, by name.
         inputs: The inputs of the model's schema, in its order; shapes without the batch axis.
         outputs: The targets of the model's schema.
         is_list: Whether the schema has its inputs in a list, so that they go by position.
@@ -41,7 +41,7 @@ class KipoiPart:
     path: Path
     weights: Path
     arch: Path | None = None
-    custom_objects: Path | None = None
+    custom_objects: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[Field, ...] = ()
     outputs: tuple[Field, ...] = ()
     is_list: bool = False
@@ -80,7 +80,7 @@ def read_directory(path: str | os.PathLike[str]) -> KipoiPart:
         path=directory,
         weights=files["weights"],
         arch=files["arch"],
-        custom_objects=files["custom_objects"],
+        custom_objects=_custom_objects(path, files["custom_objects"]),
         inputs=read_fields(description.schema.inputs),
         outputs=read_fields(description.schema.targets),
         is_list=isinstance(description.schema.inputs, list),
@@ -98,7 +98,7 @@ def _check_keras(path: str | os.PathLike[str], directory: Path, description: Any
     file = directory / f"{module}.py"
     if file.is_file() and name:
         try:
-            loaded = template_module("kipoi.components.parts").load_dataloader(file, name)
+            loaded = template_module("kipoi.components.parts").load_object(file, name)
         except Exception as error:  # whatever the module does
             raise SourceError(
                 f"The model class of '{path}' cannot be loaded.", received=f"{type(error).__name__}: {error}"
@@ -115,6 +115,19 @@ def _check_keras(path: str | os.PathLike[str], directory: Path, description: Any
         expected="defined_as: kipoi.model.KerasModel, or a subclass in the directory",
         received=kind,
     )
+
+
+def _custom_objects(path: str | os.PathLike[str], file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        return dict(template_module("kipoi.components.parts").load_object(file, "OBJECTS"))
+    except Exception as error:  # whatever the module does
+        raise SourceError(
+            f"The custom objects of '{path}' cannot be loaded.",
+            expected=f"a dict OBJECTS in {file.name}",
+            received=f"{type(error).__name__}: {error}",
+        ) from error
 
 
 def _file(directory: Path, name: str, value: Any) -> Path | None:

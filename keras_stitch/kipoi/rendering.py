@@ -54,14 +54,14 @@ def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def markdown(text: Any) -> str:
-    """Any text on one line of Markdown, also in a cell of a table.
+    r"""Any text on one line of Markdown, also in a cell of a table.
 
     Example:
-        >>> print(markdown("a|b\\n<c>"))
-        a\\|b &lt;c>
+        >>> print(markdown("a|b\n<c>"))
+        a\|b &lt;c>
     """
     line = " ".join(str(text).split())
-    for character in "\\`*_[]|":
+    for character in "\\`*[]|":
         line = line.replace(character, "\\" + character)
     return line.replace("&", "&amp;").replace("<", "&lt;")
 

@@ -43,7 +43,9 @@ def run_examples(directory: Path, expected: Path) -> None:
             ) from error
     problems = [line for line in said() if line]
     if problems:
-        raise SaveError("Kipoi runs the directory on its examples, but warns.", received=_last_lines("\n".join(problems)))
+        raise SaveError(
+            "Kipoi runs the directory on its examples, but warns.", received=_last_lines("\n".join(problems))
+        )
 
 
 def check_predictions(model: Any, wiring: Wiring, expected: Path) -> float:

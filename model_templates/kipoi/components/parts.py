@@ -13,12 +13,19 @@ from kipoi.data import PreloadedDataset
 def load_dataloader(path, name):
     """Returns the dataloader class in a Python file.
 
-    The file is loaded by its path, so that several dataloaders of one name live in one process. It may import its
-    neighbours by their plain names.
-
     Args:
         path: The Python file.
         name: The class in it, or a function that returns the whole data set.
+    """
+    loader = load_object(path, name)
+    return from_function(loader) if inspect.isfunction(loader) else loader
+
+
+def load_object(path, name):
+    """Returns what has a name in a Python file.
+
+    The file is loaded by its path, so that several files of one name live in one process. It may import its
+    neighbours by their plain names.
     """
     with neighbours_first(Path(path).resolve().parent):
         # A name of its own for every file: pickle and inspect look modules up by name.
@@ -26,10 +33,9 @@ def load_dataloader(path, name):
         spec = importlib.util.spec_from_file_location(module_name, path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-    loader = module
     for part in name.split("."):
-        loader = getattr(loader, part)
-    return from_function(loader) if inspect.isfunction(loader) else loader
+        module = getattr(module, part)
+    return module
 
 
 def from_function(function):

@@ -1,0 +1,112 @@
+"""Runs Kipoi's commands, and says whether one passed without a warning.
+
+Without a warning means: exit status 0, no WARNING of a ``kipoi`` logger, no mismatch with a schema and no Python
+or Keras warning. What TensorFlow prints when it starts is not ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import re
+import shlex
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import h5py
+import kipoi
+import numpy as np
+import yaml
+
+_PROBLEM = re.compile(r"\bWARNING\b.*\[kipoi|mismatch|don't match|\w*Warning: |\bWARNING:absl|not compatible with")
+
+
+def kipoi_test(directory: Path) -> str:
+    """``cd DIR && kipoi test .``; returns the output."""
+    return _run(["test", "."], directory)
+
+
+def kipoi_predict(directory: Path, args: dict, output: Path, workers: int = 0, cwd: Path | None = None) -> dict:
+    """``kipoi predict DIR --source dir``; returns the arrays of the file, by their paths in it."""
+    command = ["predict", str(directory), "--source", "dir", "-n", str(workers), "-o", str(output), "--keep_inputs"]
+    text = yaml.safe_dump(args, default_flow_style=True, width=10_000).strip()
+    _run([*command, "--dataloader_args", text], cwd or directory)
+    return read_h5(output)
+
+
+def documented_commands(directory: Path) -> list[list[str]]:
+    """The ``kipoi`` commands in the model card."""
+    text = (directory / "README.md").read_text(encoding="utf-8")
+    return [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("kipoi ")]
+
+
+def run_documented(directory: Path) -> None:
+    """Runs the commands of the model card, in the directory."""
+    for command in documented_commands(directory):
+        _run(command, directory)
+
+
+def in_process(directory: Path, workers: int = 0) -> dict[str, np.ndarray]:
+    """Both ``kipoi test`` and a prediction, in this process; returns the predictions by output, "" for the only one."""
+    records: list[str] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record.getMessage())
+
+    handler, printed = Collect(logging.WARNING), io.StringIO()
+    logging.getLogger("kipoi").addHandler(handler)
+    try:
+        with contextlib.redirect_stdout(printed), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model = kipoi.get_model(str(directory), source="dir")
+            loader = model.default_dataloader.init_example()
+            batches = [batch["inputs"] for batch in loader.batch_iter(batch_size=4, num_workers=workers)]
+            found = model.pipeline.predict_example(batch_size=4)
+    finally:
+        logging.getLogger("kipoi").removeHandler(handler)
+    problems = [*records, *(str(item.message) for item in caught), *re.findall(".*mismatch.*", printed.getvalue())]
+    assert not problems, problems
+    assert len(batches)
+    expected = model.test.expect
+    if isinstance(expected, str):
+        stored = read_h5(directory / expected)
+        for name, array in _named(found).items():
+            np.testing.assert_almost_equal(array, stored[f"preds/{name}".rstrip("/")], model.test.precision_decimal)
+    return _named(found)
+
+
+def read_h5(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an HDF5 file, by their paths in it."""
+    found: dict[str, np.ndarray] = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def _named(predictions: object) -> dict[str, np.ndarray]:
+    return predictions if isinstance(predictions, dict) else {"": predictions}
+
+
+def _run(command: list[str], cwd: Path) -> str:
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "default", "PYTHONPATH": ""}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
+    done = subprocess.run(
+        [sys.executable, "-m", "kipoi", *command],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+    # Third parties' own deprecations come with their files' paths; ours come with the directory's or none.
+    problems = [line for line in plain.splitlines() if _PROBLEM.search(line) and "site-packages" not in line]
+    assert done.returncode == 0 and not problems, f"kipoi {' '.join(command)}\n{plain[-4000:]}"
+    return plain
