@@ -117,12 +117,12 @@ class _Builder:
 
     def _fed(self, feed: Feed) -> Any:
         tensors = [self._tapped(tap) for tap in feed.taps]
-        if len(tensors) == 1:
-            return tensors[0]
-        base = feed.node if len(self.wiring.feeds[feed.node]) == 1 else f"{feed.node}_{clean(feed.port.name)}"
-        merged = merging.merge(feed, tensors, self.names, base)
-        self.tensors[Tap(feed.node, feed.port.name, merged=True)] = merged
-        return merged
+        arriving = tensors[0]
+        if len(tensors) > 1:
+            base = feed.node if len(self.wiring.feeds[feed.node]) == 1 else f"{feed.node}_{clean(feed.port.name)}"
+            arriving = merging.merge(feed, tensors, self.names, base)
+        self.tensors[Tap(feed.node, feed.port.name, merged=True)] = arriving
+        return arriving
 
     def _tapped(self, tap: Tap) -> Any:
         if tap not in self.tensors:

@@ -93,7 +93,7 @@ def _named(predictions: object) -> dict[str, np.ndarray]:
 
 
 def _run(command: list[str], cwd: Path) -> str:
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "default", "PYTHONPATH": ""}
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": ""}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     done = subprocess.run(
         [sys.executable, "-m", "kipoi", *command],

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from keras_stitch.freezing import frozen_states, resolve_flags
-from keras_stitch.kipoi.literals import literal
+from keras_stitch.kipoi.literals import WIDTH, literal
 from keras_stitch.kipoi.merging import Merged
 from keras_stitch.kipoi.metadata import UNSPECIFIED, Statement, citations, licences
 from keras_stitch.kipoi.rendering import render
@@ -54,7 +54,7 @@ def write_card(
             "graph": spec.name,
             "info": info,
             "command": _command(values),
-            "example": literal(values, indent=0, used=len("model.pipeline.predict()")),
+            "example": _call(values),
             "submodels": [(submodel, frozen[submodel.name]) for submodel in spec.submodels],
             "inputs": list(description["schema"]["inputs"].items()),
             "outputs": [(targets["name"], targets)] if len(wiring.outputs) == 1 else list(targets.items()),
@@ -77,6 +77,13 @@ def _command(values: Mapping[str, Any]) -> str:
     """The examples for the command line, in one JSON-like argument."""
     flow = yaml.safe_dump(dict(values), default_flow_style=True, width=float("inf"), sort_keys=False).strip()
     return shlex.quote(flow)
+
+
+def _call(values: Mapping[str, Any]) -> str:
+    line = f"predictions = model.pipeline.predict({literal(dict(values), used=-WIDTH * WIDTH)})"
+    if len(line) <= WIDTH:
+        return line
+    return f"predictions = model.pipeline.predict(\n    {literal(dict(values), indent=4)}\n)"
 
 
 def _frozen(spec: GraphSpec) -> dict[str, str]:

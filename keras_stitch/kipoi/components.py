@@ -68,10 +68,12 @@ def resolve(dataloader: Dataloader) -> Component:
         >>> resolve(Dataloader("kipoiseq.dataloaders.SeqIntervalDl")).fields[0].shape
         (None, 4)
     """
-    source, args = dataloader.source, dict(dataloader.args or {})
-    if isinstance(source, type):
+    source: Any = dataloader.source
+    args = dict(dataloader.args or {})
+    is_class = isinstance(source, type)  # by a name of its own: mypy would take it for a bare class
+    if is_class:
         if "::" in (getattr(source, "defined_as", None) or "") and getattr(source, "source_dir", None):
-            return _from_directory(Path(source.source_dir), args)  # type: ignore[attr-defined]
+            return _from_directory(Path(source.source_dir), args)
         return _from_import(f"{source.__module__}.{source.__qualname__}", args)
     path = Path(source)
     if path.is_dir():
@@ -169,24 +171,25 @@ def _from_directory(directory: Path, args: dict[str, Any]) -> Component:
 
 def _from_import(path: str, args: dict[str, Any]) -> Component:
     loader = _import(path)
-    if not isinstance(loader, type) or getattr(loader, "output_schema", None) is None:
+    is_class = inspect.isclass(loader)
+    if not is_class or getattr(loader, "output_schema", None) is None:
         raise SourceError(
             f"'{path}' is not a Kipoi dataloader.",
             expected="a class decorated with kipoi.data.kipoi_dataloader, or a Kipoi directory",
             received=type(loader).__name__,
         )
-    kind = _check_type(path, loader.type, loader, False)  # type: ignore[attr-defined]
+    kind = _check_type(path, loader.type, loader, False)
     try:
         raw = yaml.safe_load(inspect.cleandoc(loader.__doc__ or "")) or {}
     except yaml.YAMLError:
         raw = {}
     raw = raw if isinstance(raw, dict) else {}
-    described = loader.args  # type: ignore[attr-defined]
+    described = loader.args
     arguments = describing.read_arguments(path, inspect.signature(loader), described, raw.get("args") or {}, None, args)
-    if args and loader.__init__.__defaults__:  # type: ignore[misc]
+    if args and loader.__init__.__defaults__:
         # kipoiseq's loaders compute their schema from the defaults.
         loader = override_default_kwargs(loader, args)
-    schema = loader.get_output_schema()  # type: ignore[attr-defined]
+    schema = loader.get_output_schema()
     return Component(
         label=path,
         type=kind,
@@ -197,8 +200,8 @@ def _from_import(path: str, args: dict[str, Any]) -> Component:
         arguments=arguments,
         fields=describing.read_fields(schema.inputs),
         metadata=describing.read_metadata(schema.metadata),
-        info=describing.read_info(loader.info, raw),  # type: ignore[attr-defined]
-        dependencies=describing.read_dependencies(loader.dependencies),  # type: ignore[attr-defined]
+        info=describing.read_info(loader.info, raw),
+        dependencies=describing.read_dependencies(loader.dependencies),
     )
 
 

@@ -102,7 +102,7 @@ def read_arguments(
             raise StitchError(f"The dataloader '{label}' has no argument '{name}'.", expected=nearest(name, described))
     found = []
     for name in [*parameters, *(name for name in described if name not in parameters)]:
-        stated = raw.get(name) if isinstance(raw.get(name), Mapping) else {}
+        stated: Any = raw.get(name) if isinstance(raw.get(name), Mapping) else {}
         default = inspect.Parameter.empty if name not in parameters else parameters[name].default
         if not isinstance(described[name].default, UNSPECIFIED) and described[name].default is not None:
             default = _value(described[name].default, folder)
@@ -110,7 +110,7 @@ def read_arguments(
             default = _value(default, folder)
         if name in args:
             default = _value(args[name], Path.cwd(), anywhere=True)
-            if not isinstance(default, Path | dict) and not is_plain(default):
+            if not isinstance(default, Path) and not is_plain(default):
                 raise StitchError(
                     f"args['{name}'] of the dataloader '{label}' is not a plain value.",
                     expected="numbers, strings, None, lists, tuples and dicts of them, or the path of a file",
@@ -122,10 +122,10 @@ def read_arguments(
             Argument(
                 name=name,
                 doc=" ".join((described[name].doc or "").split()),
-                type=str(stated["type"]) if "type" in stated else None,  # type: ignore[index]
+                type=str(stated["type"]) if "type" in stated else None,
                 required=required,
                 default=None if required else default,
-                exposed=required or isinstance(default, Path | dict) or is_plain(default),
+                exposed=required or isinstance(default, Path) or is_plain(default),
                 example=Missing if isinstance(example, UNSPECIFIED) or example is None else _value(example, folder),
             )
         )
@@ -179,13 +179,13 @@ def read_metadata(schema: Any) -> dict[str, Any]:
 
 def read_info(info: Any, raw: Mapping[str, Any]) -> dict[str, Any]:
     """The ``info`` section as plain data; ``raw`` is the whole file before parsing."""
-    stated = raw.get("info") if isinstance(raw.get("info"), Mapping) else {}
+    stated: Any = raw.get("info") if isinstance(raw.get("info"), Mapping) else {}
     authors = [
         {key: text for key in ("name", "github", "email") if (text := getattr(author, key))}
         for author in info.authors or []
     ]
     # Kipoi fills in MIT where nothing is stated.
-    licence = stated.get("license")  # type: ignore[union-attr]
+    licence = stated.get("license")
     return {
         "authors": authors,
         "license": str(licence) if licence else None,

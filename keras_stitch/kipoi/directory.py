@@ -188,8 +188,8 @@ def _without_legacy_warnings() -> Iterator[None]:
 
 
 def _with_shared(spec: GraphSpec, parts: Mapping[str, KipoiPart]) -> dict[str, KipoiPart]:
-    shared = {submodel.name: parts[submodel.share] for submodel in spec.submodels if submodel.share in parts}
-    return {**parts, **shared}
+    owners = {submodel.name: submodel.share or submodel.name for submodel in spec.submodels}
+    return {name: parts[owner] for name, owner in owners.items() if owner in parts}
 
 
 def _writers(wiring: Wiring) -> dict[str, Any]:

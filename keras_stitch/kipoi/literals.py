@@ -51,7 +51,7 @@ def literal(value: Any, indent: int = 0, used: int = 0) -> str:
         items = [f"{_inline(key)}: {literal(item, indent + 4, len(_inline(key)) + 3)}" for key, item in value.items()]
     else:
         items = [literal(item, indent + 4, 1) for item in value]
-    start, end = {list: "[]", tuple: "()", dict: "{}"}[type(value)]
+    start, end = ("{", "}") if isinstance(value, dict) else ("(", ")") if isinstance(value, tuple) else ("[", "]")
     return f"{start}\n" + "".join(f"{inner}{item},\n" for item in items) + " " * indent + end
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import os
 from collections.abc import Mapping
@@ -103,7 +104,8 @@ def _check_keras(path: str | os.PathLike[str], directory: Path, description: Any
             raise SourceError(
                 f"The model class of '{path}' cannot be loaded.", received=f"{type(error).__name__}: {error}"
             ) from error
-        if isinstance(loaded, type) and issubclass(loaded, KerasModel):
+        is_keras = inspect.isclass(loaded) and issubclass(loaded, KerasModel)
+        if is_keras:
             if loaded.predict_on_batch is not KerasModel.predict_on_batch:
                 raise SourceError(
                     f"The model of '{path}' is more than its Keras model: {kind} changes the predictions.",

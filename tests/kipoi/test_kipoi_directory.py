@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import kipoi
+import kipoi_runner
+import numpy as np
+import pytest
+import yaml
+from kipoi_cases import make_case, write_function_loader, write_loader
+
+from keras_stitch.errors import SaveError, SourceError, StitchError
+from keras_stitch.kipoi import Dataloader, read_directory
+
+
+def style_problems(directory: Path) -> str:
+    # Files of the parts are copied as they are.
+    ours = [*directory.glob("*.py"), *directory.glob("components/*.py"), directory / "README.md"]
+    options = ["--isolated", "--line-length", "120", "--target-version", "py311", *map(str, ours)]
+    rules = ["--select", "E,W,F,I,B,C4,RUF,SIM,UP"]
+    ruff = [sys.executable, "-m", "ruff"]
+    done = [
+        subprocess.run([*ruff, "format", "--check", "--diff", *options], capture_output=True, text=True, check=False),
+        subprocess.run([*ruff, "check", "--no-cache", *rules, *options], capture_output=True, text=True, check=False),
+    ]
+    return "".join(item.stdout + item.stderr for item in done if item.returncode)
+
+
+def files(directory: Path) -> list[str]:
+    return sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
+
+
+def test_tables_only_passes_the_documented_commands(tmp_path):
+    case = make_case()
+    steps = []
+    directory = case.write(tmp_path / "composed", progress=steps.append)
+    assert steps[1:4] == ["saving the model", "making examples", "running Kipoi on the examples"]
+    assert files(directory) == [
+        "README.md",
+        "components/parts.py",
+        "components/tables.py",
+        "dataloader.py",
+        "dataloader.yaml",
+        "example_files/input1.npy",
+        "example_files/input2.npy",
+        "graph.svg",
+        "model.yaml",
+        "model_files/expected.h5",
+        "model_files/model.keras",
+        "stitch.yaml",
+    ]
+    assert style_problems(directory) == ""
+    kipoi_runner.run_documented(directory)
+
+
+def test_components_workers_and_every_output(tmp_path):
+    case = make_case(outputs=("score", "other"), inputs={"input1": ((3,), "float32"), "input2": ((6,), "float32")})
+    loaders = {
+        "model1": write_loader(tmp_path / "zoo" / "numbers"),
+        "input2": Dataloader(str(write_function_loader(tmp_path / "zoo" / "ones")), outputs={"a": "input2"}),
+    }
+    directory = case.write(tmp_path / "composed", dataloaders=loaders)
+    shutil.rmtree(tmp_path / "zoo")
+    assert style_problems(directory) == ""
+    assert "components/model1/offsets.txt" in files(directory)
+    assert not [name for name in files(directory) if name.endswith(("big.h5", ".pyc"))]
+    kipoi_runner.kipoi_test(directory)
+    args = {"numbers_file": str(directory / "example_files/example.tsv"), "count": 5, "model1_factor": 2}
+    found = [
+        kipoi_runner.kipoi_predict(directory, args, tmp_path / f"{workers}.h5", workers, cwd=tmp_path)
+        for workers in (0, 2)
+    ]
+    assert found[0].keys() == found[1].keys() >= {"preds/score", "preds/other"}
+    for name, array in found[0].items():
+        np.testing.assert_array_equal(array, found[1][name])
+    rows = np.loadtxt(directory / "example_files/example.tsv", dtype="float32") * 2 + len("numbers")
+    own = case.model.predict([rows, np.ones((5, 6), "float32")], verbose=0)
+    for name in ("score", "other"):
+        np.testing.assert_allclose(found[0][f"preds/{name}"], own[name], rtol=0, atol=1e-4)
+
+
+def test_a_tampered_second_output_is_caught(tmp_path, monkeypatch):
+    case = make_case(outputs=("score", "other"))
+    tampered = make_case(outputs=("score", "other")).model
+    layer = next(layer for layer in tampered.layers if isinstance(layer, keras.layers.Dense) and layer is not None)
+    dense = [layer for layer in tampered.layers if isinstance(layer, keras.layers.Dense)][-1]
+    assert dense is not layer
+    dense.set_weights([dense.get_weights()[0], dense.get_weights()[1] + 5])
+    from keras_stitch.kipoi import directory as module
+
+    save = module.save_model
+    monkeypatch.setattr(module, "save_model", lambda _, path: save(tampered, path))
+    with pytest.raises(SaveError, match="predicts something else in its output 'other'") as error:
+        case.write(tmp_path / "composed")
+    assert "Received: a difference of 5" in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("format", ["keras", "h5"])
+def test_the_optimizer_is_not_saved(tmp_path, format, recwarn):
+    case = make_case(with_model=True)
+    case.model.compile("adam", "mse")
+    case.model.fit([np.ones((4, 3)), np.ones((4, 6))], np.ones(4), verbose=0)
+    directory = case.write(tmp_path / "composed", format=format)
+    assert not [warning for warning in recwarn if "HDF5" in str(warning.message)]
+    loaded = keras.models.load_model(directory / f"model_files/model.{format}")
+    assert loaded.optimizer is None
+    assert case.model.optimizer is not None
+    kipoi_runner.in_process(directory)
+
+
+def test_two_directories_and_one_as_source_in_one_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    first = make_case().write(tmp_path / "first", dataloaders={"model1": write_loader(tmp_path / "a")})
+    second = make_case(name="other").write(tmp_path / "second", dataloaders={"input1": write_loader(tmp_path / "long")})
+    part = read_directory(first)
+    assert [field.name for field in part.inputs] == ["input1", "input2"]
+    third = make_case(
+        name="third",
+        feeds={"first": {"input1": "input1", "input2": "input2"}, "again": {"x": "x"}},
+        inputs={"input1": ((3,), "float32"), "input2": ((6,), "float32"), "x": ((6,), "float32")},
+    ).write(tmp_path / "third", parts={"first": part})
+    shutil.rmtree(tmp_path / "a")
+    before = list(sys.path)
+    for directory in (first, second, third):
+        for workers in (0, 2):
+            kipoi_runner.in_process(directory, workers)
+    assert sys.path == before
+    assert "helper" not in sys.modules
+    row = kipoi.get_model(str(third), source="dir").default_dataloader.init_example()[1]
+    assert set(row["metadata"]) == {"first", "x"}
+    assert row["metadata"]["first"]["model1"] == {"row": "1"}
+    np.testing.assert_allclose(row["inputs"]["input1"], np.array([1, 0.5, 1]) + len("a"))
+    assert style_problems(third) == ""
+
+
+def test_fasta_and_bed(tmp_path):
+    pytest.importorskip("pybedtools")
+    (tmp_path / "genome.fa").write_text(">chr1\n" + "ACGTTGCA" * 20 + "\n")
+    (tmp_path / "regions.bed").write_text("".join(f"chr1\t{start}\t{start + 11}\n" for start in range(4)))
+    case = make_case(feeds={"seq": {"dna": "dna"}, "m": {"x": "x"}},
+                     inputs={"dna": ((None, 4), "float32"), "x": ((2,), "float32")})  # fmt: skip
+    directory = case.write(
+        tmp_path / "composed",
+        dataloaders={"dna": Dataloader("kipoiseq.dataloaders.SeqIntervalDl", args={"auto_resize_len": 11})},
+        examples={"intervals_file": tmp_path / "regions.bed", "fasta_file": str(tmp_path / "genome.fa")},
+    )
+    described = yaml.safe_load((directory / "dataloader.yaml").read_text())
+    assert described["output_schema"]["inputs"]["dna"] == {
+        "shape": "(11, 4)",
+        "doc": "One-hot encoded DNA sequence",
+        "special_type": "DNASeq",
+    }
+    assert "kipoiseq" in described["dependencies"]["pip"]
+    assert not [name for name in files(directory) if name.endswith(".fai")]
+    assert np.load(directory / "example_files/x.npy").shape == (4, 2)
+    assert style_problems(directory) == ""
+    kipoi_runner.kipoi_test(directory)
+
+
+def test_hosted_files_are_downloaded(tmp_path):
+    base = (tmp_path / "hosted").as_uri()
+    directory = make_case().write(tmp_path / "hosted", hosting=base)
+    ignored = (directory / ".gitignore").read_text().split()
+    assert ignored == ["/model_files/model.keras", "/model_files/expected.h5", "/example_files/input1.npy",
+                       "/example_files/input2.npy"]  # fmt: skip
+    assert style_problems(directory) == ""
+    clone = tmp_path / "clone"
+    shutil.copytree(directory, clone, ignore=shutil.ignore_patterns("*.keras", "*.h5", "*.npy"))
+    assert f"| model\\_files/model.keras | {base}" in (clone / "README.md").read_text().replace("model_f", "model\\_f", 1) or (
+        f"{base}/model_files/model.keras" in (clone / "README.md").read_text()
+    )
+    kipoi_runner.kipoi_test(clone)
+    part = read_directory(clone)
+    assert part.weights.name == yaml.safe_load((clone / "model.yaml").read_text())["args"]["weights"]["md5"]
+
+
+def test_missing_downloads_say_what_to_pass(tmp_path):
+    folder = write_loader(tmp_path / "numbers")
+    described = yaml.safe_load((folder / "dataloader.yaml").read_text())
+    described["args"]["numbers_file"]["example"] = {"url": (tmp_path / "gone").as_uri(), "md5": "0" * 32}
+    (folder / "dataloader.yaml").write_text(yaml.safe_dump(described))
+    with pytest.raises(StitchError) as error:
+        make_case().write(tmp_path / "composed", dataloaders={"input1": folder})
+    assert "Can not download" in str(error.value)
+    assert "Fix: Pass examples={" in str(error.value)
+    assert not (tmp_path / "composed").exists()
+
+
+def test_integers_and_open_dimensions(tmp_path):
+    inputs = {"tokens": ((None,), "int32"), "rows": ((None, 5), "float32")}
+    case = make_case(feeds={"m": {"tokens": "tokens", "rows": "rows"}}, inputs=inputs)
+    directory = case.write(tmp_path / "composed")
+    tokens = np.load(directory / "example_files/tokens.npy")
+    assert tokens.dtype == np.int32 and tokens.shape == (10, 8) and set(np.unique(tokens)) == {0, 1}
+    assert np.load(directory / "example_files/rows.npy").shape == (10, 8, 5)
+    kipoi_runner.in_process(directory)
+
+
+def test_the_precision_follows_the_magnitude(tmp_path):
+    directory = make_case(scale=1e4).write(tmp_path / "composed")
+    assert yaml.safe_load((directory / "model.yaml").read_text())["test"]["precision_decimal"] <= 1
+    kipoi_runner.in_process(directory)
+
+
+def test_parts_are_merged_into_the_info(tmp_path):
+    case = make_case()
+    loaders = {"input1": write_loader(tmp_path / "n"), "input2": write_function_loader(tmp_path / "o")}
+    with pytest.raises(StitchError, match="It is not clear which field of the dataloader"):
+        case.write(tmp_path / "composed", dataloaders=loaders)
+    loaders["input2"] = Dataloader(loaders["input2"], outputs={"a": "input2"})
+    info = {"authors": "Eve", "doc": "All of it.", "cite_as": "doi:1"}
+    directory = case.write(tmp_path / "composed", dataloaders=loaders, info=info)
+    model = yaml.safe_load((directory / "model.yaml").read_text())
+    assert model["info"] == {
+        "authors": [{"name": "Eve"}, {"name": "Ada", "github": "ada"}, {"name": "Bob"}],
+        "doc": "All of it.",
+        "version": "0.1",
+        "license": "unspecified",
+        "cite_as": "doi:1",
+    }
+    assert "tqdm" in model["dependencies"]["pip"] and "keras==2.0" not in model["dependencies"]["pip"]
+    assert model["dependencies"]["conda"] == [
+        f"python={sys.version_info.major}.{sys.version_info.minor}", "bioconda::samtools"]  # fmt: skip
+    assert "**The parts have different licences.**" in (directory / "README.md").read_text()
+
+
+def test_existing_targets(tmp_path):
+    case = make_case()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SaveError, match="is a file"):
+        case.write(tmp_path / "file", overwrite=True)
+    (tmp_path / "home").mkdir()
+    with pytest.raises(SaveError, match="exists"):
+        case.write(tmp_path / "home")
+    (tmp_path / "home" / "letter.txt").write_text("")
+    with pytest.raises(SaveError, match=r"it is not empty and holds no model.yaml"):
+        case.write(tmp_path / "home", overwrite=True)
+    directory = case.write(tmp_path / "new")
+    (directory / "mine.txt").write_text("")
+    case.write(directory, overwrite=True)
+    assert not (directory / "mine.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"format": "tf"}, "There is no format 'tf'.\n  Expected: keras or h5"),
+        ({"examples": {"input1_fil": 1}}, "examples= names 'input1_fil', which is no argument of the merged dataloader."),
+        ({"info": {"licence": "MIT"}}, "info= has no entry 'licence'.\n  Expected: 'license', the nearest name"),
+        ({"info": {"authors": [3]}}, "info['authors'] names somebody in a way that Kipoi does not know."),
+        ({"hosting": "my server"}, "hosting= needs URLs."),
+        ({"hosting": {"model_files/model.h5": "https://x.org/a"}}, "hosting= names 'model_files/model.h5', which is no"),
+        ({"examples": {"input1_file": Path("nowhere.npy")}}, "The file for examples['input1_file'] is not there."),
+    ],
+)  # fmt: skip
+def test_bad_options(tmp_path, options, text):
+    with pytest.raises(StitchError) as error:
+        make_case().write(tmp_path / "composed", **options)
+    assert text in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_examples_that_do_not_fit_together(tmp_path):
+    np.save(tmp_path / "three.npy", np.ones((3, 3), "float32"))
+    np.save(tmp_path / "four.npy", np.ones((4, 6), "float32"))
+    with pytest.raises(SaveError) as error:
+        make_case().write(
+            tmp_path / "composed",
+            examples={"input1_file": tmp_path / "three.npy", "input2_file": tmp_path / "four.npy"},
+        )
+    assert "The parts do not have the same number of rows. Expected: one number. Got: input1: 3, input2: 4." in str(
+        error.value
+    )
+
+
+@pytest.mark.parametrize(
+    ("description", "text"),
+    [
+        (None, "is not a Kipoi directory.\n  Expected: a directory with a model.yaml"),
+        ("a: [", "cannot be read."),
+        ("- a", "does not describe anything."),
+        ({"args": {}}, "is not valid."),
+        ({"defined_as": "kipoi.model.PyTorchModel"}, "is not a Keras model."),
+        ({"args": {"weights": "gone.h5"}}, "names a file that is not there."),
+        ({"args": {"weights": {"url": "file:///gone", "md5": "0" * 32}}}, "cannot be downloaded."),
+    ],
+)
+def test_directories_that_cannot_be_read(tmp_path, description, text):
+    if isinstance(description, dict):
+        array = {"name": "x", "shape": "(3,)", "doc": "x"}
+        whole = {
+            "defined_as": "kipoi.model.KerasModel",
+            "args": {"weights": "w.h5"},
+            "info": {"doc": "x"},
+            "schema": {"inputs": dict(array), "targets": dict(array)},
+        }
+        description = json.dumps({**whole, **description} if len(description) == 1 and "args" not in description or (
+            description.get("args")) else {"args": {}})  # fmt: skip
+    if description is not None:
+        (tmp_path / "model.yaml").write_text(description)
+    with pytest.raises(SourceError) as error:
+        read_directory(tmp_path)
+    assert text in str(error.value)
