@@ -148,13 +148,13 @@ def _difference_from_parts(stitched: keras.Model, files: dict[str, Path]) -> flo
     parts = {name: keras.saving.load_model(path, compile=False) for name, path in files.items()}
 
     def run(name: str, x: np.ndarray) -> np.ndarray:
-        result = parts[name].predict_on_batch(x)
+        result = parts[name](x)
         return np.asarray(result[0] if isinstance(result, list) else result)
 
     input1 = sequence.mean(axis=1)[:, :3]
     model2 = run("model2", np.concatenate([run("model1", input1), input1], axis=-1))
     expected = run("model4", np.concatenate([model2, run("model3", input2)], axis=-1))
-    return float(np.abs(stitched.predict_on_batch({"sequence": sequence, "input2": input2}) - expected).max())
+    return float(np.abs(np.asarray(stitched({"sequence": sequence, "input2": input2})) - expected).max())
 
 
 def _save(
@@ -200,10 +200,8 @@ def _train(model: keras.Model, directory: Path, data: DemoData) -> tuple[float, 
     frozen = [weights for name in ("model1", "model3") for weights in model.get_layer(name).get_weights()]
     model.compile(optimizer=keras.optimizers.Adam(0.01), loss="mse")
     history = model.fit(inputs, target[:, None], batch_size=16, epochs=30, verbose=0).history["loss"]
-    now = [model.get_layer(name).get_weights() for name in ("model1", "model3")]
-    same = all(
-        np.array_equal(a, b) for old, new in zip(frozen, now, strict=True) for a, b in zip(old, new, strict=True)
-    )
+    now = [weights for name in ("model1", "model3") for weights in model.get_layer(name).get_weights()]
+    same = all(np.array_equal(old, new) for old, new in zip(frozen, now, strict=True))
     return history[0], history[-1], same and history[-1] < history[0]
 
 

@@ -25,6 +25,7 @@ from keras_stitch.kipoi.rendering import template_text, write_yaml
 from keras_stitch.spec import GraphSpec, Wiring
 
 EXPECTED = "model_files/expected.h5"
+ARCHITECTURE = "model_files/model.json"
 _FORMATS = ("keras", "h5")
 _CHUNK_BYTES = 16_000_000
 _CHUNK_ROWS = 10_000
@@ -98,12 +99,14 @@ def write_directory(
         copy_components(place, merged)
         step("saving the model")
         save_model(model, place / model_file)
+        # Keras warns about every .h5 file that it loads as a whole, so Kipoi is given the architecture beside it.
+        architecture = {"arch": ARCHITECTURE} if format == "h5" else {}
         placed = examples_of.place_examples(place, chosen)
         inputs = schema.input_schemas(wiring, merged, parts)
         dependencies = metadata.dependencies_section(said)
         description = {
             "defined_as": "model.SuffixedKerasModel" if hosting else "kipoi.model.KerasModel",
-            "args": {"weights": model_file},
+            "args": {"weights": model_file, **architecture},
             "default_dataloader": ".",
             "info": info_section,
             "dependencies": dependencies,
@@ -119,13 +122,13 @@ def write_directory(
 
         describe(placed)
         step("making examples")
+        before = set(place.rglob("*"))
         placed |= examples_of.add_random_tables(place, merged, wiring, model, placed)
         describe(placed)
 
         step("running Kipoi on the examples")
-        before = set(place.rglob("*"))
         running.run_examples(place, place / EXPECTED)
-        _remove_new(place, before)
+        _remove_new(place, before | {place / EXPECTED} | {place / str(value) for value in placed.values()})
         largest = running.check_predictions(model, wiring, place / EXPECTED)
         test: dict[str, Any] = {"expect": EXPECTED, "precision_decimal": running.precision_decimal(largest)}
 
@@ -133,7 +136,7 @@ def write_directory(
         files = {value: name for name, value in placed.items() if _is_example(place, value)}
         urls = hosting_of.resolve_urls(hosting, [model_file, EXPECTED, *files])
         hosted = {file: hosting_of.remote_file(place / file, url) for file, url in urls.items()}
-        description["args"] = {"weights": hosted.get(model_file, model_file)}
+        description["args"] = {"weights": hosted.get(model_file, model_file), **architecture}
         test["expect"] = hosted.get(EXPECTED, EXPECTED)
         write_yaml(place / "model.yaml", {**description, "test": test})
         if hosted:
@@ -152,7 +155,7 @@ def write_directory(
 
 
 def save_model(model: keras.Model, path: Path) -> None:
-    """Saves a model without its optimizer and loss, by the ending of the path.
+    """Saves a model without its optimizer and loss, by the ending of the path; for ``.h5`` its architecture, too.
 
     Raises:
         SaveError: When Keras cannot write the file.
@@ -162,6 +165,8 @@ def save_model(model: keras.Model, path: Path) -> None:
     try:
         with _without_legacy_warnings():
             bare.save(path)
+        if path.suffix == ".h5":
+            path.with_suffix(".json").write_text(bare.to_json(), encoding="utf-8")
     except OSError:
         raise
     except Exception as error:  # Keras, h5py and TensorFlow raise many kinds
@@ -209,14 +214,12 @@ def _is_example(place: Path, value: Any) -> bool:
     return isinstance(value, str) and value.startswith(examples_of.FOLDER + "/") and (place / value).is_file()
 
 
-def _remove_new(place: Path, before: set[Path]) -> None:
+def _remove_new(place: Path, kept: set[Path]) -> None:
     """Removes what Kipoi and the components left: downloads, bytecode, indexes."""
     for path in sorted(place.rglob("*"), reverse=True):
-        if path in before or path == place / EXPECTED:
+        if path in kept or (path.is_dir() and any(path.iterdir())):
             continue
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            path.rmdir()
         else:
-            path.unlink(missing_ok=True)
-    for path in list(place.rglob("__pycache__")):
-        shutil.rmtree(path, ignore_errors=True)
+            path.unlink()

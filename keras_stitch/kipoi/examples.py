@@ -75,7 +75,7 @@ def place_examples(directory: Path, chosen: Mapping[str, Any]) -> dict[str, Any]
             file = value.name if value.name not in taken else f"{name}-{value.name}"
             taken.add(file)
             (directory / FOLDER).mkdir(exist_ok=True)
-            shutil.copyfile(value, directory / FOLDER / file)
+            shutil.copy2(value, directory / FOLDER / file)  # with its time, which must not be later than an index's
             for end in _INDEXES:
                 index = value.with_name(value.name + end)
                 if index.is_file():

@@ -88,7 +88,7 @@ def make_model(name: str, inputs: dict[str, tuple[tuple, str]], outputs: tuple[s
             tensor = keras.layers.GlobalAveragePooling1D()(keras.layers.Reshape((-1, tensor.shape[-1]))(tensor))
         flat.append(tensor)
     joined = keras.layers.Concatenate()(flat) if len(flat) > 1 else flat[0]
-    heads = {output: keras.layers.Rescaling(scale, name=output)(keras.layers.Dense(1)(joined)) for output in outputs}
+    heads = {output: keras.layers.Rescaling(scale, name=output)(keras.layers.Dense(1, name=f"{output}_dense")(joined)) for output in outputs}
     return keras.Model(tensors, heads if len(outputs) > 1 else heads[outputs[0]], name="test_model")
 
 

@@ -16,6 +16,7 @@ from kipoi_cases import make_case, write_function_loader, write_loader
 
 from keras_stitch.errors import SaveError, SourceError, StitchError
 from keras_stitch.kipoi import Dataloader, read_directory
+from keras_stitch.kipoi import directory as directory_module
 
 
 def style_problems(directory: Path) -> str:
@@ -87,14 +88,10 @@ def test_components_workers_and_every_output(tmp_path):
 def test_a_tampered_second_output_is_caught(tmp_path, monkeypatch):
     case = make_case(outputs=("score", "other"))
     tampered = make_case(outputs=("score", "other")).model
-    layer = next(layer for layer in tampered.layers if isinstance(layer, keras.layers.Dense) and layer is not None)
-    dense = [layer for layer in tampered.layers if isinstance(layer, keras.layers.Dense)][-1]
-    assert dense is not layer
+    dense = tampered.get_layer("other_dense")
     dense.set_weights([dense.get_weights()[0], dense.get_weights()[1] + 5])
-    from keras_stitch.kipoi import directory as module
-
-    save = module.save_model
-    monkeypatch.setattr(module, "save_model", lambda _, path: save(tampered, path))
+    save = directory_module.save_model
+    monkeypatch.setattr(directory_module, "save_model", lambda _, path: save(tampered, path))
     with pytest.raises(SaveError, match="predicts something else in its output 'other'") as error:
         case.write(tmp_path / "composed")
     assert "Received: a difference of 5" in str(error.value)
@@ -109,9 +106,9 @@ def test_the_optimizer_is_not_saved(tmp_path, format, recwarn):
     directory = case.write(tmp_path / "composed", format=format)
     assert not [warning for warning in recwarn if "HDF5" in str(warning.message)]
     loaded = keras.models.load_model(directory / f"model_files/model.{format}")
-    assert loaded.optimizer is None
+    assert getattr(loaded, "optimizer", None) is None
     assert case.model.optimizer is not None
-    kipoi_runner.in_process(directory)
+    kipoi_runner.kipoi_test(directory)
 
 
 def test_two_directories_and_one_as_source_in_one_process(tmp_path, monkeypatch):
@@ -172,9 +169,7 @@ def test_hosted_files_are_downloaded(tmp_path):
     assert style_problems(directory) == ""
     clone = tmp_path / "clone"
     shutil.copytree(directory, clone, ignore=shutil.ignore_patterns("*.keras", "*.h5", "*.npy"))
-    assert f"| model\\_files/model.keras | {base}" in (clone / "README.md").read_text().replace("model_f", "model\\_f", 1) or (
-        f"{base}/model_files/model.keras" in (clone / "README.md").read_text()
-    )
+    assert f"| model_files/model.keras | {base}/model_files/model.keras |" in (clone / "README.md").read_text()
     kipoi_runner.kipoi_test(clone)
     part = read_directory(clone)
     assert part.weights.name == yaml.safe_load((clone / "model.yaml").read_text())["args"]["weights"]["md5"]
