@@ -12,7 +12,7 @@ from keras_stitch.errors import StitchError, reason
 from keras_stitch.freezing import Flags
 from keras_stitch.loading import Blueprint, clone
 from keras_stitch.naming import Names, clean
-from keras_stitch.spec import Feed, GraphOutput, GraphSpec, Merge, Port, Submodel, Tap, Wiring
+from keras_stitch.spec import Feed, GraphOutput, GraphSpec, Merge, Port, Submodel, Tap, Wiring, port_text
 
 
 class KerasInference:
@@ -96,8 +96,14 @@ class _Builder:
         fed = [self._fed(feed) for feed in self.wiring.feeds[submodel.name]]
         layer = self._layer(submodel)
         # A bare layer with several inputs has them as arguments, a model as a list.
-        results = layer(*fed) if submodel.is_layer else layer(_one_or_list(fed))
-        for port, tensor in zip(self.wiring.node_outputs[submodel.name], _listed(results), strict=True):
+        try:
+            results = _listed(layer(*fed) if submodel.is_layer else layer(_one_or_list(fed)))
+        except Exception as error:
+            arriving = " and ".join(port_text(submodel.name, feed.port) for feed in self.wiring.feeds[submodel.name])
+            raise StitchError(f"Submodel '{submodel.name}' cannot take {arriving}: {reason(error)}") from error
+        if submodel.is_layer and _makes_mask(layer) and self._feeds_others(submodel.share or submodel.name):
+            results = [merging.without_mask(tensor, self.names, f"{submodel.name}_unmask") for tensor in results]
+        for port, tensor in zip(self.wiring.node_outputs[submodel.name], results, strict=True):
             self.tensors[Tap(submodel.name, port.name)] = tensor
 
     def _layer(self, submodel: Submodel) -> keras.Layer:
@@ -162,18 +168,13 @@ def _makes_mask(layer: keras.Layer) -> bool:
 
 def _set_flags(layer: keras.Layer, flags: Mapping[str, bool], *, is_layer: bool) -> None:
     if is_layer:
-        layer.trainable = flags[layer.name]
+        if layer.trainable != flags[layer.name]:
+            layer.trainable = flags[layer.name]
         return
     if not any(flags.values()) and flags:
         layer.trainable = False
         return
-    current = {path: leaf for path, leaf in ports.leaves(layer) if path in flags}
-    if any(flags[path] and not leaf.trainable for path, leaf in current.items()) or not layer.trainable:
-        # A frozen model hides the flags of its layers, so the models above them are opened first.
-        layer.trainable = True
-    for path, leaf in current.items():
-        if leaf.trainable != flags[path]:
-            leaf.trainable = flags[path]
+    ports.set_flags(layer, flags)
 
 
 def _asked(layer: keras.Layer, tensors: list[Any], submodel: Submodel, arriving: Sequence[Port]) -> Port:

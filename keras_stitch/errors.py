@@ -101,5 +101,5 @@ def reason(error: BaseException) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
     paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", text)]
     telling = [part for part in paragraphs if part and not part.startswith("Exception encountered when")]
-    chosen = (telling or paragraphs)[0] or type(error).__name__
+    chosen = (telling or paragraphs)[0].split(" Inputs received: [")[0] or type(error).__name__
     return chosen[:400].rstrip(".")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,18 +181,23 @@ def clone(model: keras.Model, what: str) -> keras.Model:
     Raises:
         SourceError: If Keras cannot clone it.
     """
+    done: dict[int, keras.Layer] = {}
 
     def fresh(layer: keras.Layer) -> keras.Layer:
-        # Weight paths are the names inside .h5, where two nested models may each have a `dense/kernel`.
-        if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
-            with keras.name_scope(layer.name):
-                return keras.models.clone_model(layer, clone_function=fresh)
-        return layer.__class__.from_config(layer.get_config())
+        # A layer that several nested models hold stays one layer.
+        if id(layer) not in done:
+            if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
+                # Weight paths are the names inside .h5, where two nested models may each have a `dense/kernel`.
+                with keras.name_scope(layer.name):
+                    done[id(layer)] = _copy_structure(layer, fresh)
+            else:
+                done[id(layer)] = layer.__class__.from_config(layer.get_config())
+        return done[id(layer)]
 
     try:
         with files.quiet_keras():
-            copied = keras.models.clone_model(model, clone_function=fresh)
-            copied.set_weights(model.get_weights())
+            copied = _copy_structure(model, fresh)
+            _copy_state(model, copied)
     except Exception as error:
         raise SourceError(
             f"{what} ({type(model).__name__}) cannot be cloned: {reason(error)}",
@@ -199,11 +205,38 @@ def clone(model: keras.Model, what: str) -> keras.Model:
             fix="Save it to a .keras file and give the path.",
         ) from error
     # Flags of models that hold others do not travel with the layers' configurations.
-    flags = {path: layer.trainable for path, layer in ports.leaves(model)}
-    for path, layer in ports.leaves(copied):
-        if layer.trainable != flags[path]:
-            layer.trainable = flags[path]
+    flags = ports.flags(model)
+    ports.set_flags(copied, {path: flags[path] for path in ports.flags(copied) if path in flags})
     return copied
+
+
+def _copy_structure(model: keras.Model, fresh: Callable[[keras.Layer], keras.Layer]) -> keras.Model:
+    """The model with fresh layers, without what it was compiled with: Keras would clone that too, or fail to."""
+    if isinstance(model, keras.Sequential) and getattr(model, "inputs", None):
+        (given,) = model.inputs
+        first = keras.Input(batch_shape=given.shape, dtype=given.dtype, name=given.name)
+        return keras.Sequential([first, *map(fresh, model.layers)], name=model.name)
+    if model.compiled and getattr(model, "inputs", None):
+        model = keras.Model(model.input, model.output, name=model.name)
+    return keras.models.clone_model(model, clone_function=fresh)
+
+
+def _copy_state(source: keras.Layer, target: keras.Layer) -> None:
+    """Copy the weights, and what preprocessing layers learnt in ``adapt``, which is not all in weights."""
+    target.set_weights(source.get_weights())
+    olds = dict(ports.leaves(source)) if isinstance(source, keras.Model) else {"": source}
+    news = dict(ports.leaves(target)) if isinstance(target, keras.Model) else {"": target}
+    for path in olds.keys() & news.keys():
+        for old, new in zip(olds[path]._flatten_layers(), news[path]._flatten_layers(), strict=True):
+            if not hasattr(old, "finalize_state"):
+                continue
+            store: dict[str, Any] = {}
+            old.save_own_variables(store)
+            new.load_own_variables(store)
+            if hasattr(old, "load_assets"):
+                with tempfile.TemporaryDirectory(prefix="keras-stitch-") as folder:
+                    old.save_assets(folder)
+                    new.load_assets(folder)
 
 
 def layer_config(layer: keras.Layer) -> dict[str, Any]:
@@ -263,17 +296,18 @@ def _from_layer(
             fix="Make it with stateful=False.",
         )
     config = layer_config(layer)
-    weights = layer.get_weights() if layer.built and layer.weights else None
-    build_config = layer.get_build_config() if weights is not None else None
+    # What a layer learnt, by training or by adapt, cannot be said by its config.
+    learnt = layer.built and (bool(layer.weights) or hasattr(layer, "load_assets"))
 
-    def make() -> keras.Layer:
-        fresh = type(layer).from_config({**copy.deepcopy(config["config"]), "name": name})
-        if weights is not None:
-            fresh.build_from_config(build_config)
-            fresh.set_weights(weights)
+    def copy_of(original: keras.Layer) -> keras.Layer:
+        fresh = type(original).from_config({**copy.deepcopy(config["config"]), "name": name})
+        if learnt:
+            fresh.build_from_config(original.get_build_config())
+            _copy_state(original, fresh)
         return fresh
 
-    described = Source("layer" if weights is None else "trained layer", label, layer=config)
+    snapshot = copy_of(layer)
+    described = Source("trained layer" if learnt else "layer", label, layer=config)
     info = LayerInfo(name, label, bool(layer.trainable), layer.count_params() if layer.built else 0)
     submodel = Submodel(
         name,
@@ -284,4 +318,4 @@ def _from_layer(
         placement=placement,
         layers=(info,),
     )
-    return Loaded(submodel, Blueprint(make))
+    return Loaded(submodel, Blueprint(lambda: copy_of(snapshot)))

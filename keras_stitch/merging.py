@@ -9,7 +9,7 @@ import keras
 
 from keras_stitch.loading import layer_from_config
 from keras_stitch.naming import Names
-from keras_stitch.shapes import kind_of, positive_axis
+from keras_stitch.shapes import kind_of, merged_dtype, positive_axis
 from keras_stitch.spec import Feed, Merge
 
 _LAYERS = {
@@ -55,7 +55,8 @@ def merge(feed: Feed, tensors: Sequence[Any], names: Names, base: str) -> Any:
         names: Where the names of new layers come from.
         base: What these names start with.
     """
-    dtype = feed.port.dtype or "float32"
+    # In the dtype of the sources: the port casts the result, not what is merged.
+    dtype = merged_dtype(feed.merge, [port.dtype or "float32" for port in feed.tap_ports])
     if feed.merge.kind == "stack":
         tensors = [_with_axis(tensor, feed.merge.axis, names, f"{base}_expand") for tensor in tensors]
         concatenate = Merge("concatenate", feed.merge.axis)
@@ -109,7 +110,7 @@ def take_part(tensor: Any, part: tuple[int, int] | None, names: Names, base: str
     return apply(keras.layers.Permute, (*range(2, rank + 1), 1))(cropped)
 
 
-def without_mask(tensor: Any, names: Names) -> Any:
+def without_mask(tensor: Any, names: Names, base: str = "unmask") -> Any:
     """The same values without the Keras mask, which between files does not exist either.
 
     Keras has no layer for that. ``Dot`` drops the mask silently, so what is made of it, zeros whatever
@@ -120,6 +121,7 @@ def without_mask(tensor: Any, names: Names) -> Any:
         tensor: Symbolic tensor of shape ``(batch, ...)``; only ``(batch, steps, features)`` can carry a
             mask that Keras lets through silently.
         names: Where the names of new layers come from.
+        base: What these names start with.
     """
     rank = len(tensor.shape) - 1
     policy = float_policy(str(tensor.dtype))
@@ -128,12 +130,12 @@ def without_mask(tensor: Any, names: Names) -> Any:
     if rank > 2 or kind_of(str(tensor.dtype)) != "float":
         # Keras warns at this border, and stops the mask all the same.
         order = tuple(range(1, rank + 1))
-        return keras.layers.Permute(order, name=names.new("unmask"), dtype=policy)(tensor)
+        return keras.layers.Permute(order, name=names.new(base), dtype=policy)(tensor)
     layers = keras.layers
-    products = layers.Dot((1, 1), name=names.new("unmask_dot"), dtype=policy)([tensor, tensor])
+    products = layers.Dot((1, 1), name=names.new(f"{base}_dot"), dtype=policy)([tensor, tensor])
     means = layers.GlobalAveragePooling1D(
-        data_format="channels_last", keepdims=True, name=names.new("unmask_mean"), dtype=policy
+        data_format="channels_last", keepdims=True, name=names.new(f"{base}_mean"), dtype=policy
     )(products)
-    integers = layers.Discretization([0.0], name=names.new("unmask_bin"))(means)
-    zeros = layers.Rescaling(0.0, name=names.new("unmask_zero"), dtype=policy)(integers)
-    return layers.Add(name=names.new("unmask"), dtype=policy)([tensor, zeros])
+    integers = layers.Discretization([0.0], name=names.new(f"{base}_bin"))(means)
+    zeros = layers.Rescaling(0.0, name=names.new(f"{base}_zero"), dtype=policy)(integers)
+    return layers.Add(name=names.new(base), dtype=policy)([tensor, zeros])

@@ -38,7 +38,7 @@ def check_name(name: object, what: str) -> str:
     if name in RESERVED:
         raise NamingError(
             f"{name!r} cannot name a {what}: Keras uses it inside .h5 files.",
-            fix=f"Call it {name + '_1'!r}, for example.",
+            fix=f"Call it {clean(name)!r}, for example.",
         )
     return name
 
@@ -52,7 +52,8 @@ def clean(text: str) -> str:
     """
     ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     name = re.sub(r"[^A-Za-z0-9_]+", "_", ascii_text).strip("_")
-    return name if name[:1].isalpha() else f"x{name}"
+    name = name if name[:1].isalpha() else f"x{name}"
+    return f"{name}_1" if name in RESERVED else name
 
 
 def is_generated(name: str, first_layer: str | None = None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 
@@ -88,8 +88,9 @@ def inner_tensors(model: keras.Model, layers: Sequence[str]) -> list[keras.Keras
 
 def walk_layers(model: keras.Model) -> tuple[LayerInfo, ...]:
     """Every layer of a model, those of nested models with their path, as saved."""
+    trains = flags(model)
     return tuple(
-        LayerInfo(path, type(layer).__name__, bool(layer.trainable), layer.count_params() if layer.built else 0)
+        LayerInfo(path, type(layer).__name__, trains[path], layer.count_params() if layer.built else 0)
         for path, layer in leaves(model)
     )
 
@@ -101,6 +102,28 @@ def leaves(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.La
             yield from leaves(layer, f"{prefix}{layer.name}/")
         else:
             yield f"{prefix}{layer.name}", layer
+
+
+def flags(model: keras.Model) -> dict[str, bool]:
+    """Whether each layer trains; a frozen model freezes its layers, whatever they say, one nested in it does not."""
+    return {path: bool(model.trainable and layer.trainable) for path, layer in leaves(model)}
+
+
+def set_flags(model: keras.Model, wanted: Mapping[str, bool]) -> None:
+    """Make the layers of a model train as ``flags`` would say."""
+    _open(model, [path.split("/") for path, trains in wanted.items() if trains])
+    for path, layer in leaves(model):
+        if path in wanted and layer.trainable != wanted[path]:
+            layer.trainable = wanted[path]
+
+
+def _open(model: keras.Model, training: Sequence[Sequence[str]]) -> None:
+    """Unfreeze the models that hold layers which train: reloaded, a frozen one would freeze them."""
+    if training and not model.trainable:
+        model.trainable = True
+    for layer in model.layers:
+        if isinstance(layer, keras.Model) and layer.layers:
+            _open(layer, [path[1:] for path in training if len(path) > 1 and path[0] == layer.name])
 
 
 def check_stateless(model: keras.Model, name: str) -> None:

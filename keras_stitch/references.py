@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from keras_stitch.errors import StitchError
 
 _REFERENCE = re.compile(r"(?P<base>[^\[\]]+)(\[(?P<part>[^\[\]]*)\])?", re.DOTALL)
-_PART = re.compile(r"\s*(?P<start>-?\d+)?\s*(?P<colon>:)?\s*(?P<stop>-?\d+)?\s*")
+_PART = re.compile(r"\s*(?P<start>-?[0-9]+)?\s*(?P<colon>:)?\s*(?P<stop>-?[0-9]+)?\s*")
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,10 @@ class Part:
         """
         start = 0 if self.start is None else self.start + (size if self.start < 0 else 0)
         stop = size if self.stop is None else self.stop + (size if self.stop < 0 else 0)
-        if not 0 <= start < stop <= size:
-            raise StitchError(
-                f"{self} does not lie within a last axis of {size} elements.",
-                expected=f"at least one element of 0 to {size - 1}",
-            )
+        if not (0 <= start <= size and 0 <= stop <= size):
+            raise StitchError(f"{self} reaches beyond a last axis of size {size}.", expected=f"a part of [0:{size}]")
+        if start >= stop:
+            raise StitchError(f"{self} is empty on a last axis of size {size}.", expected=f"a part of [0:{size}]")
         return start, stop
 
     def __str__(self) -> str:
@@ -82,7 +81,7 @@ def parse_reference(text: object) -> Reference:
 
 def _parse_part(text: object, part: str) -> Part:
     match = _PART.fullmatch(part)
-    if match is None or (match["start"] is None and match["colon"] is None):
+    if match is None or (match["colon"] is None and (match["start"] is None or match["stop"] is not None)):
         raise _unreadable(text)
     start = None if match["start"] is None else int(match["start"])
     if match["colon"] is None:

@@ -237,7 +237,8 @@ class Resolver:
                     return Port(name, None, dtype)
                 # A shape that was said and does not fit is reported where it arrives.
                 shape = unified if unified is not None else shape
-            dtype = dtype or port.dtype
+            if not (given and given.dtype):
+                dtype = shapes.common_dtype(dtype, port.dtype)
         if shape is None:
             where = f'["{keys[0][0]}.{keys[0][1]}"]' if keys else "[]"
             self._problems.append(

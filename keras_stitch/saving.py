@@ -9,6 +9,7 @@ from pathlib import Path
 
 import keras
 
+from keras_stitch import ports
 from keras_stitch.errors import SaveError, reason
 from keras_stitch.files import quiet_keras
 
@@ -30,12 +31,11 @@ def check_format(model: keras.Model, format: str) -> None:
     if format == "keras":
         return
     for layer in model.layers:
-        refused = next(_not_for_h5(layer, layer.name), None)
+        refused = next(_not_for_h5(layer, layer.name), None) or _held_twice(layer)
         if refused is not None:
-            path, kind = refused
+            path, what = refused
             raise SaveError(
-                f"An .h5 file cannot hold submodel '{layer.name}': it has the operation {kind} ('{path}'), which is "
-                "no Keras layer.",
+                f"An .h5 file cannot hold submodel '{layer.name}': it has {what} ('{path}').",
                 fix='Save as .keras: graph.save(..., format="keras").',
             )
 
@@ -112,14 +112,33 @@ def check_same_graph(model: keras.Model, built: keras.Model, name: str) -> None:
             )
 
 
-def _not_for_h5(layer: keras.Operation, path: str) -> Iterator[tuple[str, str]]:
-    """Paths and kinds of the operations inside a layer that the HDF5 format has no word for."""
-    for operation in getattr(layer, "operations", ()):
-        inner = f"{path}/{operation.name}"
-        if not isinstance(operation, keras.Layer):
-            yield inner, type(operation).__name__
-        else:
-            yield from _not_for_h5(operation, inner)
+def _not_for_h5(layer: keras.Operation, path: str, *, nested: bool = False) -> Iterator[tuple[str, str]]:
+    """Paths and descriptions of what lies inside a layer that the HDF5 format has no word for."""
+    if not isinstance(layer, keras.Layer):
+        yield path, f"the operation {type(layer).__name__}, which is no Keras layer"
+    elif _adapted(layer, nested=nested):
+        yield path, f"an adapted {type(layer).__name__}, whose state is lost there"
+    # The layers that a wrapper holds are no operations of a model.
+    for operation in getattr(layer, "operations", None) or getattr(layer, "_layers", None) or ():
+        yield from _not_for_h5(operation, f"{path}/{operation.name}", nested=True)
+
+
+def _held_twice(layer: keras.Layer) -> tuple[str, str] | None:
+    """A layer that two nested models hold: the format writes it twice and reads two layers."""
+    seen: dict[int, str] = {}
+    for path, leaf in ports.leaves(layer) if isinstance(layer, keras.Model) else ():
+        if id(leaf) in seen:
+            return f"{layer.name}/{path}", f"a layer that is also '{layer.name}/{seen[id(leaf)]}'"
+        seen[id(leaf)] = path
+    return None
+
+
+def _adapted(layer: keras.Layer, *, nested: bool) -> bool:
+    """Whether a layer learnt something by ``adapt`` that is neither in its config nor restored from weights."""
+    if isinstance(layer, keras.layers.Normalization):
+        return nested and layer.input_mean is None
+    lookup = getattr(layer, "_lookup_layer", layer)
+    return hasattr(layer, "load_assets") and getattr(lookup, "input_vocabulary", None) is None
 
 
 def _ends(tensors: list[keras.KerasTensor]) -> list[tuple[str, tuple[int | None, ...]]]:

@@ -12,6 +12,7 @@ from keras_stitch.errors import StitchError
 from keras_stitch.references import Part
 from keras_stitch.spec import Merge, Port, Shape, shape_text
 
+_NUMBERS = {"bool", "int", "float"}
 _FLOATS = ("float8_e4m3fn", "float8_e5m2", "bfloat16", "float16", "float32", "float64")
 
 
@@ -35,6 +36,22 @@ def dtype_fits(source: str | None, target: str | None) -> bool:
     order = {"bool": 0, "int": 1, "float": 2}
     have, want = kind_of(source), kind_of(target)
     return have == want or (have in order and want in order and order[have] < order[want])
+
+
+def common_dtype(one: str | None, other: str | None) -> str | None:
+    """The dtype of a graph input that feeds ports of both: integers where one wants them, else the wider.
+
+    Example:
+        >>> common_dtype("float16", "float32"), common_dtype("float32", "int32")
+        ('float32', 'int32')
+    """
+    if one is None or other is None or one == other:
+        return one or other
+    if kind_of(one) != kind_of(other):
+        return other if dtype_fits(other, one) else one
+    if kind_of(one) == "float":
+        return max(one, other, key=_FLOATS.index)
+    return max(one, other, key=_bits)
 
 
 def dims_agree(one: int | None, other: int | None) -> bool:
@@ -100,7 +117,13 @@ def merged_shape(merge: Merge, shapes: Sequence[Shape]) -> Shape:
     if merge.kind == "stack":
         return _stacked(merge.axis, shapes)
     if merge.kind == "subtract" and len(shapes) != 2:
-        raise StitchError(f"'subtract' takes exactly 2 sources, received {len(shapes)}.")
+        raise StitchError(
+            "'subtract' takes the second source from the first.",
+            expected="2 sources",
+            received=f"{len(shapes)} sources",
+            fix="Add up what is to be taken away, in a node of its own: "
+            'graph.add("sum", keras.layers.Identity()), graph.connect([...], "sum", merge="add").',
+        )
     return _broadcast(merge.kind, shapes)
 
 
@@ -115,15 +138,21 @@ def merged_dtype(merge: Merge, dtypes: Sequence[str]) -> str:
         'float32'
     """
     kinds = {kind_of(dtype) for dtype in dtypes}
-    if len(kinds) > 1 and not kinds <= {"bool", "int", "float"}:
-        raise StitchError(f"Tensors of {' and '.join(dict.fromkeys(dtypes))} cannot be merged.")
+    if len(kinds) > 1 and not kinds <= _NUMBERS:
+        raise StitchError(f"{' and '.join(dict.fromkeys(dtypes))} cannot be merged.", expected="one kind of dtype")
+    if not kinds <= _NUMBERS and merge.kind not in ("concatenate", "stack"):
+        raise StitchError(f"'{merge.kind}' calculates, which {dtypes[0]} does not allow.", expected="numbers")
     floats = [dtype for dtype in dtypes if kind_of(dtype) == "float"]
     if floats:
         return max(floats, key=_FLOATS.index)
     if merge.kind == "average":
         return "float32"
     integers = [dtype for dtype in dtypes if kind_of(dtype) == "int"]
-    return max(integers or dtypes, key=lambda dtype: (int("".join(filter(str.isdigit, dtype)) or 0), dtype))
+    return max(integers or dtypes, key=_bits)
+
+
+def _bits(dtype: str) -> tuple[int, str]:
+    return int("".join(filter(str.isdigit, dtype)) or 0), dtype
 
 
 def positive_axis(axis: int, rank: int) -> int:
@@ -134,10 +163,18 @@ def positive_axis(axis: int, rank: int) -> int:
     """
     position = axis + rank + 1 if axis < 0 else axis
     if position == 0:
-        raise StitchError(f"axis={axis} is the batch axis: its rows must stay apart.", expected=f"1 to {rank}, or -1")
+        raise StitchError(f"axis={axis} is the batch axis: its rows must stay apart.", expected=_axes(rank))
     if not 0 < position <= rank:
-        raise StitchError(f"axis={axis} does not exist.", expected=f"1 to {rank}, or -1 to {-rank}" if rank else None)
+        raise StitchError(f"axis={axis} does not exist.", expected=_axes(rank))
     return position
+
+
+def _axes(rank: int) -> str:
+    return (
+        f"axis={' or axis='.join(str(axis) for axis in (*range(1, rank + 1), -1))}"
+        if rank < 3
+        else (f"axis=1 to axis={rank}, or axis=-1 to axis={-rank}")
+    )
 
 
 def _concatenated(axis: int, shapes: Sequence[Shape]) -> Shape:

@@ -84,7 +84,7 @@ def _inline(value: Any) -> str:
         return "[" + ", ".join(map(_inline, value)) + "]"
     if isinstance(value, tuple):
         return "(" + ", ".join(map(_inline, value)) + ("," if len(value) == 1 else "") + ")"
-    return repr(value)
+    return repr(value).replace("e+", "e") if isinstance(value, float) else repr(value)
 
 
 def _quoted(text: str) -> str:

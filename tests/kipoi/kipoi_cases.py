@@ -88,7 +88,10 @@ def make_model(name: str, inputs: dict[str, tuple[tuple, str]], outputs: tuple[s
             tensor = keras.layers.GlobalAveragePooling1D()(keras.layers.Reshape((-1, tensor.shape[-1]))(tensor))
         flat.append(tensor)
     joined = keras.layers.Concatenate()(flat) if len(flat) > 1 else flat[0]
-    heads = {output: keras.layers.Rescaling(scale, name=output)(keras.layers.Dense(1, name=f"{output}_dense")(joined)) for output in outputs}
+    heads = {
+        output: keras.layers.Rescaling(scale, name=output)(keras.layers.Dense(1, name=f"{output}_dense")(joined))
+        for output in outputs
+    }
     return keras.Model(tensors, heads if len(outputs) > 1 else heads[outputs[0]], name="test_model")
 
 
@@ -171,9 +174,7 @@ def write_function_loader(folder: Path, rows: int = 5) -> Path:
         "defined_as": "dataloader.py::load",
         "args": {"count": {"doc": "Rows.", "type": "int", "example": rows}},
         "info": {"authors": [{"name": "Bob"}], "doc": "Ones.", "license": "Apache-2.0"},
-        "output_schema": {
-            "inputs": {"a": {"shape": "(6,)", "doc": "Ones."}, "b": {"shape": "(1,)", "doc": "Counts."}}
-        },
+        "output_schema": {"inputs": {"a": {"shape": "(6,)", "doc": "Ones."}, "b": {"shape": "(1,)", "doc": "Counts."}}},
     }
     (folder / "dataloader.yaml").write_text(yaml.safe_dump(description, sort_keys=False))
     return folder

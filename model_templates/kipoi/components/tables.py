@@ -80,20 +80,22 @@ class Table:
                     self.path,
                     sep="," if comma else "\t",
                     index_col=False,
-                    dtype={"id": str},
+                    converters={"id": str},
                     keep_default_na=False,
                     na_values=["nan", "NaN", "NA"],
                 )
         except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
             self.fail("cannot be read as a table", "a header, and as many values in every row", str(error).strip())
         if len(table.columns) and table.columns[0] == "id":
-            self.ids = table.pop("id").astype(str).tolist()
+            self.ids = table.pop("id").tolist()
         for column in table.columns:
             if len(table) and table[column].dtype.kind not in "biuf":
                 numbers = pd.to_numeric(table[column], errors="coerce")
                 row = int(np.argmax((numbers.isna() & table[column].notna()).to_numpy()))
                 value = table[column].iloc[row]
                 self.fail(f"has no number in row {row}, column {column!r}", "numbers", repr(value))
+            if table[column].dtype.kind == "b":
+                table[column] = table[column].astype("int8")
         known = int(np.prod([size for size in self.shape if size is not None], dtype=int))
         columns, free = len(table.columns), self.shape.count(None)
         if free > 1 or (columns != known if free == 0 else known == 0 or columns % known or not columns):

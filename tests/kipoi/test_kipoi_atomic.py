@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from keras_stitch import atomic
+from keras_stitch.errors import SaveError
+
+WRITER = """
+    import sys
+    from pathlib import Path
+    from keras_stitch import atomic
+
+    target, version = Path(sys.argv[1]), int(sys.argv[2])
+    while True:
+        version += 1
+        with atomic.writing(target, overwrite=True) as place:
+            (place / "model.yaml").write_text(str(version))
+            for number in range(20):
+                (place / f"{number}.txt").write_text(str(version))
+        print(version, flush=True)
+"""
+
+FULL_DISK = """
+    import resource, sys
+    from pathlib import Path
+    sys.path[:0] = sys.argv[2:]
+    from kipoi_cases import make_case
+    from keras_stitch.errors import SaveError
+
+    case = make_case()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+    for format in ("keras", "h5"):
+        try:
+            case.write(Path(sys.argv[1]), format=format, overwrite=True)
+        except SaveError as error:
+            print("SaveError:", str(error).splitlines()[0])
+"""
+
+
+def hidden(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+
+
+def test_a_killed_process_leaves_one_whole_directory(tmp_path):
+    target = tmp_path / "made"
+    chance = random.Random(0)
+    version = 0
+    for _ in range(15):
+        command = [sys.executable, "-c", textwrap.dedent(WRITER), str(target), str(version)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(chance.uniform(0, 0.02))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        texts = {path.read_text() for path in target.iterdir()}
+        assert len(texts) == 1 and len(list(target.iterdir())) == 21
+        assert int(texts.copy().pop()) > version
+        version = int(texts.pop())
+        assert len(hidden(tmp_path)) <= 2
+    with atomic.writing(target, overwrite=True) as place:
+        (place / "model.yaml").write_text("last")
+    assert hidden(tmp_path) == []
+
+
+def test_a_full_disk_leaves_the_old_directory(tmp_path):
+    target = tmp_path / "made"
+    target.mkdir()
+    (target / "model.yaml").write_text("old")
+    tests = os.path.dirname(__file__)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(target), tests], capture_output=True, text=True, check=False
+    )  # fmt: skip
+    lines = [line for line in done.stdout.splitlines() if line.startswith("SaveError")]
+    assert len(lines) == 2, done.stdout + done.stderr
+    assert all("made' cannot be written" in line or "Keras cannot save the model" in line for line in lines), lines
+    assert [path.read_text() for path in target.iterdir()] == ["old"]
+    assert hidden(tmp_path) == []
+
+
+def test_an_error_in_the_block_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), atomic.writing(tmp_path / "a" / "b") as place:
+        (place / "x").write_text("")
+        raise RuntimeError
+    assert list((tmp_path / "a").iterdir()) == []
+
+
+def test_somebody_elses_directory_stays(tmp_path):
+    target = tmp_path / "made"
+    with pytest.raises(SaveError, match="cannot be written"), atomic.writing(target) as place:
+        (place / "mine").write_text("")
+        target.mkdir()
+        (target / "theirs").write_text("")
+    assert [path.name for path in target.iterdir()] == ["theirs"]
+    assert hidden(tmp_path) == []
+
+
+def test_without_the_system_call(tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic, "_exchange", lambda first, second: False)
+    target = tmp_path / "made"
+    for text in ("old", "new"):
+        with atomic.writing(target, overwrite=True) as place:
+            (place / "model.yaml").write_text(text)
+    assert (target / "model.yaml").read_text() == "new"
+    assert hidden(tmp_path) == []
+
+
+def test_what_two_renames_left_comes_back(tmp_path):
+    target = tmp_path / "made"
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    old = tmp_path / f"{atomic._prefix(target)}{process.pid}-abc-old"
+    old.mkdir()
+    (old / "model.yaml").write_text("old")
+    with pytest.raises(RuntimeError), atomic.writing(target, overwrite=True):
+        raise RuntimeError
+    assert (target / "model.yaml").read_text() == "old"
+
+
+def test_a_link_to_a_directory_stays_a_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with atomic.writing(tmp_path / "link", overwrite=True) as place:
+        (place / "model.yaml").write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "model.yaml").read_text() == "new"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_no_permission(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(SaveError, match="Permission denied"), atomic.writing(tmp_path / "made"):
+        pass
+
+
+def test_a_file_on_the_way(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SaveError, match=r"cannot be (written|read)"), atomic.writing(tmp_path / "file" / "made"):
+        pass
