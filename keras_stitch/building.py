@@ -122,17 +122,21 @@ class _Builder:
         return any(tap.node in nodes and not tap.merged for tap in taps)
 
     def _fed(self, feed: Feed) -> Any:
-        tensors = [self._tapped(tap) for tap in feed.taps]
-        arriving = tensors[0]
-        if len(tensors) > 1:
+        arrived = Tap(feed.node, feed.port.name, merged=True)
+        if arrived not in self.tensors:
+            tensors = [self._tapped(tap) for tap in feed.taps]
             base = feed.node if len(self.wiring.feeds[feed.node]) == 1 else f"{feed.node}_{clean(feed.port.name)}"
-            arriving = merging.merge(feed, tensors, self.names, base)
-        self.tensors[Tap(feed.node, feed.port.name, merged=True)] = arriving
-        return arriving
+            merged = len(tensors) > 1
+            self.tensors[arrived] = merging.merge(feed, tensors, self.names, base) if merged else tensors[0]
+        return self.tensors[arrived]
 
     def _tapped(self, tap: Tap) -> Any:
         if tap not in self.tensors:
-            whole = self.tensors[Tap(tap.node, tap.port, merged=tap.merged)]
+            if tap.node is not None and tap.merged:
+                # What is merged for a submodel may be taken by one that comes before it.
+                whole = self._fed(next(f for f in self.wiring.feeds[tap.node] if f.port.name == tap.port))
+            else:
+                whole = self.tensors[Tap(tap.node, tap.port)]
             several = tap.node is not None and len(self.wiring.node_outputs[tap.node]) > 1
             base = f"{tap.node}_{clean(tap.port)}" if several else tap.node or tap.port
             self.tensors[tap] = merging.take_part(whole, tap.part, self.names, f"{base}_part")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import re
 import tempfile
 import warnings
 import zipfile
@@ -96,7 +97,7 @@ def load_file(path: Path, *, arch: Path | None = None, custom_objects: Mapping[s
             if weights_only:
                 assert arch is not None
                 model = _from_architecture(arch, custom_objects)
-                model.load_weights(link)
+                _load_weights(model, link, path, arch)
             else:
                 model = keras.saving.load_model(link, compile=False, custom_objects=custom_objects)
         except SourceError:
@@ -172,7 +173,7 @@ def _recognise_zip(path: Path) -> str:
         ) from error
     if {"config.json", "metadata.json"} <= names:
         return "keras"
-    listed = ", ".join(sorted(names)[:8])
+    listed = ", ".join(sorted(names)[:8]) or "nothing"
     raise SourceError(
         f"'{path}' is a zip archive, but no Keras model.", expected=_ACCEPTED, received=f"files: {listed}"
     )
@@ -205,26 +206,48 @@ def _from_architecture(arch: Path, custom_objects: Mapping[str, Any] | None) -> 
         text = arch.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"The architecture '{arch}' cannot be read: {reason(error)}.") from error
+    expected = "the JSON text that model.to_json() gives"
     try:
-        return keras.models.model_from_json(text, custom_objects=custom_objects)
-    except Exception as error:
+        model = keras.models.model_from_json(text, custom_objects=custom_objects)
+    except ValueError as error:
+        if not text.lstrip().startswith("{"):
+            raise SourceError(f"'{arch}' is not the architecture of a Keras model.", expected=expected) from error
+        raise _explained(arch, error) from error
+    if not isinstance(model, keras.Model):
+        kind = type(model).__name__
+        raise SourceError(f"'{arch}' is not the architecture of a Keras model.", expected=expected, received=kind)
+    return model
+
+
+def _load_weights(model: keras.Model, link: Path, path: Path, arch: Path) -> None:
+    try:
+        model.load_weights(link)
+    except ValueError as error:
         raise SourceError(
-            f"'{arch}' is not the architecture of a Keras model: {reason(error)}",
-            expected="the JSON text that model.to_json() gives",
+            f"The weights in '{path}' do not fit the architecture '{arch}': {reason(error)}",
+            fix="Give the architecture that the weights were saved with.",
         ) from error
+
+
+def is_lambda_refusal(error: Exception) -> bool:
+    """Whether Keras refused to run Python code that a file or a config holds."""
+    text = str(error)
+    return "lambda" in text.lower() and ("unsafe" in text or "safe_mode" in text or "arbitrary code" in text)
 
 
 def _explained(path: Path, error: Exception) -> SourceError:
     text = str(error)
-    if "Lambda" in text and ("unsafe" in text or "safe_mode" in text or "arbitrary code" in text):
+    if is_lambda_refusal(error):
         return SourceError(
             f"'{path}' holds a Lambda layer, that is Python code, and loading it would run whatever its author wrote.",
             expected="a model without Python lambdas",
             fix="Rebuild it with Keras layers, or with a registered function, and save it again.",
         )
-    if "Unknown layer" in text or "Could not locate" in text or "Unknown object" in text:
+    unknown = re.search(r"(?:Unknown \w+:|Could not locate (?:class|function)) '([^']+)'", text)
+    if unknown:
         return SourceError(
-            f"'{path}' needs a custom object that is not known here: {reason(error)}",
-            fix="graph.add(name, source, custom_objects={...})",
+            f"'{path}' needs a custom object that is not known here: '{unknown[1]}'.",
+            expected="layers and functions of Keras, or those in custom_objects",
+            fix=f'graph.add(name, source, custom_objects={{"{unknown[1]}": ...}})',
         )
     return SourceError(f"Keras {keras.__version__} cannot load '{path}': {reason(error)}")

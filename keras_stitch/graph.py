@@ -6,22 +6,22 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 
-from keras_stitch import building, loading, saving, specfile
+from keras_stitch import arguments, building, loading, saving, specdump, specfile
 from keras_stitch import placement as placing
+from keras_stitch.arguments import MergeLike
 from keras_stitch.byname import connections_by_name
-from keras_stitch.errors import NamingError, SourceError, StitchError, WiringError, nearest
+from keras_stitch.errors import StitchError, WiringError, nearest
 from keras_stitch.freezing import Flags, frozen_states, resolve_flags
 from keras_stitch.naming import check_name
-from keras_stitch.spec import MERGES, Connection, FreezeRule, GraphSpec, InputSpec, Merge, OutputSpec, Wiring
+from keras_stitch.spec import Connection, GraphSpec, InputSpec, OutputSpec, Wiring
 from keras_stitch.summary import Summary, summarise
 from keras_stitch.wiring import wire
 
 PathLike = str | os.PathLike[str]
-MergeLike: TypeAlias = "str | keras.Layer"
 
 
 class Graph:
@@ -88,10 +88,10 @@ class Graph:
             SourceError: If the source cannot be used.
             NamingError: If the name is malformed or taken.
         """
-        self._check_new_name(name, "submodel")
+        again = f"Give this one another name, or graph.share(..., of='{name}') for the same weights once more."
+        arguments.new_name(name, "submodel", self._names(), fix=again)
         placing.check_placement(placement, name)
-        if isinstance(outputs, str):
-            outputs = [outputs]
+        outputs = None if outputs is None else arguments.names(outputs, f"outputs= of submodel '{name}'")
         loaded = loading.load(
             name,
             source,
@@ -114,13 +114,12 @@ class Graph:
         Returns:
             The graph.
         """
-        self._check_new_name(name, "submodel")
-        owner = next((s for s in self._spec.submodels if s.name == of), None)
-        if owner is None:
+        arguments.new_name(name, "submodel", self._names(), fix="Give this one another name.")
+        if of not in self._names():
             raise StitchError(
-                f"There is no submodel '{of}' that '{name}' could share.",
-                expected=nearest(of, [s.name for s in self._spec.submodels]),
+                f"There is no submodel '{of}' that '{name}' could share.", expected=nearest(str(of), self._names())
             )
+        owner = self._spec.submodel(of)
         twin = replace(owner, name=name, share=owner.share or owner.name, trainable=None)
         return self._say(submodels=(*self._spec.submodels, twin))
 
@@ -143,13 +142,10 @@ class Graph:
         Returns:
             The graph. Names and shapes are checked by ``build``, all at once.
         """
-        names = (sources,) if isinstance(sources, str) else tuple(sources)
-        if not names or not all(isinstance(name, str) for name in names):
-            raise StitchError(
-                f"connect(..., '{target}') names no source." if not names else f"{sources!r} are not all names.",
-                expected="one name, or a list of names",
-            )
-        return self._say(connections=(*self._spec.connections, Connection(target, names, _merge(merge, axis))))
+        target = arguments.one_name(target, "connect(..., target)")
+        names = arguments.names(sources, f"connect(..., '{target}')")
+        connection = Connection(target, names, arguments.merge_of(merge, axis))
+        return self._say(connections=(*self._spec.connections, connection))
 
     def connect_by_name(self) -> dict[str, list[str]]:
         """Connect every free input port whose name says what it takes, such as ``model2_model3``.
@@ -183,11 +179,11 @@ class Graph:
         Returns:
             The graph.
         """
-        check_name(name, "graph input")
-        if any(given.name == name for given in self._spec.inputs):
-            raise NamingError(f"There is already a graph input '{name}'.", fix="List all its targets in one add_input.")
-        targets = (targets,) if isinstance(targets, str) else tuple(targets)
-        given = InputSpec(name, targets, None if shape is None else tuple(shape), dtype)
+        taken = [given.name for given in self._spec.inputs]
+        arguments.new_name(name, "graph input", taken, fix="List all its targets in one add_input.")
+        names = () if targets == () else arguments.names(targets, f"add_input('{name}', ...)")
+        shape, dtype = arguments.shape_of_input(name, shape), arguments.dtype_of_input(name, dtype)
+        given = InputSpec(name, names, shape, dtype)
         return self._say(inputs=(*self._spec.inputs, given))
 
     def add_output(self, name: str, source: str) -> Graph:
@@ -196,9 +192,9 @@ class Graph:
         Returns:
             The graph.
         """
-        check_name(name, "graph output")
-        if any(output.name == name for output in self._spec.outputs):
-            raise NamingError(f"There is already a graph output '{name}'.", fix="Give this one another name.")
+        taken = [output.name for output in self._spec.outputs]
+        arguments.new_name(name, "graph output", taken, fix="Give this one another name.")
+        source = arguments.one_name(source, f"add_output('{name}', ...)")
         return self._say(outputs=(*self._spec.outputs, OutputSpec(name, source)))
 
     # -- training ------------------------------------------------------------
@@ -213,11 +209,11 @@ class Graph:
         Returns:
             The graph.
         """
-        return self._say(freezes=(*self._spec.freezes, *(FreezeRule(p, layers) for p in patterns)))
+        return self._say(freezes=(*self._spec.freezes, *arguments.rules("freeze", patterns, layers, frozen=True)))
 
     def unfreeze(self, *patterns: str, layers: str | None = None) -> Graph:
         """Restore the flags as they were saved; the arguments are those of ``freeze``."""
-        return self._say(freezes=(*self._spec.freezes, *(FreezeRule(p, layers, False) for p in patterns)))
+        return self._say(freezes=(*self._spec.freezes, *arguments.rules("unfreeze", patterns, layers, frozen=False)))
 
     # -- results -------------------------------------------------------------
 
@@ -254,10 +250,7 @@ class Graph:
         """
         from keras_stitch import plotting
 
-        wiring, flags = self._check()
-        places = {place.submodel: place.placement for place in self.plan()}
-        states = frozen_states(self._spec, flags)
-        return plotting.save_plot(Path(path), self._spec, wiring, frozen=states, placement=places)
+        return plotting.save_plot(Path(path), **self._drawn())
 
     def _repr_svg_(self) -> str | None:
         """The picture, for notebooks; nothing while the graph cannot be built."""
@@ -269,9 +262,13 @@ class Graph:
     def _picture(self) -> str:
         from keras_stitch import plotting
 
+        return plotting.draw(**self._drawn()).decode()
+
+    def _drawn(self) -> dict[str, Any]:
         wiring, flags = self._check()
         places = {place.submodel: place.placement for place in self.plan()}
-        return plotting.draw(self._spec, wiring, frozen=frozen_states(self._spec, flags), placement=places).decode()
+        frozen = frozen_states(self._spec, flags)
+        return {"spec": self._spec, "wiring": wiring, "frozen": frozen, "placement": places}
 
     def save(
         self,
@@ -343,18 +340,13 @@ class Graph:
             StitchError: If a submodel is in memory: a file cannot hold its weights.
         """
         path = Path(path)
-        for submodel in self._spec.submodels:
-            if submodel.source.kind in ("model", "trained layer") and submodel.share is None:
-                raise StitchError(
-                    f"Submodel '{submodel.name}' is in memory, so '{path}' could not bring it back.",
-                    fix=f'Save it, model.save("{submodel.name}.keras"), and add that path.',
-                )
+        folder = path.absolute().parent
         sources = {
-            s.name: Path(os.path.relpath(s.source.path, path.absolute().parent)).as_posix()
+            s.name: Path(os.path.relpath(s.source.path, folder)).as_posix()
             for s in self._spec.submodels
             if s.source.path is not None
         }
-        saving.write_text(path, specfile.dump(self._spec, source=sources))
+        saving.write_text(path, specdump.dump(self._spec, source=sources))
         return path
 
     @classmethod
@@ -380,7 +372,7 @@ class Graph:
                 if "arch" in options:
                     options["arch"] = path.parent / options["arch"]
                 graph.add(entry.name, path.parent / entry.source, custom_objects=custom_objects, **options)
-                graph._check_recorded(entry)
+                entry.check_recorded(graph.spec.submodel(entry.name).source.sha256)
         for given in said.inputs:
             graph.add_input(given.name, given.targets, shape=given.shape, dtype=given.dtype)
         for output in said.outputs:
@@ -392,6 +384,9 @@ class Graph:
     def _say(self, **changes: Any) -> Graph:
         self._spec = replace(self._spec, **changes)
         return self
+
+    def _names(self) -> list[str]:
+        return [submodel.name for submodel in self._spec.submodels]
 
     def _blueprints(self) -> dict[str, loading.Blueprint]:
         return {name: loaded.blueprint for name, loaded in self._loaded.items()}
@@ -410,39 +405,7 @@ class Graph:
             self._checked = (self._spec, wiring, flags)
         return self._checked[1], self._checked[2]
 
-    def _check_new_name(self, name: str, what: str) -> None:
-        check_name(name, what)
-        if any(submodel.name == name for submodel in self._spec.submodels):
-            raise NamingError(
-                f"There is already a submodel '{name}'.",
-                fix=f"Give this one another name, or graph.share(..., of='{name}') for the same weights once more.",
-            )
-
-    def _check_recorded(self, entry: specfile.ModelEntry) -> None:
-        found = self._spec.submodel(entry.name).source.sha256
-        if entry.sha256 is not None and found != entry.sha256:
-            raise SourceError(
-                f"The file of submodel '{entry.name}', '{entry.source}', is not the one that was recorded.",
-                expected=f"sha256 {entry.sha256}",
-                received=f"sha256 {found}",
-            )
-
     def _record(self) -> str:
         """The ``stitch.yaml`` of a directory: file names and hashes, no path of this machine."""
         sources = {s.name: Path(s.source.path).name for s in self._spec.submodels if s.source.path is not None}
-        return specfile.dump(self._spec, source=sources, record=True)
-
-
-def _merge(merge: MergeLike, axis: int) -> Merge:
-    if isinstance(merge, keras.Layer):
-        if merge.built and merge.weights:
-            raise StitchError(
-                "A merge layer with weights of its own cannot be a merge.",
-                fix="Wrap it in a keras.Model with several inputs and add that as a submodel.",
-            )
-        return Merge("layer", layer=loading.layer_config(merge))
-    if merge not in MERGES:
-        raise StitchError(f"There is no merge {merge!r}.", expected=nearest(str(merge), MERGES) + ", or a Keras layer")
-    if not isinstance(axis, int) or isinstance(axis, bool):
-        raise StitchError(f"axis={axis!r} is not a whole number.")
-    return Merge(merge, axis)
+        return specdump.dump(self._spec, source=sources, record=True)

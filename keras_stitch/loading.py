@@ -104,7 +104,7 @@ def load(
         blueprint = _from_file(weights, described, arch, custom_objects, outputs)
     else:
         raise SourceError(
-            f"Submodel '{name}' cannot be made of a {type(source).__name__}.",
+            f"Submodel '{name}' cannot be made of this {type(source).__name__}.",
             expected="the path of a saved model or of a Kipoi directory, a keras.Model or a Keras layer",
             received=repr(source)[:200],
         )

@@ -7,6 +7,7 @@ tensor that feeds it. Shapes are none of this module's business.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 from keras_stitch import shapes
 from keras_stitch.errors import NamingError, StitchError, nearest
@@ -15,6 +16,14 @@ from keras_stitch.references import Part, Reference, parse_reference
 from keras_stitch.spec import Connection, GraphSpec, InputSpec, Port, Submodel, Tap, port_text, shape_text
 
 _PortKey = tuple[str, str]
+Key: TypeAlias = "str | _PortKey"
+
+
+def waited(tap: Tap) -> list[Key]:
+    """What has to be wired before a tensor is known: a submodel, or a port whose merged tensor is taken."""
+    if tap.node is None:
+        return []
+    return [(tap.node, tap.port) if tap.merged else tap.node]
 
 
 class Resolver:
@@ -32,6 +41,7 @@ class Resolver:
         self._spec, self._problems = spec, problems
         self._submodels = {submodel.name: submodel for submodel in spec.submodels}
         self._fed: dict[_PortKey, Connection | InputSpec] = {}
+        self._mistaken: set[str] = set()
         for connection in spec.connections:
             self._claim(connection.target, connection)
         for given in spec.inputs:
@@ -63,10 +73,11 @@ class Resolver:
             return (Tap(None, feed.name),) if feed.name in self.inputs else ()
         return (Tap(None, self._implicit[key]),) if key in self._implicit else ()
 
-    def predecessors(self, node: str) -> set[str]:
-        """The submodels whose outputs feed this one, also through a merged tensor of another's."""
-        # A merged tensor belongs to the feed of another submodel, which therefore has to be wired first.
-        return {tap.node for port in self._submodels[node].inputs for tap in self.taps(node, port.name) if tap.node}
+    def waits_for(self, key: Key) -> list[Key]:
+        """What a submodel (its ports) or a port (what feeds it) has to wait for."""
+        if isinstance(key, str):
+            return [(key, port.name) for port in self._submodels[key].inputs]
+        return [waiting for tap in self.taps(*key) for waiting in waited(tap)]
 
     def part(self, text: str) -> Part | None:
         """The part of the last axis that a source asks for."""
@@ -85,15 +96,17 @@ class Resolver:
             owner = None
             if name in seen:
                 owner = f"the output from '{seen[name]}'"
+            elif name in self._submodels:
+                whole = tap.node == name and not tap.merged and self.part(text) is None
+                owner = None if whole else "a submodel"
             elif name in self.inputs:
                 owner = "a graph input"
-            elif name in self._submodels and not (tap.node == name and tap.part is None and not tap.merged):
-                owner = "a submodel"
             if owner:
                 self._problems.append(
                     StitchError(
                         f"The graph output '{name}' (from '{text}') has the name of {owner}.",
-                        fix=f'Name it otherwise: graph.add_output("{name}_output", "{text}").',
+                        fix=f'Name it otherwise: graph.add_output("{name}_output", "{text}")'
+                        + ("." if self._spec.outputs else ", and every other output likewise."),
                     )
                 )
             seen[name] = text
@@ -106,6 +119,7 @@ class Resolver:
             submodel, port = self._target(target)
         except StitchError as problem:
             self._problems.append(problem)
+            self._mistaken.add(str(target).split(".")[0].split("[")[0].strip())
             return
         key = (submodel.name, port.name)
         if key in self._fed:
@@ -133,6 +147,8 @@ class Resolver:
         if reference.port is None:
             if len(submodel.inputs) == 1:
                 return submodel, submodel.inputs[0]
+            if not submodel.inputs:
+                raise StitchError(f"'{text}' has no input port, so nothing can be connected to it.")
             raise StitchError(
                 f"'{text}' has {len(submodel.inputs)} input ports, so the name alone does not say which is fed.",
                 expected=_port_list(submodel, submodel.inputs),
@@ -149,10 +165,8 @@ class Resolver:
     def _unknown_target(self, text: str, reference: Reference) -> StitchError:
         owners = [s.name for s in self._submodels.values() for port in s.inputs if port.name == text]
         known = [*self._submodels, *(f"{owner}.{text}" for owner in owners)]
-        hint = f"'{owners[0]}.{text}'" if owners else nearest(reference.node, known)
-        return StitchError(
-            f"There is no submodel '{reference.node}' to connect to.", expected=hint, received=repr(text)
-        )
+        hint = " or ".join(f"'{owner}.{text}'" for owner in owners) or nearest(reference.node, known)
+        return StitchError(f"There is no submodel '{reference.node}' to connect to.", expected=hint)
 
     # -- graph inputs --------------------------------------------------------
 
@@ -175,7 +189,8 @@ class Resolver:
                         if name in given and name not in self._submodels:
                             found.setdefault(name, [])
         for name in given:
-            if name not in found:
+            # Where it was to feed something, that problem is already known.
+            if name not in found and not given[name].targets:
                 self._problems.append(
                     StitchError(
                         f"The graph input '{name}' feeds nothing.",
@@ -192,7 +207,7 @@ class Resolver:
         return f"{submodel.name}_input" if len(submodel.inputs) == 1 else f"{submodel.name}_{clean(port.name)}"
 
     def _check_input_name(self, name: str, keys: list[_PortKey], given: bool) -> None:
-        free = [key for key in keys if key in self._implicit]
+        free = [key for key in keys if key in self._implicit and key[0] not in self._mistaken]
         ports = [f'"{node}.{port}"' for node, port in keys]
         if name in self._submodels:
             self._problems.append(
@@ -240,12 +255,12 @@ class Resolver:
             if not (given and given.dtype):
                 dtype = shapes.common_dtype(dtype, port.dtype)
         if shape is None:
-            where = f'["{keys[0][0]}.{keys[0][1]}"]' if keys else "[]"
+            where = "".join(f'"{node}.{port}", ' for node, port in keys[:1])
             self._problems.append(
                 StitchError(
                     f"The shape of the graph input '{name}' is unknown: "
                     + ("it feeds a layer that was never called." if keys else "it feeds only merges."),
-                    fix=f'graph.add_input("{name}", {where}, shape=(...)), the batch axis left out.',
+                    fix=f'graph.add_input("{name}", {where}shape=(...)), without the batch axis.',
                 )
             )
         return Port(name, shape, dtype or "float32")
@@ -281,7 +296,7 @@ class Resolver:
             if port.name == reference.node
         ]
         known = [*self._submodels, *self.inputs]
-        hint = f"'{owners[0]}'" if owners else nearest(reference.node, known)
+        hint = " or ".join(map(repr, owners)) or nearest(reference.node, known)
         raise StitchError(f"There is no submodel or graph input '{reference.node}'.", expected=hint)
 
     def _submodel_tap(self, text: str, reference: Reference, submodel: Submodel) -> Tap:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from keras_stitch import ports
 from keras_stitch.errors import SaveError, reason
@@ -28,10 +29,14 @@ def check_format(model: keras.Model, format: str) -> None:
     """
     if format not in FORMATS:
         raise SaveError(f"There is no format {format!r}.", expected=f"one of {', '.join(FORMATS)}")
-    if format == "keras":
-        return
     for layer in model.layers:
-        refused = next(_not_for_h5(layer, layer.name), None) or _held_twice(layer)
+        if twice := _held_twice(layer):
+            raise SaveError(
+                f"No format of Keras can hold submodel '{layer.name}': its layer '{twice[0]}' is also '{twice[1]}', "
+                "and on loading they would be two layers, one of them without its weights.",
+                expected="a layer is used within one model, not in a nested one and outside it",
+            )
+        refused = next(_not_for_h5(layer, layer.name), None) if format == "h5" else None
         if refused is not None:
             path, what = refused
             raise SaveError(
@@ -61,7 +66,9 @@ def save_model(model: keras.Model, path: Path) -> Path:
             written = Path(folder) / path.name
             with quiet_keras():
                 model.save(written)
-                keras.saving.load_model(written, compile=False)
+                loaded = keras.saving.load_model(written, compile=False)
+            if not _same_weights(model, loaded):
+                raise ValueError("it would have other weights")
             written.replace(path)
     except OSError as error:
         raise SaveError(f"'{path}' cannot be written: {error}.") from error
@@ -71,6 +78,11 @@ def save_model(model: keras.Model, path: Path) -> Path:
             fix="Save as .keras." if path.suffix != ".keras" else None,
         ) from error
     return path
+
+
+def _same_weights(one: keras.Model, other: keras.Model) -> bool:
+    pairs = zip(one.weights, other.weights, strict=False)
+    return len(one.weights) == len(other.weights) and all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -124,11 +136,11 @@ def _not_for_h5(layer: keras.Operation, path: str, *, nested: bool = False) -> I
 
 
 def _held_twice(layer: keras.Layer) -> tuple[str, str] | None:
-    """A layer that two nested models hold: the format writes it twice and reads two layers."""
+    """Both paths of a layer that a nested model and one around it hold."""
     seen: dict[int, str] = {}
     for path, leaf in ports.leaves(layer) if isinstance(layer, keras.Model) else ():
         if id(leaf) in seen:
-            return f"{layer.name}/{path}", f"a layer that is also '{layer.name}/{seen[id(leaf)]}'"
+            return path, seen[id(leaf)]
         seen[id(leaf)] = path
     return None
 

@@ -5,7 +5,6 @@ Shapes leave the batch axis out; the axis of a merge counts it, as Keras does.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from keras_stitch.errors import StitchError
@@ -86,16 +85,15 @@ def sliced(shape: Shape | None, part: Part) -> tuple[Shape | None, tuple[int, in
     if shape is None:
         return None, None
     if not shape:
-        raise StitchError("A part of the last axis was asked for, but there is only the batch axis.")
+        raise StitchError("There is no axis but the batch axis.", expected="a last axis of known length")
     if shape[-1] is None:
         raise StitchError(
-            f"A part of the last axis was asked for, but in {shape_text(shape)} that axis is of variable length.",
-            expected="a last axis of known length",
+            f"The last axis of {shape_text(shape)} is of variable length.", expected="a last axis of known length"
         )
     if len(shape) > 4:
         raise StitchError(
-            f"A part of the last axis of {shape_text(shape)} cannot be taken.",
-            expected="at most 4 axes beside the batch axis: no Keras layer crops more",
+            f"{shape_text(shape)} has more axes than any Keras layer crops.",
+            expected="at most 4 axes beside the batch axis",
             fix="Reshape it first, with a node of its own.",
         )
     start, stop = part.resolve(shape[-1])
@@ -138,10 +136,11 @@ def merged_dtype(merge: Merge, dtypes: Sequence[str]) -> str:
         'float32'
     """
     kinds = {kind_of(dtype) for dtype in dtypes}
-    if len(kinds) > 1 and not kinds <= _NUMBERS:
-        raise StitchError(f"{' and '.join(dict.fromkeys(dtypes))} cannot be merged.", expected="one kind of dtype")
-    if not kinds <= _NUMBERS and merge.kind not in ("concatenate", "stack"):
-        raise StitchError(f"'{merge.kind}' calculates, which {dtypes[0]} does not allow.", expected="numbers")
+    if len(kinds) > 1 and not kinds <= _NUMBERS and merge.kind != "layer":
+        listed = " and ".join(dict.fromkeys(dtypes))
+        raise StitchError(f"{listed} do not mix.", expected="numbers, or one dtype for all sources")
+    if not kinds <= _NUMBERS and merge.kind not in ("concatenate", "stack", "layer"):
+        raise StitchError(f"'{merge.kind}' does not work on {dtypes[0]}.", expected="numbers")
     floats = [dtype for dtype in dtypes if kind_of(dtype) == "float"]
     if floats:
         return max(floats, key=_FLOATS.index)
@@ -170,11 +169,7 @@ def positive_axis(axis: int, rank: int) -> int:
 
 
 def _axes(rank: int) -> str:
-    return (
-        f"axis={' or axis='.join(str(axis) for axis in (*range(1, rank + 1), -1))}"
-        if rank < 3
-        else (f"axis=1 to axis={rank}, or axis=-1 to axis={-rank}")
-    )
+    return "axis=1 or axis=-1" if rank == 1 else f"axis=1 to axis={rank}, or axis=-1 to axis=-{rank}"
 
 
 def _concatenated(axis: int, shapes: Sequence[Shape]) -> Shape:
@@ -225,50 +220,6 @@ def _common(dims: Sequence[int | None], verb: str, expected: str) -> int | None:
     if len(known) > 1:
         raise StitchError(f"Sources of these shapes cannot be {verb}.", expected=expected)
     return known.pop() if known else None
-
-
-def shape_fix(source: str, have: Shape, want: Shape, target: str) -> str:
-    """What to add so that a tensor fits a port of another shape.
-
-    Example:
-        >>> shape_fix("model1", (4,), (4, 1), "model2")  # doctest: +ELLIPSIS
-        'Add a node between them: graph.add("model1_reshape", keras.layers.Reshape((4, 1))), then ...'
-    """
-    node = source.split(".")[0].split("[")[0]
-    known = None not in have and None not in want
-    if len(have) == len(want) > 1 and sorted(map(str, have)) == sorted(map(str, want)) and 1 not in have:
-        order = _permutation(have, want)
-        return _node_between(source, target, f"{node}_permute", f"keras.layers.Permute({order})")
-    if known and math.prod(have) == math.prod(want):  # type: ignore[arg-type]
-        return _node_between(source, target, f"{node}_reshape", f"keras.layers.Reshape({shape_text(want)})")
-    if len(have) == len(want) + 1 and have[-1] == 1 and shape_fits(have[:-1], want):
-        return _node_between(source, target, f"{node}_reshape", f"keras.layers.Reshape({_with_unknown(want)})")
-    if len(have) + 1 == len(want) and want[-1] == 1 and shape_fits(have, want[:-1]):
-        return _node_between(source, target, f"{node}_reshape", f"keras.layers.Reshape({_with_unknown(want)})")
-    longer = bool(have and want) and (have[-1] or 0) > (want[-1] or 0) > 0
-    if longer and shape_fits(have[:-1], want[:-1]):
-        return f'Connect a part of it, such as "{source}[0:{want[-1]}]".'
-    return f"Connect something of shape {shape_text(want)}, or a layer between them that makes it."
-
-
-def _node_between(source: str, target: str, name: str, layer: str) -> str:
-    return (
-        f'Add a node between them: graph.add("{name}", {layer}), then graph.connect("{source}", "{name}") '
-        f'and graph.connect("{name}", "{target}").'
-    )
-
-
-def _permutation(have: Shape, want: Shape) -> tuple[int, ...]:
-    left = list(enumerate(have, 1))
-    order = []
-    for dim in want:
-        index = next(i for i, (_, size) in enumerate(left) if size == dim)
-        order.append(left.pop(index)[0])
-    return tuple(order)
-
-
-def _with_unknown(shape: Shape) -> str:
-    return str(tuple(-1 if dim is None else dim for dim in shape))
 
 
 def ports_text(ports: Sequence[Port]) -> str:

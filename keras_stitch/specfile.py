@@ -28,8 +28,8 @@ from typing import Any
 
 import yaml
 
-from keras_stitch.errors import SpecFileError, nearest
-from keras_stitch.spec import MERGES, Connection, FreezeRule, GraphSpec, InputSpec, Merge, OutputSpec, Submodel
+from keras_stitch.errors import SourceError, SpecFileError, nearest, reason
+from keras_stitch.spec import MERGES, PLACEMENTS, Connection, FreezeRule, InputSpec, Merge, OutputSpec
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,16 @@ class ModelEntry:
     share: str | None = None
     sha256: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def check_recorded(self, sha256: str | None) -> None:
+        """Raise where the source is not the one whose sha256 was recorded."""
+        if self.sha256 is not None and sha256 != self.sha256:
+            raise SourceError(
+                f"The file of submodel '{self.name}', '{self.source}', is not the one that was recorded.",
+                expected=f"sha256 {self.sha256}",
+                received=f"sha256 {sha256}",
+                fix=f"Bring the recorded file back, or remove 'sha256' from models.{self.name}.",
+            )
 
 
 @dataclass(frozen=True)
@@ -69,9 +79,19 @@ def read(path: Path) -> SpecFile:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise SpecFileError(f"There is no file '{path}'.", expected="a stitch.yaml") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecFileError(f"'{path}' cannot be read: {error}.", expected="a stitch.yaml") from error
+        folder = path.absolute().parent
+        beside = (
+            sorted(file.name for file in folder.iterdir() if file.suffix in (".yaml", ".yml"))
+            if folder.is_dir()
+            else []
+        )
+        raise SpecFileError(
+            f"There is no file '{path}'.", expected=nearest(path.name, beside) if beside else "a stitch.yaml"
+        ) from None
+    except OSError as error:
+        raise SpecFileError(f"'{path}' cannot be read: {error.strerror}.", expected="a stitch.yaml") from error
+    except UnicodeDecodeError as error:
+        raise SpecFileError(f"'{path}' is not text: {reason(error)}.", expected="a stitch.yaml") from error
     return parse(text, str(path))
 
 
@@ -96,20 +116,24 @@ class _Parser:
     def __init__(self, where: str):
         self.where = where
         self.lines: dict[tuple[Any, ...], int] = {}
-        self.mistakes: list[str] = []
+        self.mistakes: list[tuple[int, str]] = []
 
     def parse(self, text: str) -> SpecFile:
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
             data = None if node is None else self._plain(node, ())
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            line = f", line {mark.line + 1}" if mark else ""
-            raise SpecFileError(f"'{self.where}'{line} is not valid YAML: {error.problem or error.context}.") from error
-        except yaml.YAMLError as error:
-            raise SpecFileError(f"'{self.where}' is not valid YAML: {error}.") from error
+            raise self._syntax(error) from error
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            character = f"the character {chr(error.character)!r}, which it must not hold"
+            raise SpecFileError(f"'{self.where}' is not valid YAML: line {line} has {character}.") from error
+        if data is None:
+            raise SpecFileError(f"'{self.where}' is empty.", expected="a mapping with 'models' in it")
         if not isinstance(data, dict):
-            raise SpecFileError(f"'{self.where}' says nothing.", expected="a mapping with 'models' in it")
+            raise SpecFileError(
+                f"'{self.where}' is not a mapping.", expected="a mapping with 'models' in it", received=_shown(data)
+            )
         self._known(data, _TOP, ())
         name = self._typed(data.get("name", "stitched"), str, ("name",), "a name")
         result = SpecFile(
@@ -121,33 +145,52 @@ class _Parser:
                 OutputSpec(key, self._typed(value, str, ("outputs", key), "the name of a tensor") or "")
                 for key, value in self._mapping(data, "outputs")
             ),
-            freezes=self._freezes(data.get("freeze", [])),
+            freezes=self._freezes(data.get("freeze") or []),
         )
         if self.mistakes:
             count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
-            raise SpecFileError("\n".join([f"'{self.where}' has {count}:", *(f"  {m}" for m in self.mistakes)]))
+            listed = [f"  line {line}, {text}" for line, text in sorted(self.mistakes, key=lambda mistake: mistake[0])]
+            raise SpecFileError("\n".join([f"'{self.where}' has {count}:", *listed]))
         return result
 
-    def _plain(self, node: yaml.Node, path: tuple[Any, ...]) -> Any:
+    def _syntax(self, error: yaml.MarkedYAMLError) -> SpecFileError:
+        mark, start = error.problem_mark or error.context_mark, error.context_mark
+        what = error.problem or error.context or "it cannot be read"
+        if error.context and start and mark and start.line != mark.line:
+            what += f" ({error.context} that starts in line {start.line + 1})"
+        quotes = str(error.problem).endswith("got '['")
+        return SpecFileError(
+            f"'{self.where}' is not valid YAML" + (f", line {mark.line + 1}" if mark else "") + f": {what}.",
+            fix='Put names with brackets in quotes, such as "model3[0]".' if quotes else None,
+        )
+
+    def _plain(self, node: yaml.Node, path: tuple[Any, ...], above: tuple[yaml.Node, ...] = ()) -> Any:
         """A YAML node as Python data; remembers the line of every path, refuses repeated keys."""
         self.lines[path] = node.start_mark.line + 1
+        if node in above:
+            self._mistake(path, "holds itself")
+            return None
         if isinstance(node, yaml.MappingNode):
-            result = {}
+            result: dict[str, Any] = {}
             for key_node, value_node in node.value:
-                key = self._plain(key_node, (*path, "key"))
-                if not isinstance(key, str):
-                    self._mistake((*path, "key"), f"the key {key!r} is not text; put it in quotes")
-                    key = str(key)
-                if key in result:
-                    self.lines[(*path, key)] = key_node.start_mark.line + 1
-                    self._mistake((*path, key), "stands here twice")
-                result[key] = self._plain(value_node, (*path, key))
-                self.lines[(*path, key)] = key_node.start_mark.line + 1
+                line = key_node.start_mark.line + 1
+                written = key_node.value if isinstance(key_node, yaml.ScalarNode) else "(a list or mapping)"
+                here = (*path, written)
+                if here in self.lines:
+                    self._mistake(here, f"stands here twice, again in line {line}")
+                self.lines[here] = line
+                if key_node.tag != "tag:yaml.org,2002:str":
+                    self._mistake(here, f"the key {written} is not text; put it in quotes")
+                result[written] = self._plain(value_node, here, (*above, node))
+                self.lines[here] = line
             return result
         if isinstance(node, yaml.SequenceNode):
-            return [self._plain(item, (*path, index)) for index, item in enumerate(node.value)]
-        loader = yaml.SafeLoader("")
-        return loader.construct_object(node)
+            return [self._plain(item, (*path, index), (*above, node)) for index, item in enumerate(node.value)]
+        try:
+            return yaml.SafeLoader("").construct_object(node)
+        except ValueError as error:
+            self._mistake(path, f"cannot be read: {error}")
+            return ""
 
     def _mistake(self, path: tuple[Any, ...], text: str) -> None:
         known = path
@@ -156,7 +199,7 @@ class _Parser:
         shown = ""
         for step in path:
             shown += f"[{step}]" if isinstance(step, int) else f"{'.' if shown else ''}{step}"
-        self.mistakes.append(f"line {self.lines[known]}, {shown or 'top level'}: {text}")
+        self.mistakes.append((self.lines[known], f"{shown or 'top level'}: {text}"))
 
     def _known(self, data: Mapping[str, Any], known: tuple[str, ...], path: tuple[Any, ...]) -> None:
         for key in data:
@@ -166,14 +209,15 @@ class _Parser:
     def _typed(self, value: Any, kind: type | tuple[type, ...], path: tuple[Any, ...], expected: str) -> Any:
         wrong_bool = isinstance(value, bool) and kind is not bool
         if not isinstance(value, kind) or wrong_bool:
-            self._mistake(path, f"expected {expected}, received {value!r}")
+            self._mistake(path, f"expected {expected}, received {_shown(value)}")
             return None
         return value
 
     def _mapping(self, data: Mapping[str, Any], key: str, *, required: bool = False) -> list[tuple[str, Any]]:
+        if data.get(key) is None and not required:
+            return []
         if key not in data:
-            if required:
-                self._mistake((), f"'{key}' is missing")
+            self._mistake((), f"'{key}' is missing")
             return []
         value = self._typed(data[key], dict, (key,), "a mapping from names")
         return list(value.items()) if value else []
@@ -182,7 +226,7 @@ class _Parser:
         if isinstance(value, str):
             return (value,)
         if not isinstance(value, list) or not value:
-            self._mistake(path, f"expected a name or a list of names, received {value!r}")
+            self._mistake(path, f"expected a name or a list of names, received {_shown(value)}")
             return ()
         names = [self._typed(item, str, (*path, index), "a name") for index, item in enumerate(value)]
         return tuple(name for name in names if name is not None)
@@ -192,7 +236,7 @@ class _Parser:
         if isinstance(value, str):
             return ModelEntry(name, source=value)
         if not isinstance(value, dict):
-            self._mistake(path, f"expected a path or a mapping, received {value!r}")
+            self._mistake(path, f"expected a path or a mapping, received {_shown(value)}")
             return ModelEntry(name)
         self._known(value, (*_MODEL, "memory"), path)
         if "memory" in value or sum(key in value for key in ("source", "layer", "share")) != 1:
@@ -209,6 +253,9 @@ class _Parser:
         ):
             if key in value:
                 self._typed(value[key], kind, (*path, key), expected)
+        place = value.get("placement", "model")
+        if isinstance(place, str) and place not in PLACEMENTS:
+            self._mistake((*path, "placement"), f"expected {nearest(place, PLACEMENTS)}, received {_shown(place)}")
         options = {key: value[key] for key in ("trainable", "arch", "placement") if key in value}
         if "outputs" in value:
             options["outputs"] = list(self._names(value["outputs"], (*path, "outputs")))
@@ -221,6 +268,8 @@ class _Parser:
         self._known(layer, ("class_name", "config", "module", "registered_name"), path)
         if "class_name" not in layer:
             self._mistake(path, "'class_name' is missing, such as Reshape")
+        else:
+            self._typed(layer["class_name"], str, (*path, "class_name"), "a layer of keras.layers, such as Reshape")
         if "config" in layer:
             self._typed(layer["config"], dict, (*path, "config"), "a mapping of the layer's arguments")
 
@@ -236,9 +285,8 @@ class _Parser:
             self._layer(merge["layer"], (*path, "merge", "layer"))
             return Connection(target, sources, Merge("layer", layer=merge["layer"]))
         if merge not in MERGES:
-            self._mistake(
-                (*path, "merge"), f"expected {nearest(str(merge), MERGES)}, or {{layer: ...}}; received {merge!r}"
-            )
+            expected = f"{nearest(str(merge), MERGES)}, or {{layer: ...}}"
+            self._mistake((*path, "merge"), f"expected {expected}, received {_shown(merge)}")
         return Connection(target, sources, Merge(str(merge), axis if axis is not None else -1))
 
     def _input(self, name: str, value: Any) -> InputSpec:
@@ -252,7 +300,9 @@ class _Parser:
             shape = self._typed(shape, list, (*path, "shape"), "a list of sizes, null for a variable one") or []
             for index, size in enumerate(shape):
                 if size is not None:
-                    self._typed(size, int, (*path, "shape", index), "a whole number or null")
+                    given = self._typed(size, int, (*path, "shape", index), "a size, or null for a variable one")
+                    if given is not None and given < 1:
+                        self._mistake((*path, "shape", index), f"expected a size of at least 1, received {size}")
             shape = tuple(shape)
         dtype = value.get("dtype")
         if dtype is not None:
@@ -278,83 +328,8 @@ class _Parser:
         return tuple(rules)
 
 
-def dump(spec: GraphSpec, *, source: Mapping[str, str], record: bool = False) -> str:
-    """The text of a ``stitch.yaml``.
-
-    Args:
-        spec: The graph.
-        source: For every submodel from a file, the path to write.
-        record: Also write what no file can bring back, models in memory, and the sha256 of every source.
-    """
-    data: dict[str, Any] = {"name": spec.name}
-    data["models"] = {submodel.name: _model_data(submodel, source, record) for submodel in spec.submodels}
-    if spec.inputs:
-        data["inputs"] = {given.name: _input_data(given) for given in spec.inputs}
-    if spec.connections:
-        data["connections"] = {connection.target: _connection_data(connection) for connection in spec.connections}
-    if spec.outputs:
-        data["outputs"] = {output.name: output.source for output in spec.outputs}
-    if spec.freezes:
-        data["freeze"] = [_freeze_data(rule) for rule in spec.freezes]
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
-
-
-def _model_data(submodel: Submodel, source: Mapping[str, str], record: bool) -> Any:
-    data: dict[str, Any] = {}
-    if submodel.share:
-        return {"share": submodel.share}
-    if submodel.is_layer:
-        data["layer"] = _plain(submodel.source.layer)
-    elif submodel.name in source:
-        data["source"] = source[submodel.name]
-    if record and submodel.source.sha256:
-        data["sha256"] = submodel.source.sha256
-    if record and submodel.source.kind in ("model", "trained layer"):
-        data["memory"] = submodel.source.label
-    for key, value in (("trainable", submodel.trainable), ("placement", submodel.placement)):
-        if value is not None:
-            data[key] = value
-    if submodel.inner_outputs is not None:
-        data["outputs"] = list(submodel.inner_outputs)
-    if submodel.source.arch:
-        data["arch"] = submodel.source.arch
-    return data["source"] if list(data) == ["source"] else data
-
-
-def _input_data(given: InputSpec) -> Any:
-    if given.shape is None and given.dtype is None and given.targets:
-        return list(given.targets)
-    data: dict[str, Any] = {"targets": list(given.targets)} if given.targets else {}
-    if given.shape is not None:
-        data["shape"] = list(given.shape)
-    if given.dtype is not None:
-        data["dtype"] = given.dtype
-    return data
-
-
-def _connection_data(connection: Connection) -> Any:
-    sources, merge = list(connection.sources), connection.merge
-    if len(sources) == 1 or merge == Merge():
-        return sources[0] if len(sources) == 1 else sources
-    if merge.kind == "layer":
-        return {"sources": sources, "merge": {"layer": _plain(merge.layer)}}
-    data: dict[str, Any] = {"sources": sources, "merge": merge.kind}
-    return data | ({"axis": merge.axis} if merge.kind in ("concatenate", "stack") else {})
-
-
-def _freeze_data(rule: FreezeRule) -> Any:
-    if rule.layers is None and rule.frozen:
-        return rule.pattern
-    data: dict[str, Any] = {"model": rule.pattern}
-    if rule.layers is not None:
-        data["layers"] = rule.layers
-    return data if rule.frozen else data | {"frozen": False}
-
-
-def _plain(value: Any) -> Any:
-    """Configs of layers as YAML can hold them: tuples as lists."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
+def _shown(value: Any) -> str:
+    """A value as the file has it."""
+    if value is None or isinstance(value, bool):
+        return {None: "nothing", True: "true", False: "false"}[value]
+    return repr(value)[:200]

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from typing import Protocol
 
-from keras_stitch import shapes
+from keras_stitch import fixes, shapes
 from keras_stitch.errors import StitchError, WiringError
-from keras_stitch.resolving import Resolver
+from keras_stitch.resolving import Key, Resolver, waited
 from keras_stitch.spec import (
+    Connection,
     Feed,
     GraphOutput,
     GraphSpec,
@@ -76,64 +78,91 @@ class _Wirer:
         self.spec, self.inference = spec, inference
         self.problems: list[StitchError] = []
         self.resolver = Resolver(spec, self.problems)
-        self.feeds: dict[str, dict[str, Feed]] = {submodel.name: {} for submodel in spec.submodels}
+        self.feeds: dict[tuple[str, str], Feed] = {}
         self.node_outputs: dict[str, tuple[Port, ...]] = {}
+        self.misfed: set[str] = set()
 
     def run(self) -> Wiring:
         if not self.spec.submodels:
             self.problems.append(StitchError("It has no submodel.", fix='graph.add("model1", "m1.h5")'))
             raise WiringError(self.spec.name, self.problems)
         order = self._order()
-        for node in order:
-            self._wire_node(self.spec.submodel(node))
-        outputs = self._outputs() if order else ()
+        for key in order:
+            if isinstance(key, str):
+                self._wire_node(self.spec.submodel(key))
+            else:
+                self._wire_port(*key)
+        outputs = self._outputs()
         if not self.problems:
-            self._check_every_submodel_is_used(order, outputs)
+            self._check_every_submodel_is_used(outputs)
         if self.problems:
             raise WiringError(self.spec.name, self.problems)
         return Wiring(
             name=self.spec.name,
-            order=order,
+            order=tuple(key for key in order if isinstance(key, str)),
             inputs=tuple(self.resolver.inputs.values()),
             outputs=outputs,
-            feeds={node: tuple(self.feeds[node].values()) for node in order},
+            feeds={s.name: tuple(self.feeds[s.name, port.name] for port in s.inputs) for s in self.spec.submodels},
             node_outputs=self.node_outputs,
         )
 
-    def _order(self) -> tuple[str, ...]:
-        """Submodels so that each follows those that feed it; ties in the order of ``add``."""
-        position = {submodel.name: index for index, submodel in enumerate(self.spec.submodels)}
-        sorter: TopologicalSorter[str] = TopologicalSorter()
-        for name in position:
-            sorter.add(name, *self.resolver.predecessors(name))
-        try:
-            sorter.prepare()
-        except CycleError as error:
-            cycle = list(reversed(error.args[1]))
-            self.problems.append(
-                StitchError(
-                    f"The connections form a cycle: {' -> '.join(cycle)}.",
-                    expected="data that flows one way",
-                    fix="Remove one of these connections.",
-                )
+    def _order(self) -> tuple[Key, ...]:
+        """Ports and submodels so that each follows what it waits for; ties in the order of ``add``."""
+        position: dict[Key, int] = {}
+        for submodel in self.spec.submodels:
+            keys: list[Key] = [*((submodel.name, port.name) for port in submodel.inputs), submodel.name]
+            for key in keys:
+                position[key] = len(position)
+        waits = {key: self.resolver.waits_for(key) for key in position}
+        while True:
+            sorter = TopologicalSorter(waits)
+            try:
+                sorter.prepare()
+            except CycleError as error:
+                self._break_cycle(error.args[1], waits, position)
+                continue
+            order: list[Key] = []
+            while sorter.is_active():
+                for key in sorted(sorter.get_ready(), key=position.__getitem__):
+                    order.append(key)
+                    sorter.done(key)
+            return tuple(order)
+
+    def _break_cycle(self, cycle: Sequence[Key], waits: dict[Key, list[Key]], position: dict[Key, int]) -> None:
+        """Report a cycle, each step before what it feeds, and go on without its last connection."""
+        steps = list(cycle[:-1])
+        start = steps.index(min(steps, key=position.__getitem__))
+        steps = [*steps[start:], *steps[: start + 1]]
+        links = [(one, other) for one, other in pairwise(steps) if not isinstance(other, str)]
+        shown = [f"'{self._source_text(one, other)}' feeds '{'.'.join(other)}'" for one, other in links]
+        self.problems.append(
+            StitchError(
+                f"The connections form a cycle: {', '.join(shown)}.",
+                expected="data that flows one way",
+                fix="Remove one of these connections.",
             )
-            return ()
-        order: list[str] = []
-        while sorter.is_active():
-            for name in sorted(sorter.get_ready(), key=position.__getitem__):
-                order.append(name)
-                sorter.done(name)
-        return tuple(order)
+        )
+        source, target = links[-1]
+        waits[target] = [key for key in waits[target] if key != source]
+
+    def _source_text(self, source: Key, target: tuple[str, str]) -> str:
+        if not isinstance(source, str):
+            return ".".join(source)
+        return next(f"{tap.node}.{tap.port}" for tap in self.resolver.taps(*target) if tap.node == source)
+
+    def _wire_port(self, node: str, name: str) -> None:
+        submodel = self.spec.submodel(node)
+        before = len(self.problems)
+        self.feeds[node, name] = self._feed(submodel, next(port for port in submodel.inputs if port.name == name))
+        if len(self.problems) > before:
+            self.misfed.add(node)
 
     def _wire_node(self, submodel: Submodel) -> None:
-        before = len(self.problems)
-        for port in submodel.inputs:
-            self.feeds[submodel.name][port.name] = self._feed(submodel, port)
-        arriving = [self.feeds[submodel.name][port.name].port for port in submodel.inputs]
+        arriving = [self.feeds[submodel.name, port.name].port for port in submodel.inputs]
         outputs = submodel.outputs
         known = all(port.shape is not None for port in arriving)
         # Behind a problem the declared shapes stand in, so that one mistake is reported once.
-        if known and len(self.problems) == before:
+        if known and submodel.name not in self.misfed:
             try:
                 outputs = self.inference.outputs(submodel, arriving)
             except StitchError as problem:
@@ -146,7 +175,7 @@ class _Wirer:
         taps = self.resolver.taps(submodel.name, port.name)
         merge = connection.merge if connection else Merge()
         texts = connection.sources if connection else tuple(tap.port for tap in taps)
-        taps, tap_ports = self._tapped(taps, texts, target)
+        taps, tap_ports = self._tapped(taps, texts, f"'{target}'")
         if not tap_ports or any(tap.shape is None for tap in tap_ports):
             return Feed(submodel.name, port, taps, tap_ports, merge)
         try:
@@ -157,11 +186,12 @@ class _Wirer:
                     f"{shapes.ports_text(tap_ports)} cannot be merged into {port_text(submodel.name, port)}. "
                     f"{problem.message}",
                     expected=problem.expected,
-                    fix=problem.fix or self._merge_fix(merge, tap_ports),
+                    received=problem.received,
+                    fix=problem.fix or fixes.merge_fix(merge, tap_ports, port.shape),
                 )
             )
             return Feed(submodel.name, port, taps, tap_ports, merge)
-        self._check_fit(arriving, tap_ports, submodel.name, port)
+        self._check_fit(arriving, tap_ports, submodel.name, port, connection)
         assert arriving.shape is not None
         shape = arriving.shape if port.shape is None else shapes.unify(arriving.shape, port.shape)
         dtype = port.dtype or arriving.dtype
@@ -179,7 +209,7 @@ class _Wirer:
                 try:
                     shape, bounds = shapes.sliced(port.shape, asked)
                 except StitchError as problem:
-                    message = f"'{text}', which should feed '{target}', cannot be taken. {problem.message}"
+                    message = f"'{text}', which should feed {target}, cannot be taken. {problem.message}"
                     self.problems.append(StitchError(message, expected=problem.expected, fix=problem.fix))
                     shape = None
             resolved.append(replace(tap, part=bounds))
@@ -190,7 +220,8 @@ class _Wirer:
         if tap.node is None:
             return self.resolver.inputs[tap.port]
         if tap.merged:
-            return self.feeds[tap.node][tap.port].port if tap.port in self.feeds[tap.node] else Port(tap.port, None)
+            feed = self.feeds.get((tap.node, tap.port))
+            return feed.port if feed else Port(tap.port, None)
         for port in self.node_outputs.get(tap.node, self.spec.submodel(tap.node).outputs):
             if port.name == tap.port:
                 return port
@@ -204,17 +235,22 @@ class _Wirer:
         shape = shapes.merged_shape(merge, [port.shape for port in ports if port.shape is not None])
         return Port(merge.kind, shape, shapes.merged_dtype(merge, [port.dtype or "float32" for port in ports]))
 
-    def _check_fit(self, arriving: Port, tap_ports: Sequence[Port], node: str, port: Port) -> None:
+    def _check_fit(
+        self, arriving: Port, tap_ports: Sequence[Port], node: str, port: Port, connection: Connection | None
+    ) -> None:
         assert arriving.shape is not None
+        source, target = tap_ports[0].name, f"{node}.{port.name}"
         many = len(tap_ports) > 1
         what = f"{shapes.ports_text(tap_ports)}" + (f", merged to {shape_text(arriving.shape)}," if many else "")
         verb = "do not fit" if many else "does not fit"
         if port.shape is not None and not shapes.shape_fits(arriving.shape, port.shape):
-            fix = (
-                f"Merge other sources, or along another axis, so that {shape_text(port.shape)} results."
-                if many
-                else shapes.shape_fix(tap_ports[0].name, arriving.shape, port.shape, f"{node}.{port.name}")
-            )
+            if connection is None:
+                fix = f"Leave shape= out of graph.add_input(\"{source}\", ...), or feed '{target}' from another input."
+            elif many:
+                better = fixes.merge_fix(connection.merge, tap_ports, port.shape)
+                fix = better or f"Merge other sources, so that {shape_text(port.shape)} results."
+            else:
+                fix = fixes.shape_fix(source, arriving.shape, port.shape, target)
             self.problems.append(
                 StitchError(
                     f"{what} {verb} {port_text(node, port)}.",
@@ -224,49 +260,39 @@ class _Wirer:
                 )
             )
         elif not shapes.dtype_fits(arriving.dtype, port.dtype):
+            alike = {shapes.kind_of(str(dtype)) for dtype in (arriving.dtype, port.dtype)} <= {"bool", "int", "float"}
+            why = f"the values would be cut to {port.dtype}" if alike else "these do not convert"
+            said = f'Leave dtype= out of graph.add_input("{source}", ...), or feed' if connection is None else "Feed"
             self.problems.append(
                 StitchError(
-                    f"{what} {verb} {port_text(node, port)}: the values would be cut to {port.dtype}.",
+                    f"{what} {verb} {port_text(node, port)}: {why}.",
                     expected=f"dtype {port.dtype}",
                     received=f"dtype {arriving.dtype}",
-                    fix=f"Feed '{node}.{port.name}' from a graph input of its own, or from an output of that dtype.",
+                    fix=f"{said} '{target}' from a graph input of its own, or from an output of that dtype.",
                 )
             )
-
-    def _merge_fix(self, merge: Merge, ports: Sequence[Port]) -> str | None:
-        """For a missing axis, the reshape that brings the odd source in line with the longest one."""
-        model = max(ports, key=lambda port: len(port.shape or ()))
-        for port in ports:
-            if port.shape is None or model.shape is None or len(port.shape) == len(model.shape):
-                continue
-            want = (*((1,) * (len(model.shape) - len(port.shape))), *port.shape)
-            if None not in want:
-                return shapes.shape_fix(port.name, port.shape, want, "...").replace(
-                    'graph.connect("' + port.name.split(".")[0] + '_reshape", "...")',
-                    f'name "{port.name.split(".")[0]}_reshape" as the source instead',
-                )
-        return None
 
     def _outputs(self) -> tuple[GraphOutput, ...]:
         found = []
         for name, text, tap in self.resolver.outputs():
-            (tap,), (port,) = self._tapped((tap,), (text,), name)
+            (tap,), (port,) = self._tapped((tap,), (text,), f"the graph output '{name}'")
             found.append(GraphOutput(Port(name, port.shape, port.dtype), tap))
         return tuple(found)
 
-    def _check_every_submodel_is_used(self, order: Sequence[str], outputs: Sequence[GraphOutput]) -> None:
-        used = set()
-        waiting = [output.tap.node for output in outputs]
+    def _check_every_submodel_is_used(self, outputs: Sequence[GraphOutput]) -> None:
+        used: set[Key] = set()
+        waiting: list[Key] = [key for output in outputs for key in waited(output.tap)]
         while waiting:
-            node = waiting.pop()
-            if node is not None and node not in used:
-                used.add(node)
-                waiting += self.resolver.predecessors(node)
-        for node in order:
-            if node not in used:
+            key = waiting.pop()
+            if key not in used:
+                used.add(key)
+                waiting += self.resolver.waits_for(key)
+        for submodel in self.spec.submodels:
+            if submodel.name not in used:
+                source = submodel.name if len(submodel.outputs) == 1 else f"{submodel.name}.{submodel.outputs[0].name}"
                 self.problems.append(
                     StitchError(
-                        f"Submodel '{node}' reaches no graph output.",
-                        fix=f'Connect it, add graph.add_output("{node}_output", "{node}"), or leave it out.',
+                        f"Submodel '{submodel.name}' reaches no graph output.",
+                        fix=f'Connect it, add graph.add_output("{submodel.name}_output", "{source}"), or leave it out.',
                     )
                 )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import h5py
 import kipoi
 from kipoi.model import KerasModel
 from kipoi.specs import RemoteFile
@@ -29,7 +30,7 @@ class KipoiPart:
     Attributes:
         path: The directory.
         weights: The file with the weights or the whole model; it may have no ending.
-        arch: The architecture JSON, for a file with weights only.
+        arch: The architecture JSON, where the file has weights only.
         custom_objects: The custom objects that it needs, by name.
         inputs: The inputs of the model's schema, in its order; shapes without the batch axis.
         outputs: The targets of the model's schema.
@@ -77,10 +78,11 @@ def read_directory(path: str | os.PathLike[str]) -> KipoiPart:
     files = {name: _file(directory, name, description.args.get(name)) for name in ("weights", "arch", "custom_objects")}
     if files["weights"] is None:
         raise SourceError(f"'{found}' names no weights.", expected="args: {weights: <file>}")
+    whole = _is_whole(files["weights"])
     return KipoiPart(
         path=directory,
         weights=files["weights"],
-        arch=files["arch"],
+        arch=None if whole else files["arch"],
         custom_objects=_custom_objects(path, files["custom_objects"]),
         inputs=read_fields(description.schema.inputs),
         outputs=read_fields(description.schema.targets),
@@ -117,6 +119,14 @@ def _check_keras(path: str | os.PathLike[str], directory: Path, description: Any
         expected="defined_as: kipoi.model.KerasModel, or a subclass in the directory",
         received=kind,
     )
+
+
+def _is_whole(weights: Path) -> bool:
+    """Whether a file holds the architecture, too; Kipoi may be given both."""
+    if not h5py.is_hdf5(weights):
+        return True
+    with h5py.File(weights) as file:
+        return "model_config" in file.attrs
 
 
 def _custom_objects(path: str | os.PathLike[str], file: Path | None) -> dict[str, Any]:

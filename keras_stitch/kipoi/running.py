@@ -34,7 +34,9 @@ def run_examples(directory: Path, expected: Path) -> None:
     with quiet() as said:
         try:
             model = kipoi.get_model(str(directory), source="dir")
-            model.pipeline.predict_example(batch_size=_BATCH, output_file=str(expected))
+            # As `kipoi test` does: the chunk size that model.yaml names.
+            options = {key: size for key, size in (model.writers or {}).items() if key == "hdf5_chunk_size"}
+            model.pipeline.predict_example(batch_size=_BATCH, output_file=str(expected), **options)
         except Exception as error:  # whatever a component does
             raise SaveError(
                 "Kipoi cannot run the directory on its examples.",
@@ -69,11 +71,12 @@ def check_predictions(model: Any, wiring: Wiring, expected: Path) -> float:
     batches = []
     rows = len(next(iter(inputs.values())))
     for start in range(0, rows, _BATCH):
-        batch = {name: array[start : start + _BATCH] for name, array in inputs.items()}
-        batches.append(model.predict_on_batch(batch))
+        batch = [inputs[port.name][start : start + _BATCH] for port in wiring.inputs]
+        # Eager: predict() would compile the model, and TensorFlow warns where that happens often.
+        batches.append(model(batch, training=False))
     largest = 0.0
     for name in names:
-        own = np.concatenate([batch[name] if len(names) > 1 else batch for batch in batches])
+        own = np.concatenate([np.asarray(batch[name] if len(names) > 1 else batch) for batch in batches])
         finite = np.abs(own[np.isfinite(own)])
         magnitude = float(finite.max(initial=0.0))
         largest = max(largest, magnitude)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 
@@ -76,10 +77,8 @@ def test_a_full_disk_leaves_the_old_directory(tmp_path):
     target = tmp_path / "made"
     target.mkdir()
     (target / "model.yaml").write_text("old")
-    tests = os.path.dirname(__file__)
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(target), tests], capture_output=True, text=True, check=False
-    )  # fmt: skip
+    command = [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(target), str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith("SaveError")]
     assert len(lines) == 2, done.stdout + done.stderr
     assert all("made' cannot be written" in line or "Keras cannot save the model" in line for line in lines), lines

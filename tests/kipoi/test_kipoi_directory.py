@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import keras
 import kipoi
 import kipoi_runner
@@ -246,11 +248,11 @@ def test_existing_targets(tmp_path):
     ("options", "text"),
     [
         ({"format": "tf"}, "There is no format 'tf'.\n  Expected: keras or h5"),
-        ({"examples": {"input1_fil": 1}}, "examples= names 'input1_fil', which is no argument of the merged dataloader."),
+        ({"examples": {"input1_fil": 1}}, "examples= names 'input1_fil', which is no argument of the merged"),
         ({"info": {"licence": "MIT"}}, "info= has no entry 'licence'.\n  Expected: 'license', the nearest name"),
         ({"info": {"authors": [3]}}, "info['authors'] names somebody in a way that Kipoi does not know."),
         ({"hosting": "my server"}, "hosting= needs URLs."),
-        ({"hosting": {"model_files/model.h5": "https://x.org/a"}}, "hosting= names 'model_files/model.h5', which is no"),
+        ({"hosting": {"model_files/model.h5": "https://x.org/a"}}, "hosting= names 'model_files/model.h5', which"),
         ({"examples": {"input1_file": Path("nowhere.npy")}}, "The file for examples['input1_file'] is not there."),
     ],
 )  # fmt: skip
@@ -280,25 +282,71 @@ def test_examples_that_do_not_fit_together(tmp_path):
         (None, "is not a Kipoi directory.\n  Expected: a directory with a model.yaml"),
         ("a: [", "cannot be read."),
         ("- a", "does not describe anything."),
-        ({"args": {}}, "is not valid."),
+        ({"schema": {}}, "is not valid."),
+        ({"args": {}}, "names no weights."),
         ({"defined_as": "kipoi.model.PyTorchModel"}, "is not a Keras model."),
         ({"args": {"weights": "gone.h5"}}, "names a file that is not there."),
         ({"args": {"weights": {"url": "file:///gone", "md5": "0" * 32}}}, "cannot be downloaded."),
     ],
 )
 def test_directories_that_cannot_be_read(tmp_path, description, text):
+    array = {"name": "x", "shape": "(3,)", "doc": "x"}
+    whole = {
+        "defined_as": "kipoi.model.KerasModel",
+        "args": {"weights": "w.h5"},
+        "info": {"doc": "x"},
+        "schema": {"inputs": dict(array), "targets": dict(array)},
+    }
     if isinstance(description, dict):
-        array = {"name": "x", "shape": "(3,)", "doc": "x"}
-        whole = {
-            "defined_as": "kipoi.model.KerasModel",
-            "args": {"weights": "w.h5"},
-            "info": {"doc": "x"},
-            "schema": {"inputs": dict(array), "targets": dict(array)},
-        }
-        description = json.dumps({**whole, **description} if len(description) == 1 and "args" not in description or (
-            description.get("args")) else {"args": {}})  # fmt: skip
+        description = json.dumps({**whole, **description})
     if description is not None:
         (tmp_path / "model.yaml").write_text(description)
     with pytest.raises(SourceError) as error:
         read_directory(tmp_path)
     assert text in str(error.value)
+
+
+def test_large_rows_are_stored_a_few_at_a_time(tmp_path):
+    inputs = {"x": ((20_000, 4), "float32")}
+    directory = make_case(feeds={"m": {"x": "x"}}, inputs=inputs).write(tmp_path / "composed")
+    assert yaml.safe_load((directory / "model.yaml").read_text())["writers"] == {"hdf5_chunk_size": 50}
+    with h5py.File(directory / "model_files/expected.h5") as file:
+        assert file["inputs/x"].chunks == (50, 20_000, 4)
+    kipoi_runner.in_process(directory)
+
+
+def test_defaults_that_kipoi_downloads(tmp_path):
+    (tmp_path / "hosted.txt").write_text("7")
+    remote = {
+        "url": (tmp_path / "hosted.txt").as_uri(),
+        "md5": hashlib.md5(b"7").hexdigest(),
+    }
+    folder = write_loader(tmp_path / "numbers")
+    described = yaml.safe_load((folder / "dataloader.yaml").read_text())
+    described["args"]["offsets"]["default"] = remote
+    (folder / "dataloader.yaml").write_text(yaml.safe_dump(described))
+    directory = make_case().write(tmp_path / "composed", dataloaders={"input1": folder})
+    assert yaml.safe_load((directory / "dataloader.yaml").read_text())["args"]["model1_offsets"]["default"] == remote
+    assert not (directory / "downloaded").exists() and not (folder / "downloaded").exists()
+    row = kipoi.get_model(str(directory), source="dir").default_dataloader.init_example()[0]
+    np.testing.assert_array_equal(row["inputs"]["input1"], [7, 7, 7])
+
+
+def test_files_given_as_arguments_are_copied(tmp_path):
+    (tmp_path / "mine.txt").write_text("9")
+    folder = write_loader(tmp_path / "numbers")
+    loader = Dataloader(folder, args={"offsets": str(tmp_path / "mine.txt")})
+    directory = make_case().write(tmp_path / "composed", dataloaders={"input1": loader})
+    (tmp_path / "mine.txt").unlink()
+    assert (directory / "components/model1/dataloader_files/mine.txt").read_text() == "9"
+    row = kipoi.get_model(str(directory), source="dir").default_dataloader.init_example()[0]
+    np.testing.assert_array_equal(row["inputs"]["input1"], [9, 9, 9])
+
+
+def test_a_loader_without_metadata(tmp_path):
+    inputs = {"a": ((6,), "float32"), "b": ((1,), "float32")}
+    case = make_case(feeds={"m": {"a": "a", "b": "b"}}, inputs=inputs)
+    directory = case.write(tmp_path / "composed", dataloaders={"m": write_function_loader(tmp_path / "f")})
+    assert "metadata" not in yaml.safe_load((directory / "dataloader.yaml").read_text())["output_schema"]
+    assert style_problems(directory) == ""
+    kipoi_runner.in_process(directory, workers=2)

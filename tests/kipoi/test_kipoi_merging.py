@@ -120,7 +120,8 @@ def test_colliding_arguments(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "dataloader.py").write_text(
-            f"from kipoi.data import Dataset\n\n\nclass L(Dataset):\n    def __init__(self, {argument}=1):\n        pass\n"
+            "from kipoi.data import Dataset\n\n\n"
+            f"class L(Dataset):\n    def __init__(self, {argument}=1):\n        pass\n"
         )
         (folder / "dataloader.yaml").write_text(yaml.safe_dump({
             "defined_as": "dataloader.py::L",
@@ -148,19 +149,11 @@ def test_shared_arguments_of_two_types(tmp_path):
     )
 
 
-@pytest.mark.parametrize("word", ["lambda", "parts", "LOADERS"])
+@pytest.mark.parametrize("word", ["tables", "parts", "LOADERS"])
 def test_arguments_that_python_or_the_generated_code_needs(tmp_path, word):
     folder = tmp_path / "l"
     folder.mkdir()
-    if word == "lambda":
-        source = "from kipoi.data import Dataset\nimport inspect\n\n\nclass L(Dataset):\n    pass\n\n\n" + (
-            "L.__signature__ = inspect.Signature([inspect.Parameter('parts', inspect.Parameter.KEYWORD_ONLY)])\n"
-        )
-        word = "parts"
-    else:
-        source = (
-            f"from kipoi.data import Dataset\n\n\nclass L(Dataset):\n    def __init__(self, {word}):\n        pass\n"
-        )
+    source = f"from kipoi.data import Dataset\n\n\nclass L(Dataset):\n    def __init__(self, {word}):\n        pass\n"
     (folder / "dataloader.py").write_text(source)
     (folder / "dataloader.yaml").write_text(yaml.safe_dump({
         "defined_as": "dataloader.py::L",

@@ -60,8 +60,10 @@ def test_an_id_column_names_the_rows(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "shape", "dtype", "problem"),
     [
-        ("a.tsv", "a\tb\n1\t2\n3\n", (2,), "float32", "has no number in row 1, column 'b': 'F'. Expected: numbers. Got: ''."),
-        ("a.tsv", "a\n1\nx\n", (1,), "float32", "has no number in row 1, column 'a': 'F'. Expected: numbers. Got: 'x'."),
+        ("a.tsv", "a\tb\n1\t2\n3\n", (2,), "float32",
+         "has no number in row 1, column 'b': 'F'. Expected: numbers. Got: ''."),
+        ("a.tsv", "a\n1\nx\n", (1,), "float32",
+         "has no number in row 1, column 'a': 'F'. Expected: numbers. Got: 'x'."),
         ("a.csv", "a,b\n1,2\n", (3,), "float32",
          "has a wrong number of columns for rows of shape (3,): 'F'. Expected: 3. Got: 2."),
         ("a.csv", "a,b\n1,2\n", (None, None), "float32",
@@ -77,7 +79,8 @@ def test_an_id_column_names_the_rows(tmp_path):
         ("a.npy", np.array([[300]]), (1,), "uint8", "has a value in row 0 that uint8 cannot hold"),
         ("a.npy", np.array([[1e300]]), (1,), "float32", "has a value in row 0 that float32 cannot hold"),
         ("a.npy", np.zeros((3, 2)), (3,), "float32", "has rows of another shape: 'F'. Expected: (3,). Got: (2,)."),
-        ("a.npy", np.array(1.0), (3,), "float32", "has rows of another shape: 'F'. Expected: (3,). Got: a single number."),
+        ("a.npy", np.array(1.0), (3,), "float32",
+         "has rows of another shape: 'F'. Expected: (3,). Got: a single number."),
         ("a.npy", np.array([["a"]]), (1,), "float32", "does not hold numbers: 'F'. Expected: float32. Got: <U1."),
         ("a.h5", {"a": np.ones(2), "b": np.ones(2)}, (), "float32",
          "lacks the data: 'F'. Expected: a dataset 'x', or a single one. Got: a, b."),

@@ -1,0 +1,107 @@
+"""What the verbs of ``Graph`` are given, checked at the call: the mistakes that need no other submodel to be seen."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import keras
+
+from keras_stitch.errors import NamingError, StitchError, nearest
+from keras_stitch.loading import layer_config
+from keras_stitch.naming import check_name
+from keras_stitch.spec import MERGES, FreezeRule, Merge, Shape
+
+MergeLike: TypeAlias = "str | keras.Layer"
+
+
+def one_name(given: object, where: str) -> str:
+    """Return ``given`` if it is text."""
+    if not isinstance(given, str):
+        raise StitchError(f"{where} takes one name.", expected="text", received=repr(given)[:200])
+    return given
+
+
+def new_name(name: object, what: str, taken: Sequence[str], *, fix: str) -> None:
+    """Check a name that must be well-formed and not taken yet."""
+    check_name(name, what)
+    if name in taken:
+        raise NamingError(f"There is already a {what} '{name}'.", fix=fix)
+
+
+def names(given: object, where: str) -> tuple[str, ...]:
+    """One name or several as a tuple.
+
+    Example:
+        >>> names("model1", "connect"), names(["model1", "input1"], "connect")
+        (('model1',), ('model1', 'input1'))
+    """
+    listed = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+    found = tuple(name for name in listed if isinstance(name, str))
+    if not found or len(found) < len(listed):
+        raise StitchError(
+            f"{where} takes names." if listed else f"{where} names nothing.",
+            expected="one name, or a list of names",
+            received=repr(given)[:200],
+        )
+    return found
+
+
+def rules(verb: str, patterns: tuple[object, ...], layers: object, *, frozen: bool) -> tuple[FreezeRule, ...]:
+    """The rules of one call of ``freeze`` or ``unfreeze``."""
+    pattern = None if layers is None else one_name(layers, f"{verb}(layers=...)")
+    return tuple(FreezeRule(name, pattern, frozen) for name in names(patterns, f"{verb}(...)"))
+
+
+def shape_of_input(name: str, shape: object) -> Shape | None:
+    """The shape of a graph input, ``None`` where it was left out.
+
+    Example:
+        >>> shape_of_input("x", [None, 4])
+        (None, 4)
+    """
+    try:
+        if shape is None or isinstance(shape, str):
+            sizes: Shape | None = None
+        else:
+            sizes = tuple(size if size is None else operator.index(size) for size in shape)  # type: ignore[attr-defined]
+    except TypeError:
+        sizes = None
+    if shape is not None and (sizes is None or any(size is not None and size < 1 for size in sizes)):
+        raise StitchError(
+            f"shape= of the graph input '{name}' is not a shape.",
+            expected="sizes without the batch axis, None for a variable one, such as (None, 4)",
+            received=repr(shape)[:200],
+        )
+    return sizes
+
+
+def dtype_of_input(name: str, dtype: object) -> str | None:
+    """The dtype of a graph input by its Keras name, ``None`` where it was left out."""
+    if dtype is None:
+        return None
+    try:
+        return str(keras.backend.standardize_dtype(dtype))
+    except (TypeError, ValueError):
+        raise StitchError(
+            f"dtype= of the graph input '{name}' is not a dtype.",
+            expected="a dtype of Keras, such as 'float32' or 'int32'",
+            received=repr(dtype)[:200],
+        ) from None
+
+
+def merge_of(merge: object, axis: object) -> Merge:
+    """How the sources of a connection become one tensor."""
+    if isinstance(merge, keras.Layer):
+        if merge.built and merge.weights:
+            raise StitchError(
+                f"A merge has no weights of its own, which this {type(merge).__name__} has.",
+                fix="Wrap it in a keras.Model with several inputs and add that as a submodel.",
+            )
+        return Merge("layer", layer=layer_config(merge))
+    if not isinstance(merge, str) or merge not in MERGES:
+        raise StitchError(f"There is no merge {merge!r}.", expected=f"{nearest(str(merge), MERGES)}, or a Keras layer")
+    if not isinstance(axis, int) or isinstance(axis, bool):
+        raise StitchError("axis= is not a whole number.", expected="a number such as -1", received=repr(axis)[:200])
+    return Merge(merge, axis)

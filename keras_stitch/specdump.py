@@ -1,0 +1,109 @@
+"""A ``GraphSpec`` as the text of a ``stitch.yaml``; ``specfile`` reads it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from keras_stitch.errors import StitchError
+from keras_stitch.spec import Connection, FreezeRule, GraphSpec, InputSpec, Merge, Submodel
+
+
+def dump(spec: GraphSpec, *, source: Mapping[str, str], record: bool = False) -> str:
+    """The text of a ``stitch.yaml``.
+
+    Args:
+        spec: The graph.
+        source: For every submodel from a file, the path to write.
+        record: Also write what no file can bring back, models in memory, and the sha256 of every source.
+
+    Raises:
+        StitchError: If the file could not say the same as the graph.
+    """
+    for submodel in spec.submodels:
+        if not record and submodel.source.kind in ("model", "trained layer") and submodel.share is None:
+            raise StitchError(
+                f"Submodel '{submodel.name}' is in memory, so a stitch.yaml could not bring it back.",
+                fix=f'Save it, model.save("{submodel.name}.keras"), and add that path.',
+            )
+    targets = [connection.target for connection in spec.connections]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise StitchError(
+                f"There are {targets.count(target)} connections to '{target}', of which a stitch.yaml holds one.",
+                fix=f'Merge them in one, graph.connect([...], "{target}"), or drop one.',
+            )
+    data: dict[str, Any] = {"name": spec.name}
+    data["models"] = {submodel.name: _model_data(submodel, source, record) for submodel in spec.submodels}
+    if spec.inputs:
+        data["inputs"] = {given.name: _input_data(given) for given in spec.inputs}
+    if spec.connections:
+        data["connections"] = {connection.target: _connection_data(connection) for connection in spec.connections}
+    if spec.outputs:
+        data["outputs"] = {output.name: output.source for output in spec.outputs}
+    if spec.freezes:
+        data["freeze"] = [_freeze_data(rule) for rule in spec.freezes]
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+
+
+def _model_data(submodel: Submodel, source: Mapping[str, str], record: bool) -> Any:
+    data: dict[str, Any] = {}
+    if submodel.share:
+        return {"share": submodel.share}
+    if submodel.is_layer:
+        data["layer"] = _plain(submodel.source.layer)
+    elif submodel.name in source:
+        data["source"] = source[submodel.name]
+    if record and submodel.source.sha256:
+        data["sha256"] = submodel.source.sha256
+    if record and submodel.source.kind in ("model", "trained layer"):
+        data["memory"] = submodel.source.label
+    for key, value in (("trainable", submodel.trainable), ("placement", submodel.placement)):
+        if value is not None:
+            data[key] = value
+    if submodel.inner_outputs is not None:
+        data["outputs"] = list(submodel.inner_outputs)
+    if submodel.source.arch:
+        data["arch"] = submodel.source.arch
+    return data["source"] if list(data) == ["source"] else data
+
+
+def _input_data(given: InputSpec) -> Any:
+    if given.shape is None and given.dtype is None and given.targets:
+        return list(given.targets)
+    data: dict[str, Any] = {"targets": list(given.targets)} if given.targets else {}
+    if given.shape is not None:
+        data["shape"] = list(given.shape)
+    if given.dtype is not None:
+        data["dtype"] = given.dtype
+    return data
+
+
+def _connection_data(connection: Connection) -> Any:
+    sources, merge = list(connection.sources), connection.merge
+    if len(sources) == 1 or merge == Merge():
+        return sources[0] if len(sources) == 1 else sources
+    if merge.kind == "layer":
+        return {"sources": sources, "merge": {"layer": _plain(merge.layer)}}
+    data: dict[str, Any] = {"sources": sources, "merge": merge.kind}
+    return data | ({"axis": merge.axis} if merge.kind in ("concatenate", "stack") else {})
+
+
+def _freeze_data(rule: FreezeRule) -> Any:
+    if rule.layers is None and rule.frozen:
+        return rule.pattern
+    data: dict[str, Any] = {"model": rule.pattern}
+    if rule.layers is not None:
+        data["layers"] = rule.layers
+    return data if rule.frozen else data | {"frozen": False}
+
+
+def _plain(value: Any) -> Any:
+    """Configs of layers as YAML can hold them: tuples as lists."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,118 @@
+"""The documentation is complete, and what it tells people to type works."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import keras_stitch
+from keras_stitch.cli import _parser
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+# What the README takes for granted before a block: data and a graph that reads it.
+FIXTURES = {
+    "sequences": """
+from pathlib import Path
+from keras_stitch.demo.data import write_data
+import shutil
+
+data = write_data(Path("made"))
+for path in (data.genome, data.intervals, data.measurements):
+    shutil.copy(path, path.name)
+shutil.copytree(data.loader, "zoo/measurements")
+graph = ks.Graph("composed")
+graph.add("pool", keras.layers.GlobalAveragePooling1D()).add_input("sequence", "pool", shape=(50, 4))
+graph.add("model1", "m1.h5").connect("pool[0:3]", "model1")
+graph.add("model3", "m3.h5")
+""",
+}
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """The README's code blocks in a language, with what stands behind it."""
+    return re.findall(rf"```{language}([^\n]*)\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder in which the README's Python was run from top to bottom, in a fresh process."""
+    folder = tmp_path_factory.mktemp("readme")
+    code = ""
+    for words, block in blocks("python"):
+        for fixture in re.findall(r"fixture:(\w+)", words):
+            code += FIXTURES[fixture]
+        code += block
+    (folder / "readme.py").write_text(code)
+    done = run([sys.executable, "readme.py"], folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, done.stdout
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_python_of_the_readme_runs(workplace):
+    folder, printed = workplace
+    assert {"composed", "composed.svg", "composed.keras"} <= {path.name for path in folder.iterdir()}
+    summary = next(block for _, block in blocks("text") if block.startswith("Graph 'composed'\n"))
+    assert summary.strip() in printed
+
+
+def test_the_commands_of_the_readme_run(workplace):
+    folder, _ = workplace
+    spec = next(block for _, block in blocks("yaml"))
+    (folder / "stitch.yaml").write_text(spec)
+    lines = [line for _, block in blocks("sh") for line in block.splitlines() if line.startswith("keras-stitch ")]
+    assert len(lines) >= 5
+    for line in lines:
+        done = run([sys.executable, "-m", "keras_stitch.cli", *shlex.split(line)[1:]], folder)
+        assert done.returncode == 0, f"{line}\n{done.stderr[-3000:]}"
+    for name in ("composed.png", "stitched.keras", "from_yaml/model.yaml"):
+        assert (folder / name).is_file()
+
+
+def test_every_public_name_is_in_the_readme():
+    for name in keras_stitch.__all__:
+        assert f"ks.{name}" in README
+
+
+def test_every_command_is_in_the_readme():
+    commands = _parser()._subparsers._group_actions[0].choices
+    for name in commands:
+        assert f"keras-stitch {name}" in README or f"make {name}" in README
+
+
+def test_every_module_is_in_the_architecture():
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    for path in (ROOT / "keras_stitch").iterdir():
+        if path.name in ("__init__.py", "__pycache__", "py.typed"):
+            continue
+        assert f"`{path.name}`" in text or f"`{path.name}/`" in text, path.name
+
+
+def test_every_verb_of_a_graph_is_documented():
+    tree = ast.parse((ROOT / "keras_stitch" / "graph.py").read_text(encoding="utf-8"))
+    graph = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Graph")
+    verbs = [node.name for node in graph.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    assert {"add", "connect", "build", "save"} <= set(verbs)
+    for verb in verbs:
+        if verb not in ("name", "spec"):
+            assert f".{verb}(" in README or f"`{verb}`" in README, verb
+
+
+def test_links_lead_somewhere():
+    for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)#]+)\)", text):
+            assert target.startswith("http") or (ROOT / target).exists(), f"{name}: {target}"
