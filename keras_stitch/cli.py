@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras_stitch
 from keras_stitch.errors import SaveError, StitchError
+from keras_stitch.progress import steps
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,7 +95,7 @@ def _inspect(options: argparse.Namespace) -> None:
     from keras_stitch.inspecting import inspect_file
 
     for file in options.files:
-        with _steps() as step:
+        with steps() as step:
             step(f"loading {file}")
             report = inspect_file(file, arch=options.arch)
         print(report)
@@ -107,7 +107,7 @@ def _build(options: argparse.Namespace) -> None:
     output = Path(options.output)
     if output.exists() and not options.overwrite:
         raise SaveError(f"'{output}' exists.", fix="Give another name, or --overwrite.")
-    with _steps() as step:
+    with steps() as step:
         step(f"loading the models of {options.spec}")
         graph = _graph(options)
         step("building the stitched model")
@@ -119,7 +119,7 @@ def _build(options: argparse.Namespace) -> None:
 
 
 def _save(options: argparse.Namespace) -> None:
-    with _steps() as step:
+    with steps() as step:
         step(f"loading the models of {options.spec}")
         graph = _graph(options)
         directory = graph.save(
@@ -136,7 +136,7 @@ def _save(options: argparse.Namespace) -> None:
 
 
 def _plot(options: argparse.Namespace) -> None:
-    with _steps() as step:
+    with steps() as step:
         step(f"loading the models of {options.spec}")
         graph = _graph(options)
         step("drawing")
@@ -145,7 +145,7 @@ def _plot(options: argparse.Namespace) -> None:
 
 
 def _plan(options: argparse.Namespace) -> None:
-    with _steps() as step:
+    with steps() as step:
         step(f"loading the models of {options.spec}")
         graph = _graph(options)
         summary, plan = graph.summary(), graph.plan()
@@ -186,22 +186,6 @@ def _info(path: str | None) -> dict[str, object] | None:
     if not isinstance(info, dict):
         raise StitchError(f"--info '{path}' is no mapping.", expected="authors: ..., doc: ..., license: ...")
     return info
-
-
-@contextlib.contextmanager
-def _steps() -> Iterator[Callable[[str], None]]:
-    """A progress line on the terminal that names the step under way; gone when all is done."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("starting", total=None)
-
-        def step(text: str) -> None:
-            progress.update(task, description=text)
-
-        yield step
 
 
 if __name__ == "__main__":

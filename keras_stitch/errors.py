@@ -98,7 +98,7 @@ def reason(error: BaseException) -> str:
         >>> reason(ValueError("Exception encountered when calling X.call().\n\nSizes differ.\n\nArguments ..."))
         'Sizes differ'
     """
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).rsplit("Exception encountered: ", 1)[-1].strip()
     paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", text)]
     telling = [part for part in paragraphs if part and not part.startswith("Exception encountered when")]
     chosen = (telling or paragraphs)[0].split(" Inputs received: [")[0] or type(error).__name__

@@ -24,6 +24,7 @@ from keras_stitch.errors import SourceError, nearest, reason
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK"
+_ARCHITECTURE = "the JSON text that model.to_json() gives"
 _ACCEPTED = "a model saved by Keras: .h5, .hdf5 or .keras, or a Kipoi directory"
 
 
@@ -204,18 +205,19 @@ def _by_its_ending(path: Path, kind: str) -> Iterator[Path]:
 def _from_architecture(arch: Path, custom_objects: Mapping[str, Any] | None) -> keras.Model:
     try:
         text = arch.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"The architecture '{arch}' cannot be read: {reason(error)}.") from error
-    expected = "the JSON text that model.to_json() gives"
+    except OSError as error:
+        raise SourceError(f"The architecture '{arch}' cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise SourceError(f"The architecture '{arch}' is not text.", expected=_ARCHITECTURE) from error
     try:
         model = keras.models.model_from_json(text, custom_objects=custom_objects)
     except ValueError as error:
         if not text.lstrip().startswith("{"):
-            raise SourceError(f"'{arch}' is not the architecture of a Keras model.", expected=expected) from error
+            raise SourceError(f"'{arch}' is not the architecture of a Keras model.", expected=_ARCHITECTURE) from error
         raise _explained(arch, error) from error
     if not isinstance(model, keras.Model):
         kind = type(model).__name__
-        raise SourceError(f"'{arch}' is not the architecture of a Keras model.", expected=expected, received=kind)
+        raise SourceError(f"'{arch}' is not the architecture of a Keras model.", expected=_ARCHITECTURE, received=kind)
     return model
 
 

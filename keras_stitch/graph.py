@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from keras_stitch.byname import connections_by_name
 from keras_stitch.errors import StitchError, WiringError, nearest
 from keras_stitch.freezing import Flags, frozen_states, resolve_flags
 from keras_stitch.naming import check_name
+from keras_stitch.progress import Step, steps
 from keras_stitch.spec import Connection, GraphSpec, InputSpec, OutputSpec, Wiring
 from keras_stitch.summary import Summary, summarise
 from keras_stitch.wiring import wire
@@ -281,7 +282,7 @@ class Graph:
         hosting: str | Mapping[str, str] | None = None,
         format: str = "keras",
         overwrite: bool = False,
-        progress: Callable[[str], None] | None = None,
+        progress: Step | None = None,
     ) -> Path:
         """Write the Kipoi directory: the stitched model, its merged dataloader, and how it was made.
 
@@ -297,7 +298,7 @@ class Graph:
                 a dict by path in the directory.
             format: ``"keras"`` or ``"h5"``.
             overwrite: Whether an existing directory is replaced.
-            progress: Called with a line for every step.
+            progress: Called with a few words at every step; by default they are shown on the terminal.
 
         Returns:
             The directory.
@@ -307,29 +308,31 @@ class Graph:
         """
         from keras_stitch import kipoi
 
-        wiring, flags = self._check()
-        if model is None:
-            model = building.build(self._spec, wiring, self._blueprints(), flags)
-        else:
-            expected = building.build(self._spec, wiring, self._blueprints(), flags)
-            saving.check_same_graph(model, expected, self.name)
-        saving.check_format(model, format)
-        return kipoi.write_directory(
-            Path(directory),
-            model=model,
-            spec=self._spec,
-            wiring=wiring,
-            dataloaders=dataloaders,
-            info=info,
-            examples=examples,
-            hosting=hosting,
-            format=format,
-            overwrite=overwrite,
-            picture=self._picture(),
-            record=self._record(),
-            parts={name: loaded.kipoi for name, loaded in self._loaded.items() if loaded.kipoi is not None},
-            progress=progress,
-        )
+        with steps(progress) as step:
+            step("checking the graph")
+            wiring, flags = self._check()
+            step("building the stitched model")
+            built = building.build(self._spec, wiring, self._blueprints(), flags)
+            if model is not None:
+                saving.check_same_graph(model, built, self.name)
+            chosen = built if model is None else model
+            saving.check_format(chosen, format)
+            return kipoi.write_directory(
+                Path(directory),
+                model=chosen,
+                spec=self._spec,
+                wiring=wiring,
+                dataloaders=dataloaders,
+                info=info,
+                examples=examples,
+                hosting=hosting,
+                format=format,
+                overwrite=overwrite,
+                picture=self._picture(),
+                record=self._record(),
+                parts={name: loaded.kipoi for name, loaded in self._loaded.items() if loaded.kipoi is not None},
+                progress=step,
+            )
 
     # -- files ---------------------------------------------------------------
 

@@ -84,6 +84,7 @@ def load(
     """
     kipoi = None
     if isinstance(source, keras.Model):
+        _check_ends(name, f"{type(source).__name__} '{source.name}'", source)
         described, blueprint = _from_memory(name, source, outputs)
     elif isinstance(source, keras.Layer):
         return _from_layer(name, source, trainable, outputs, placement)
@@ -115,13 +116,7 @@ def _described(
     name: str, source: Source, blueprint: Blueprint, trainable: bool | None, placement: str | None, kipoi: Any
 ) -> Loaded:
     model = blueprint.peek()
-    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
-        raise SourceError(
-            f"Submodel '{name}' ({source.label}) does not say what its inputs are.",
-            expected="a functional model, or a Sequential whose first layer is an Input",
-            received=f"a {type(model).__name__} without symbolic inputs",
-            fix="Call it on a keras.Input, wrap that in keras.Model(inputs, outputs), and save the result.",
-        )
+    _check_ends(name, source.label, model)
     ports.check_stateless(model, name)
     try:
         tensors = blueprint.outputs(model)
@@ -143,6 +138,30 @@ def _described(
         layers=ports.walk_layers(model),
     )
     return Loaded(submodel, blueprint, kipoi)
+
+
+def _check_ends(name: str, label: str, model: keras.Model) -> None:
+    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
+        raise SourceError(
+            f"Submodel '{name}' ({label}) does not say what its inputs are.",
+            expected="a functional model, or a Sequential whose first layer is an Input",
+            received=f"a {type(model).__name__} without symbolic inputs",
+            fix="Call it on a keras.Input, wrap that in keras.Model(inputs, outputs), and take or save the result.",
+        )
+
+
+def _uncopied(what: str, error: Exception) -> SourceError:
+    if files.is_lambda_refusal(error):
+        return SourceError(
+            f"{what} holds a Lambda layer, that is Python code, which Keras refuses to copy.",
+            expected="a model without Python lambdas",
+            fix="Use Keras layers, or a function registered with keras.saving.register_keras_serializable.",
+        )
+    return SourceError(
+        f"{what} cannot be cloned: {reason(error)}",
+        expected="a functional or Sequential model with an Input, or a layer with get_config",
+        fix="Save it to a .keras file and give the path.",
+    )
 
 
 def _from_file(
@@ -199,11 +218,7 @@ def clone(model: keras.Model, what: str) -> keras.Model:
             copied = _copy_structure(model, fresh)
             _copy_state(model, copied)
     except Exception as error:
-        raise SourceError(
-            f"{what} ({type(model).__name__}) cannot be cloned: {reason(error)}",
-            expected="a functional or Sequential model with an Input",
-            fix="Save it to a .keras file and give the path.",
-        ) from error
+        raise _uncopied(f"{what} ({type(model).__name__})", error) from error
     # Flags of models that hold others do not travel with the layers' configurations.
     flags = ports.flags(model)
     ports.set_flags(copied, {path: flags[path] for path in ports.flags(copied) if path in flags})
@@ -295,7 +310,10 @@ def _from_layer(
             expected="a stateless recurrent layer",
             fix="Make it with stateful=False.",
         )
-    config = layer_config(layer)
+    try:
+        config = layer_config(layer)
+    except Exception as error:
+        raise _uncopied(f"Submodel '{name}' ({label})", error) from error
     # What a layer learnt, by training or by adapt, cannot be said by its config.
     learnt = layer.built and (bool(layer.weights) or hasattr(layer, "load_assets"))
 
@@ -306,7 +324,10 @@ def _from_layer(
             _copy_state(original, fresh)
         return fresh
 
-    snapshot = copy_of(layer)
+    try:
+        snapshot = copy_of(layer)
+    except Exception as error:
+        raise _uncopied(f"Submodel '{name}' ({label})", error) from error
     described = Source("trained layer" if learnt else "layer", label, layer=config)
     info = LayerInfo(name, label, bool(layer.trainable), layer.count_params() if layer.built else 0)
     submodel = Submodel(

@@ -75,15 +75,21 @@ def inner_tensors(model: keras.Model, layers: Sequence[str]) -> list[keras.Keras
                 expected=nearest(name, [layer.name for layer in model.layers]),
                 received=f"'{nested[0]}', which lies in a nested model" if nested else None,
             ) from None
-        try:
-            output = layer.output
-        except (AttributeError, ValueError):
+        calls = _calls(model, layer)
+        if len(calls) != 1:
             raise StitchError(
-                f"The layer '{name}' is used more than once, so it has no single output.",
+                f"The layer '{name}' is called {len(calls)} times, so it has no single output.",
                 expected="a layer that is called once",
-            ) from None
-        tensors += output if isinstance(output, (list, tuple)) else [output]
+            )
+        tensors += calls[0]
     return tensors
+
+
+def _calls(model: keras.Model, layer: keras.Layer) -> list[list[keras.KerasTensor]]:
+    """What each call of a layer in a model makes; ``layer.output`` would be that of its very first call."""
+    graph = model._functional if isinstance(model, keras.Sequential) else model
+    nodes = [node for nodes in graph._nodes_by_depth.values() for node in nodes]
+    return [list(node.output_tensors) for node in nodes if node.operation is layer]
 
 
 def walk_layers(model: keras.Model) -> tuple[LayerInfo, ...]:

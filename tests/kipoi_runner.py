@@ -96,7 +96,7 @@ def _run(command: list[str], cwd: Path) -> str:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": ""}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     done = subprocess.run(
-        [sys.executable, "-m", "kipoi", *command],
+        [Path(sys.executable).with_name("kipoi"), *command],
         cwd=cwd,
         env=environment,
         stdout=subprocess.PIPE,
@@ -106,7 +106,6 @@ def _run(command: list[str], cwd: Path) -> str:
         check=False,
     )
     plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
-    # Third parties' own deprecations come with their files' paths; ours come with the directory's or none.
-    problems = [line for line in plain.splitlines() if _PROBLEM.search(line) and "site-packages" not in line]
+    problems = [line for line in plain.splitlines() if _PROBLEM.search(line)]
     assert done.returncode == 0 and not problems, f"kipoi {' '.join(command)}\n{plain[-4000:]}"
     return plain

@@ -188,7 +188,7 @@ def merged(feed: Feed, values: list[np.ndarray]) -> np.ndarray:
 def run_model(model: keras.Model, kind: toy_models.Kind, arriving: list[np.ndarray]) -> list[np.ndarray]:
     """One model by itself: what it needs goes in as arrays, arrays come out."""
     given: Any = arriving[0] if len(arriving) == 1 else arriving
-    if isinstance(model.input, dict):
+    if isinstance(getattr(model, "input", None), dict):
         given = {name: value for (name, _, _), value in zip(kind.inputs, arriving, strict=True)}
     results = model(given, training=False)
     if isinstance(results, dict):
@@ -222,6 +222,3 @@ def assert_equal(got: Arrays, want: Arrays) -> None:
         assert got[name].shape == value.shape, name
         error = np.max(np.abs(got[name].astype("float64") - value), initial=0)
         assert error <= 1e-5 * max(1, np.max(np.abs(value), initial=0)), f"{name} is off by {error}"
-
-
-

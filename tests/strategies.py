@@ -327,7 +327,9 @@ class _Drawing:
             layer = "Add" if layer == "Concatenate" else layer
             return Feed(sources=(self.source(actual), self.source(actual)), merge="layer", layer=layer), actual
         merge = self.one(ELEMENTWISE)
-        narrow = [self.source((*steps, 1) if self.chance(25) else actual) for _ in range(1 if merge == "subtract" else 2)]
+        narrow = [
+            self.source((*steps, 1) if self.chance(25) else actual) for _ in range(1 if merge == "subtract" else 2)
+        ]
         return Feed(sources=(self.source(actual), *narrow), merge=merge), actual
 
     def source(self, actual: Shape) -> Ref:
@@ -388,9 +390,13 @@ class _Drawing:
         return next(node for node in self.nodes if node.name == name)
 
 
+# Found here and not while drawing, because Keras draws random seeds of its own.
+PATHS = {kind: leaf_paths(kind) for kind in KINDS}
+
+
 def paths_of(node: Node) -> tuple[str, ...]:
     """The paths of the layers in a node that owns its weights."""
-    return (node.name,) if node.is_layer else leaf_paths(node.kind)
+    return (node.name,) if node.is_layer else PATHS[node.kind]
 
 
 def makes_masks(node: Node) -> bool:

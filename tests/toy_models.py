@@ -154,9 +154,7 @@ KINDS = {
     "two_inputs": Kind(_two_inputs, (("a", (3,), "float32"), ("b", (2,), "float32")), (("dense", (4,)),)),
     "two_outputs": Kind(_two_outputs, _VECTOR, (("dense", (3,)), ("dense_1", (2,)))),
     "dict_outputs": Kind(_dict_outputs, _VECTOR, (("mean", (2,)), ("scale", (4,)))),
-    "dict_inputs": Kind(
-        _dict_inputs, (("left", (3,), "float32"), ("right", (4,), "float32")), (("dense_1", (2,)),)
-    ),
+    "dict_inputs": Kind(_dict_inputs, (("left", (3,), "float32"), ("right", (4,), "float32")), (("dense_1", (2,)),)),
     "nested": Kind(_nested, _VECTOR, (("add", (3,)),), (("encoder", (3,)),)),
     "nested_deep": Kind(_nested_deep, _VECTOR, (("dense", (2,)),)),
     "tokens": Kind(lambda: _tokens(False), _INTEGERS, (("embedding", (STEPS, 3)),)),

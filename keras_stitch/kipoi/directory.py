@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import keras
 
 from keras_stitch import atomic
 from keras_stitch.errors import SaveError
+from keras_stitch.files import quiet_keras
 from keras_stitch.kipoi import examples as examples_of
 from keras_stitch.kipoi import hosting as hosting_of
 from keras_stitch.kipoi import metadata, running, schema
@@ -21,11 +19,11 @@ from keras_stitch.kipoi.generating import copy_components, write_dataloader
 from keras_stitch.kipoi.merging import merge
 from keras_stitch.kipoi.reading import KipoiPart
 from keras_stitch.kipoi.rendering import template_text, write_yaml
+from keras_stitch.saving import check_format
 from keras_stitch.spec import GraphSpec, Wiring
 
 EXPECTED = "model_files/expected.h5"
 ARCHITECTURE = "model_files/model.json"
-_FORMATS = ("keras", "h5")
 _CHUNK_BYTES = 16_000_000
 _CHUNK_ROWS = 10_000
 
@@ -78,8 +76,7 @@ def write_directory(
     """
     step = progress or (lambda _: None)
     target = Path(directory)
-    if format not in _FORMATS:
-        raise SaveError(f"There is no format '{format}'.", expected=" or ".join(_FORMATS))
+    check_format(model, format)
     atomic.check_target(target, overwrite=overwrite)
     step("reading the dataloaders")
     parts = _with_shared(spec, parts or {})
@@ -162,7 +159,7 @@ def save_model(model: keras.Model, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     bare = keras.Model(model.inputs, model.output, name=model.name)
     try:
-        with _without_legacy_warnings():
+        with quiet_keras():
             bare.save(path)
         if path.suffix == ".h5":
             path.with_suffix(".json").write_text(bare.to_json(), encoding="utf-8")
@@ -172,23 +169,6 @@ def save_model(model: keras.Model, path: Path) -> None:
         raise SaveError(
             f"Keras cannot save the model as {path.name}.", received=f"{type(error).__name__}: {error}"
         ) from error
-
-
-@contextlib.contextmanager
-def _without_legacy_warnings() -> Iterator[None]:
-    """Keras calls HDF5 legacy, by both ways it has; the user has asked for it."""
-
-    def keep(record: logging.LogRecord) -> bool:
-        return "HDF5 file" not in record.getMessage()
-
-    logger = logging.getLogger("absl")
-    logger.addFilter(keep)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*saving your model as an HDF5 file.*")
-            yield
-    finally:
-        logger.removeFilter(keep)
 
 
 def _with_shared(spec: GraphSpec, parts: Mapping[str, KipoiPart]) -> dict[str, KipoiPart]:

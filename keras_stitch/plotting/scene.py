@@ -116,26 +116,38 @@ class Scene:
 def make_scene(spec: GraphSpec, wiring: Wiring, frozen: Marks, placement: Marks) -> Scene:
     """The boxes and arrows of the graph, and their layers."""
     scene = Scene(wiring.name)
-    outlets: dict[tuple[str | None, str, bool], tuple[Node, int]] = {}
+    outlets: dict[tuple[str | None, str], tuple[Node, int]] = {}
     submodels = {submodel.name: submodel for submodel in spec.submodels}
+    merged: dict[tuple[str, str], Node] = {}
+
+    def merge_of(feed: Feed) -> Node:
+        key = (feed.node, feed.port.name)
+        if key not in merged:
+            merged[key] = scene.add(_merge(feed, STAGES.index(placement.get(feed.node, "model"))))
+        return merged[key]
+
+    def outlet(tap: Tap) -> tuple[Node, int]:
+        if tap.merged:
+            # What is merged for one submodel may be taken by another that comes before it.
+            feed = next(feed for feed in wiring.feeds[tap.node or ""] if feed.port.name == tap.port)
+            return (merge_of(feed), 0) if len(feed.taps) > 1 else outlet(feed.taps[0])
+        return outlets[tap.node, tap.port]
 
     def tap_into(tap: Tap, port: Port, target: Node, end: int = 0) -> None:
         part = f"[{tap.part[0]}:{tap.part[1]}]  " if tap.part else ""
-        scene.connect(*outlets[tap.node, tap.port, tap.merged], part + shape_text(port.shape), target, end)
+        scene.connect(*outlet(tap), part + shape_text(port.shape), target, end)
 
     for port in wiring.inputs:
-        outlets[None, port.name, False] = scene.add(_terminal("input", port)), 0
+        outlets[None, port.name] = scene.add(_terminal("input", port)), 0
     for name in wiring.order:
         feeds, outputs = wiring.feeds[name], wiring.node_outputs[name]
         stage = STAGES.index(placement.get(name, "model"))
-        merges = [scene.add(_merge(feed, stage)) if len(feed.taps) > 1 else None for feed in feeds]
+        merges = [merge_of(feed) if len(feed.taps) > 1 else None for feed in feeds]
         box = scene.add(_submodel(submodels[name], feeds, outputs, frozen.get(name, "none"), stage))
-        outlets |= {(name, port.name, False): (box, start) for start, port in enumerate(outputs)}
+        outlets |= {(name, port.name): (box, start) for start, port in enumerate(outputs)}
         for end, (feed, merge) in enumerate(zip(feeds, merges, strict=True)):
             for position, (tap, port) in enumerate(zip(feed.taps, feed.tap_ports, strict=True)):
                 tap_into(tap, port, merge or box, position if merge else end)
-            first = feed.taps[0]
-            outlets[name, feed.port.name, True] = (merge, 0) if merge else outlets[first.node, first.port, first.merged]
             if merge:
                 scene.connect(merge, 0, shape_text(feed.port.shape), box, end)
     for output in wiring.outputs:
