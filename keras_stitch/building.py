@@ -119,6 +119,8 @@ class _Builder:
     def _feeds_others(self, owner: str) -> bool:
         nodes = {s.name for s in self.spec.submodels if owner in (s.name, s.share)}
         taps = [tap for feeds in self.wiring.feeds.values() for feed in feeds for tap in feed.taps]
+        # What takes a part of an output is a layer behind it, too.
+        taps += [output.tap for output in self.wiring.outputs if output.tap.part is not None]
         return any(tap.node in nodes and not tap.merged for tap in taps)
 
     def _fed(self, feed: Feed) -> Any:

@@ -28,7 +28,7 @@ def check_format(model: keras.Model, format: str) -> None:
         SaveError: Before anything is written.
     """
     if format not in FORMATS:
-        raise SaveError(f"There is no format {format!r}.", expected=f"one of {', '.join(FORMATS)}")
+        raise SaveError(f"There is no format {format!r}.", expected=" or ".join(FORMATS))
     for layer in model.layers:
         if twice := _held_twice(layer):
             raise SaveError(
@@ -36,6 +36,14 @@ def check_format(model: keras.Model, format: str) -> None:
                 "and on loading they would be two layers, one of them without its weights.",
                 expected="a layer is used within one model, not in a nested one and outside it",
             )
+        if layer.trainable_weights or not isinstance(layer, keras.Model):
+            for path, leaf in ports.leaves(layer) if isinstance(layer, keras.Model) else [("", layer)]:
+                if not leaf.trainable and _thaws(leaf):
+                    where = f"'{path}' in submodel '{layer.name}'" if path else f"submodel '{layer.name}'"
+                    raise SaveError(
+                        f"Keras would unfreeze {where} on loading: a {type(leaf).__name__} makes the layers in it anew.",
+                        fix="Freeze a whole saved model that holds it, or leave it unfrozen and freeze it after loading.",
+                    )
         refused = next(_not_for_h5(layer, layer.name), None) if format == "h5" else None
         if refused is not None:
             path, what = refused
@@ -133,6 +141,15 @@ def _not_for_h5(layer: keras.Operation, path: str, *, nested: bool = False) -> I
     # The layers that a wrapper holds are no operations of a model.
     for operation in getattr(layer, "operations", None) or getattr(layer, "_layers", None) or ():
         yield from _not_for_h5(operation, f"{path}/{operation.name}", nested=True)
+
+
+def _thaws(layer: keras.Layer) -> bool:
+    """Whether a frozen layer trains once it is made from its config, because it makes sublayers only when built."""
+    if not layer.built or not getattr(layer, "_layers", None):
+        return False
+    again = type(layer).from_config(layer.get_config())
+    again.build_from_config(layer.get_build_config())
+    return any(weight.trainable for weight in again.weights if "moving_" not in weight.path)
 
 
 def _held_twice(layer: keras.Layer) -> tuple[str, str] | None:

@@ -207,7 +207,9 @@ def _stacked(axis: int, shapes: Sequence[Shape]) -> Shape:
 def _broadcast(kind: str, shapes: Sequence[Shape]) -> Shape:
     rank = len(shapes[0])
     if any(len(shape) != rank for shape in shapes):
-        raise StitchError(f"Sources of different numbers of axes cannot go through '{kind}'.")
+        raise StitchError(
+            f"Sources of different numbers of axes cannot go through '{kind}'.", expected="the same number of axes"
+        )
     result = []
     for dims in zip(*shapes, strict=True):
         wide = [dim for dim in dims if dim != 1]

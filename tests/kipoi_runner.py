@@ -21,6 +21,7 @@ import h5py
 import kipoi
 import numpy as np
 import yaml
+from kipoi_utils import cd
 
 _PROBLEM = re.compile(r"\bWARNING\b.*\[kipoi|mismatch|don't match|\w*Warning: |\bWARNING:absl|not compatible with")
 
@@ -65,7 +66,8 @@ def in_process(directory: Path, workers: int = 0) -> dict[str, np.ndarray]:
             warnings.simplefilter("always")
             model = kipoi.get_model(str(directory), source="dir")
             loader = model.default_dataloader.init_example()
-            batches = [batch["inputs"] for batch in loader.batch_iter(batch_size=4, num_workers=workers)]
+            with cd(str(directory)):  # as `kipoi test` does: examples are relative, and opened by the workers
+                batches = [batch["inputs"] for batch in loader.batch_iter(batch_size=4, num_workers=workers)]
             found = model.pipeline.predict_example(batch_size=4)
     finally:
         logging.getLogger("kipoi").removeHandler(handler)

@@ -57,7 +57,7 @@ class World:
                     targets[feed.name].append(target)
         for given in case.inputs:
             if given.explicit:
-                graph.add_input(given.name, targets[given.name], shape=given.shape)
+                graph.add_input(given.name, targets[given.name] or (), shape=given.shape)
         for name, ref in case.outputs:
             graph.add_output(name, ref.text)
         for verb, pattern, layers in case.rules:

@@ -92,9 +92,12 @@ def test_predicts_what_the_parts_predict(case: Case):
 
     operations = any(case.owner(node).kind == "operations" for node in case.nodes)
     event(f"{len(case.nodes)} submodels")
+    thaws = any(
+        case.node(owner).kind == "MultiHeadAttention" and False in f.values() for owner, f in world.flags().items()
+    )
     for format in ("keras", "h5"):
-        if format == "h5" and operations:
-            with pytest.raises(StitchError, match="An .h5 file cannot hold"):
+        if thaws or (format == "h5" and operations):
+            with pytest.raises(StitchError, match="Keras would unfreeze|An .h5 file cannot hold"):
                 check_format(model, format)
             continue
         check_format(model, format)

@@ -139,7 +139,8 @@ def _pass_through() -> keras.Model:
 
 def _operations() -> keras.Model:
     x = keras.Input((4,), name="x")
-    return keras.Model(x, keras.ops.sigmoid(dense(3)(x)[:, :2]), name="functional")
+    inner = keras.ops.sigmoid(dense(3)(x)[:, :2])
+    return keras.Model(x, keras.layers.Activation("linear", name="activation")(inner), name="functional")
 
 
 _VECTOR = (("x", (4,), "float32"),)
@@ -164,7 +165,7 @@ KINDS = {
     "two_way": Kind(_two_way, (("sequence", (STEPS, 3), "float32"),), (("td", (STEPS, 3)),)),
     "plane": Kind(_plane, (("plane", (3, 2, 2), "float32"),), (("conv2d", (3, 2, 3)),)),
     "pass_through": Kind(_pass_through, (("x", (3,), "float32"),), (("x", (3,)), ("dense", (2,)))),
-    "operations": Kind(_operations, _VECTOR, (("sigmoid", (2,)),), formats=("keras",)),
+    "operations": Kind(_operations, _VECTOR, (("activation", (2,)),), formats=("keras",)),
 }
 
 

@@ -123,6 +123,8 @@ def make_scene(spec: GraphSpec, wiring: Wiring, frozen: Marks, placement: Marks)
     def merge_of(feed: Feed) -> Node:
         key = (feed.node, feed.port.name)
         if key not in merged:
+            for tap in feed.taps:
+                outlet(tap)  # so that it is added before
             merged[key] = scene.add(_merge(feed, STAGES.index(placement.get(feed.node, "model"))))
         return merged[key]
 
@@ -142,6 +144,8 @@ def make_scene(spec: GraphSpec, wiring: Wiring, frozen: Marks, placement: Marks)
     for name in wiring.order:
         feeds, outputs = wiring.feeds[name], wiring.node_outputs[name]
         stage = STAGES.index(placement.get(name, "model"))
+        for tap in (tap for feed in feeds for tap in feed.taps):
+            outlet(tap)
         merges = [merge_of(feed) if len(feed.taps) > 1 else None for feed in feeds]
         box = scene.add(_submodel(submodels[name], feeds, outputs, frozen.get(name, "none"), stage))
         outlets |= {(name, port.name): (box, start) for start, port in enumerate(outputs)}

@@ -1,0 +1,167 @@
+"""Directories that ``Graph.save`` writes, run by Kipoi in this process: every output, every kind of graph."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import yaml
+from keras import layers
+from kipoi_runner import in_process, read_h5
+
+import keras_stitch as ks
+from keras_stitch.demo.data import LENGTH, write_data
+from keras_stitch.errors import SaveError
+
+
+def dense(size: int, units: int, name: str = "x") -> keras.Model:
+    return keras.Sequential([keras.Input((size,), name=name), layers.Dense(units, name="dense")], name="model")
+
+
+def seed_graph() -> ks.Graph:
+    """The graph of Kipoi's notebook on composing models."""
+    graph = ks.Graph("composed")
+    graph.add("model1", dense(3, 4, "input1")).add("model2", dense(7, 3, "input1_model1"))
+    graph.add("model3", dense(6, 4, "input2")).add("model4", dense(7, 1, "model2_model3"))
+    graph.connect_by_name()
+    return graph
+
+
+def two_outputs() -> ks.Graph:
+    return seed_graph().add_output("score", "model4").add_output("first", "model1[0:2]")
+
+
+def open_length() -> ks.Graph:
+    inputs = keras.Input((None, 4), name="sequence")
+    model = keras.Model(inputs, layers.Conv1D(2, 3, padding="same")(inputs))
+    return ks.chain(model, layers.GlobalMaxPooling1D())
+
+
+def integers() -> ks.Graph:
+    tokens = keras.Input((5,), dtype="int32", name="tokens")
+    embedding = keras.Model(tokens, layers.Embedding(20, 3, mask_zero=True)(tokens))
+    inputs = keras.Input((5, 3), name="steps")
+    return ks.chain(embedding, keras.Model(inputs, layers.LSTM(2)(inputs)), name="language")
+
+
+def ensemble() -> ks.Graph:
+    return ks.ensemble(*(dense(3, 2) for _ in range(3)))
+
+
+def siamese() -> ks.Graph:
+    return ks.siamese(dense(3, 2))
+
+
+GRAPHS = [seed_graph, two_outputs, open_length, integers, ensemble, siamese]
+
+
+def expected_predictions(directory, model: keras.Model) -> dict[str, np.ndarray]:
+    """What the model in memory predicts for the inputs stored with the expected predictions."""
+    stored = read_h5(directory / "model_files" / "expected.h5")
+    inputs = {tensor.name: stored[f"inputs/{tensor.name}"] for tensor in model.inputs}
+    found = model(inputs)
+    return found if isinstance(found, dict) else {"": found}
+
+
+def assert_equal(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        want = np.asarray(array)
+        assert found[name].shape == want.shape
+        assert np.abs(found[name] - want).max() <= 1e-5 * max(1.0, np.abs(want).max())
+
+
+@pytest.mark.parametrize("format", ["keras", "h5"])
+@pytest.mark.parametrize("make", GRAPHS, ids=lambda make: make.__name__)
+def test_kipoi_predicts_what_keras_does(tmp_path, make, format):
+    graph = make()
+    model = graph.build()
+    if format == "h5" and make is integers:
+        # LSTM after Embedding(mask_zero) in one file would need Keras operations; apart, they need none.
+        assert graph.save(tmp_path / "made", model=model, format="h5").is_dir()
+        return
+    directory = graph.save(tmp_path / "made", model=model, format=format)
+    assert_equal(in_process(directory), expected_predictions(directory, model))
+
+
+def test_trained_weights_are_saved(tmp_path):
+    graph = seed_graph().freeze("model1", "model3")
+    model = graph.build()
+    frozen = model.get_layer("model1").get_weights()
+    model.compile(optimizer="adam", loss="mse")
+    rng = np.random.default_rng(0)
+    model.fit({"input1": rng.random((8, 3)), "input2": rng.random((8, 6))}, rng.random((8, 1)), verbose=0)
+    directory = graph.save(tmp_path / "trained", model=model)
+    loaded = keras.saving.load_model(directory / "model_files" / "model.keras")
+    for old, new in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    for old, new in zip(frozen, loaded.get_layer("model1").get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    trains = {layer.name: len(layer.trainable_weights) for layer in loaded.layers if layer.weights}
+    assert trains == {"model1": 0, "model2": 2, "model3": 0, "model4": 2}
+    assert_equal(in_process(directory), expected_predictions(directory, model))
+
+
+def test_a_model_of_another_graph_is_refused(tmp_path):
+    with pytest.raises(SaveError) as error:
+        seed_graph().save(tmp_path / "made", model=ensemble().build())
+    assert "model= is not a model of graph 'composed': its inputs differ." in str(error.value)
+    assert "graph.build()" in str(error.value)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_generated_directory_brings_its_dataloader_along(tmp_path):
+    """A directory as a source: its model is a submodel, its dataloader makes the submodel's inputs."""
+    data = write_data(tmp_path)
+    first = ks.Graph("first").add("pool", layers.GlobalAveragePooling1D())
+    first.add_input("sequence", "pool", shape=(LENGTH, 4)).add("head", dense(4, 3)).connect("pool", "head")
+    loader = ks.Dataloader("kipoiseq.dataloaders.SeqIntervalDl", args={"auto_resize_len": LENGTH})
+    examples = {"intervals_file": str(data.intervals), "fasta_file": str(data.genome)}
+    zoo = first.save(tmp_path / "first", dataloaders={"sequence": loader}, examples=examples)
+
+    second = ks.Graph("second").add("part", zoo).add("model3", dense(6, 2, "input2")).add("top", dense(5, 1))
+    second.connect(["part", "model3"], "top")
+    outer = second.save(
+        tmp_path / "second",
+        dataloaders={"input2": ks.Dataloader(data.loader, outputs={"measurements": "input2"})},
+        examples={"measurements_file": str(data.measurements)},
+    )
+    # Both in one process, and the inner one again after the outer one.
+    assert_equal(in_process(outer, workers=2), expected_predictions(outer, second.build()))
+    assert_equal(in_process(zoo), expected_predictions(zoo, first.build()))
+    stored = read_h5(outer / "model_files" / "expected.h5")
+    assert stored["inputs/sequence"].shape == (64, LENGTH, 4)
+    record = yaml.safe_load((outer / "stitch.yaml").read_text())
+    assert set(record["models"]["part"]) == {"source", "sha256"}
+
+
+def test_no_path_of_this_machine_is_in_a_directory(tmp_path):
+    directory = seed_graph().save(tmp_path / "made")
+    for path in directory.rglob("*"):
+        if path.is_file():
+            assert str(tmp_path).encode() not in path.read_bytes(), path
+
+
+def test_the_record_says_what_was_stitched(tmp_path):
+    files = {}
+    for name, size, units in (("model1", 3, 4), ("model2", 4, 1)):
+        files[name] = tmp_path / f"{name}.keras"
+        dense(size, units).save(files[name])
+    graph = ks.Graph("chained")
+    for name, path in files.items():
+        graph.add(name, path)
+    graph.connect("model1", "model2").freeze("model1")
+    directory = graph.save(tmp_path / "made")
+    record = yaml.safe_load((directory / "stitch.yaml").read_text())
+    sha256 = {submodel.name: submodel.source.sha256 for submodel in graph.spec.submodels}
+    assert record == {
+        "name": "chained",
+        "models": {name: {"source": f"{name}.keras", "sha256": sha256[name]} for name in files},
+        "connections": {"model2": "model1"},
+        "freeze": ["model1"],
+    }
+    # Beside the same files, the record builds the same graph.
+    again = tmp_path / "stitch.yaml"
+    again.write_text((directory / "stitch.yaml").read_text())
+    inputs = np.random.default_rng(0).random((4, 3))
+    np.testing.assert_array_equal(ks.Graph.from_yaml(again).build()([inputs]), graph.build()([inputs]))
