@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras_stitch
-from keras_stitch.errors import SaveError, StitchError
+from keras_stitch.errors import SaveError, StitchError, reason
 from keras_stitch.progress import steps
 
 
@@ -29,8 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options)
     except StitchError as error:
         if options.debug:
-            raise
-        print(f"keras-stitch: {error}", file=sys.stderr)
+            traceback.print_exc()
+        else:
+            print(f"keras-stitch: {error}", file=sys.stderr)
         return 2
     return 0
 
@@ -102,9 +104,10 @@ def _inspect(options: argparse.Namespace) -> None:
 
 
 def _build(options: argparse.Namespace) -> None:
-    from keras_stitch.saving import save_model
+    from keras_stitch.saving import format_of, save_model
 
     output = Path(options.output)
+    format_of(output)
     if output.exists() and not options.overwrite:
         raise SaveError(f"'{output}' exists.", fix="Give another name, or --overwrite.")
     with steps() as step:
@@ -181,8 +184,10 @@ def _info(path: str | None) -> dict[str, object] | None:
 
     try:
         info = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise StitchError(f"--info '{path}' cannot be read: {error}") from error
+    except OSError as error:
+        raise StitchError(f"--info '{path}' cannot be read: {error.strerror}.") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise StitchError(f"--info '{path}' is not valid YAML: {reason(error)}.") from error
     if not isinstance(info, dict):
         raise StitchError(f"--info '{path}' is no mapping.", expected="authors: ..., doc: ..., license: ...")
     return info

@@ -126,11 +126,23 @@ def _not_about_hdf5(record: logging.LogRecord) -> bool:
     return "HDF5 file" not in record.getMessage() and "No training configuration" not in record.getMessage()
 
 
+def is_kipoi_directory(path: Path) -> bool:
+    """Whether a path is a folder that Kipoi could read a model from."""
+    try:
+        return any((path / name).is_file() for name in ("model.yaml", "model.yml"))
+    except PermissionError:
+        raise _no_entry(path) from None
+
+
+def _no_entry(path: Path) -> SourceError:
+    return SourceError(f"No permission to look at '{path}'.", fix="Change the permissions of its folder.")
+
+
 def _check_exists(path: Path) -> None:
     try:
         missing = not path.exists()
     except PermissionError:
-        raise SourceError(f"No permission to look at '{path}'.", fix="Change the permissions of its folder.") from None
+        raise _no_entry(path) from None
     if missing:
         beside = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
         where = "" if path.parent.is_dir() else f" Nor does the folder '{path.parent}' exist."

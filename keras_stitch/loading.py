@@ -90,7 +90,7 @@ def load(
         return _from_layer(name, source, trainable, outputs, placement)
     elif isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        if (path / "model.yaml").is_file() or (path / "model.yml").is_file():
+        if files.is_kipoi_directory(path):
             from keras_stitch.kipoi import read_directory
 
             kipoi = read_directory(path)

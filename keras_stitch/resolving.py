@@ -187,7 +187,7 @@ class Resolver:
                     for text in feed.sources:
                         name = text.split("[")[0].strip()
                         if name in given and name not in self._submodels:
-                            found.setdefault(name, [])
+                            found.setdefault(name, []).extend([key] if feed.sources == (name,) else [])
         for name in given:
             # Where it was to feed something, that problem is already known.
             if name not in found and not given[name].targets:
@@ -207,7 +207,9 @@ class Resolver:
         return f"{submodel.name}_input" if len(submodel.inputs) == 1 else f"{submodel.name}_{clean(port.name)}"
 
     def _check_input_name(self, name: str, keys: list[_PortKey], given: bool) -> None:
-        free = [key for key in keys if key in self._implicit and key[0] not in self._mistaken]
+        # A port that a mistyped target may have meant is not known to be free.
+        keys = [key for key in keys if key not in self._implicit or key[0] not in self._mistaken]
+        free = [key for key in keys if key in self._implicit]
         ports = [f'"{node}.{port}"' for node, port in keys]
         if name in self._submodels:
             self._problems.append(

@@ -41,8 +41,8 @@ def check_format(model: keras.Model, format: str) -> None:
                 if not leaf.trainable and _thaws(leaf):
                     where = f"'{path}' in submodel '{layer.name}'" if path else f"submodel '{layer.name}'"
                     raise SaveError(
-                        f"Keras would unfreeze {where} on loading: a {type(leaf).__name__} makes the layers in it anew.",
-                        fix="Freeze a whole saved model that holds it, or leave it unfrozen and freeze it after loading.",
+                        f"Keras would unfreeze {where} on loading: a {type(leaf).__name__} makes its inner layers anew.",
+                        fix="Freeze a whole saved model that holds it, or freeze it after loading.",
                     )
         refused = next(_not_for_h5(layer, layer.name), None) if format == "h5" else None
         if refused is not None:
@@ -51,6 +51,14 @@ def check_format(model: keras.Model, format: str) -> None:
                 f"An .h5 file cannot hold submodel '{layer.name}': it has {what} ('{path}').",
                 fix='Save as .keras: graph.save(..., format="keras").',
             )
+
+
+def format_of(path: Path) -> str:
+    """The format that a file's ending asks for."""
+    formats = {ending: format for format, ending in FORMATS.items()} | {".hdf5": "h5"}
+    if path.suffix not in formats:
+        raise SaveError(f"'{path.name}' does not end in a format of Keras.", expected=" or ".join(formats))
+    return formats[path.suffix]
 
 
 def save_model(model: keras.Model, path: Path) -> Path:
@@ -63,10 +71,7 @@ def save_model(model: keras.Model, path: Path) -> Path:
     Raises:
         SaveError: If the format cannot hold the model, or the file cannot be written.
     """
-    formats = {ending: format for format, ending in FORMATS.items()} | {".hdf5": "h5"}
-    if path.suffix not in formats:
-        raise SaveError(f"'{path.name}' does not end in a format of Keras.", expected=" or ".join(formats))
-    check_format(model, formats[path.suffix])
+    check_format(model, format_of(path))
     if not path.absolute().parent.is_dir():
         raise SaveError(f"There is no folder '{path.absolute().parent}'.", fix="Make it first.")
     try:

@@ -11,6 +11,17 @@ from keras_stitch.errors import StitchError
 from keras_stitch.spec import Connection, FreezeRule, GraphSpec, InputSpec, Merge, Submodel
 
 
+class _Dumper(yaml.SafeDumper):
+    """Escapes the line breaks of Unicode, which PyYAML writes as they are and reads back as spaces."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        style = '"' if set(data) & {"\x85", "\u2028", "\u2029"} else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+
 def dump(spec: GraphSpec, *, source: Mapping[str, str], record: bool = False) -> str:
     """The text of a ``stitch.yaml``.
 
@@ -45,7 +56,7 @@ def dump(spec: GraphSpec, *, source: Mapping[str, str], record: bool = False) ->
         data["outputs"] = {output.name: output.source for output in spec.outputs}
     if spec.freezes:
         data["freeze"] = [_freeze_data(rule) for rule in spec.freezes]
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
 
 
 def _model_data(submodel: Submodel, source: Mapping[str, str], record: bool) -> Any:

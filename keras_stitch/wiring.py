@@ -148,7 +148,7 @@ class _Wirer:
     def _source_text(self, source: Key, target: tuple[str, str]) -> str:
         if not isinstance(source, str):
             return ".".join(source)
-        return next(f"{tap.node}.{tap.port}" for tap in self.resolver.taps(*target) if tap.node == source)
+        return next(f"{tap.node}.{tap.port}" for tap in self.resolver.taps(*target) if waited(tap) == [source])
 
     def _wire_port(self, node: str, name: str) -> None:
         submodel = self.spec.submodel(node)

@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from keras_stitch.errors import StitchError, WiringError
 from keras_stitch.spec import Connection, GraphSpec, InputSpec, Merge, OutputSpec, Port, Shape, Source, Submodel
 from keras_stitch.wiring import wire
+
+# Plain data is cheap, so many more examples are tried than where Keras has to build a model.
+MANY = settings(max_examples=max(200, settings.default.max_examples))
 
 Ports = Mapping[str, "Shape | tuple[Shape, str]"] | Sequence[Port]
 

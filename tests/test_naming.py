@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_graphs import MANY
 
 from keras_stitch.errors import NamingError
 from keras_stitch.naming import Names, check_name, clean, is_generated, unique_names
@@ -13,16 +14,19 @@ from keras_stitch.naming import Names, check_name, clean, is_generated, unique_n
 FEW = st.lists(st.from_regex(r"\A[ab](_[12])?\Z"), max_size=12)
 
 
+@MANY
 @given(st.text() | st.sampled_from(["top_level_model_weights", " top_level_model_weights!", "1", "_", "é", "ß"]))
 def test_a_cleaned_name_is_a_name(text: str) -> None:
     assert check_name(clean(text), "submodel") == clean(text)
 
 
+@MANY
 @given(st.from_regex(r"\A[A-Za-z][A-Za-z0-9_]*[A-Za-z0-9]\Z", fullmatch=True))
 def test_a_name_is_clean_already(name: str) -> None:
     assert clean(name) == name
 
 
+@MANY
 @given(FEW)
 def test_unique_names_are_unique_and_keep_the_first(names: list[str]) -> None:
     unique = unique_names(names)
@@ -38,6 +42,7 @@ def test_unique_names_are_unique_and_keep_the_first(names: list[str]) -> None:
             assert unique[index] not in names
 
 
+@MANY
 @given(st.sets(st.sampled_from("abc")), FEW)
 def test_new_names_are_new(taken: set[str], asked: list[str]) -> None:
     names = Names(taken)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_graphs import MANY
 
 from keras_stitch.errors import StitchError
 from keras_stitch.references import Part, Reference, parse_reference
@@ -22,6 +23,7 @@ def written_parts() -> st.SearchStrategy[str]:
     return st.one_of(numbers, st.tuples(sides, sides).map(":".join), st.tuples(sides, sides).map(" : ".join))
 
 
+@MANY
 @given(NAMES, st.none() | NAMES, st.none() | written_parts())
 def test_a_reference_says_itself(node: str, port: str | None, part: str | None) -> None:
     text = node + (f".{port}" if port else "") + (f"[{part}]" if part else "")
@@ -51,24 +53,9 @@ def test_reading(text: str, reference: Reference) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        " ",
-        ".",
-        "m.",
-        ".x",
-        "[0]",
-        "m[",
-        "m]",
-        "m[]",
-        "m[a]",
-        "m[1.5]",
-        "m[1:2:3]",
-        "m[0][1]",
-        "m]0[",
-        "m[1 2]",
-        "m[--1]",
-    ]
-    + ["m[-1-2]", "m[٣]", "m[0]x", 3, None, ["m"]],
+        *("", " ", ".", "m.", ".x", "[0]", "m[", "m]", "m[]", "m[a]", "m[1.5]", "m[1:2:3]", "m[0][1]", "m]0["),
+        *("m[1 2]", "m[--1]", "m[-1-2]", "m[٣]", "m[0]x", 3, None, ["m"]),
+    ],
 )
 def test_what_cannot_be_read_is_refused(text: object) -> None:
     with pytest.raises(StitchError) as caught:
@@ -81,6 +68,7 @@ def test_what_cannot_be_read_is_refused(text: object) -> None:
     )
 
 
+@MANY
 @given(BOUNDS, BOUNDS, st.integers(1, 12))
 def test_a_part_is_what_python_slices(start: int | None, stop: int | None, size: int) -> None:
     part, elements = Part(start, stop), list(range(size))
@@ -95,6 +83,7 @@ def test_a_part_is_what_python_slices(start: int | None, stop: int | None, size:
             part.resolve(size)
 
 
+@MANY
 @given(st.integers(-9, 9), st.integers(1, 9))
 def test_one_element_is_what_python_indexes(index: int, size: int) -> None:
     part = parse_reference(f"m[{index}]").part

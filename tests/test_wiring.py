@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plain_graphs import connection, node, problem, problems, spec
+from plain_graphs import MANY, connection, node, problem, problems, spec
 
 from keras_stitch.errors import StitchError, WiringError
 from keras_stitch.spec import Connection, GraphSpec, InputSpec, Merge, Port, Source, Submodel, Tap
@@ -41,7 +41,7 @@ def test_all_problems_at_once_each_with_both_ports_and_their_shapes() -> None:
     assert str(caught.value) == (
         "Graph 'composed' cannot be built, 6 problems:\n"
         "1. There is no submodel 'm4' to connect to.\n"
-        "     Expected: 'm3' or 'm2' or 'm1', the nearest names\n"
+        "     Expected: one of m1, m2, m3\n"
         "2. Submodel 'm3' has no input port 'r'.\n"
         "     Expected: one of p, q\n"
         "3. 'm1' (4,) float32 does not fit 'm2.x' (4, 1) float32.\n"
@@ -58,7 +58,7 @@ def test_all_problems_at_once_each_with_both_ports_and_their_shapes() -> None:
         "     Received: shape (7,)\n"
         "     Fix: Merge other sources, so that (9,) results.\n"
         "6. For the graph output 'other': There is no submodel or graph input 'm5'.\n"
-        "     Expected: 'm3' or 'm2' or 'm1', the nearest names"
+        "     Expected: one of m1, m2, m3, sequence"
     )
     assert len(caught.value.problems) == 6
 
@@ -141,8 +141,7 @@ READABLE += "'[0]', '[0:3]' or '[-2:]'"
         ),
         (
             spec(node("m1"), outputs={"score": "m2"}),
-            "For the graph output 'score': There is no submodel or graph input 'm2'.\n"
-            "  Expected: 'm1', the nearest name",
+            "For the graph output 'score': There is no submodel or graph input 'm2'.\n  Expected: one of m1, x",
         ),
         (
             spec(node("m1"), outputs={"score": "m1.z"}),
@@ -150,7 +149,7 @@ READABLE += "'[0]', '[0:3]' or '[-2:]'"
         ),
         (
             spec(node("m1"), inputs=[InputSpec("data", ("m9",))]),
-            "There is no submodel 'm9' to connect to.\n  Expected: 'm1', the nearest name",
+            "There is no submodel 'm9' to connect to.\n  Expected: one of m1",
         ),
     ],
 )
@@ -384,10 +383,11 @@ def graphs(draw: st.DrawFn) -> GraphSpec:
     chosen = draw(st.lists(st.sampled_from(connections), unique=True))
     connected = {each.target for each in chosen}
     free = [f"{name}.{port}" for name, ports in inputs.items() for port in ports if f"{name}.{port}" not in connected]
-    nodes = [node(name, {port: (3,) for port in ports}) for name, ports in inputs.items()]
+    nodes = [node(name, dict.fromkeys(ports, (3,))) for name, ports in inputs.items()]
     return spec(*draw(st.permutations(nodes)), connect=chosen, inputs=[InputSpec("data", tuple(free), (3,))])
 
 
+@MANY
 @given(graphs())
 def test_the_order_is_topological(graph: GraphSpec) -> None:
     try:
@@ -413,6 +413,7 @@ def test_the_order_is_topological(graph: GraphSpec) -> None:
             assert place[before] < place[name]
 
 
+@MANY
 @given(graphs())
 def test_every_reported_cycle_is_one(graph: GraphSpec) -> None:
     try:

@@ -1,0 +1,37 @@
+"""Every example in a docstring runs, and every public function that has one shows what it shows."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import keras_stitch
+
+MODULES = sorted(
+    found.name
+    for found in pkgutil.walk_packages(keras_stitch.__path__, "keras_stitch.")
+    if "model_templates" not in found.name
+)
+
+
+def test_there_are_modules() -> None:
+    assert {"keras_stitch.graph", "keras_stitch.wiring", "keras_stitch.kipoi.merging"} <= set(MODULES)
+
+
+@pytest.mark.parametrize("module", ["keras_stitch", *MODULES])
+def test_examples(module: str, tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(str(tmp_path))
+    options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
+    runner = doctest.DocTestRunner(optionflags=options)
+    said: list[str] = []
+    for test in doctest.DocTestFinder().find(importlib.import_module(module), module):
+        runner.run(test, out=said.append)
+    assert not runner.failures, "".join(said)
+
+
+@pytest.mark.parametrize("name", keras_stitch.__all__)
+def test_public_names_are_documented(name: str) -> None:
+    assert getattr(keras_stitch, name).__doc__
