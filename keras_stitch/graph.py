@@ -106,15 +106,7 @@ class Graph:
         return self._say(submodels=(*self._spec.submodels, loaded.submodel))
 
     def share(self, name: str, of: str) -> Graph:
-        """Use a submodel once more, on other inputs, with the same weights.
-
-        Args:
-            name: The new node's name.
-            of: The submodel whose weights it uses.
-
-        Returns:
-            The graph.
-        """
+        """Use the submodel ``of`` once more under a new name: other inputs, the same weights. Returns the graph."""
         arguments.new_name(name, "submodel", self._names(), fix="Give this one another name.")
         if of not in self._names():
             raise StitchError(
@@ -241,14 +233,7 @@ class Graph:
         return summarise(self._spec, wiring, placing.plan(self._spec), frozen_states(self._spec, flags))
 
     def plot(self, path: PathLike) -> Path:
-        """Draw the graph.
-
-        Args:
-            path: Ends in ``.svg`` or ``.png``.
-
-        Returns:
-            The path.
-        """
+        """Draw the graph into a file that ends in ``.svg`` or ``.png``; returns its path."""
         from keras_stitch import plotting
 
         return plotting.save_plot(Path(path), **self._drawn())

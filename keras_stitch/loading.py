@@ -315,12 +315,13 @@ def _from_layer(
     except Exception as error:
         raise _uncopied(f"Submodel '{name}' ({label})", error) from error
     # What a layer learnt, by training or by adapt, cannot be said by its config.
-    learnt = layer.built and (bool(layer.weights) or hasattr(layer, "load_assets"))
+    learnt = bool(layer.built and layer.weights) or ports.learnt_vocabulary(layer)
 
     def copy_of(original: keras.Layer) -> keras.Layer:
         fresh = type(original).from_config({**copy.deepcopy(config["config"]), "name": name})
         if learnt:
-            fresh.build_from_config(original.get_build_config())
+            if original.built:
+                fresh.build_from_config(original.get_build_config())
             _copy_state(original, fresh)
         return fresh
 

@@ -61,8 +61,32 @@ def merge(feed: Feed, tensors: Sequence[Any], names: Names, base: str) -> Any:
         tensors = [_with_axis(tensor, feed.merge.axis, names, f"{base}_expand") for tensor in tensors]
         concatenate = Merge("concatenate", feed.merge.axis)
         return merge_layer(concatenate, names.new(f"{base}_stack"), dtype)(tensors)
+    if feed.merge.kind in ("add", "average") and len({port.shape for port in feed.tap_ports}) > 1:
+        return _broadcast_sum(list(tensors), names, f"{base}_{feed.merge.kind}", dtype, feed.merge.kind == "average")
     kind = "merge" if feed.merge.kind == "layer" else feed.merge.kind
     return merge_layer(feed.merge, names.new(f"{base}_{kind}"), dtype)(list(tensors))
+
+
+def _broadcast_sum(tensors: Sequence[Any], names: Names, base: str, dtype: str, mean: bool) -> Any:
+    """The sum or mean of tensors that are broadcast, by subtracting their negatives.
+
+    Keras' TensorFlow backend takes ``(batch, 1)`` for a bias where the batch is as large as the other tensor's
+    first or last axis, and then adds it along the wrong axis (``keras.ops.add``, Keras 3.15).
+    """
+    policy = float_policy(dtype)
+
+    def minus(one: Any, other: Any) -> Any:
+        return keras.layers.Subtract(name=names.new(base), dtype=policy)([one, other])
+
+    total = tensors[0]
+    for tensor in tensors[1:]:
+        if kind_of(str(tensor.dtype)) == "float":
+            negative = keras.layers.Rescaling(-1.0, name=names.new(base), dtype=policy)(tensor)
+        else:
+            # Rescaling would make floats of integers.
+            negative = minus(minus(tensor, tensor), tensor)
+        total = minus(total, negative)
+    return keras.layers.Rescaling(1 / len(tensors), name=names.new(base), dtype=policy)(total) if mean else total
 
 
 def _with_axis(tensor: Any, axis: int, names: Names, name: str) -> Any:

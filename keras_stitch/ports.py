@@ -132,6 +132,14 @@ def _open(model: keras.Model, training: Sequence[Sequence[str]]) -> None:
             _open(layer, [path[1:] for path in training if len(path) > 1 and path[0] == layer.name])
 
 
+def learnt_vocabulary(layer: keras.Layer) -> bool:
+    """Whether a lookup layer learnt its vocabulary by ``adapt``, so that its config does not say it."""
+    if not hasattr(layer, "load_assets") or not hasattr(layer, "get_vocabulary"):
+        return False
+    given = getattr(getattr(layer, "_lookup_layer", layer), "input_vocabulary", None)
+    return given is None and bool(layer.get_vocabulary(include_special_tokens=False))
+
+
 def check_stateless(model: keras.Model, name: str) -> None:
     """Raise where a recurrent layer carries its state from batch to batch: rows would depend on their order."""
     for path, layer in leaves(model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,14 +37,14 @@ def check_format(model: keras.Model, format: str) -> None:
                 "and on loading they would be two layers, one of them without its weights.",
                 expected="a layer is used within one model, not in a nested one and outside it",
             )
-        if layer.trainable_weights or not isinstance(layer, keras.Model):
-            for path, leaf in ports.leaves(layer) if isinstance(layer, keras.Model) else [("", layer)]:
-                if not leaf.trainable and _thaws(leaf):
-                    where = f"'{path}' in submodel '{layer.name}'" if path else f"submodel '{layer.name}'"
-                    raise SaveError(
-                        f"Keras would unfreeze {where} on loading: a {type(leaf).__name__} makes its inner layers anew.",
-                        fix="Freeze a whole saved model that holds it, or freeze it after loading.",
-                    )
+        for path, leaf in ports.leaves(layer) if isinstance(layer, keras.Model) else [("", layer)]:
+            if not leaf.trainable and _thaws(leaf):
+                where = f"'{path}' in submodel '{layer.name}'" if path else f"submodel '{layer.name}'"
+                warnings.warn(
+                    f"Keras will not know on loading that {where} is frozen: a {type(leaf).__name__} makes the layers "
+                    "in it anew. The numbers stay; set trainable = False again before further training.",
+                    stacklevel=2,
+                )
         refused = next(_not_for_h5(layer, layer.name), None) if format == "h5" else None
         if refused is not None:
             path, what = refused
@@ -171,8 +172,7 @@ def _adapted(layer: keras.Layer, *, nested: bool) -> bool:
     """Whether a layer learnt something by ``adapt`` that is neither in its config nor restored from weights."""
     if isinstance(layer, keras.layers.Normalization):
         return nested and layer.input_mean is None
-    lookup = getattr(layer, "_lookup_layer", layer)
-    return hasattr(layer, "load_assets") and getattr(lookup, "input_vocabulary", None) is None
+    return ports.learnt_vocabulary(layer)
 
 
 def _ends(tensors: list[keras.KerasTensor]) -> list[tuple[str, tuple[int | None, ...]]]:

@@ -16,9 +16,9 @@ def render(headers: Sequence[str], rows: Sequence[Sequence[str]], *, width: int 
 
     Example:
         >>> print(render(("submodel", "frozen"), [("m1", "yes")]))
-        submodel  frozen
+        submodel   frozen
         ─────────────────
-        m1        yes
+        m1         yes
     """
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for header in headers:

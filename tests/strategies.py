@@ -188,6 +188,9 @@ class _Drawing:
 
     def model(self, name: str) -> Node:
         kind_name = self.one(KINDS)
+        if any(makes_masks(node) for node in self.nodes) and self.chance(40):
+            # What a mask that crosses the border would change.
+            kind_name = "recurrent"
         kind = KINDS[kind_name]
         inner = None
         outputs = tuple((port, concrete(shape)) for port, shape in kind.outputs)
@@ -272,6 +275,11 @@ class _Drawing:
         options = ["new", "old", "connect", "connect", "connect"]
         if not node.is_layer and implicit not in self.inputs:
             options = ["implicit", "implicit", *options]
+        masked = [tensor for tensor in self.pool if self.is_masked(tensor) and tensor.actual == actual]
+        if masked and node.kind in ("recurrent", "LSTM") and self.chance(70):
+            tensor = self.one(masked)
+            self.used.add(tensor.of)
+            return Feed(sources=(Ref(tensor.text, tensor),)), actual
         how = self.one(options)
         if how == "implicit":
             self.add_input(Given(implicit, actual, dtype, explicit=False))
@@ -283,6 +291,9 @@ class _Drawing:
             return self.connected(actual, variable=not exact and None in shape)
         said = actual if node.is_layer or self.chance(30) else None
         return Feed(self.new_input(actual, dtype, said)), actual
+
+    def is_masked(self, tensor: Tensor) -> bool:
+        return tensor.of[0] == "output" and makes_masks(self.by_name(tensor.of[1]))
 
     def new_input(self, actual: Shape, dtype: str, shape: Shape | None) -> str:
         name = f"in{len(self.inputs)}"
@@ -297,7 +308,7 @@ class _Drawing:
     def connected(self, actual: Shape, variable: bool) -> tuple[Feed, Shape]:
         """Sources that make a tensor of a shape; of any number of steps, if ``variable``."""
         size, steps = actual[-1], actual[:-1]
-        options = ["one", "one", "elementwise", "layer"]
+        options = ["one", "one", "one", "elementwise", "layer"]
         options += ["concatenate"] * (size > 1)
         options += ["stack"] * (len(actual) > 1)
         options += ["longer", "longer stack"] * variable

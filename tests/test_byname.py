@@ -52,6 +52,14 @@ def test_what_is_fed_already_is_left_alone(target: str) -> None:
     assert found(*models, inputs=[InputSpec("data", (target,))]) == {}
 
 
+def test_a_port_that_is_fed_is_no_source() -> None:
+    """Its name says what it takes, not what others could take."""
+    models = node("a", {"seq": (3,)}), node("b", {"seq_too": (3,)}), node("c", {"z": (3,)})
+    assert found(*models, node("d", {"seq": (3,)}), connect=[connection("a", "c"), connection("d", "c")]) == {}
+    assert found(*models[:1], node("b", {"seq_a": (6,)})) == {"b.seq_a": ("seq", "a")}
+    assert found(*models[:1], node("b", {"seq_a": (6,)}), node("c"), connect=[connection("a", "c")]) == {}
+
+
 def test_generated_names_and_names_of_nothing_are_left_alone() -> None:
     made_up = Port("input_1", (3,), generated=True)
     assert found(node("input", [made_up]), node("b", {"what": (3,)}), node("c", {"c": (3,)})) == {}

@@ -67,7 +67,7 @@ def test_build(folder: Path, capsys: pytest.CaptureFixture[str], name: str) -> N
     with quiet_keras():
         composed, one, two = (keras.saving.load_model(path) for path in (name, "model1.h5", "model2.keras"))
     data = np.arange(6, dtype="float32").reshape(2, 3)
-    np.testing.assert_allclose(composed(data), two(one(data)), atol=1e-5)
+    np.testing.assert_allclose(composed([data]), two(one(data)), atol=1e-5)
     assert {path.name for path in folder.iterdir()} == {"model1.h5", "model2.keras", "stitch.yaml", name}
 
 
@@ -141,8 +141,12 @@ def test_mistakes_in_the_spec_have_their_lines(folder: Path, capsys: pytest.Capt
 
 @pytest.mark.parametrize(
     "arguments",
-    [["build", "stitch.yaml", "-o", "out.h5"], ["plan", "stitch.yaml"], ["plot", "stitch.yaml", "-o", "out.svg"]]
-    + [["save", "stitch.yaml", "-o", "out"]],
+    [
+        ["build", "stitch.yaml", "-o", "out.h5"],
+        ["plan", "stitch.yaml"],
+        ["plot", "stitch.yaml", "-o", "out.svg"],
+        ["save", "stitch.yaml", "-o", "out"],
+    ],
 )
 def test_wrong_wires(folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     (folder / "stitch.yaml").write_text(SPEC.replace("model2: model1", "model2: modle1"))
@@ -194,15 +198,15 @@ def test_what_h5_cannot_hold(folder: Path, capsys: pytest.CaptureFixture[str], c
         (["-e", "x=1", "-e", "x=2"], "-e 'x' is given twice."),
         (["--info", "no.yaml"], "--info 'no.yaml' cannot be read: No such file or directory."),
         (
-            ["--info", "list.yaml"],
-            "--info 'list.yaml' is no mapping.\n  Expected: authors: ..., doc: ..., license: ...",
+            ["--info", "seq.yaml"],
+            "--info 'seq.yaml' is no mapping.\n  Expected: authors: ..., doc: ..., license: ...",
         ),
         (["--info", "bad.yaml"], "--info 'bad.yaml' is not valid YAML: "),
         (["--info", "model1.h5"], "--info 'model1.h5' is not valid YAML: "),
     ],
 )
 def test_options_of_save(folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], text: str) -> None:
-    (folder / "list.yaml").write_text("- a")
+    (folder / "seq.yaml").write_text("- a")
     (folder / "bad.yaml").write_text("a: [")
     said = refused(folder, capsys, "save", "stitch.yaml", "-o", "out", *options)
     assert said.startswith(text)

@@ -21,11 +21,15 @@ def test_there_are_modules() -> None:
     assert {"keras_stitch.graph", "keras_stitch.wiring", "keras_stitch.kipoi.merging"} <= set(MODULES)
 
 
+def test_there_are_examples() -> None:
+    found = [doctest.DocTestFinder().find(importlib.import_module(module), module) for module in MODULES]
+    assert sum(len(test.examples) for tests in found for test in tests) > 50
+
+
 @pytest.mark.parametrize("module", ["keras_stitch", *MODULES])
 def test_examples(module: str, tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(str(tmp_path))
-    options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
-    runner = doctest.DocTestRunner(optionflags=options)
+    runner = doctest.DocTestRunner()
     said: list[str] = []
     for test in doctest.DocTestFinder().find(importlib.import_module(module), module):
         runner.run(test, out=said.append)

@@ -57,6 +57,29 @@ def test_more_than_two(merge, tmp_path):
     check(merged([(3,)] * 4, merge=merge), given, np.asarray(NUMPY[merge](given)), tmp_path)
 
 
+@pytest.mark.parametrize("merge", sorted(NUMPY))
+@pytest.mark.parametrize("rows", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    "shapes", [[(3,), (1,)], [(2, 3), (1, 1)], [(1, 3), (2, 1)], [(3, 3), (3, 1)], [(4, 3), (1, 3)]]
+)
+def test_the_batch_is_never_taken_for_another_axis(merge, rows, shapes):
+    # Keras 3.15 adds (3, 1) to (3, 3) along the wrong axis.
+    given = [floats(rows, *shape, seed=n) for n, shape in enumerate(shapes)]
+    want = np.asarray(NUMPY[merge](given))
+    assert np.allclose(merged(shapes, merge=merge)(given), want, atol=1e-6)
+    assert np.allclose(merged(shapes[::-1], merge=merge)(given[::-1]), np.asarray(NUMPY[merge](given[::-1])), atol=1e-6)
+
+
+def test_three_broadcast_integers(tmp_path):
+    graph = ks.Graph().add("end", keras.layers.Identity())
+    for name, size in (("a", 3), ("b", 1), ("c", 3)):
+        graph.add_input(name, shape=(size,), dtype="int32")
+    model = graph.connect(["a", "b", "c"], "end", merge="add").build()
+    given = [np.full((3, 3), 16777217, "int32"), np.array([[1], [2], [3]], "int32"), np.eye(3, dtype="int32")]
+    got = np.asarray(model(given))
+    assert got.dtype.kind == "i" and np.array_equal(got, sum(given))
+
+
 def test_subtract_keeps_its_order():
     one, other = floats(2, 3), floats(2, 3, seed=1)
     model = merged([(3,), (3,)], merge="subtract")

@@ -92,21 +92,25 @@ def test_predicts_what_the_parts_predict(case: Case):
 
     operations = any(case.owner(node).kind == "operations" for node in case.nodes)
     event(f"{len(case.nodes)} submodels")
-    thaws = any(
-        case.node(owner).kind == "MultiHeadAttention" and False in f.values() for owner, f in world.flags().items()
-    )
+    # Keras makes the layers inside attention anew on loading, and forgets that they were frozen.
+    attention = [case.owner(node).name for node in case.nodes if node.kind == "MultiHeadAttention"]
+    thaws = any(not world.flags()[owner][owner] for owner in attention)
     for format in ("keras", "h5"):
-        if thaws or (format == "h5" and operations):
-            with pytest.raises(StitchError, match=r"Keras would unfreeze|An \.h5 file cannot hold"):
+        if format == "h5" and operations:
+            with warnings.catch_warnings(), pytest.raises(StitchError, match=r"An \.h5 file cannot hold"):
+                warnings.simplefilter("ignore")
                 check_format(model, format)
             continue
-        check_format(model, format)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            check_format(model, format)
+        assert any("is frozen" in str(warning.message) for warning in said) == thaws
         again = reloaded(model, format)
         assert [tensor.name for tensor in again.inputs] == world.input_names()
         assert output_names(again) == list(want)
         assert_equal(predict(again, data), want)
         assert_equal(predict(again, data, as_list=True), want)
-        assert trained_positions(again) == trained_positions(model)
+        assert thaws or trained_positions(again) == trained_positions(model)
 
 
 @given(cases())

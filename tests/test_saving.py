@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -69,27 +71,23 @@ def test_constants_of_preprocessing_are_no_obstacle(tmp_path):
 @pytest.mark.parametrize("format", ["keras", "h5"])
 def test_a_layer_in_two_places_is_refused(format, tmp_path):
     model = ks.Graph().add("odd", sharing()).build()
-    with pytest.raises(SaveError, match="'odd': its layer '.*dense' is also '.*dense'"):
+    with pytest.raises(SaveError, match=r"'odd': its layer '.*dense' is also '.*dense'"):
         save_model(model, tmp_path / f"m.{format}")
 
 
-@pytest.mark.parametrize("format", ["keras", "h5"])
-def test_attention_frozen_by_itself_is_refused(format, tmp_path):
+def test_a_frozen_attention_layer_is_forgotten_by_keras_and_said_so():
     graph = ks.Graph().add("mha", keras.layers.MultiHeadAttention(1, 2))
     graph.add_input("q", "mha.query", shape=(2, 3)).add_input("v", "mha.value", shape=(2, 3))
-    check_format(graph.build(), format)
-    with pytest.raises(SaveError, match="Keras would unfreeze submodel 'mha' on loading"):
-        save_model(graph.freeze("mha").build(), tmp_path / f"m.{format}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_format(graph.build(), "keras")
+    with pytest.warns(UserWarning, match="will not know on loading that submodel 'mha' is frozen"):
+        check_format(graph.freeze("mha").build(), "keras")
 
     q = keras.Input((2, 3), name="q")
     held = keras.Model(q, dense(1)(keras.layers.MultiHeadAttention(1, 2, name="inside")(q, q)))
-    with pytest.raises(SaveError, match="Keras would unfreeze 'inside' in submodel 'm' on loading"):
-        check_format(ks.Graph().add("m", held).freeze("m", layers="inside").build(), format)
-    # A whole frozen submodel comes back frozen.
-    again = keras.saving.load_model(
-        save_model(ks.Graph().add("m", held).freeze("m").build(), tmp_path / f"m.{format}"), compile=False
-    )
-    assert again.trainable_weights == []
+    with pytest.warns(UserWarning, match="will not know on loading that 'inside' in submodel 'm' is frozen"):
+        check_format(ks.Graph().add("m", held).freeze("m", layers="inside").build(), "h5")
 
 
 def test_formats_endings_and_folders(tmp_path):
@@ -113,6 +111,7 @@ def test_an_old_file_survives_a_refusal(tmp_path):
 
 
 def two(kind: str = "functional") -> ks.Graph:
+    """Two submodels, of which the first is of a kind."""
     return ks.Graph("g").add("a", toy_models.saved(kind, 0, "h5")).add("b", dense(2)).connect("a", "b")
 
 
@@ -130,13 +129,11 @@ def test_a_trained_model_is_of_its_graph():
     [
         (lambda: two("sequential").build(), "its inputs differ"),
         (lambda: two().add_output("end", "b").build(), "its outputs differ"),
-        (lambda: two().add("c", dense(1)).connect("b", "c").add_output("b", "b").build(), "its layers differ"),
-        (lambda: two("partly_frozen").add_output("a", "a").build(), "its outputs differ"),
-        (lambda: ks.Graph("g").add("a", toy_models.saved("nested", 0, "h5")).add("b", dense(2)).connect("a", "b").build(),
-         "its weights differ"),
+        (lambda: two().add("c", dense(2)).connect("b", "c").add_output("end", "c").build(), "its outputs differ"),
+        (lambda: two("nested").build(), "its weights differ"),
         (lambda: dense(2), r"model= is not a model of graph 'g'\."),
     ],
-)  # fmt: skip
+)
 def test_a_model_of_another_graph_is_refused(other, message):
     with pytest.raises(SaveError, match=message):
         check_same_graph(other(), two().build(), "g")

@@ -413,6 +413,13 @@ def test_the_order_is_topological(graph: GraphSpec) -> None:
             assert place[before] < place[name]
 
 
+def test_ties_are_in_the_order_in_which_submodels_were_added() -> None:
+    names = ["z", "b", "y", "a"]
+    given_ports = [node(name, {f"{name}_in": (3,)}) for name in names]
+    assert wire(spec(*given_ports)).order == tuple(names)
+    assert wire(spec(*given_ports, connect={"z": "a"})).order == ("b", "y", "a", "z")
+
+
 @MANY
 @given(graphs())
 def test_every_reported_cycle_is_one(graph: GraphSpec) -> None:
