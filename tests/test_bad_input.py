@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -593,7 +594,8 @@ def test_a_graph_that_h5_cannot_hold(tmp_path: Path) -> None:
     made = ks.Graph().add("squash", keras.Model(given, keras.ops.sigmoid(given)))
     with pytest.raises(SaveError) as caught:
         made.save(tmp_path / "out", format="h5")
-    assert str(caught.value) == (
+    # Keras numbers the names of operations over a session.
+    assert re.sub(r"sigmoid_\d+", "sigmoid", str(caught.value)) == (
         "An .h5 file cannot hold submodel 'squash': it has the operation Sigmoid, which is no Keras layer "
         "('squash/sigmoid').\n  Fix: Save as .keras: graph.save(..., format=\"keras\")."
     )

@@ -56,11 +56,11 @@ keras.Model(x, layers.Dense({1: 3, 2: 2, 3: 1, 4: 1}[number])(hidden)).save(f"{f
 """
 FRESH_SCRIPT = """
 import sys, keras, numpy as np
-model = keras.saving.load_model(sys.argv[1])
-data = dict(np.load(sys.argv[2]))
-predicted = model.predict(data, verbose=0)
+data = dict(np.load(sys.argv[1]))
+for path in sys.argv[2:]:
+    predicted = keras.saving.load_model(path).predict(data, verbose=0)
+    np.savez(path + ".npz", **(predicted if isinstance(predicted, dict) else {"only": predicted}))
 assert not any(name.startswith("keras_stitch") for name in sys.modules)
-np.savez(sys.argv[3], **(predicted if isinstance(predicted, dict) else {"only": predicted}))
 """
 
 
@@ -90,10 +90,10 @@ def test_the_seeds_four_models_from_separate_processes(tmp_path):
 
     # Keras alone, in a process that knows nothing of keras_stitch.
     np.savez(tmp_path / "data.npz", input1=x1, input2=x2)
-    for format in ("keras", "h5"):
-        save_model(model, tmp_path / f"composed.{format}")
-        python(FRESH_SCRIPT, tmp_path / f"composed.{format}", tmp_path / "data.npz", tmp_path / "out.npz")
-        assert close(np.load(tmp_path / "out.npz")["only"], want)
+    written = [save_model(model, tmp_path / f"composed.{format}") for format in ("keras", "h5")]
+    python(FRESH_SCRIPT, tmp_path / "data.npz", *written)
+    for path in written:
+        assert close(np.load(f"{path}.npz")["only"], want)
 
 
 def test_masks_parts_and_heads_in_a_fresh_process(tmp_path):
@@ -106,8 +106,8 @@ def test_masks_parts_and_heads_in_a_fresh_process(tmp_path):
     want = run(model, tokens)
     save_model(model, tmp_path / "model.h5")
     np.savez(tmp_path / "data.npz", tokens=tokens)
-    python(FRESH_SCRIPT, tmp_path / "model.h5", tmp_path / "data.npz", tmp_path / "out.npz")
-    again = np.load(tmp_path / "out.npz")
+    python(FRESH_SCRIPT, tmp_path / "data.npz", tmp_path / "model.h5")
+    again = np.load(tmp_path / "model.h5.npz")
     assert list(again) == list(want) == ["first", "scale"]
     assert all(close(again[name], want[name]) for name in want)
 
