@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import pytest
 
 import keras_stitch
@@ -80,6 +81,20 @@ def test_the_commands_of_the_readme_run(workplace):
         assert done.returncode == 0, f"{line}\n{done.stderr[-3000:]}"
     for name in ("composed.png", "stitched.keras", "from_yaml/model.yaml"):
         assert (folder / name).is_file()
+
+
+def test_the_error_in_the_readme_is_a_real_one():
+    def dense(size: int, units: int, name: str) -> keras.Model:
+        return keras.Sequential([keras.Input((size,), name=name), keras.layers.Dense(units)])
+
+    graph = keras_stitch.Graph("composed").add("model1", dense(3, 4, "input1"))
+    sequence = keras.Sequential([keras.Input((4, 1), name="sequence"), keras.layers.LSTM(2)])
+    graph.add("model2", sequence).add("model3", dense(6, 4, "input2")).add("model4", dense(6, 1, "x"))
+    graph.connect("model1", "model2").connect(["model2", "modle3"], "model4")
+    with pytest.raises(keras_stitch.StitchError) as error:
+        graph.build()
+    shown = next(block for _, block in blocks("text") if "cannot be built" in block)
+    assert shown.split() == str(error.value).split()
 
 
 def test_every_public_name_is_in_the_readme():
