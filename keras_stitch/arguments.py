@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 import keras
@@ -14,6 +16,25 @@ from keras_stitch.naming import check_name
 from keras_stitch.spec import MERGES, FreezeRule, Merge, Shape
 
 MergeLike: TypeAlias = "str | keras.Layer"
+
+
+def path_of(given: object, where: str) -> Path:
+    """A path from text or anything that is one.
+
+    Example:
+        >>> path_of("composed", "save").name
+        'composed'
+    """
+    if not isinstance(given, (str, os.PathLike)) or "\0" in os.fspath(given) or not os.fspath(given):
+        raise StitchError(f"{where} takes a path.", expected="text or a pathlib.Path", received=repr(given)[:200])
+    return Path(given)
+
+
+def flag_of(given: object, where: str) -> bool | None:
+    """``True``, ``False`` or ``None``, and nothing that merely counts as one of them."""
+    if given is not None and not isinstance(given, bool):
+        raise StitchError(f"{where} is neither on nor off.", expected="True, False or None", received=repr(given)[:200])
+    return given
 
 
 def one_name(given: object, where: str) -> str:

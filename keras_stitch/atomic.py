@@ -20,6 +20,13 @@ from pathlib import Path
 
 from keras_stitch.errors import SaveError
 
+# What a generated directory may hold, what Kipoi and Python leave in it included; anything else is somebody's.
+GENERATED = frozenset(
+    {
+        *("model.yaml", "dataloader.yaml", "dataloader.py", "model.py", "stitch.yaml", "graph.svg", "README.md"),
+        *("model_files", "example_files", "components", ".gitignore", "downloaded", "__pycache__"),
+    }
+)
 _AT_FDCWD = -100 if sys.platform.startswith("linux") else -2
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS are the same number
 
@@ -30,7 +37,7 @@ def writing(target: str | os.PathLike[str], *, overwrite: bool = False) -> Itera
 
     Args:
         target: The directory to write. Folders above it are made.
-        overwrite: Whether a directory that is there, and holds a ``model.yaml`` or nothing, is replaced.
+        overwrite: Whether a directory that is there, and holds nothing but what was generated, is replaced.
 
     Yields:
         The directory to fill, next to the target.
@@ -72,15 +79,14 @@ def check_target(target: str | os.PathLike[str], *, overwrite: bool) -> None:
     """Refuses a target that is there and must stay.
 
     Raises:
-        SaveError: When the target is a file, exists and ``overwrite`` is false, or holds something that is no
-            Kipoi directory.
+        SaveError: When the target is a file, exists and ``overwrite`` is false, is or holds the current
+            directory, or holds something that was not generated.
 
     Example:
         >>> check_target("/", overwrite=True)
         Traceback (most recent call last):
-        keras_stitch.errors.SaveError: '/' is not replaced: it is not empty and holds no model.yaml.
-          Expected: a new directory, an empty one or a Kipoi directory
-          Fix: Choose another place, or remove the directory yourself.
+        keras_stitch.errors.SaveError: '/' is not replaced: the current directory is in it.
+          Fix: Go to another directory first, or choose another place.
     """
     path = Path(target)
     try:
@@ -89,12 +95,25 @@ def check_target(target: str | os.PathLike[str], *, overwrite: bool) -> None:
         if not path.is_dir():
             raise SaveError(f"'{target}' is a file.", expected="a directory, or nothing there yet")
         if not overwrite:
-            raise SaveError(f"'{target}' exists.", fix="Pass overwrite=True to replace it, or choose another place.")
-        if any(path.iterdir()) and not (path / "model.yaml").is_file():
             raise SaveError(
-                f"'{target}' is not replaced: it is not empty and holds no model.yaml.",
-                expected="a new directory, an empty one or a Kipoi directory",
-                fix="Choose another place, or remove the directory yourself.",
+                f"'{target}' exists.",
+                fix="Pass overwrite=True (--overwrite on the command line) to replace it, or choose another place.",
+            )
+        if Path.cwd().is_relative_to(path.resolve()):
+            raise SaveError(
+                f"'{target}' is not replaced: the current directory is in it.",
+                fix="Go to another directory first, or choose another place.",
+            )
+        foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in GENERATED)
+        if not foreign and any(path.iterdir()) and not (path / "stitch.yaml").is_file():
+            foreign = sorted(entry.name for entry in path.iterdir())
+        if foreign:
+            listed = ", ".join(foreign[:6]) + (", ..." if len(foreign) > 6 else "")
+            raise SaveError(
+                f"'{target}' is not replaced: it holds what was not generated, and that would be lost.",
+                expected="a new directory, an empty one, or one that was generated",
+                received=listed,
+                fix="Choose another place, or move these away.",
             )
     except OSError as error:
         raise SaveError(f"'{target}' cannot be read: {error.strerror}.") from error

@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         options.run(options)
+    except KeyboardInterrupt:
+        print("keras-stitch: stopped; nothing is left half-written.", file=sys.stderr)
+        return 130
     except StitchError as error:
         if options.debug:
             traceback.print_exc()
@@ -122,14 +125,17 @@ def _build(options: argparse.Namespace) -> None:
 
 
 def _save(options: argparse.Namespace) -> None:
+    # What can be wrong on the command line is found before any model is loaded.
+    dataloaders, examples = _pairs(options.dataloader, "-d"), _pairs(options.example, "-e")
+    info = _info(options.info)
     with steps() as step:
         step(f"loading the models of {options.spec}")
         graph = _graph(options)
         directory = graph.save(
             options.output,
-            dataloaders=_pairs(options.dataloader, "-d"),
-            examples=_pairs(options.example, "-e"),
-            info=_info(options.info),
+            dataloaders=dataloaders,
+            examples=examples,
+            info=info,
             hosting=options.hosting,
             format=options.format,
             overwrite=options.overwrite,

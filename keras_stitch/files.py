@@ -13,6 +13,7 @@ import re
 import tempfile
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,16 @@ _ACCEPTED = "a model saved by Keras: .h5, .hdf5 or .keras, or a Kipoi directory"
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The sha256 of a file, as hexadecimal digits.
+
+    Raises:
+        SourceError: If the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise SourceError(f"'{path}' cannot be read any more: {error.strerror}.") from error
 
 
 def recognise(path: Path) -> str:
@@ -177,14 +185,18 @@ def _recognise_hdf5(path: Path) -> str:
 
 
 def _recognise_zip(path: Path) -> str:
+    fix = "Copy or download it again."
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
-    except (zipfile.BadZipFile, OSError) as error:
-        raise SourceError(
-            f"'{path}' is a damaged .keras file: {reason(error)}.", fix="Copy or download it again."
-        ) from error
-    if {"config.json", "metadata.json"} <= names:
+            is_keras = {"config.json", "metadata.json"} <= names
+            # Keras may read a changed file without a look at its checksum.
+            damaged = archive.testzip() if is_keras else None
+    except (zipfile.BadZipFile, zlib.error, OSError) as error:
+        raise SourceError(f"'{path}' is a damaged .keras file: {reason(error)}.", fix=fix) from error
+    if damaged is not None:
+        raise SourceError(f"'{path}' is a damaged .keras file: '{damaged}' in it was changed.", fix=fix)
+    if is_keras:
         return "keras"
     listed = ", ".join(sorted(names)[:8]) or "nothing"
     raise SourceError(

@@ -14,7 +14,7 @@ from keras_stitch import arguments, building, loading, saving, specdump, specfil
 from keras_stitch import placement as placing
 from keras_stitch.arguments import MergeLike
 from keras_stitch.byname import connections_by_name
-from keras_stitch.errors import StitchError, WiringError, nearest
+from keras_stitch.errors import SaveError, StitchError, WiringError, nearest
 from keras_stitch.freezing import Flags, frozen_states, resolve_flags
 from keras_stitch.naming import check_name
 from keras_stitch.progress import Step, steps
@@ -92,11 +92,14 @@ class Graph:
         again = f"Give this one another name, or graph.share(..., of='{name}') for the same weights once more."
         arguments.new_name(name, "submodel", self._names(), fix=again)
         placing.check_placement(placement, name)
+        if isinstance(source, (str, os.PathLike)):
+            source = arguments.path_of(source, f"The source of submodel '{name}'")
+        arch = None if arch is None else arguments.path_of(arch, f"arch= of submodel '{name}'")
         outputs = None if outputs is None else arguments.names(outputs, f"outputs= of submodel '{name}'")
         loaded = loading.load(
             name,
             source,
-            trainable=trainable,
+            trainable=arguments.flag_of(trainable, f"trainable= of submodel '{name}'"),
             custom_objects=custom_objects,
             arch=arch,
             outputs=outputs,
@@ -236,7 +239,7 @@ class Graph:
         """Draw the graph into a file that ends in ``.svg`` or ``.png``; returns its path."""
         from keras_stitch import plotting
 
-        return plotting.save_plot(Path(path), **self._drawn())
+        return plotting.save_plot(arguments.path_of(path, "plot(...)"), **self._drawn())
 
     def _repr_svg_(self) -> str | None:
         """The picture, for notebooks; nothing while the graph cannot be built."""
@@ -293,18 +296,18 @@ class Graph:
         """
         from keras_stitch import kipoi
 
+        target = arguments.path_of(directory, "save(...)")
         with steps(progress) as step:
             step("checking the graph")
             wiring, flags = self._check()
+            self._check_outside(target)
             step("building the stitched model")
             built = building.build(self._spec, wiring, self._blueprints(), flags)
             if model is not None:
                 saving.check_same_graph(model, built, self.name)
-            chosen = built if model is None else model
-            saving.check_format(chosen, format)
             return kipoi.write_directory(
-                Path(directory),
-                model=chosen,
+                target,
+                model=built if model is None else model,
                 spec=self._spec,
                 wiring=wiring,
                 dataloaders=dataloaders,
@@ -314,7 +317,7 @@ class Graph:
                 format=format,
                 overwrite=overwrite,
                 picture=self._picture(),
-                record=self._record(),
+                record=self._record(trained=model is not None),
                 parts={name: loaded.kipoi for name, loaded in self._loaded.items() if loaded.kipoi is not None},
                 progress=step,
             )
@@ -327,14 +330,14 @@ class Graph:
         Raises:
             StitchError: If a submodel is in memory: a file cannot hold its weights.
         """
-        path = Path(path)
-        folder = path.absolute().parent
-        sources = {
-            s.name: Path(os.path.relpath(s.source.path, folder)).as_posix()
-            for s in self._spec.submodels
-            if s.source.path is not None
-        }
-        saving.write_text(path, specdump.dump(self._spec, source=sources))
+        path = arguments.path_of(path, "to_yaml(...)")
+        # Real paths on both sides: through a link, `..` leads elsewhere.
+        folder = os.path.realpath(path.parent)
+
+        def place(source: str) -> str:
+            return Path(os.path.relpath(os.path.realpath(source), folder)).as_posix()
+
+        saving.write_text(path, specdump.dump(self._spec, place=place))
         return path
 
     @classmethod
@@ -345,7 +348,7 @@ class Graph:
             SpecFileError: With every mistake in the file.
             SourceError: If a source cannot be used, or is not the one that was recorded.
         """
-        path = Path(path)
+        path = arguments.path_of(path, "from_yaml(...)")
         said = specfile.read(path)
         graph = cls(said.name)
         for entry in said.models:
@@ -393,7 +396,17 @@ class Graph:
             self._checked = (self._spec, wiring, flags)
         return self._checked[1], self._checked[2]
 
-    def _record(self) -> str:
+    def _check_outside(self, target: Path) -> None:
+        """Raise where saving would replace a file that the graph is made of."""
+        for submodel in self._spec.submodels:
+            source = submodel.source.path
+            if source is not None and Path(source).resolve().is_relative_to(target.resolve()):
+                raise SaveError(
+                    f"'{target}' cannot be written: the source of submodel '{submodel.name}', '{source}', lies in it.",
+                    fix="Choose another place.",
+                )
+
+    def _record(self, *, trained: bool) -> str:
         """The ``stitch.yaml`` of a directory: file names and hashes, no path of this machine."""
-        sources = {s.name: Path(s.source.path).name for s in self._spec.submodels if s.source.path is not None}
-        return specdump.dump(self._spec, source=sources, record=True)
+        remark = "# The weights beside this file were given by a model trained after stitching.\n" if trained else ""
+        return remark + specdump.dump(self._spec, place=lambda path: Path(path).name, record=True)

@@ -22,11 +22,11 @@ def inspect_file(path: str | os.PathLike[str], *, arch: str | os.PathLike[str] |
     Raises:
         SourceError: If it cannot be loaded.
     """
-    return describe(loading.load("inspected", path, arch=arch).submodel)
+    return describe(loading.load("inspected", path, arch=arch).submodel, os.fspath(path))
 
 
-def describe(submodel: Submodel) -> str:
-    """The tables of ``inspect_file`` for a loaded submodel."""
+def describe(submodel: Submodel, title: str) -> str:
+    """The tables of ``inspect_file`` for a loaded submodel, below a title."""
     ports = [("input", port) for port in submodel.inputs] + [("output", port) for port in submodel.outputs]
     ends = render(
         ("port", "name", "shape", "dtype"),
@@ -42,6 +42,6 @@ def describe(submodel: Submodel) -> str:
             for info in submodel.layers
         ],
     )
-    head = f"{submodel.source.path}\nsha256 {submodel.source.sha256}\n{submodel.parameters:,} parameters"
+    head = f"{title}\nsha256 {submodel.source.sha256}\n{submodel.parameters:,} parameters"
     repairs = "repaired: " + ("; ".join(submodel.repairs) or "nothing")
     return f"{head}\n{repairs}\n\n{ends}\n\n{layers}\n"

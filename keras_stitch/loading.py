@@ -96,12 +96,14 @@ def load(
             kipoi = read_directory(path)
             weights, arch = kipoi.weights, kipoi.arch
             custom_objects = {**(kipoi.custom_objects or {}), **(custom_objects or {})}
-            described = Source("kipoi", path.name, path=str(source), sha256=files.sha256(weights))
+            described = Source("kipoi", path.name, path=str(path.absolute()), sha256=files.sha256(weights))
         else:
             weights = path
             files.recognise(path)
-            given_arch = None if arch is None else str(arch)
-            described = Source("file", path.name, path=str(source), arch=given_arch, sha256=files.sha256(path))
+            # Absolute: whoever changes the current directory still means the same file.
+            given_arch = None if arch is None else str(Path(arch).absolute())
+            sha256 = files.sha256(path)
+            described = Source("file", path.name, path=str(path.absolute()), arch=given_arch, sha256=sha256)
         blueprint = _from_file(weights, described, arch, custom_objects, outputs)
     else:
         raise SourceError(

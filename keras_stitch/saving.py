@@ -121,8 +121,12 @@ def check_same_graph(model: keras.Model, built: keras.Model, name: str) -> None:
         built: What the graph builds now.
         name: The graph's name.
     """
-    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
-        raise SaveError(f"model= is not a model of graph '{name}'.", received=repr(model)[:200])
+    if not isinstance(model, type(built)):
+        raise SaveError(
+            f"model= is not a model of graph '{name}'.",
+            expected="what graph.build() gave, perhaps trained",
+            received=repr(model)[:200],
+        )
     for what, mine, theirs in (
         ("inputs", _ends(built.inputs), _ends(model.inputs)),
         ("outputs", _outputs(built), _outputs(model)),

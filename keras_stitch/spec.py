@@ -41,9 +41,9 @@ class Source:
     Attributes:
         kind: ``"file"``, ``"kipoi"`` (a directory), ``"model"`` (in memory), ``"layer"`` or
             ``"trained layer"`` (in memory, with weights).
-        path: The path as the user gave it, for ``file`` and ``kipoi``.
+        path: The absolute path, for ``file`` and ``kipoi``.
         layer: ``{"class_name": ..., "config": ...}`` for ``layer``.
-        arch: The path of the architecture JSON, for a weights-only file.
+        arch: The absolute path of the architecture JSON, for a weights-only file.
         sha256: Of the file with the weights, where there is one.
         label: What tables and pictures show: a file name, ``Dense``.
     """

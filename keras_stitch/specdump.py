@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import yaml
@@ -22,12 +22,12 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, _Dumper.represent_str)
 
 
-def dump(spec: GraphSpec, *, source: Mapping[str, str], record: bool = False) -> str:
+def dump(spec: GraphSpec, *, place: Callable[[str], str] = str, record: bool = False) -> str:
     """The text of a ``stitch.yaml``.
 
     Args:
         spec: The graph.
-        source: For every submodel from a file, the path to write.
+        place: From the absolute path of a source to the path to write.
         record: Also write what no file can bring back, models in memory, and the sha256 of every source.
 
     Raises:
@@ -47,7 +47,7 @@ def dump(spec: GraphSpec, *, source: Mapping[str, str], record: bool = False) ->
                 fix=f'Merge them in one, graph.connect([...], "{target}"), or drop one.',
             )
     data: dict[str, Any] = {"name": spec.name}
-    data["models"] = {submodel.name: _model_data(submodel, source, record) for submodel in spec.submodels}
+    data["models"] = {submodel.name: _model_data(submodel, place, record) for submodel in spec.submodels}
     if spec.inputs:
         data["inputs"] = {given.name: _input_data(given) for given in spec.inputs}
     if spec.connections:
@@ -59,14 +59,14 @@ def dump(spec: GraphSpec, *, source: Mapping[str, str], record: bool = False) ->
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
 
 
-def _model_data(submodel: Submodel, source: Mapping[str, str], record: bool) -> Any:
+def _model_data(submodel: Submodel, place: Callable[[str], str], record: bool) -> Any:
     data: dict[str, Any] = {}
     if submodel.share:
         return {"share": submodel.share}
     if submodel.is_layer:
         data["layer"] = _plain(submodel.source.layer)
-    elif submodel.name in source:
-        data["source"] = source[submodel.name]
+    elif submodel.source.path is not None:
+        data["source"] = place(submodel.source.path)
     if record and submodel.source.sha256:
         data["sha256"] = submodel.source.sha256
     if record and submodel.source.kind in ("model", "trained layer"):
@@ -77,7 +77,7 @@ def _model_data(submodel: Submodel, source: Mapping[str, str], record: bool) -> 
     if submodel.inner_outputs is not None:
         data["outputs"] = list(submodel.inner_outputs)
     if submodel.source.arch:
-        data["arch"] = submodel.source.arch
+        data["arch"] = place(submodel.source.arch)
     return data["source"] if list(data) == ["source"] else data
 
 

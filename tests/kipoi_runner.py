@@ -71,7 +71,9 @@ def in_process(directory: Path, workers: int = 0) -> dict[str, np.ndarray]:
             found = model.pipeline.predict_example(batch_size=4)
     finally:
         logging.getLogger("kipoi").removeHandler(handler)
-    problems = [*records, *(str(item.message) for item in caught), *re.findall(".*mismatch.*", printed.getvalue())]
+    # Python 3.12 says of every fork in a process with threads that it may hang: Kipoi forks its workers.
+    texts = [text for item in caught if "use of fork() may lead to deadlocks" not in (text := str(item.message))]
+    problems = [*records, *texts, *re.findall(".*mismatch.*", printed.getvalue())]
     assert not problems, problems
     assert len(batches)
     expected = model.test.expect

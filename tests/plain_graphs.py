@@ -33,7 +33,13 @@ def node(name: str, inputs: Ports | None = None, outputs: Ports | None = None, *
     """A submodel from a file; takes ``x`` of shape (3,) and makes ``y`` of shape (3,) unless it says otherwise."""
     default = {"x": (3,)}
     made = ports({"y": (3,)} if outputs is None else outputs)
-    return Submodel(name, Source("file", f"{name}.h5"), ports(default if inputs is None else inputs), made, **options)
+    return Submodel(
+        name,
+        Source("file", f"{name}.h5", path=f"{name}.h5"),
+        ports(default if inputs is None else inputs),
+        made,
+        **options,
+    )
 
 
 def spec(

@@ -101,12 +101,19 @@ def test_files_of_which_next_to_nothing_is_left(saved: Path, tmp_path: Path, end
     assert refusal(path) == f"'{path}' is not a saved Keras model.{ACCEPTED}\n  Received: {start}"
 
 
-def test_a_broken_archive(saved: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
+def test_a_broken_archive(saved: Path, tmp_path: Path, name: str) -> None:
     content = bytearray((saved / "m.keras").read_bytes())
-    content[len(content) // 2 : len(content) // 2 + 40] = b"\xff" * 40
+    with zipfile.ZipFile(saved / "m.keras") as archive:
+        info = archive.getinfo(name)
+    # Behind the name in its local header come the bytes of the file, stored as they are.
+    middle = content.index(name.encode(), info.header_offset) + len(name) + info.compress_size // 2
+    content[middle] ^= 0xFF
     path = tmp_path / "broken.keras"
     path.write_bytes(content)
-    assert refusal(path) == f"Keras {keras.__version__} cannot load '{path}': Bad CRC-32 for file 'model.weights.h5'"
+    assert refusal(path) == (
+        f"'{path}' is a damaged .keras file: '{name}' in it was changed.\n  Fix: Copy or download it again."
+    )
 
 
 @pytest.mark.parametrize(

@@ -165,3 +165,67 @@ def test_the_record_says_what_was_stitched(tmp_path):
     again.write_text((directory / "stitch.yaml").read_text())
     inputs = np.random.default_rng(0).random((4, 3))
     np.testing.assert_array_equal(ks.Graph.from_yaml(again).build()([inputs]), graph.build()([inputs]))
+
+
+def test_a_source_is_not_replaced_by_what_is_made_of_it(tmp_path):
+    first = ks.chain(dense(3, 4), name="first").save(tmp_path / "first")
+    weights = first / "model_files" / "model.keras"
+    for source in (first, weights):
+        graph = ks.Graph("second").add("part", source)
+        with pytest.raises(SaveError) as error:
+            graph.save(first, overwrite=True)
+        assert str(error.value) == (
+            f"'{first}' cannot be written: the source of submodel 'part', '{source}', lies in it.\n"
+            "  Fix: Choose another place."
+        )
+    assert_equal(in_process(first), expected_predictions(first, keras.saving.load_model(weights)))
+
+
+def test_sources_stay_the_same_files_from_any_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dense(3, 4).save("a.keras")
+    graph = ks.Graph("moved").add("a", "a.keras")
+    (tmp_path / "far" / "deep").mkdir(parents=True)
+    (tmp_path / "short").symlink_to(tmp_path / "far" / "deep")
+    monkeypatch.chdir(tmp_path / "far")
+    inputs = np.random.default_rng(0).random((4, 3))
+    expected = np.asarray(graph.build()([inputs]))
+    for path in ("stitch.yaml", tmp_path / "short" / "stitch.yaml"):
+        graph.to_yaml(path)
+        np.testing.assert_array_equal(ks.Graph.from_yaml(path).build()([inputs]), expected)
+    monkeypatch.chdir(tmp_path)
+    assert (tmp_path / "far" / "stitch.yaml").read_text().count("../a.keras") == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda graph: graph.save(3), "save(...) takes a path."),
+        (lambda graph: graph.save("a\0b"), "save(...) takes a path."),
+        (lambda graph: graph.plot(None), "plot(...) takes a path."),
+        (lambda graph: graph.to_yaml(None), "to_yaml(...) takes a path."),
+        (lambda graph: ks.Graph.from_yaml("a\0b"), "from_yaml(...) takes a path."),
+        (lambda graph: graph.add("m", "a\0b"), "The source of submodel 'm' takes a path."),
+        (lambda graph: graph.add("m", dense(3, 2), arch=3), "arch= of submodel 'm' takes a path."),
+        (
+            lambda graph: graph.add("m", dense(3, 2), trainable="no"),
+            "trainable= of submodel 'm' is neither on nor off.",
+        ),
+        (lambda graph: graph.save("x", model=keras.Sequential()), "model= is not a model of graph 'composed'."),
+    ],
+)
+def test_wrong_arguments_are_named(call, text):
+    with pytest.raises(ks.StitchError) as error:
+        call(seed_graph())
+    assert str(error.value).startswith(text)
+    assert "Received: " in str(error.value)
+
+
+def test_a_source_that_is_gone(tmp_path):
+    path = tmp_path / "a.keras"
+    dense(3, 4).save(path)
+    graph = ks.Graph("gone").add("a", path)
+    graph.build()
+    path.unlink()
+    with pytest.raises(ks.StitchError, match=r"a\.keras' cannot be read any more: No such file or directory\."):
+        graph.build()

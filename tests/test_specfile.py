@@ -130,8 +130,7 @@ def entry(submodel: Submodel) -> ModelEntry:
 @MANY
 @given(graphs())
 def test_what_is_written_is_read_back(graph: GraphSpec) -> None:
-    sources = {s.name: s.source.path for s in graph.submodels if s.source.path is not None}
-    said = parse(dump(graph, source=sources))
+    said = parse(dump(graph))
     assert said.models == tuple(map(entry, graph.submodels))
     assert (said.name, said.inputs, said.outputs) == (graph.name, graph.inputs, graph.outputs)
     assert (said.connections, said.freezes) == (graph.connections, graph.freezes)
@@ -141,15 +140,14 @@ def test_what_is_written_is_read_back(graph: GraphSpec) -> None:
 @given(graph=graphs())
 def test_what_is_written_can_be_a_file(graph: GraphSpec, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("spec") / "stitch.yaml"
-    sources = {s.name: s.source.path for s in graph.submodels if s.source.path is not None}
-    text = dump(graph, source=sources)
+    text = dump(graph)
     path.write_text(text, encoding="utf-8")
     assert read(path) == parse(text)
 
 
 def test_tuples_in_a_layer_become_lists() -> None:
     layer = {"class_name": "Reshape", "config": {"target_shape": (4, 1)}}
-    said = parse(dump(spec(Submodel("wide", Source("layer", "Reshape", layer=layer))), source={}))
+    said = parse(dump(spec(Submodel("wide", Source("layer", "Reshape", layer=layer)))))
     assert said.models[0].layer == {"class_name": "Reshape", "config": {"target_shape": [4, 1]}}
 
 
@@ -160,11 +158,11 @@ def test_a_file_reads_as_it_should() -> None:
         inputs=[InputSpec("data", ("model1",)), InputSpec("more", (), (None, 4), "int32")],
         outputs={"score": "again"}, name="composed",
     )  # fmt: skip
-    assert dump(graph, source={"model1": "m1.h5", "model2": "m2.h5"}) == (
+    assert dump(graph) == (
         "name: composed\n"
         "models:\n"
-        "  model1: m1.h5\n"
-        "  model2: {source: m2.h5, trainable: false}\n"
+        "  model1: model1.h5\n"
+        "  model2: {source: model2.h5, trainable: false}\n"
         "  again: {share: model1}\n"
         "inputs:\n"
         "  data: [model1]\n"
@@ -188,7 +186,7 @@ def test_a_file_reads_as_it_should() -> None:
 def test_models_in_memory_cannot_be_written(kind: str) -> None:
     graph = spec(node("m1"), Submodel("tower", Source(kind, "Functional")))
     with pytest.raises(StitchError) as caught:
-        dump(graph, source={"m1": "m1.h5"})
+        dump(graph)
     assert str(caught.value) == (
         "Submodel 'tower' is in memory, so a stitch.yaml could not bring it back.\n"
         '  Fix: Save it, model.save("tower.keras"), and add that path.'
@@ -196,7 +194,7 @@ def test_models_in_memory_cannot_be_written(kind: str) -> None:
 
 
 def test_a_record_says_what_it_cannot_bring_back() -> None:
-    record = dump(spec(Submodel("tower", Source("model", "Functional 'tower'", sha256=None))), source={}, record=True)
+    record = dump(spec(Submodel("tower", Source("model", "Functional 'tower'", sha256=None))), record=True)
     with pytest.raises(SpecFileError) as caught:
         parse(record)
     assert str(caught.value) == (
@@ -209,7 +207,7 @@ def test_a_record_says_what_it_cannot_bring_back() -> None:
 def test_two_connections_to_one_port_cannot_be_written() -> None:
     graph = spec(node("m1"), connect=[connection("m1", "a"), connection("m1", "b")])
     with pytest.raises(StitchError) as caught:
-        dump(graph, source={"m1": "m1.h5"})
+        dump(graph)
     assert str(caught.value) == (
         "There are 2 connections to 'm1', of which a stitch.yaml holds one.\n"
         '  Fix: Merge them in one, graph.connect([...], "m1"), or drop one.'

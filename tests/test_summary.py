@@ -87,7 +87,7 @@ def test_the_description_of_one_file() -> None:
     source = Source("file", "m.h5", path="models/m.h5", sha256="0" * 64)
     inputs = Port("sequence", (101, 4)), Port("input_1", (None,), "int32", generated=True)
     model = Submodel("m", source, inputs, (Port("score", (1,)),), layers=LAYERS, repairs=("time_major",))
-    assert describe(model) + "\n" == DESCRIPTION.format(sha256="0" * 64)
+    assert describe(model, model.source.path) + "\n" == DESCRIPTION.format(sha256="0" * 64)
 
 
 def test_brackets_and_long_names_stay_what_they_are() -> None:

@@ -117,7 +117,8 @@ def read_arguments(
                     received=repr(default),
                 )
         required = default is inspect.Parameter.empty
-        example = described[name].example
+        # What the user gives stands: an example of the part's would win over it in `kipoi test`.
+        example = None if name in args else described[name].example
         found.append(
             Argument(
                 name=name,

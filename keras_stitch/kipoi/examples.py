@@ -15,7 +15,7 @@ from kipoi_utils.utils import default_kwargs
 from keras_stitch.errors import SaveError, StitchError, nearest
 from keras_stitch.kipoi.describing import Missing
 from keras_stitch.kipoi.literals import is_plain
-from keras_stitch.kipoi.merging import Feeder, Merged
+from keras_stitch.kipoi.merging import Feeder, Merged, own_examples
 from keras_stitch.kipoi.running import example_inputs, quiet
 from keras_stitch.spec import Port, Wiring
 
@@ -55,6 +55,16 @@ def choose_examples(merged: Merged, given: Mapping[str, Any] | None) -> dict[str
     for name, argument in known.items():
         if name in chosen:
             continue
+        own = own_examples(merged, name)
+        if len(own) > 1:
+            raise StitchError(
+                f"The dataloaders of {' and '.join(feeder.name for feeder, _ in own)} share the argument '{name}', but "
+                "have different examples for it.",
+                expected="one example: a required argument of the same name is one argument",
+                received=", ".join(f"{_shown(example)} of {feeder.name}" for feeder, example in own),
+                fix=f"Pass examples={{{name!r}: ...}} with one that all of them read, or give one of them a value of "
+                f"its own: ks.Dataloader(..., args={{{name!r}: ...}}).",
+            )
         if argument.example is not Missing:
             chosen[name] = argument.example
         elif argument.required and merged.owners[name][0].component is not None:
@@ -65,6 +75,12 @@ def choose_examples(merged: Merged, given: Mapping[str, Any] | None) -> dict[str
             fix=f"Pass examples={{{missing[0].split()[0]}: ...}} with small files or values.",
         )
     return chosen
+
+
+def _shown(example: Any) -> str:
+    if isinstance(example, Path):
+        return f"'{example.parent.name}/{example.name}'"
+    return repr(example["url"] if isinstance(example, Mapping) and "url" in example else example)
 
 
 def place_examples(directory: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import filecmp
 import keyword
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from keras_stitch.errors import StitchError, nearest
@@ -283,6 +285,23 @@ def _with_arguments(feeders: tuple[Feeder, ...]) -> Merged:
         tuple(sorted(arguments, key=lambda argument: not argument.required)),
         {name: tuple(feeder for feeder, _ in owners) for name, (_, owners) in found.items()},
     )
+
+
+def own_examples(merged: Merged, name: str) -> list[tuple[Feeder, Any]]:
+    """The examples that the parts have for an argument, those that are equal or equal files once."""
+    found: list[tuple[Feeder, Any]] = []
+    for feeder in merged.owners[name]:
+        for own in (own for own, passed in feeder.arguments.items() if passed == name):
+            example = _argument(feeder, own).example
+            if example is not Missing and not any(_equal(example, known) for _, known in found):
+                found.append((feeder, example))
+    return found
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, Path) and isinstance(b, Path):
+        return a == b or filecmp.cmp(a, b, shallow=False)
+    return bool(a == b)
 
 
 def _argument(feeder: Feeder, name: str) -> Argument:

@@ -23,9 +23,10 @@ WRITER = """
     while True:
         version += 1
         with atomic.writing(target, overwrite=True) as place:
-            (place / "model.yaml").write_text(str(version))
+            (place / "stitch.yaml").write_text(str(version))
+            (place / "model_files").mkdir()
             for number in range(20):
-                (place / f"{number}.txt").write_text(str(version))
+                (place / "model_files" / f"{number}.txt").write_text(str(version))
         print(version, flush=True)
 """
 
@@ -63,20 +64,21 @@ def test_a_killed_process_leaves_one_whole_directory(tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        texts = {path.read_text() for path in target.iterdir()}
-        assert len(texts) == 1 and len(list(target.iterdir())) == 21
+        files = [path for path in target.rglob("*") if path.is_file()]
+        texts = {path.read_text() for path in files}
+        assert len(texts) == 1 and len(files) == 21
         assert int(texts.copy().pop()) > version
         version = int(texts.pop())
         assert len(hidden(tmp_path)) <= 2
     with atomic.writing(target, overwrite=True) as place:
-        (place / "model.yaml").write_text("last")
+        (place / "stitch.yaml").write_text("last")
     assert hidden(tmp_path) == []
 
 
 def test_a_full_disk_leaves_the_old_directory(tmp_path):
     target = tmp_path / "made"
     target.mkdir()
-    (target / "model.yaml").write_text("old")
+    (target / "stitch.yaml").write_text("old")
     command = [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(target), str(Path(__file__).parent)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith("SaveError")]
@@ -108,8 +110,8 @@ def test_without_the_system_call(tmp_path, monkeypatch):
     target = tmp_path / "made"
     for text in ("old", "new"):
         with atomic.writing(target, overwrite=True) as place:
-            (place / "model.yaml").write_text(text)
-    assert (target / "model.yaml").read_text() == "new"
+            (place / "stitch.yaml").write_text(text)
+    assert (target / "stitch.yaml").read_text() == "new"
     assert hidden(tmp_path) == []
 
 
@@ -119,19 +121,56 @@ def test_what_two_renames_left_comes_back(tmp_path):
     process.wait()
     old = tmp_path / f"{atomic._prefix(target)}{process.pid}-abc-old"
     old.mkdir()
-    (old / "model.yaml").write_text("old")
+    (old / "stitch.yaml").write_text("old")
     with pytest.raises(RuntimeError), atomic.writing(target, overwrite=True):
         raise RuntimeError
-    assert (target / "model.yaml").read_text() == "old"
+    assert (target / "stitch.yaml").read_text() == "old"
+
+
+@pytest.mark.parametrize("foreign", ["thesis.tex", ".git", "model.keras"])
+def test_what_was_not_generated_is_not_replaced(tmp_path, foreign):
+    target = tmp_path / "made"
+    with atomic.writing(target) as place:
+        (place / "stitch.yaml").write_text("old")
+    (target / foreign).write_text("precious")
+    with pytest.raises(SaveError) as error, atomic.writing(target, overwrite=True):
+        pass
+    assert str(error.value) == (
+        f"'{target}' is not replaced: it holds what was not generated, and that would be lost.\n"
+        "  Expected: a new directory, an empty one, or one that was generated\n"
+        f"  Received: {foreign}\n"
+        "  Fix: Choose another place, or move these away."
+    )
+    assert (target / foreign).read_text() == "precious"
+
+
+def test_a_kipoi_directory_that_was_not_generated_is_not_replaced(tmp_path):
+    target = tmp_path / "zoo"
+    target.mkdir()
+    (target / "model.yaml").write_text("by hand")
+    with pytest.raises(SaveError, match=r"Received: model\.yaml"):
+        atomic.check_target(target, overwrite=True)
+
+
+def test_the_current_directory_is_not_replaced(tmp_path, monkeypatch):
+    (tmp_path / "made" / "model_files").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "made" / "model_files")
+    for target in (".", "..", tmp_path / "made"):
+        with pytest.raises(SaveError) as error:
+            atomic.check_target(target, overwrite=True)
+        assert str(error.value) == (
+            f"'{target}' is not replaced: the current directory is in it.\n"
+            "  Fix: Go to another directory first, or choose another place."
+        )
 
 
 def test_a_link_to_a_directory_stays_a_link(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with atomic.writing(tmp_path / "link", overwrite=True) as place:
-        (place / "model.yaml").write_text("new")
+        (place / "stitch.yaml").write_text("new")
     assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "real" / "model.yaml").read_text() == "new"
+    assert (tmp_path / "real" / "stitch.yaml").read_text() == "new"
 
 
 def test_no_permission(tmp_path):

@@ -343,6 +343,25 @@ def test_files_given_as_arguments_are_copied(tmp_path):
     np.testing.assert_array_equal(row["inputs"]["input1"], [9, 9, 9])
 
 
+def test_given_arguments_win_over_the_parts_examples(tmp_path):
+    folder = write_loader(tmp_path / "numbers")
+    described = yaml.safe_load((folder / "dataloader.yaml").read_text())
+    described["args"]["factor"]["example"] = 2
+    (folder / "dataloader.yaml").write_text(yaml.safe_dump(described))
+    (tmp_path / "mine.tsv").write_text("1\t2\t3")
+    loader = Dataloader(folder, args={"factor": 5, "numbers_file": tmp_path / "mine.tsv"})
+    directory = make_case().write(tmp_path / "composed", dataloaders={"input1": loader})
+    args = yaml.safe_load((directory / "dataloader.yaml").read_text())["args"]
+    assert not [name for name in args if "example" in args[name] and name != "input2_file"]
+    with h5py.File(directory / "model_files/expected.h5") as file:
+        np.testing.assert_array_equal(file["inputs/input1"], np.array([[5, 10, 15]]) + len("numbers"))
+    kipoi_runner.in_process(directory)
+    directory = make_case().write(
+        tmp_path / "again", dataloaders={"input1": loader}, examples={"model1_factor": 3}
+    )  # fmt: skip
+    assert yaml.safe_load((directory / "dataloader.yaml").read_text())["args"]["model1_factor"]["example"] == 3
+
+
 def test_a_loader_without_metadata(tmp_path):
     inputs = {"a": ((6,), "float32"), "b": ((1,), "float32")}
     case = make_case(feeds={"m": {"a": "a", "b": "b"}}, inputs=inputs)

@@ -51,6 +51,24 @@ def test_equal_required_arguments_are_one(tmp_path):
     assert [feeder.name for feeder in merged.owners["numbers_file"]] == ["m", "n"]
 
 
+def test_a_shared_argument_with_two_examples(tmp_path):
+    loaders = {name: write_loader(tmp_path / name) for name in ("a", "b")}
+    options = {"inputs": {"a": ((3,), "float32"), "b": ((3,), "float32")}, "feeds": {"m": {"a": "a"}, "n": {"b": "b"}}}
+    assert choose_examples(plan(loaders, **options), None)["numbers_file"] == tmp_path / "a" / "example.tsv"
+    (tmp_path / "b" / "example.tsv").write_text("1\t2\t3")
+    merged = plan(loaders, **options)
+    assert message(choose_examples, merged, None) == (
+        "The dataloaders of m and n share the argument 'numbers_file', but have different examples for it.\n"
+        "  Expected: one example: a required argument of the same name is one argument\n"
+        "  Received: 'a/example.tsv' of m, 'b/example.tsv' of n\n"
+        "  Fix: Pass examples={'numbers_file': ...} with one that all of them read, or give one of them a value of its "
+        "own: ks.Dataloader(..., args={'numbers_file': ...})."
+    )
+    assert choose_examples(merged, {"numbers_file": "x"}) == {"numbers_file": "x"}
+    loaders["b"] = Dataloader(loaders["b"], args={"numbers_file": "own"})
+    assert choose_examples(plan(loaders, **options), None) == {"numbers_file": tmp_path / "a" / "example.tsv"}
+
+
 def test_two_components_of_one_submodel_are_named_after_their_inputs(tmp_path):
     loader, inputs = write_loader(tmp_path / "n"), {"a": ((3,), "float32"), "b": ((3,), "float32")}
     merged = plan({"a": loader, "b": loader}, feeds={"m": {"a": "a", "b": "b"}}, inputs=inputs)

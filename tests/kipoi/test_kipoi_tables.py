@@ -57,6 +57,13 @@ def test_an_id_column_names_the_rows(tmp_path):
     assert [table[index]["metadata"]["id"] for index in range(2)] == ["007", "NA"]
 
 
+def test_numbers_beside_an_id_or_a_name_are_a_header(tmp_path):
+    for text in ("id\t1\na\t2\n", "1\tx\n2\t2\n"):
+        columns = (1,) if text.startswith("id") else (2,)
+        table = Table(write(tmp_path / "a.tsv", text), "x", columns, "float32")
+        assert [row["inputs"].tolist() for row in table] == [[2.0] * columns[0]]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "shape", "dtype", "problem"),
     [
@@ -70,6 +77,10 @@ def test_an_id_column_names_the_rows(tmp_path):
          "has a wrong number of columns for rows of shape (None, None): 'F'. Expected: an NPY or HDF5 file. Got: 2."),
         ("a.csv", "a,b\n1,2,3\n", (2,), "float32", "cannot be read as a table: 'F'. Expected: a header"),
         ("a.csv", "a,b\n1,2\n1,2,3\n", (2,), "float32", "cannot be read as a table: 'F'. Expected: a header"),
+        ("a.csv", "1,2\n1,3\n", (2,), "float32",
+         "has no header, as its first line holds numbers: 'F'. Expected: a header row with the columns' names: add one "
+         "above, which need not mean anything, such as x1. Got: the numbers 1, 2."),
+        ("a.tsv", "1.5\t-2e3\t1.5\t4\n", (4,), "float32", "has no header, as its first line holds numbers: 'F'."),
         ("a.csv", "", (2,), "float32", "cannot be read as a table: 'F'. Expected: a header"),
         ("a.csv", "a,b\n", (2,), "float32", "has no rows: 'F'. Expected: at least one row. Got: none."),
         ("a.csv", "a\n1.5\n", (1,), "int32",

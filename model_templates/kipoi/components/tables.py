@@ -1,5 +1,6 @@
 """Reads one array, row by row, from an NPY, TSV, CSV or HDF5 file."""
 
+import contextlib
 import os
 import warnings
 
@@ -11,9 +12,9 @@ import pandas as pd
 class Table:
     """The rows of a file, for one input of a model.
 
-    The kind of file follows from its content. A text table has a header; a first column called ``id`` names the
-    rows, the others are reshaped, in their order, to the shape of the input. An HDF5 file holds a dataset named
-    like the input, or a single one. NaN is a number like any other.
+    The kind of file follows from its content. A text table has a header, which is not all numbers; a first column
+    called ``id`` names the rows, the others are reshaped, in their order, to the shape of the input. An HDF5 file
+    holds a dataset named like the input, or a single one. NaN is a number like any other.
 
     Args:
         path: The file, with one row for each row of data.
@@ -88,6 +89,10 @@ class Table:
             self.fail("cannot be read as a table", "a header, and as many values in every row", str(error).strip())
         if len(table.columns) and table.columns[0] == "id":
             self.ids = table.pop("id").tolist()
+        elif len(table.columns) and all(is_number(name) for name in table.columns):
+            names = "the numbers " + ", ".join(table.columns[:3]) + (", ..." if len(table.columns) > 3 else "")
+            expected = "a header row with the columns' names: add one above, which need not mean anything, such as x1"
+            self.fail("has no header, as its first line holds numbers", expected, names)
         for column in table.columns:
             if len(table) and table[column].dtype.kind not in "biuf":
                 numbers = pd.to_numeric(table[column], errors="coerce")
@@ -121,6 +126,14 @@ class Table:
     def fail(self, problem, expected, received):
         """Raises the error of this file."""
         raise ValueError(f"The file for '{self.name}' {problem}: '{self.path}'. Expected: {expected}. Got: {received}.")
+
+
+def is_number(name):
+    """Whether the name of a column is a number, or would be one had pandas not made it differ from another."""
+    for text in (name, name.rpartition(".")[0]):
+        with contextlib.suppress(ValueError):
+            return float(text) is not None
+    return False
 
 
 def fits(received, expected):
