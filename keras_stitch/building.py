@@ -157,7 +157,8 @@ def _functional(model: keras.Model, blueprint: Blueprint, name: str, *, stop_mas
     outputs = blueprint.outputs(model)
     paths = [weight.path for weight in model.weights]
     if len(set(paths)) < len(paths):
-        model = clone(model, f"Submodel '{name}'")
+        with keras.saving.custom_object_scope(blueprint.custom_objects):
+            model = clone(model, f"Submodel '{name}'")
         outputs = blueprint.outputs(model)
     if stop_masks and any(_makes_mask(layer) for _, layer in ports.leaves(model)):
         inner = Names(layer.name for layer in model.layers)

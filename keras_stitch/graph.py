@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -14,13 +14,17 @@ from keras_stitch import arguments, building, loading, saving, specdump, specfil
 from keras_stitch import placement as placing
 from keras_stitch.arguments import MergeLike
 from keras_stitch.byname import connections_by_name
-from keras_stitch.errors import SaveError, StitchError, WiringError, nearest
+from keras_stitch.errors import StitchError, WiringError, nearest
 from keras_stitch.freezing import Flags, frozen_states, resolve_flags
 from keras_stitch.naming import check_name
+from keras_stitch.parts import read_part
 from keras_stitch.progress import Step, steps
 from keras_stitch.spec import Connection, GraphSpec, InputSpec, OutputSpec, Wiring
 from keras_stitch.summary import Summary, summarise
 from keras_stitch.wiring import wire
+
+if TYPE_CHECKING:
+    from keras_stitch.kipoi import KipoiPart
 
 PathLike = str | os.PathLike[str]
 
@@ -42,6 +46,7 @@ class Graph:
     def __init__(self, name: str = "stitched"):
         self._spec = GraphSpec(check_name(name, "graph"))
         self._loaded: dict[str, loading.Loaded] = {}
+        self._parts: dict[str, KipoiPart] = {}
         self._checked: tuple[GraphSpec, Wiring, Flags] | None = None
 
     @property
@@ -92,13 +97,16 @@ class Graph:
         again = f"Give this one another name, or graph.share(..., of='{name}') for the same weights once more."
         arguments.new_name(name, "submodel", self._names(), fix=again)
         placing.check_placement(placement, name)
+        part = None
         if isinstance(source, (str, os.PathLike)):
             source = arguments.path_of(source, f"The source of submodel '{name}'")
+            part = read_part(source)
         arch = None if arch is None else arguments.path_of(arch, f"arch= of submodel '{name}'")
         outputs = None if outputs is None else arguments.names(outputs, f"outputs= of submodel '{name}'")
         loaded = loading.load(
             name,
             source,
+            part=part,
             trainable=arguments.flag_of(trainable, f"trainable= of submodel '{name}'"),
             custom_objects=custom_objects,
             arch=arch,
@@ -106,6 +114,8 @@ class Graph:
             placement=placement,
         )
         self._loaded[name] = loaded
+        if part is not None:
+            self._parts[name] = part
         return self._say(submodels=(*self._spec.submodels, loaded.submodel))
 
     def share(self, name: str, of: str) -> Graph:
@@ -300,7 +310,7 @@ class Graph:
         with steps(progress) as step:
             step("checking the graph")
             wiring, flags = self._check()
-            self._check_outside(target)
+            saving.check_outside(target, self._spec)
             step("building the stitched model")
             built = building.build(self._spec, wiring, self._blueprints(), flags)
             if model is not None:
@@ -318,7 +328,8 @@ class Graph:
                 overwrite=overwrite,
                 picture=self._picture(),
                 record=self._record(trained=model is not None),
-                parts={name: loaded.kipoi for name, loaded in self._loaded.items() if loaded.kipoi is not None},
+                trained=model is not None,
+                parts=self._parts,
                 progress=step,
             )
 
@@ -395,16 +406,6 @@ class Graph:
                 raise WiringError(self.name, problems)
             self._checked = (self._spec, wiring, flags)
         return self._checked[1], self._checked[2]
-
-    def _check_outside(self, target: Path) -> None:
-        """Raise where saving would replace a file that the graph is made of."""
-        for submodel in self._spec.submodels:
-            source = submodel.source.path
-            if source is not None and Path(source).resolve().is_relative_to(target.resolve()):
-                raise SaveError(
-                    f"'{target}' cannot be written: the source of submodel '{submodel.name}', '{source}', lies in it.",
-                    fix="Choose another place.",
-                )
 
     def _record(self, *, trained: bool) -> str:
         """The ``stitch.yaml`` of a directory: file names and hashes, no path of this machine."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from keras_stitch import loading
+from keras_stitch.parts import read_part
 from keras_stitch.spec import Submodel, shape_text
 from keras_stitch.tables import render
 
@@ -22,7 +24,7 @@ def inspect_file(path: str | os.PathLike[str], *, arch: str | os.PathLike[str] |
     Raises:
         SourceError: If it cannot be loaded.
     """
-    return describe(loading.load("inspected", path, arch=arch).submodel, os.fspath(path))
+    return describe(loading.load("inspected", path, part=read_part(Path(path)), arch=arch).submodel, os.fspath(path))
 
 
 def describe(submodel: Submodel, title: str) -> str:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 
@@ -29,10 +29,17 @@ class Blueprint:
     Args:
         make: Makes one; the first is made at once.
         inner_outputs: Inner layers whose outputs replace the model's own.
+        custom_objects: What the object is made with.
     """
 
-    def __init__(self, make: Callable[[], keras.Layer], inner_outputs: Sequence[str] | None = None):
+    def __init__(
+        self,
+        make: Callable[[], keras.Layer],
+        inner_outputs: Sequence[str] | None = None,
+        custom_objects: CustomObjects | None = None,
+    ):
         self._make = make
+        self.custom_objects = dict(custom_objects or {})
         self.inner_outputs = tuple(inner_outputs) if inner_outputs is not None else None
         self._spare: keras.Layer | None = make()
 
@@ -52,6 +59,22 @@ class Blueprint:
         return list(model.outputs) if self.inner_outputs is None else ports.inner_tensors(model, self.inner_outputs)
 
 
+class Part(Protocol):
+    """What loading needs of a Kipoi directory."""
+
+    @property
+    def weights(self) -> Path:
+        """The file with the weights or the whole model."""
+
+    @property
+    def arch(self) -> Path | None:
+        """The architecture JSON, for a file with weights only."""
+
+    @property
+    def custom_objects(self) -> CustomObjects:
+        """The custom objects that it needs, by name."""
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A submodel and the blueprint of its Keras object.
@@ -59,18 +82,17 @@ class Loaded:
     Attributes:
         submodel: The plain data.
         blueprint: Makes the Keras object.
-        kipoi: What a Kipoi directory said beside the model, if it was one.
     """
 
     submodel: Submodel
     blueprint: Blueprint
-    kipoi: Any = None
 
 
 def load(
     name: str,
     source: object,
     *,
+    part: Part | None = None,
     trainable: bool | None = None,
     custom_objects: CustomObjects | None = None,
     arch: str | os.PathLike[str] | None = None,
@@ -79,10 +101,19 @@ def load(
 ) -> Loaded:
     """Load a source under the user's name; see ``Graph.add``.
 
+    Args:
+        name: The user's name.
+        source: A path, a model or a layer.
+        part: What a Kipoi directory says, if the source is one.
+        trainable: See ``Graph.add``, as for what follows.
+        custom_objects: Those of the part are added.
+        arch: That of the part goes before it.
+        outputs: Inner layers.
+        placement: Where it runs.
+
     Raises:
         SourceError: If there is nothing there that can be a submodel.
     """
-    kipoi = None
     if isinstance(source, keras.Model):
         _check_ends(name, f"{type(source).__name__} '{source.name}'", source)
         described, blueprint = _from_memory(name, source, outputs)
@@ -90,12 +121,9 @@ def load(
         return _from_layer(name, source, trainable, outputs, placement)
     elif isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        if files.is_kipoi_directory(path):
-            from keras_stitch.kipoi import read_directory
-
-            kipoi = read_directory(path)
-            weights, arch = kipoi.weights, kipoi.arch
-            custom_objects = {**(kipoi.custom_objects or {}), **(custom_objects or {})}
+        if part is not None:
+            weights, arch = part.weights, part.arch
+            custom_objects = {**part.custom_objects, **(custom_objects or {})}
             described = Source("kipoi", path.name, path=str(path.absolute()), sha256=files.sha256(weights))
         else:
             weights = path
@@ -111,11 +139,11 @@ def load(
             expected="the path of a saved model or of a Kipoi directory, a keras.Model or a Keras layer",
             received=repr(source)[:200],
         )
-    return _described(name, described, blueprint, trainable, placement, kipoi)
+    return _described(name, described, blueprint, trainable, placement)
 
 
 def _described(
-    name: str, source: Source, blueprint: Blueprint, trainable: bool | None, placement: str | None, kipoi: Any
+    name: str, source: Source, blueprint: Blueprint, trainable: bool | None, placement: str | None
 ) -> Loaded:
     model = blueprint.peek()
     _check_ends(name, source.label, model)
@@ -139,7 +167,7 @@ def _described(
         placement=placement,
         layers=ports.walk_layers(model),
     )
-    return Loaded(submodel, blueprint, kipoi)
+    return Loaded(submodel, blueprint)
 
 
 def _check_ends(name: str, label: str, model: keras.Model) -> None:
@@ -188,7 +216,7 @@ def _from_file(
         first = False
         return files.load_file(weights, arch=arch_path, custom_objects=custom_objects)
 
-    return Blueprint(make, outputs)
+    return Blueprint(make, outputs, custom_objects)
 
 
 def _from_memory(name: str, model: keras.Model, outputs: Sequence[str] | None) -> tuple[Source, Blueprint]:

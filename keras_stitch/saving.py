@@ -14,6 +14,7 @@ import numpy as np
 from keras_stitch import ports
 from keras_stitch.errors import SaveError, reason
 from keras_stitch.files import quiet_keras
+from keras_stitch.spec import GraphSpec
 
 FORMATS = {"keras": ".keras", "h5": ".h5"}
 
@@ -111,6 +112,17 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         part.unlink(missing_ok=True)
         raise SaveError(f"'{path}' cannot be written: {error.strerror}.") from error
+
+
+def check_outside(target: Path, spec: GraphSpec) -> None:
+    """Raise where writing a directory would replace a file that the graph is made of."""
+    for submodel in spec.submodels:
+        source = submodel.source.path
+        if source is not None and Path(source).resolve().is_relative_to(target.resolve()):
+            raise SaveError(
+                f"'{target}' cannot be written: the source of submodel '{submodel.name}', '{source}', lies in it.",
+                fix="Choose another place.",
+            )
 
 
 def check_same_graph(model: keras.Model, built: keras.Model, name: str) -> None:

@@ -256,3 +256,24 @@ def test_a_clone_is_the_same_model(kind):
     ]
     assert all(np.array_equal(a, b) for a, b in zip(held.get_weights(), copied.get_weights(), strict=True))
     assert not {id(weight) for weight in held.weights} & {id(weight) for weight in copied.weights}
+
+
+def test_custom_objects_in_nested_models_of_equal_names(tmp_path):
+    """Weights of equal paths make building clone the model, for which its custom objects must be known."""
+
+    class Twice(keras.layers.Layer):
+        def call(self, inputs):
+            return 2 * inputs
+
+    def half(name):
+        inputs = keras.Input((3,))
+        return keras.Model(inputs, Twice()(keras.layers.Dense(3, name="dense")(inputs)), name=name)
+
+    inputs = keras.Input((3,), name="x")
+    model = keras.Model(inputs, half("b")(half("a")(inputs)))
+    path = tmp_path / "nested.keras"
+    model.save(path)
+    data = np.random.default_rng(0).random((4, 3)).astype("float32")
+    stitched = ks.Graph("g").add("m", path, custom_objects={"Twice": Twice}).build()
+    assert len({weight.path for weight in stitched.weights}) == 4
+    np.testing.assert_allclose(stitched([data]), model(data), atol=1e-6)

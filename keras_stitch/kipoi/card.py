@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import yaml
 
-from keras_stitch.freezing import frozen_states, resolve_flags
+from keras_stitch.kipoi.generating import shown_default
 from keras_stitch.kipoi.literals import WIDTH, literal
 from keras_stitch.kipoi.merging import Merged
 from keras_stitch.kipoi.metadata import UNSPECIFIED, Statement, citations, licences
@@ -26,6 +27,8 @@ def write_card(
     description: Mapping[str, Any],
     examples: Mapping[str, Any],
     urls: Mapping[str, str],
+    model: keras.Model,
+    trained: bool,
 ) -> None:
     """Writes ``README.md``.
 
@@ -38,6 +41,8 @@ def write_card(
         description: What ``model.yaml`` says.
         examples: The example of every argument, as a path in the directory, a value or ``{"url", ...}``.
         urls: The URL of every file that is hosted.
+        model: The model that is saved.
+        trained: Whether its weights are no longer those of the sources.
     """
     values = dict(examples)
     for name, value in values.items():
@@ -46,8 +51,9 @@ def write_card(
             values[name] = f"downloaded/example_files/{value.get('name') or name}"
     targets = description["schema"]["targets"]
     info = description["info"]
-    frozen = _frozen(spec)
+    frozen = _frozen(spec, model)
     stated = licences(said)
+    different = sorted({*(licence for _, licence in stated), str(info["license"])} - {UNSPECIFIED})
     text = render(
         "kipoi/README.md.jinja",
         {
@@ -62,7 +68,10 @@ def write_card(
             "owners": {name: ", ".join(feeder.name for feeder in who) for name, who in merged.owners.items()},
             "examples": examples,
             "licences": stated,
-            "differ": len({licence for _, licence in stated} - {UNSPECIFIED}) > 1,
+            "different": different if len(different) > 1 else [],
+            "defaults": {argument.name: shown_default(argument, merged) for argument in merged.arguments},
+            "docs": [(item.part, item.info["doc"]) for item in said if item.info.get("doc")],
+            "trained": trained,
             "unspecified": UNSPECIFIED,
             "citations": citations(said),
             "dependencies": description["dependencies"],
@@ -86,6 +95,15 @@ def _call(values: Mapping[str, Any]) -> str:
     return f"predictions = model.pipeline.predict(\n    {literal(dict(values), indent=4)}\n)"
 
 
-def _frozen(spec: GraphSpec) -> dict[str, str]:
-    words = {"all": "yes", "part": "partly", "none": "no"}
-    return {name: words[state] for name, state in frozen_states(spec, resolve_flags(spec, [])).items()}
+def _frozen(spec: GraphSpec, model: keras.Model) -> dict[str, str]:
+    """Whether each submodel trains in the model: "yes", "partly" or "no"; also "no" where there is nothing to train."""
+    layers = {layer.name: layer for layer in model.layers}
+    states = {}
+    for submodel in spec.submodels:
+        layer = layers.get(submodel.share or submodel.name)
+        training = {id(weight) for weight in layer.trainable_weights} if layer else set()
+        # Moving averages, which no flag lets train, do not count.
+        inner = layer._flatten_layers() if layer else ()
+        trains = [id(weight) in training for part in inner for weight in part._trainable_variables]
+        states[submodel.name] = "no" if all(trains) else "partly" if any(trains) else "yes"
+    return states

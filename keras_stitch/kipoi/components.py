@@ -15,7 +15,7 @@ import yaml
 from kipoi.data import AVAILABLE_DATALOADERS
 from kipoi_utils.utils import infer_parent_class, override_default_kwargs
 
-from keras_stitch.errors import SourceError, StitchError
+from keras_stitch.errors import SourceError, StitchError, reason
 from keras_stitch.kipoi import describing
 from keras_stitch.kipoi.dataloaders import Dataloader
 from keras_stitch.kipoi.rendering import template_module
@@ -154,6 +154,7 @@ def _from_directory(directory: Path, args: dict[str, Any]) -> Component:
     kind = _check_type(label, description.type, loader, is_function)
     loader._add_description_factory(description)
     signature = inspect.signature(loader.data_fn if is_function else loader)
+    fields, metadata = _schema(label, loader, {})
     return Component(
         label=label,
         type=kind,
@@ -162,8 +163,8 @@ def _from_directory(directory: Path, args: dict[str, Any]) -> Component:
         object=name,
         is_function=is_function,
         arguments=describing.read_arguments(label, signature, description.args, raw.get("args") or {}, directory, args),
-        fields=describing.read_fields(loader.get_output_schema().inputs),
-        metadata=describing.read_metadata(loader.get_output_schema().metadata),
+        fields=fields,
+        metadata=metadata,
         info=describing.read_info(description.info, raw),
         dependencies=describing.read_dependencies(description.dependencies),
     )
@@ -186,10 +187,7 @@ def _from_import(path: str, args: dict[str, Any]) -> Component:
     raw = raw if isinstance(raw, dict) else {}
     described = loader.args
     arguments = describing.read_arguments(path, inspect.signature(loader), described, raw.get("args") or {}, None, args)
-    if args and loader.__init__.__defaults__:
-        # kipoiseq's loaders compute their schema from the defaults.
-        loader = override_default_kwargs(loader, args)
-    schema = loader.get_output_schema()
+    fields, metadata = _schema(path, loader, args)
     return Component(
         label=path,
         type=kind,
@@ -198,11 +196,28 @@ def _from_import(path: str, args: dict[str, Any]) -> Component:
         object=path,
         is_function=False,
         arguments=arguments,
-        fields=describing.read_fields(schema.inputs),
-        metadata=describing.read_metadata(schema.metadata),
+        fields=fields,
+        metadata=metadata,
         info=describing.read_info(loader.info, raw),
         dependencies=describing.read_dependencies(loader.dependencies),
     )
+
+
+def _schema(label: str, loader: Any, args: Mapping[str, Any]) -> tuple[tuple[describing.Field, ...], dict[str, Any]]:
+    """The fields and the metadata that a dataloader says it gives, with the arguments that the user gives it."""
+    try:
+        if args and loader.__init__.__defaults__:
+            # kipoiseq's loaders compute their schema from the defaults.
+            loader = override_default_kwargs(loader, args)
+        schema = loader.get_output_schema()
+        return describing.read_fields(schema.inputs), describing.read_metadata(schema.metadata)
+    except Exception as error:  # whatever the loader does with its arguments
+        given = f" with args={dict(args)!r}" if args else ""
+        raise StitchError(
+            f"The dataloader '{label}' cannot say which arrays it gives{given}.",
+            received=f"{type(error).__name__}: {reason(error)}",
+            fix="Give arguments that it takes." if args else None,
+        ) from error
 
 
 def _import(path: str) -> Any:

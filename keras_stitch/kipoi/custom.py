@@ -33,7 +33,7 @@ def find_file(model: keras.Model, parts: Mapping[str, KipoiPart]) -> Path | None
             config = keras.saving.serialize_keras_object(layer)
         except Exception:  # a layer without a config: Keras will say so when it saves the model
             continue
-        for path, name in _custom(config, layer.name):
+        for path, name in _custom(config):
             if part is None or part.custom_objects_file is None or not _covered(name, part.custom_objects):
                 inner = "" if path == layer.name else f", in its layer '{path.removeprefix(layer.name + '/')}'"
                 raise SaveError(
@@ -53,13 +53,15 @@ def find_file(model: keras.Model, parts: Mapping[str, KipoiPart]) -> Path | None
     return next(iter(files.values()), None)
 
 
-def _custom(config: Any, path: str) -> Iterator[tuple[str, str]]:
+def _custom(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """The layer's path and the registered name of all that is not Keras' own in what Keras would save."""
     if isinstance(config, list | tuple):
         for item in config:
             yield from _custom(item, path)
     elif isinstance(config, dict):
         kind, inner = config.get("class_name"), config.get("config")
+        if kind is not None and isinstance(inner, dict) and isinstance(inner.get("name"), str):
+            path = f"{path}/{inner['name']}".lstrip("/")
         if kind == "__lambda__":
             yield path, "a Python lambda"
         elif kind == "function" and isinstance(inner, str):
@@ -69,12 +71,7 @@ def _custom(config: Any, path: str) -> Iterator[tuple[str, str]]:
             yield path, config.get("registered_name") or kind
         for key, item in config.items():
             if key not in ("build_config", "compile_config", "inbound_nodes"):
-                below = item.get("config") if isinstance(item, dict) else None
-                yield from _custom(item, _below(path, below) if key != "config" else path)
-
-
-def _below(path: str, config: Any) -> str:
-    return path
+                yield from _custom(item, path)
 
 
 def _is_keras(module: str | None) -> bool:

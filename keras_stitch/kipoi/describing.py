@@ -54,6 +54,7 @@ class Field:
         shape: Shape without the batch axis.
         doc: What it is; may be empty.
         special_type: Kipoi's special type, such as ``"DNASeq"``.
+        column_labels: What the columns are, for an array of one axis.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Field:
     shape: Shape
     doc: str = ""
     special_type: str | None = None
+    column_labels: tuple[str, ...] = ()
 
 
 def read_arguments(
@@ -156,7 +158,8 @@ def read_fields(schema: Any) -> tuple[Field, ...]:
             special = found.special_type.value if found.special_type is not None else None
             name = found.name or "/".join(map(str, path)) or "inputs"
             shape = tuple(None if size is None else int(size) for size in found.shape)
-            yield Field(name, path, shape, " ".join(found.doc.split()), special)
+            labels = tuple(str(label) for label in found.column_labels or ())
+            yield Field(name, path, shape, " ".join(found.doc.split()), special, labels)
         else:
             for key, item in found.items() if isinstance(found, Mapping) else enumerate(found):
                 yield from walk(item, (*path, key))

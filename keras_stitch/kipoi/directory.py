@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ import keras
 from keras_stitch import atomic
 from keras_stitch.errors import SaveError
 from keras_stitch.files import quiet_keras
+from keras_stitch.kipoi import custom, metadata, running, schema
 from keras_stitch.kipoi import examples as examples_of
 from keras_stitch.kipoi import hosting as hosting_of
-from keras_stitch.kipoi import metadata, running, schema
 from keras_stitch.kipoi.card import write_card
 from keras_stitch.kipoi.generating import copy_components, write_dataloader
 from keras_stitch.kipoi.merging import merge
@@ -43,6 +44,7 @@ def write_directory(
     picture: str,
     record: str,
     parts: Mapping[str, KipoiPart] | None = None,
+    trained: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Writes a directory that ``kipoi test`` and ``kipoi predict`` accept, whole or not at all.
@@ -64,6 +66,7 @@ def write_directory(
         picture: The graph as SVG.
         record: The text of ``stitch.yaml``.
         parts: For submodels that came from Kipoi directories, what ``read_directory`` returned.
+        trained: Whether the model was trained after it was built, so that its weights are not those of the sources.
         progress: Called with a few words at every step.
 
     Returns:
@@ -89,6 +92,9 @@ def write_directory(
     said = metadata.statements(spec, merged, parts)
     info_section = metadata.info_section(spec.name, said, info)
     model_file = f"model_files/model.{format}"
+    names = examples_of.file_names(merged, chosen)
+    urls = hosting_of.resolve_urls(hosting, [model_file, EXPECTED, *names.values()])
+    custom_file = custom.find_file(model, parts)
     with atomic.writing(target, overwrite=overwrite) as place:
         (place / "stitch.yaml").write_text(record, encoding="utf-8")
         (place / "graph.svg").write_text(picture, encoding="utf-8")
@@ -96,20 +102,23 @@ def write_directory(
         step("saving the model")
         save_model(model, place / model_file)
         # Keras warns about every .h5 file that it loads as a whole, so Kipoi is given the architecture beside it.
-        architecture = {"arch": ARCHITECTURE} if format == "h5" else {}
-        placed = examples_of.place_examples(place, chosen)
+        extra = {"arch": ARCHITECTURE} if format == "h5" else {}
+        if custom_file is not None:
+            shutil.copyfile(custom_file, place / custom.FILE)
+            extra["custom_objects"] = custom.FILE
+        placed = examples_of.place_examples(place, chosen, names)
         inputs = schema.input_schemas(wiring, merged, parts)
         dependencies = metadata.dependencies_section(said)
         description = {
-            "defined_as": "model.SuffixedKerasModel" if hosting else "kipoi.model.KerasModel",
-            "args": {"weights": model_file, **architecture},
+            "defined_as": "model.SuffixedKerasModel" if urls else "kipoi.model.KerasModel",
+            "args": {"weights": model_file, **extra},
             "default_dataloader": ".",
             "info": info_section,
             "dependencies": dependencies,
             "schema": {"inputs": inputs, "targets": schema.target_schemas(wiring, parts)},
             **_writers(wiring),
         }
-        if hosting:
+        if urls:
             (place / "model.py").write_text(template_text("kipoi/model.py"), encoding="utf-8")
         write_yaml(place / "model.yaml", description)
 
@@ -119,7 +128,7 @@ def write_directory(
         describe(placed)
         step("making examples")
         before = set(place.rglob("*"))
-        placed |= examples_of.add_random_tables(place, merged, wiring, model, placed)
+        placed |= examples_of.add_random_tables(place, merged, wiring, model, placed, names)
         describe(placed)
 
         step("running Kipoi on the examples")
@@ -129,10 +138,8 @@ def write_directory(
         test: dict[str, Any] = {"expect": EXPECTED, "precision_decimal": running.precision_decimal(largest)}
 
         step("describing it")
-        files = {value: name for name, value in placed.items() if _is_example(place, value)}
-        urls = hosting_of.resolve_urls(hosting, [model_file, EXPECTED, *files])
         hosted = {file: hosting_of.remote_file(place / file, url) for file, url in urls.items()}
-        description["args"] = {"weights": hosted.get(model_file, model_file), **architecture}
+        description["args"] = {"weights": hosted.get(model_file, model_file), **extra}
         test["expect"] = hosted.get(EXPECTED, EXPECTED)
         write_yaml(place / "model.yaml", {**description, "test": test})
         if hosted:
@@ -145,7 +152,7 @@ def write_directory(
                 }
             )
             (place / ".gitignore").write_text("".join(f"/{file}\n" for file in hosted), encoding="utf-8")
-        write_card(place, spec, wiring, merged, said, description, placed, urls)
+        write_card(place, spec, wiring, merged, said, description, placed, urls, model, trained)
         step("putting it in place")
     return target
 
@@ -187,10 +194,6 @@ def _writers(wiring: Wiring) -> dict[str, Any]:
         largest = max(largest, size)
     rows = max(1, _CHUNK_BYTES // largest)
     return {"writers": {"hdf5_chunk_size": rows}} if rows < _CHUNK_ROWS else {}
-
-
-def _is_example(place: Path, value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(examples_of.FOLDER + "/") and (place / value).is_file()
 
 
 def _remove_new(place: Path, kept: set[Path]) -> None:

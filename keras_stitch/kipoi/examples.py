@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -12,16 +13,18 @@ import kipoi
 import numpy as np
 from kipoi_utils.utils import default_kwargs
 
-from keras_stitch.errors import SaveError, StitchError, nearest
+from keras_stitch.errors import SaveError, StitchError, nearest, reason
+from keras_stitch.kipoi.dataloaders import mapping_of
 from keras_stitch.kipoi.describing import Missing
 from keras_stitch.kipoi.literals import is_plain
 from keras_stitch.kipoi.merging import Feeder, Merged, own_examples
-from keras_stitch.kipoi.running import example_inputs, quiet
-from keras_stitch.spec import Port, Wiring
+from keras_stitch.kipoi.running import example_inputs, late_import, may_be_data, quiet, readable
+from keras_stitch.spec import Port, Wiring, shape_text
 
 FOLDER = "example_files"
 _ROWS = 10
 _SIZES = tuple(2**power for power in range(3, 16))
+_FIX = "Pass examples={argument: file or value} with data that they read."
 _INDEXES = (".fai", ".gzi", ".tbi", ".csi", ".bai")
 
 
@@ -35,7 +38,8 @@ def choose_examples(merged: Merged, given: Mapping[str, Any] | None) -> dict[str
     Raises:
         StitchError: When an argument is unknown or a required one has no example.
     """
-    given, known = dict(given or {}), {argument.name: argument for argument in merged.arguments}
+    given = mapping_of(given, "examples=", "{argument: file or value}")
+    known = {argument.name: argument for argument in merged.arguments}
     chosen: dict[str, Any] = {}
     for name, value in given.items():
         if name not in known:
@@ -45,8 +49,17 @@ def choose_examples(merged: Merged, given: Mapping[str, Any] | None) -> dict[str
             )
         if isinstance(value, str | os.PathLike) and os.fspath(value) and Path(value).is_file():
             chosen[name] = Path(value).resolve()
-        elif isinstance(value, os.PathLike):
-            raise StitchError(f"The file for examples['{name}'] is not there.", received=f"'{os.fspath(value)}'")
+        elif isinstance(value, os.PathLike) or merged.owners[name][0].component is None:
+            is_path = isinstance(value, str | os.PathLike)
+            there = is_path and Path(value).exists()
+            raise StitchError(
+                f"The file for examples['{name}'] {'is a folder' if there else 'is not there'}."
+                if is_path
+                else f"examples['{name}'] is not a file.",
+                expected="the path of a file" if merged.owners[name][0].component else "an NPY, TSV, CSV or HDF5 file",
+                received=f"'{os.fspath(value)}'" if is_path else repr(value)[:200],
+                fix=f"Give the whole path, or one seen from '{Path.cwd()}'." if is_path and not there else None,
+            )
         elif is_plain(value):
             chosen[name] = value
         else:
@@ -83,27 +96,46 @@ def _shown(example: Any) -> str:
     return repr(example["url"] if isinstance(example, Mapping) and "url" in example else example)
 
 
-def place_examples(directory: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Copies example files into the directory; returns the examples as ``dataloader.yaml`` names them."""
-    placed, taken = {}, set()
+def file_names(merged: Merged, chosen: Mapping[str, Any]) -> dict[str, str]:
+    """The path in the directory of every example that will be a file: copies, then random tables."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
     for name, value in chosen.items():
         if isinstance(value, Path):
             file = value.name if value.name not in taken else f"{name}-{value.name}"
-            taken.add(file)
-            (directory / FOLDER).mkdir(exist_ok=True)
-            shutil.copy2(value, directory / FOLDER / file)  # with its time, which must not be later than an index's
+            taken |= {file, *(file + end for end in _INDEXES if value.with_name(value.name + end).is_file())}
+            names[name] = f"{FOLDER}/{file}"
+    for feeder in merged.feeders:
+        if feeder.port is not None and (name := feeder.arguments["path"]) not in chosen:
+            file = f"{feeder.port.name}.npy"
+            names[name] = f"{FOLDER}/{file if file not in taken else f'{name}.npy'}"
+    return names
+
+
+def place_examples(directory: Path, chosen: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Copies example files into the directory; returns the examples as ``dataloader.yaml`` names them."""
+    placed = {}
+    for name, value in chosen.items():
+        if isinstance(value, Path):
+            copy = directory / names[name]
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copy2(value, copy)  # with its time, which must not be later than an index's
             for end in _INDEXES:
                 index = value.with_name(value.name + end)
                 if index.is_file():
-                    shutil.copy2(index, directory / FOLDER / (file + end))
-                    taken.add(file + end)
-            value = f"{FOLDER}/{file}"
+                    shutil.copy2(index, copy.with_name(copy.name + end))
+            value = names[name]
         placed[name] = value
     return placed
 
 
 def add_random_tables(
-    directory: Path, merged: Merged, wiring: Wiring, model: Any, placed: Mapping[str, Any]
+    directory: Path,
+    merged: Merged,
+    wiring: Wiring,
+    model: Any,
+    placed: Mapping[str, Any],
+    names: Mapping[str, str],
 ) -> dict[str, str]:
     """Writes an NPY file with random rows for every table reader that has no example.
 
@@ -115,6 +147,7 @@ def add_random_tables(
         wiring: The graph.
         model: Its model: which lengths it takes is tried out where the shape leaves them open.
         placed: The examples that there are.
+        names: What ``file_names`` gave.
 
     Returns:
         The example of each such argument.
@@ -124,24 +157,18 @@ def add_random_tables(
         for feeder in merged.feeders
         if feeder.port is not None and feeder.arguments["path"] not in placed
     }
-    if not wanted:
-        return {}
     rows: dict[str, Any] = {}
     count = _ROWS
-    for feeder, dataset in _datasets(directory, merged, placed):
-        count = len(dataset)
-        first = dataset[0]["inputs"]
-        for name, field in feeder.fields.items():
-            rows[name] = first
-            for key in field.path:
-                rows[name] = rows[name][key]
-        if feeder.port is not None:
-            rows[feeder.name] = first
+    for feeder, first, length in _datasets(directory, merged, wiring, placed):
+        count = length
+        rows |= _by_input(feeder, first)
+    if not wanted:
+        return {}
     size = _size(wanted.values(), wiring, model, rows)
     (directory / FOLDER).mkdir(exist_ok=True)
-    for port in wanted.values():
-        np.save(directory / FOLDER / f"{port.name}.npy", random_rows(port, count, size, seed=_seed(wiring, port)))
-    return {argument: f"{FOLDER}/{port.name}.npy" for argument, port in wanted.items()}
+    for argument, port in wanted.items():
+        np.save(directory / names[argument], random_rows(port, count, size, seed=_seed(wiring, port)))
+    return {argument: names[argument] for argument in wanted}
 
 
 def random_rows(port: Port, count: int, size: int, seed: int) -> np.ndarray[Any, Any]:
@@ -189,29 +216,69 @@ def _seed(wiring: Wiring, port: Port) -> int:
     return [known.name for known in wiring.inputs].index(port.name)
 
 
-def _datasets(directory: Path, merged: Merged, placed: Mapping[str, Any]) -> Iterator[tuple[Feeder, Any]]:
-    """The component dataloaders, on their examples, as the generated file makes them."""
-    try:
-        with quiet():
+def _datasets(
+    directory: Path, merged: Merged, wiring: Wiring, placed: Mapping[str, Any]
+) -> Iterator[tuple[Feeder, Any, int]]:
+    """First row and number of rows of the components on their examples, made as the generated file makes them."""
+    ports = {port.name: port for port in wiring.inputs}
+    with quiet():
+        with _explained("The merged dataloader cannot be loaded", directory, None):
             loader = kipoi.get_dataloader_factory(str(directory), "dir")
-            values = {**default_kwargs(loader), **loader.example_kwargs}
             module = loader.__init__.__globals__
-            for feeder in merged.feeders:
-                arguments = {own: values.get(name) for own, name in feeder.arguments.items()}
-                for own, value in arguments.items():
-                    if isinstance(value, str) and value and (directory / value).is_file():
-                        arguments[own] = str(directory / value)
+        with _explained("Examples cannot be downloaded", directory, _FIX):
+            values = {**default_kwargs(loader), **loader.example_kwargs}
+        for feeder in merged.feeders:
+            arguments = {own: values.get(name) for own, name in feeder.arguments.items()}
+            for own, value in arguments.items():
+                if isinstance(value, str) and value and (directory / value).is_file():
+                    arguments[own] = str(directory / value)
+            with _explained(f"The dataloader of {feeder.name} cannot read its examples", directory, _FIX):
                 if feeder.component is not None:
-                    yield feeder, module["LOADERS"][feeder.name](**arguments)
+                    dataset = module["LOADERS"][feeder.name](**arguments)
                 elif feeder.port is not None and feeder.arguments["path"] in placed:
                     port = feeder.port
-                    yield feeder, module["tables"].Table(arguments["path"], port.name, port.shape, table_dtype(port))
-    except Exception as error:  # whatever a component does
+                    dataset = module["tables"].Table(arguments["path"], port.name, port.shape, table_dtype(port))
+                else:
+                    continue
+                first = dataset[0]["inputs"]
+                _check_rows(feeder, first, ports)
+                count = len(dataset)
+            yield feeder, first, count
+
+
+def _by_input(feeder: Feeder, first: Any) -> dict[str, Any]:
+    """What a component's first row holds for each graph input."""
+    rows = {feeder.name: first} if feeder.port is not None else {}
+    for name, field in feeder.fields.items():
+        rows[name] = first
+        for key in field.path:
+            rows[name] = rows[name][key]
+    return rows
+
+
+def _check_rows(feeder: Feeder, first: Any, ports: Mapping[str, Port]) -> None:
+    for name, row in _by_input(feeder, first).items():
+        shape = ports[name].shape
+        if shape is None or (
+            len(shape) == np.ndim(row) and all(a is None or a == b for a, b in zip(shape, np.shape(row), strict=True))
+        ):
+            continue
         raise SaveError(
-            "The dataloaders of the parts cannot read their examples.",
-            received=f"{type(error).__name__}: {error}",
-            fix="Pass examples={argument: file or value} with data that they read.",
-        ) from error
+            f"The dataloader of {feeder.name} gave shape {shape_text(np.shape(row))}, the graph input '{name}' takes "
+            f"{shape_text(shape)}.",
+            fix="Set the arguments of the dataloader with ks.Dataloader(..., args=...), or pass examples= that fit.",
+        )
+
+
+@contextlib.contextmanager
+def _explained(problem: str, directory: Path, fix: str | None) -> Iterator[None]:
+    try:
+        yield
+    except SaveError:
+        raise
+    except Exception as error:  # whatever a component does
+        chosen = late_import(error, directory) or (fix if may_be_data(error) else None)
+        raise SaveError(f"{problem}.", received=readable(error, directory), fix=chosen) from error
 
 
 def _size(ports: Any, wiring: Wiring, model: Any, rows: Mapping[str, Any]) -> int:
@@ -220,19 +287,19 @@ def _size(ports: Any, wiring: Wiring, model: Any, rows: Mapping[str, Any]) -> in
         return _SIZES[0]
     known = [size for row in rows.values() for size in np.shape(row)]
     wanted = [port for port in wiring.inputs if port.name not in rows]
-    reason = ""
+    problem = ""
     for size in [*sorted(set(known), reverse=True), *_SIZES]:
         made = {port.name: random_rows(port, 1, size, seed=0)[0] for port in wanted}
         try:
             # Eager: predict() would compile the model anew for every length.
             outputs = model(example_inputs({**rows, **made}, wiring), training=False)
         except Exception as error:  # Keras and TensorFlow raise many kinds for a length that does not fit
-            reason = reason or f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            problem = problem or reason(error)
             continue
         if all(0 not in np.shape(output) for output in (outputs.values() if isinstance(outputs, dict) else [outputs])):
             return size
     raise SaveError(
         "No length was found for the open dimensions of the inputs, so there is no example to test the directory with.",
-        received=reason or "empty predictions",
+        received=problem or "empty predictions",
         fix="Pass examples={'<input>_file': file} with data that fit the model.",
     )

@@ -11,7 +11,7 @@ from typing import Any
 from keras_stitch.kipoi.components import Component
 from keras_stitch.kipoi.describing import Argument
 from keras_stitch.kipoi.examples import table_dtype
-from keras_stitch.kipoi.literals import literal
+from keras_stitch.kipoi.literals import WIDTH, literal
 from keras_stitch.kipoi.merging import Feeder, Merged
 from keras_stitch.kipoi.rendering import render, template_text, write_yaml
 
@@ -70,6 +70,7 @@ def write_dataloader(
         ],
         "feeders": merged.feeders,
         "table_dtype": table_dtype,
+        "signature": _signature,
         "rows": [(name, row_expression(feeder, name)) for name, feeder in _by_input(merged, inputs)],
     }  # fmt: skip
     (directory / "dataloader.py").write_text(render("kipoi/dataloader.py.jinja", values), encoding="utf-8")
@@ -169,17 +170,35 @@ def _loader(feeder: Feeder) -> list[str]:
     return [f"parts.from_function({component.object})" if component.is_function else component.object]
 
 
+def shown_default(argument: Argument, merged: Merged) -> str:
+    """An argument's default for people: a path in the directory, a URL or a value; empty for a required one."""
+    if argument.required:
+        return ""
+    if isinstance(argument.default, Path):
+        return _default_path(argument, merged)
+    return str(argument.default["url"]) if _remote(argument) else literal(argument.default, used=-WIDTH * WIDTH)
+
+
+def _default_path(argument: Argument, merged: Merged) -> str:
+    feeder = merged.owners[argument.name][0]
+    assert feeder.component is not None
+    return f"{FOLDER}/{feeder.name}/{_place(argument.default, feeder.component)}"
+
+
 def _default(argument: Argument, merged: Merged) -> str | None:
     """Python source of an argument's default; ``None`` for a required one."""
     if argument.required:
         return None
     if isinstance(argument.default, Path):
-        feeder = merged.owners[argument.name][0]
-        assert feeder.component is not None
-        return f"str(HERE / {literal(f'{FOLDER}/{feeder.name}/{_place(argument.default, feeder.component)}')})"
+        return f"str(HERE / {literal(_default_path(argument, merged))})"
     if _remote(argument):
         return "None"  # Kipoi downloads the file that dataloader.yaml names
     return literal(argument.default, indent=8, used=len(argument.name) + 2)
+
+
+def _signature(argument: Argument) -> str:
+    words = [*([argument.type] if argument.type else []), *([] if argument.required else ["optional"])]
+    return f" ({', '.join(words)})" if words else ""
 
 
 def _remote(argument: Argument) -> bool:
@@ -187,7 +206,9 @@ def _remote(argument: Argument) -> bool:
 
 
 def _described(argument: Argument, examples: Mapping[str, Any]) -> dict[str, Any]:
-    described: dict[str, Any] = {"doc": argument.doc, "type": argument.type}
+    described: dict[str, Any] = {"doc": argument.doc}
+    if argument.type is not None:
+        described["type"] = argument.type
     if argument.name in examples:
         described["example"] = examples[argument.name]
     if not argument.required:

@@ -11,7 +11,7 @@ from typing import Any
 
 from keras_stitch.errors import StitchError, nearest
 from keras_stitch.kipoi.components import Component, resolve
-from keras_stitch.kipoi.dataloaders import Dataloader
+from keras_stitch.kipoi.dataloaders import Dataloader, dataloader_of, mapping_of
 from keras_stitch.kipoi.describing import Argument, Field, Missing
 from keras_stitch.kipoi.reading import KipoiPart
 from keras_stitch.spec import GraphSpec, Port, Wiring, shape_text
@@ -80,8 +80,8 @@ def merge(
     """
     free = {submodel.name: _free_inputs(wiring, submodel.name) for submodel in spec.submodels}
     fed: dict[str, tuple[str, Component, Field]] = {}
-    for key, value in (dataloaders or {}).items():
-        dataloader = value if isinstance(value, Dataloader) else Dataloader(value)
+    for key, value in mapping_of(dataloaders, "dataloaders=", "{graph input or submodel: dataloader}").items():
+        dataloader = dataloader_of(key, value)
         component = resolve(dataloader)
         for name, found in _assign(key, component, dataloader, free, wiring).items():
             if name in fed:
@@ -274,7 +274,7 @@ def _with_arguments(feeders: tuple[Feeder, ...]) -> Merged:
             Argument(
                 name=name,
                 doc=" / ".join(docs) or f"Argument {first.name} of {whose}.",
-                type=next(iter(types), None) or _type_of(first.default),
+                type=next(iter(types), None) or ("str" if first.required else _type_of(first.default)),
                 required=first.required,
                 default=first.default,
                 example=examples[0] if examples else Missing,
@@ -315,5 +315,8 @@ def _argument(feeder: Feeder, name: str) -> Argument:
     return next(argument for argument in feeder.component.arguments if argument.name == name)
 
 
-def _type_of(default: Any) -> str:
-    return type(default).__name__ if isinstance(default, bool | int | float) else "str"
+def _type_of(default: Any) -> str | None:
+    """The type of a default; ``None`` where it says nothing."""
+    if isinstance(default, bool | int | float):
+        return type(default).__name__
+    return "str" if isinstance(default, str | Path) else None

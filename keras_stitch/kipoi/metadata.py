@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_stitch.errors import StitchError, nearest
+from keras_stitch.kipoi.dataloaders import mapping_of
 from keras_stitch.kipoi.literals import is_plain
 from keras_stitch.kipoi.merging import Merged
 from keras_stitch.kipoi.reading import KipoiPart
@@ -65,17 +66,21 @@ def info_section(graph: str, said: Sequence[Statement], given: Mapping[str, Any]
     Raises:
         StitchError: When ``given`` has an unknown key or a value of another kind.
     """
-    given = dict(given or {})
+    given = mapping_of(given, "info=", "{'authors': ..., 'license': ..., 'doc': ...}")
     for key, value in given.items():
         if key not in INFO_KEYS:
             raise StitchError(f"info= has no entry '{key}'.", expected=nearest(key, INFO_KEYS))
         if key in _TEXTS and not isinstance(value, str | int | float):
             raise StitchError(f"info['{key}'] is not a text.", received=repr(value))
+        if key not in _TEXTS and not isinstance(value, str | Mapping | list | tuple):
+            raise StitchError(f"info['{key}'] is not a list.", received=repr(value))
     authors = _unique([*_people("authors", given.get("authors")), *_stated(said, "authors")])
     licences = {statement.info.get("license") for statement in said}
     agreed = licences.pop() if len(licences) == 1 else None
     models = ", ".join(statement.part for statement in said if statement.is_model)
     tags = given.get("tags", [])
+    if not isinstance(tags, str) and not (isinstance(tags, list | tuple) and all(isinstance(t, str) for t in tags)):
+        raise StitchError("info['tags'] is not a list of texts.", received=repr(tags))
     section = {
         "authors": authors,
         "contributors": _people("contributors", given.get("contributors")),

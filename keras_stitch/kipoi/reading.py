@@ -32,6 +32,7 @@ class KipoiPart:
         weights: The file with the weights or the whole model; it may have no ending.
         arch: The architecture JSON, where the file has weights only.
         custom_objects: The custom objects that it needs, by name.
+        custom_objects_file: The Python file that has them, as ``OBJECTS``.
         inputs: The inputs of the model's schema, in its order; shapes without the batch axis.
         outputs: The targets of the model's schema.
         is_list: Whether the schema has its inputs in a list, so that they go by position.
@@ -44,6 +45,7 @@ class KipoiPart:
     weights: Path
     arch: Path | None = None
     custom_objects: Mapping[str, Any] = field(default_factory=dict)
+    custom_objects_file: Path | None = None
     inputs: tuple[Field, ...] = ()
     outputs: tuple[Field, ...] = ()
     is_list: bool = False
@@ -84,6 +86,7 @@ def read_directory(path: str | os.PathLike[str]) -> KipoiPart:
         weights=files["weights"],
         arch=None if whole else files["arch"],
         custom_objects=_custom_objects(path, files["custom_objects"]),
+        custom_objects_file=files["custom_objects"],
         inputs=read_fields(description.schema.inputs),
         outputs=read_fields(description.schema.targets),
         is_list=isinstance(description.schema.inputs, list),

@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import math
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ import h5py
 import kipoi
 import numpy as np
 
-from keras_stitch.errors import SaveError
+from keras_stitch.errors import SaveError, reason
 from keras_stitch.spec import Wiring
 
 TOLERANCE = 1e-5
 _BATCH = 32
+_FIX = "Pass examples={argument: file or value} with data that fit together."
 
 
 def run_examples(directory: Path, expected: Path) -> None:
@@ -38,10 +40,11 @@ def run_examples(directory: Path, expected: Path) -> None:
             options = {key: size for key, size in (model.writers or {}).items() if key == "hdf5_chunk_size"}
             model.pipeline.predict_example(batch_size=_BATCH, output_file=str(expected), **options)
         except Exception as error:  # whatever a component does
+            component = _component(error, directory)
             raise SaveError(
-                "Kipoi cannot run the directory on its examples.",
-                received=f"{type(error).__name__}: {_last_lines(str(error))}",
-                fix="Pass examples={argument: file or value} with data that fit together.",
+                f"Kipoi cannot run the directory on its examples{component}.",
+                received=readable(error, directory),
+                fix=late_import(error, directory) or (_FIX if may_be_data(error) else None),
             ) from error
     problems = [line for line in said() if line]
     if problems:
@@ -83,9 +86,22 @@ def check_predictions(model: Any, wiring: Wiring, expected: Path) -> float:
         allowed = TOLERANCE * max(1.0, magnitude)
         if own.shape != stored[name].shape:
             problem, limit = f"shape {stored[name].shape}", f"shape {own.shape}"
+        elif not np.array_equal(np.isnan(stored[name]), np.isnan(own)):
+            places = int(np.sum(np.isnan(stored[name]) != np.isnan(own)))
+            problem, limit = f"NaN in other places: {places} of {own.size} differ", "NaN in the same places"
+            if any(array.dtype.kind == "f" and np.isnan(array).any() for array in inputs.values()):
+                raise SaveError(
+                    f"The examples hold NaN, on which the output '{name}' is not the same each time.",
+                    expected=limit,
+                    received=problem,
+                    fix="Pass examples= without NaN.",
+                )
         elif not np.allclose(stored[name], own, rtol=0, atol=allowed, equal_nan=True):
-            difference = float(np.nanmax(np.abs(stored[name] - own)))
-            problem, limit = f"a difference of {difference:.3g}", f"at most {allowed:.3g}"
+            with np.errstate(invalid="ignore"):  # inf - inf
+                differences = np.abs(stored[name] - own)
+            known = differences[~np.isnan(differences)]
+            problem = f"a difference of {known.max():.3g}" if known.size else "infinity in other places"
+            limit = f"at most {allowed:.3g}"
         else:
             continue
         raise SaveError(
@@ -127,14 +143,52 @@ def quiet() -> Iterator[Any]:
         text = printed.getvalue()
         return [*records, *([text.strip()] if records or "mismatch" in text else [])]
 
+    def not_about_retracing(record: logging.LogRecord) -> bool:
+        # Each save has a model of its own, and TensorFlow takes them for one that is compiled again and again.
+        return "triggered tf.function retracing" not in record.getMessage()
+
+    tensorflow = logging.getLogger("tensorflow")
     logger, handler = logging.getLogger("kipoi"), Collect(logging.WARNING)
     propagate, handlers = logger.propagate, logger.handlers[:]
     logger.propagate, logger.handlers = False, [handler]
+    tensorflow.addFilter(not_about_retracing)
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(progress):
             yield said
     finally:
         logger.propagate, logger.handlers = propagate, handlers
+        tensorflow.removeFilter(not_about_retracing)
+
+
+def readable(error: BaseException, directory: Path) -> str:
+    """What went wrong in a directory that is being made, without its name for the time being, in a few words."""
+    text = reason(error)
+    for folder in (directory.resolve(), directory):
+        text = text.replace(f"{folder}/", "").replace(str(folder), ".")
+    return f"{type(error).__name__}: {text}"
+
+
+def late_import(error: BaseException, directory: Path) -> str | None:
+    """The fix where a component imports a file beside it only when it runs."""
+    name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if not name or not any(path.stem == name for path in directory.glob("components/**/*")):
+        return None
+    return f"Import {name} at the top of the part's dataloader.py: files beside it are found only while it is loaded."
+
+
+def _component(error: BaseException, directory: Path) -> str:
+    """Whose code raised an error, judged by the files that it went through."""
+    folder = directory.resolve() / "components"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        if file.is_relative_to(folder) and file.parent != folder:
+            return f": the dataloader of {file.relative_to(folder).parts[0]} fails"
+    return ""
+
+
+def may_be_data(error: BaseException) -> bool:
+    """Whether other examples could help: not where code is missing or wrong."""
+    return not isinstance(error, ImportError | NameError | SyntaxError | AttributeError | NotImplementedError)
 
 
 def _last_lines(text: str, count: int = 12) -> str:

@@ -48,7 +48,10 @@ def target_schemas(wiring: Wiring, parts: Mapping[str, KipoiPart]) -> dict[str, 
             outputs = parts[node].outputs
             if len(ports) == len(outputs) and output.tap.port in ports:
                 about = outputs[ports.index(output.tap.port)]
-        found[output.port.name] = array_schema(output.port, about, f"Output of {node}." if node else "A graph input.")
+        schema = array_schema(output.port, about, f"Output of {node}." if node else "A graph input.")
+        if about is not None and about.column_labels and output.port.shape == (len(about.column_labels),):
+            schema["column_labels"] = list(about.column_labels)
+        found[output.port.name] = schema
     if len(found) > 1:
         return found
     ((name, schema),) = found.items()

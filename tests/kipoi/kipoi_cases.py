@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import yaml
+from kipoi_utils.utils import load_module
 
 from keras_stitch.kipoi import write_directory
 from keras_stitch.spec import Feed, GraphOutput, GraphSpec, Port, Source, Submodel, Tap, Wiring
@@ -93,6 +94,11 @@ def make_model(name: str, inputs: dict[str, tuple[tuple, str]], outputs: tuple[s
         for output in outputs
     }
     return keras.Model(tensors, heads if len(outputs) > 1 else heads[outputs[0]], name="test_model")
+
+
+def load_objects(file: Path) -> dict[str, Any]:
+    """The custom objects in a file, as Kipoi loads them."""
+    return load_module(str(file)).OBJECTS
 
 
 SEQUENCES = '''

@@ -224,7 +224,15 @@ def test_parts_are_merged_into_the_info(tmp_path):
     assert "tqdm" in model["dependencies"]["pip"] and "keras==2.0" not in model["dependencies"]["pip"]
     assert model["dependencies"]["conda"] == [
         f"python={sys.version_info.major}.{sys.version_info.minor}", "bioconda::samtools"]  # fmt: skip
-    assert "**The parts have different licences.**" in (directory / "README.md").read_text()
+    assert "**There are different licences: Apache-2.0, MIT.**" in (directory / "README.md").read_text()
+    assert "- dataloader of model1: Numbers.\n" in (directory / "README.md").read_text()
+
+
+def test_the_users_licence_is_one_of_those_that_differ(tmp_path):
+    directory = make_case().write(
+        tmp_path / "composed", dataloaders={"input1": write_loader(tmp_path / "n")}, info={"license": "GPL-3.0"}
+    )
+    assert "**There are different licences: GPL-3.0, MIT.**" in (directory / "README.md").read_text()
 
 
 def test_existing_targets(tmp_path):
@@ -236,12 +244,16 @@ def test_existing_targets(tmp_path):
     with pytest.raises(SaveError, match="exists"):
         case.write(tmp_path / "home")
     (tmp_path / "home" / "letter.txt").write_text("")
-    with pytest.raises(SaveError, match=r"it is not empty and holds no model.yaml"):
+    with pytest.raises(SaveError, match=r"it holds what was not generated"):
         case.write(tmp_path / "home", overwrite=True)
     directory = case.write(tmp_path / "new")
     (directory / "mine.txt").write_text("")
+    with pytest.raises(SaveError, match="it holds what was not generated"):
+        case.write(directory, overwrite=True)
+    (directory / "mine.txt").unlink()
+    (directory / "graph.svg").unlink()
     case.write(directory, overwrite=True)
-    assert not (directory / "mine.txt").exists()
+    assert (directory / "graph.svg").exists()
 
 
 @pytest.mark.parametrize(
@@ -251,12 +263,34 @@ def test_existing_targets(tmp_path):
         ({"examples": {"input1_fil": 1}}, "examples= names 'input1_fil', which is no argument of the merged"),
         ({"info": {"licence": "MIT"}}, "info= has no entry 'licence'.\n  Expected: 'license', the nearest name"),
         ({"info": {"authors": [3]}}, "info['authors'] names somebody in a way that Kipoi does not know."),
-        ({"hosting": "my server"}, "hosting= needs URLs."),
+        ({"info": [1]}, "info= is not a mapping from names.\n  Expected: {'authors': ..., 'license': ..., 'doc': ...}"),
+        ({"info": {"authors": 3}}, "info['authors'] is not a list.\n  Received: 3"),
+        ({"info": {"tags": [3]}}, "info['tags'] is not a list of texts.\n  Received: [3]"),
+        ({"examples": "a.csv"}, "examples= is not a mapping from names.\n  Expected: {argument: file or value}\n"
+         "  Received: 'a.csv'"),
+        ({"dataloaders": ["a"]}, "dataloaders= is not a mapping from names."),
+        ({"dataloaders": {"input1": 3}}, "dataloaders={'input1': ...} is no dataloader.\n  Expected: a ks.Dataloader"),
+        ({"hosting": "my server"}, "hosting= needs URLs.\n  Expected: https://..., http://..., ftp://... or file:///..."),
+        ({"hosting": "https://x.org/my files"}, "hosting= has a URL with ' ' in it, which no URL may have.\n"
+         "  Received: 'https://x.org/my files'\n  Fix: Write it as a URL has it: %20."),
+        ({"hosting": "https://x.org/?a=1"}, "hosting= needs a base URL that paths can be appended to."),
+        ({"hosting": "http://["}, "hosting= needs URLs."),
+        ({"hosting": "https://"}, "hosting= needs URLs."),
+        ({"hosting": 3}, "hosting= is not a mapping from names.\n  Expected: a base URL, or {path"),
+        ({"hosting": {"model_files/model.keras": 3}}, "hosting= needs URLs."),
+        ({"hosting": {"example_files/input3.npy": "https://x.org/a"}}, "hosting= names 'example_files/input3.npy'"),
         ({"hosting": {"model_files/model.h5": "https://x.org/a"}}, "hosting= names 'model_files/model.h5', which"),
-        ({"examples": {"input1_file": Path("nowhere.npy")}}, "The file for examples['input1_file'] is not there."),
+        ({"examples": {"input1_file": Path("nowhere.npy")}}, "The file for examples['input1_file'] is not there.\n"
+         "  Expected: an NPY, TSV, CSV or HDF5 file\n  Received: 'nowhere.npy'\n  Fix: Give the whole path"),
+        ({"examples": {"input1_file": "nothere.csv"}}, "The file for examples['input1_file'] is not there.\n"
+         "  Expected: an NPY, TSV, CSV or HDF5 file\n  Received: 'nothere.csv'\n"),
+        ({"examples": {"input1_file": None}}, "examples['input1_file'] is not a file.\n"
+         "  Expected: an NPY, TSV, CSV or HDF5 file\n  Received: None"),
+        ({"examples": {"input1_file": "/"}}, "The file for examples['input1_file'] is a folder.\n"),
     ],
 )  # fmt: skip
-def test_bad_options(tmp_path, options, text):
+def test_bad_options(tmp_path, monkeypatch, options, text):
+    monkeypatch.setattr(directory_module, "save_model", None)  # all of it is seen before anything is written
     with pytest.raises(StitchError) as error:
         make_case().write(tmp_path / "composed", **options)
     assert text in str(error.value)
@@ -271,7 +305,7 @@ def test_examples_that_do_not_fit_together(tmp_path):
             tmp_path / "composed",
             examples={"input1_file": tmp_path / "three.npy", "input2_file": tmp_path / "four.npy"},
         )
-    assert "The parts do not have the same number of rows. Expected: one number. Got: input1: 3, input2: 4." in str(
+    assert "The parts do not have the same number of rows. Expected: one number. Got: input1: 3, input2: 4" in str(
         error.value
     )
 
@@ -341,25 +375,6 @@ def test_files_given_as_arguments_are_copied(tmp_path):
     assert (directory / "components/model1/dataloader_files/mine.txt").read_text() == "9"
     row = kipoi.get_model(str(directory), source="dir").default_dataloader.init_example()[0]
     np.testing.assert_array_equal(row["inputs"]["input1"], [9, 9, 9])
-
-
-def test_given_arguments_win_over_the_parts_examples(tmp_path):
-    folder = write_loader(tmp_path / "numbers")
-    described = yaml.safe_load((folder / "dataloader.yaml").read_text())
-    described["args"]["factor"]["example"] = 2
-    (folder / "dataloader.yaml").write_text(yaml.safe_dump(described))
-    (tmp_path / "mine.tsv").write_text("1\t2\t3")
-    loader = Dataloader(folder, args={"factor": 5, "numbers_file": tmp_path / "mine.tsv"})
-    directory = make_case().write(tmp_path / "composed", dataloaders={"input1": loader})
-    args = yaml.safe_load((directory / "dataloader.yaml").read_text())["args"]
-    assert not [name for name in args if "example" in args[name] and name != "input2_file"]
-    with h5py.File(directory / "model_files/expected.h5") as file:
-        np.testing.assert_array_equal(file["inputs/input1"], np.array([[5, 10, 15]]) + len("numbers"))
-    kipoi_runner.in_process(directory)
-    directory = make_case().write(
-        tmp_path / "again", dataloaders={"input1": loader}, examples={"model1_factor": 3}
-    )  # fmt: skip
-    assert yaml.safe_load((directory / "dataloader.yaml").read_text())["args"]["model1_factor"]["example"] == 3
 
 
 def test_a_loader_without_metadata(tmp_path):

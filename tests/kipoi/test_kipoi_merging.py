@@ -283,6 +283,36 @@ def test_args_that_do_not_fit(tmp_path):
     )
 
 
+def test_sources_and_outputs_of_another_kind():
+    assert message(Dataloader, 3).startswith(
+        "ks.Dataloader(...) takes the source of a dataloader.\n  Expected: a Kipoi"
+    )
+    assert message(Dataloader, "a", outputs=["x"]) == (
+        "outputs= of a ks.Dataloader is not a mapping from names.\n"
+        "  Expected: {field of the loader: graph input}\n"
+        "  Received: ['x']"
+    )
+    assert message(Dataloader, "a", outputs={"x": 3}).startswith(
+        "outputs= of a ks.Dataloader does not say which graph input the field 'x' feeds."
+    )
+    assert message(Dataloader, "a", args=3).startswith("args= of a ks.Dataloader is not a mapping from names.")
+
+
+def test_args_with_which_a_loader_cannot_describe_itself():
+    assert message(resolve, Dataloader("kipoiseq.dataloaders.SeqIntervalDl", args={"auto_resize_len": "x"})).startswith(
+        "The dataloader 'kipoiseq.dataloaders.SeqIntervalDl' cannot say which arrays it gives with "
+        "args={'auto_resize_len': 'x'}.\n"
+        "  Received: ValueError: "
+    )
+
+
+def test_a_default_of_none_says_no_type(tmp_path):
+    folder = write_loader(tmp_path / "n")
+    text = (folder / "dataloader.py").read_text().replace('offsets="offsets.txt"', "offsets=None")
+    (folder / "dataloader.py").write_text(text)
+    assert [argument.type for argument in plan({"input1": folder}).arguments] == ["str", "str", "int", None]
+
+
 def test_only_files_inside_a_directory_are_its_own(tmp_path):
     folder = write_loader(tmp_path / "n")
     (tmp_path / "secret").write_text("")

@@ -29,11 +29,16 @@ class Table:
             start = file.read(8)
         self.dataset = self.ids = None
         if start.startswith(b"\x93NUMPY"):
-            self.rows = np.load(self.path, mmap_mode="r")
+            try:
+                self.rows = np.load(self.path, mmap_mode="r")
+            except ValueError as error:  # Python objects, or a file that was cut off
+                self.fail("cannot be read as NPY", "an array of numbers", error)
             received = self.rows.shape
         elif start == b"\x89HDF\r\n\x1a\n":
             self.rows, self.process = None, None
             received = self.find_dataset()
+        elif start.startswith(b"PK"):
+            self.fail("is an archive", "an NPY, TSV, CSV or HDF5 file", "a zip file, such as NPZ")
         else:
             self.rows = self.read_text()
             received = self.rows.shape
