@@ -68,11 +68,18 @@ def recognise(path: Path) -> str:
     raise SourceError(f"'{path}' is not a saved Keras model.", expected=_ACCEPTED, received=_describe(head))
 
 
-def load_file(path: Path, *, arch: Path | None = None, custom_objects: Mapping[str, Any] | None = None) -> keras.Model:
+def load_file(
+    path: Path,
+    *,
+    kind: str | None = None,
+    arch: Path | None = None,
+    custom_objects: Mapping[str, Any] | None = None,
+) -> keras.Model:
     """Load a saved model, uncompiled.
 
     Args:
         path: The file; its ending does not matter.
+        kind: What ``recognise`` said of it; asked again if left out.
         arch: The architecture JSON that goes with a weights-only file.
         custom_objects: Names of custom layers and functions to what they are.
 
@@ -86,7 +93,7 @@ def load_file(path: Path, *, arch: Path | None = None, custom_objects: Mapping[s
         >>> load_file(file.with_suffix(".keras").rename(file)).count_params()
         8
     """
-    kind = recognise(path)
+    kind = kind or recognise(path)
     weights_only = kind.endswith("weights")
     if weights_only and arch is None:
         raise SourceError(

@@ -122,17 +122,16 @@ def load(
     elif isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if part is not None:
-            weights, arch = part.weights, part.arch
+            weights, arch, kind = part.weights, part.arch, None
             custom_objects = {**part.custom_objects, **(custom_objects or {})}
             described = Source("kipoi", path.name, path=str(path.absolute()), sha256=files.sha256(weights))
         else:
-            weights = path
-            files.recognise(path)
+            weights, kind = path, files.recognise(path)
             # Absolute: whoever changes the current directory still means the same file.
             given_arch = None if arch is None else str(Path(arch).absolute())
             sha256 = files.sha256(path)
             described = Source("file", path.name, path=str(path.absolute()), arch=given_arch, sha256=sha256)
-        blueprint = _from_file(weights, described, arch, custom_objects, outputs)
+        blueprint = _from_file(weights, described, kind, arch, custom_objects, outputs)
     else:
         raise SourceError(
             f"Submodel '{name}' cannot be made of this {type(source).__name__}.",
@@ -197,6 +196,7 @@ def _uncopied(what: str, error: Exception) -> SourceError:
 def _from_file(
     weights: Path,
     source: Source,
+    kind: str | None,
     arch: str | os.PathLike[str] | None,
     custom_objects: CustomObjects | None,
     outputs: Sequence[str] | None,
@@ -214,7 +214,8 @@ def _from_file(
                 fix="Add it to a new Graph.",
             )
         first = False
-        return files.load_file(weights, arch=arch_path, custom_objects=custom_objects)
+        # The hash says that it is the file that was recognised.
+        return files.load_file(weights, kind=kind, arch=arch_path, custom_objects=custom_objects)
 
     return Blueprint(make, outputs, custom_objects)
 

@@ -100,7 +100,7 @@ def write_directory(
         (place / "graph.svg").write_text(picture, encoding="utf-8")
         copy_components(place, merged)
         step("saving the model")
-        save_model(model, place / model_file)
+        write_model(model, place / model_file)
         # Keras warns about every .h5 file that it loads as a whole, so Kipoi is given the architecture beside it.
         extra = {"arch": ARCHITECTURE} if format == "h5" else {}
         if custom_file is not None:
@@ -157,7 +157,7 @@ def write_directory(
     return target
 
 
-def save_model(model: keras.Model, path: Path) -> None:
+def write_model(model: keras.Model, path: Path) -> None:
     """Saves a model without its optimizer and loss, by the ending of the path; for ``.h5`` its architecture, too.
 
     Raises:

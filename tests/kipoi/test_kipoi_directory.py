@@ -92,8 +92,8 @@ def test_a_tampered_second_output_is_caught(tmp_path, monkeypatch):
     tampered = make_case(outputs=("score", "other")).model
     dense = tampered.get_layer("other_dense")
     dense.set_weights([dense.get_weights()[0], dense.get_weights()[1] + 5])
-    save = directory_module.save_model
-    monkeypatch.setattr(directory_module, "save_model", lambda _, path: save(tampered, path))
+    save = directory_module.write_model
+    monkeypatch.setattr(directory_module, "write_model", lambda _, path: save(tampered, path))
     with pytest.raises(SaveError, match="predicts something else in its output 'other'") as error:
         case.write(tmp_path / "composed")
     assert "Received: a difference of 5" in str(error.value)
@@ -290,7 +290,7 @@ def test_existing_targets(tmp_path):
     ],
 )  # fmt: skip
 def test_bad_options(tmp_path, monkeypatch, options, text):
-    monkeypatch.setattr(directory_module, "save_model", None)  # all of it is seen before anything is written
+    monkeypatch.setattr(directory_module, "write_model", None)  # all of it is seen before anything is written
     with pytest.raises(StitchError) as error:
         make_case().write(tmp_path / "composed", **options)
     assert text in str(error.value)
