@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-from keras_stitch import loading
-from keras_stitch.parts import read_part
+from keras_stitch import parts
+from keras_stitch.customs import Given
 from keras_stitch.spec import Submodel, shape_text
 from keras_stitch.tables import render
 
 
-def inspect_file(path: str | os.PathLike[str], *, arch: str | os.PathLike[str] | None = None) -> str:
+def inspect_file(
+    path: str | os.PathLike[str], *, arch: str | os.PathLike[str] | None = None, custom_objects: Given = None
+) -> str:
     """Describe a saved model.
 
     Args:
-        path: Anything that ``Graph.add`` takes as a path.
+        path: Anything that ``Graph.add`` takes as a path or name.
         arch: The architecture JSON of a weights-only file.
+        custom_objects: As ``Graph.add`` takes them.
 
     Returns:
         Tables of its ports and its layers.
@@ -24,7 +26,8 @@ def inspect_file(path: str | os.PathLike[str], *, arch: str | os.PathLike[str] |
     Raises:
         SourceError: If it cannot be loaded.
     """
-    return describe(loading.load("inspected", path, part=read_part(Path(path)), arch=arch).submodel, os.fspath(path))
+    added = parts.load("inspected", path, arch=arch, custom_objects=custom_objects)
+    return describe(added.submodel, os.fspath(path))
 
 
 def describe(submodel: Submodel, title: str) -> str:

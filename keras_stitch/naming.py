@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -15,6 +16,9 @@ RESERVED = frozenset({"top_level_model_weights"})
 
 # What Keras 1 to 3 call an input that nobody named.
 _GENERATED = re.compile(r"(keras_tensor|input_layer)(_\d+)?(CLONE)?|input_\d+")
+
+# Of two characters and more: `C:` begins a path on Windows, and `//` stands behind the colon of a URL.
+_ZOO = re.compile(r"([A-Za-z][\w.-]+):(?!//)([^:]+)")
 
 
 def check_name(name: object, what: str) -> str:
@@ -69,6 +73,27 @@ def is_generated(name: str, first_layer: str | None = None) -> bool:
         (True, False, True)
     """
     return bool(_GENERATED.fullmatch(name)) or (first_layer is not None and name == f"{first_layer}_input")
+
+
+def names_file(text: str) -> bool:
+    """Whether text that names custom objects is the path of a Python file, not the name of a module.
+
+    Example:
+        >>> names_file("layers.py"), names_file("package.layers"), names_file("package.layers:Times")
+        (True, False, False)
+    """
+    return text.endswith(".py") or "/" in text or os.sep in text
+
+
+def zoo_name(text: str) -> tuple[str, str] | None:
+    """The source and the model of a name in one of Kipoi's sources; ``None`` for text of another kind.
+
+    Example:
+        >>> zoo_name("kipoi:DeepSEA/predict"), zoo_name("models/m1.h5"), zoo_name("https://here.org/m.h5")
+        (('kipoi', 'DeepSEA/predict'), None, None)
+    """
+    found = _ZOO.fullmatch(text)
+    return (found[1], found[2]) if found else None
 
 
 def unique_names(names: Iterable[str]) -> tuple[str, ...]:

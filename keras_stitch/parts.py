@@ -1,28 +1,209 @@
-"""Kipoi directories among the sources; Kipoi is imported only where there is one."""
+"""A submodel of any source: also of a Kipoi directory, or of a name such as ``kipoi:DeepSEA/predict``.
+
+Kipoi is imported only where there is one.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from keras_stitch import customs, loading
+from keras_stitch.arguments import path_of
+from keras_stitch.building import KerasInference
+from keras_stitch.customs import CustomObjects, Given
+from keras_stitch.errors import SourceError
 from keras_stitch.files import is_kipoi_directory
+from keras_stitch.loading import Blueprint
+from keras_stitch.naming import unique_names, zoo_name
+from keras_stitch.spec import Port, Shape, Submodel, shape_text
+from keras_stitch.specfile import ModelEntry
 
 if TYPE_CHECKING:
     from keras_stitch.kipoi import KipoiPart
+    from keras_stitch.kipoi.describing import Field
 
 
-def read_part(source: Path) -> KipoiPart | None:
-    """What a Kipoi directory says about its model; ``None`` for a source of another kind.
+@dataclass(frozen=True)
+class Added:
+    """A submodel with all that was read for it.
+
+    Attributes:
+        submodel: The plain data.
+        blueprint: Makes the Keras object.
+        customs: The custom objects that were given for it, and those that its Kipoi directory brings along.
+        part: What its Kipoi directory says, with the fields of its schema in the order of the ports.
+    """
+
+    submodel: Submodel
+    blueprint: Blueprint
+    customs: CustomObjects
+    part: KipoiPart | None = None
+
+
+def load(name: str, source: Any, *, custom_objects: Given = None, arch: Any = None, **options: Any) -> Added:
+    """Load what ``Graph.add`` is given, of whatever kind it is.
+
+    Args:
+        name: The user's name.
+        source: See ``Graph.add``.
+        custom_objects: See ``Graph.add``.
+        arch: See ``Graph.add``.
+        options: Those of ``loading.load``.
 
     Raises:
-        SourceError: When the directory cannot be read, or its model is no Keras model.
+        SourceError: If the source cannot be used.
+        StitchError: If the custom objects cannot be had.
 
     Example:
-        >>> read_part(Path("m1.h5")) is None
+        >>> import keras
+        >>> load("head", keras.layers.Dense(1)).submodel.source.label
+        'Dense'
+    """
+    given = customs.read(custom_objects, f"custom_objects= of submodel '{name}'")
+    source, part = find(source, f"The source of submodel '{name}'")
+    arch = None if arch is None else path_of(arch, f"arch= of submodel '{name}'")
+    objects = given if part is None else part.customs | given
+    with customs.in_registry(objects.for_keras()):
+        loaded = loading.load(name, source, part=part, custom_objects=objects.for_keras(), arch=arch, **options)
+    said = replace(loaded.submodel.source, custom_objects=given.said, live_objects=given.live)
+    added = Added(replace(loaded.submodel, source=said), loaded.blueprint, objects)
+    return added if part is None else described_by(part, added)
+
+
+def find(source: Any, where: str) -> tuple[Any, KipoiPart | None]:
+    """The path that a source has here, and what Kipoi says of it; what is no path is left as it is.
+
+    Args:
+        source: A path, a name in a source of Kipoi's, or a Keras object.
+        where: What messages call it.
+
+    Raises:
+        SourceError: When a Kipoi directory cannot be read, or its model is no Keras model.
+
+    Example:
+        >>> find("m1.h5", "the source")[1] is None
         True
     """
-    if not is_kipoi_directory(source):
-        return None
+    if not isinstance(source, (str, os.PathLike)):
+        return source, None
+    if isinstance(source, str) and is_in_zoo(source):
+        from keras_stitch.kipoi.reading import read_source
+
+        part = read_source(source)
+        return part.path, part
+    path = path_of(source, where)
+    if not is_kipoi_directory(path):
+        return path, None
     from keras_stitch.kipoi import read_directory
 
-    return read_directory(source)
+    return path, read_directory(path)
+
+
+def placed(entry: ModelEntry, folder: Path, given: CustomObjects) -> tuple[Any, dict[str, Any]]:
+    """The source and the options of ``Graph.add`` for an entry of a ``stitch.yaml``.
+
+    Args:
+        entry: Not one that shares another's weights.
+        folder: Where the file lies.
+        given: Custom objects beside those that the entry names.
+
+    Raises:
+        StitchError: If there is no such layer, or the custom objects cannot be had.
+    """
+    options = dict(entry.options)
+    named = customs.placed(options.get("custom_objects"), folder)
+    objects = given | customs.read(named, f"custom_objects of models.{entry.name}")
+    options["custom_objects"] = objects
+    if "arch" in options:
+        options["arch"] = folder / options["arch"]
+    if entry.layer is not None:
+        return loading.layer_from_config(entry.layer, objects.for_keras()), options
+    assert entry.source is not None
+    return entry.source if is_in_zoo(entry.source, folder) else folder / entry.source, options
+
+
+def is_in_zoo(text: str, folder: Path = Path()) -> bool:
+    """Whether text is a name in a source of Kipoi's, and no file of a folder has it."""
+    return zoo_name(text) is not None and not (folder / text).exists()
+
+
+def described_by(part: KipoiPart, added: Added) -> Added:
+    """A submodel with the names and shapes that the schema of its Kipoi directory has for its ports.
+
+    A schema that is a dict goes by the names of the model's inputs, any other by position. A size that the model
+    leaves open becomes known; the inputs in the Keras file keep their names.
+
+    Args:
+        part: What the directory says.
+        added: The submodel as the file has it.
+
+    Raises:
+        SourceError: When the schema is one of another model.
+    """
+    submodel = added.submodel
+    inputs, fields = _matched(submodel.inputs, part.inputs, "input", part.label)
+    # Sizes of the outputs follow from those of the inputs.
+    outputs = KerasInference({submodel.name: added.blueprint}).outputs(submodel, inputs)
+    targets: tuple[Field, ...] = ()
+    if submodel.inner_outputs is None:
+        outputs, targets = _matched(outputs, part.outputs, "output", part.label)
+    source = replace(submodel.source, label=part.label, zoo=part.zoo)
+    submodel = replace(submodel, source=source, inputs=inputs, outputs=outputs)
+    return replace(added, submodel=submodel, part=replace(part, inputs=fields, outputs=targets))
+
+
+def _matched(
+    ports: Sequence[Port], fields: Sequence[Field], what: str, label: str
+) -> tuple[tuple[Port, ...], tuple[Field, ...]]:
+    """Ports with names and shapes of the fields of a schema, and the fields in the order of the ports."""
+    by_name = len(ports) > 1 and all(isinstance(field.path[0] if field.path else 0, str) for field in fields)
+    names, known = {field.name: field for field in fields}, {port.name for port in ports}
+    if by_name and what == "output" and set(names) != known:
+        return tuple(ports), ()  # a dict of names for what the model gives as a list: nobody knows in which order
+    if len(fields) != len(ports) or (by_name and set(names) != known):
+        raise SourceError(
+            f"The schema of '{label}' is not that of its Keras model: the {what}s differ.",
+            expected=f"{_listed(ports)}, which the model has",
+            received=f"{_listed(fields)}, which model.yaml says",
+            fix="Correct the schema in model.yaml, or add the file of the model itself.",
+        )
+    ordered = tuple(names[port.name] for port in ports) if by_name else tuple(fields)
+    pairs = list(zip(ports, ordered, strict=True))
+    called = unique_names(field.name if field.named else port.name for port, field in pairs)
+    found = [
+        replace(
+            port,
+            name=name,
+            shape=_shape(port, field, what, label),
+            generated=port.generated and not field.named,
+        )
+        for (port, field), name in zip(pairs, called, strict=True)
+    ]
+    return tuple(found), ordered
+
+
+def _shape(port: Port, field: Field, what: str, label: str) -> Shape | None:
+    shape = port.shape
+    if shape is None:
+        return field.shape
+    fits = len(shape) == len(field.shape) and all(
+        mine is None or said is None or mine == said for mine, said in zip(shape, field.shape, strict=True)
+    )
+    if not fits:
+        raise SourceError(
+            f"The schema of '{label}' does not fit its Keras model: the {what} '{field.name}' has another shape.",
+            expected=f"{shape_text(shape)}, which the model has for '{port.name}'",
+            received=f"{shape_text(field.shape)}, which model.yaml says",
+            fix="Correct the schema in model.yaml, or add the file of the model itself.",
+        )
+    if what == "output":
+        return shape  # what Keras makes of the inputs
+    return tuple(said if mine is None else mine for mine, said in zip(shape, field.shape, strict=True))
+
+
+def _listed(items: Sequence[Port] | Sequence[Field]) -> str:
+    return " and ".join(f"'{item.name}' {shape_text(item.shape)}" for item in items) or "none"

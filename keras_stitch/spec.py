@@ -46,6 +46,9 @@ class Source:
         arch: The absolute path of the architecture JSON, for a weights-only file.
         sha256: Of the file with the weights, where there is one.
         label: What tables and pictures show: a file name, ``Dense``.
+        zoo: Its name in a source that Kipoi knows, ``"kipoi:DeepSEA/predict"``; ``path`` is where that lies here.
+        custom_objects: The files (absolute paths) and modules that were given for its custom objects.
+        live_objects: The names of custom objects that were given in memory and that no module has.
     """
 
     kind: str
@@ -54,6 +57,9 @@ class Source:
     arch: str | None = None
     layer: Mapping[str, Any] | None = None
     sha256: str | None = None
+    zoo: str | None = None
+    custom_objects: tuple[str, ...] = ()
+    live_objects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from keras_stitch.errors import StitchError
+from keras_stitch.naming import names_file
 from keras_stitch.spec import Connection, FreezeRule, GraphSpec, InputSpec, Merge, Submodel
 
 
@@ -24,6 +25,8 @@ _Dumper.add_representer(str, _Dumper.represent_str)
 
 def dump(spec: GraphSpec, *, place: Callable[[str], str] = str, record: bool = False) -> str:
     """The text of a ``stitch.yaml``.
+
+    Custom objects that were given in memory cannot be written: a remark at the top says which have to be given again.
 
     Args:
         spec: The graph.
@@ -56,7 +59,16 @@ def dump(spec: GraphSpec, *, place: Callable[[str], str] = str, record: bool = F
         data["outputs"] = {output.name: output.source for output in spec.outputs}
     if spec.freezes:
         data["freeze"] = [_freeze_data(rule) for rule in spec.freezes]
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    return _remark(spec) + text
+
+
+def _remark(spec: GraphSpec) -> str:
+    owners = [submodel for submodel in spec.submodels if submodel.share is None]
+    live = [f"{name!a} of {submodel.name}" for submodel in owners for name in submodel.source.live_objects]
+    if not live:
+        return ""
+    return f"# Given in memory, so to give again, Graph.from_yaml(..., custom_objects=...): {', '.join(live)}\n"
 
 
 def _model_data(submodel: Submodel, place: Callable[[str], str], record: bool) -> Any:
@@ -66,7 +78,7 @@ def _model_data(submodel: Submodel, place: Callable[[str], str], record: bool) -
     if submodel.is_layer:
         data["layer"] = _plain(submodel.source.layer)
     elif submodel.source.path is not None:
-        data["source"] = place(submodel.source.path)
+        data["source"] = submodel.source.zoo or place(submodel.source.path)
     if record and submodel.source.sha256:
         data["sha256"] = submodel.source.sha256
     if record and submodel.source.kind in ("model", "trained layer"):
@@ -78,6 +90,9 @@ def _model_data(submodel: Submodel, place: Callable[[str], str], record: bool) -
         data["outputs"] = list(submodel.inner_outputs)
     if submodel.source.arch:
         data["arch"] = place(submodel.source.arch)
+    if submodel.source.custom_objects:
+        given = [place(text) if names_file(text) else text for text in submodel.source.custom_objects]
+        data["custom_objects"] = given[0] if len(given) == 1 else given
     return data["source"] if list(data) == ["source"] else data
 
 

@@ -8,6 +8,8 @@ The file says what the verbs of ``Graph`` say::
       model2: {source: m2.h5, trainable: false}
       again: {share: model1}
       wide: {layer: {class_name: Reshape, config: {target_shape: [4, 1]}}}
+      own: {source: own.keras, custom_objects: layers.py}
+      published: kipoi:DeepSEA/predict
     inputs:
       sequence: {targets: [model1, model2.seq], shape: [101, 4]}
     connections:
@@ -16,7 +18,8 @@ The file says what the verbs of ``Graph`` say::
     outputs: {score: model4}
     freeze: [model1, {model: "model[23]", layers: "conv*"}]
 
-Paths are relative to the file.
+Paths are relative to the file. Custom objects are a Python file with a dict ``OBJECTS``, a module, a name in a
+module (``package.module:Name``) or a list of those; ``kipoi:...`` is a model of a source that Kipoi knows.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ class ModelEntry:
 
     def check_recorded(self, sha256: str | None) -> None:
         """Raise where the source is not the one whose sha256 was recorded."""
-        if self.sha256 is not None and sha256 != self.sha256:
+        if self.sha256 is not None and self.layer is None and sha256 != self.sha256:
             raise SourceError(
                 f"The file of submodel '{self.name}', '{self.source}', is not the one that was recorded.",
                 expected=f"sha256 {self.sha256}",
@@ -67,7 +70,7 @@ class SpecFile:
 
 
 _TOP = ("name", "models", "inputs", "connections", "outputs", "freeze")
-_MODEL = ("source", "layer", "share", "sha256", "trainable", "outputs", "arch", "placement")
+_MODEL = ("source", "layer", "share", "sha256", "trainable", "outputs", "arch", "custom_objects", "placement")
 
 
 def read(path: Path) -> SpecFile:
@@ -259,6 +262,8 @@ class _Parser:
         options = {key: value[key] for key in ("trainable", "arch", "placement") if key in value}
         if "outputs" in value:
             options["outputs"] = list(self._names(value["outputs"], (*path, "outputs")))
+        if "custom_objects" in value:
+            options["custom_objects"] = list(self._names(value["custom_objects"], (*path, "custom_objects")))
         layer = value.get("layer")
         if isinstance(layer, dict):
             self._layer(layer, (*path, "layer"))

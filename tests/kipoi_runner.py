@@ -26,9 +26,9 @@ from kipoi_utils import cd
 _PROBLEM = re.compile(r"\bWARNING\b.*\[kipoi|mismatch|don't match|\w*Warning: |\bWARNING:absl|not compatible with")
 
 
-def kipoi_test(directory: Path) -> str:
+def kipoi_test(directory: Path, python_path: str = "") -> str:
     """``cd DIR && kipoi test .``; returns the output."""
-    return _run(["test", "."], directory)
+    return _run(["test", "."], directory, python_path)
 
 
 def kipoi_predict(directory: Path, args: dict, output: Path, workers: int = 0, cwd: Path | None = None) -> dict:
@@ -96,8 +96,8 @@ def _named(predictions: object) -> dict[str, np.ndarray]:
     return predictions if isinstance(predictions, dict) else {"": predictions}
 
 
-def _run(command: list[str], cwd: Path) -> str:
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": ""}
+def _run(command: list[str], cwd: Path, python_path: str = "") -> str:
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": python_path}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     done = subprocess.run(
         [Path(sys.executable).with_name("kipoi"), *command],

@@ -76,7 +76,10 @@ def submodels(draw: st.DrawFn, name: str) -> Submodel:
     if kind == "layer":
         config = {"class_name": draw(TEXT), "config": draw(st.dictionaries(TEXT, PLAIN, max_size=3))}
         return Submodel(name, Source("layer", "Dense", layer=config), **flags)
-    source = Source("file", "m.h5", path=draw(TEXT), arch=draw(st.none() | TEXT.filter(bool)))
+    customs = draw(st.just(()) | NAMES)
+    zoo = draw(st.sampled_from([None, "kipoi:DeepSEA/predict"]))
+    arch = draw(st.none() | TEXT.filter(bool))
+    source = Source("file", "m.h5", path=draw(TEXT), arch=arch, zoo=zoo, custom_objects=customs)
     return Submodel(name, source, inner_outputs=draw(st.none() | NAMES), **flags)
 
 
@@ -121,10 +124,11 @@ def entry(submodel: Submodel) -> ModelEntry:
     options: dict[str, Any] = {"trainable": submodel.trainable, "placement": submodel.placement}
     options |= {"arch": submodel.source.arch}
     options |= {"outputs": None if submodel.inner_outputs is None else list(submodel.inner_outputs)}
+    options |= {"custom_objects": list(submodel.source.custom_objects) or None}
     options = {key: value for key, value in options.items() if value is not None}
     if submodel.source.layer is not None:
         return ModelEntry(submodel.name, layer=submodel.source.layer, options=options)
-    return ModelEntry(submodel.name, source=submodel.source.path, options=options)
+    return ModelEntry(submodel.name, source=submodel.source.zoo or submodel.source.path, options=options)
 
 
 @MANY

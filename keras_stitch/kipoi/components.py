@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,8 +18,10 @@ from kipoi_utils.utils import infer_parent_class, override_default_kwargs
 
 from keras_stitch.errors import SourceError, StitchError, reason
 from keras_stitch.kipoi import describing
-from keras_stitch.kipoi.dataloaders import Dataloader
+from keras_stitch.kipoi.dataloaders import SOURCES, Dataloader
 from keras_stitch.kipoi.rendering import template_module
+from keras_stitch.kipoi.sources import Located, locate
+from keras_stitch.naming import zoo_name
 
 SUPPORTED = ("Dataset", "PreloadedDataset")
 
@@ -78,26 +81,40 @@ def resolve(dataloader: Dataloader) -> Component:
     path = Path(source)
     if path.is_dir():
         return _from_directory(path, args)
+    if isinstance(source, str) and not path.exists() and zoo_name(source):
+        return _from_source(locate(source, "dataloader", "model"), args)
     if isinstance(source, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", source):
         return _from_import(source, args)
     raise SourceError(
         f"No dataloader '{source}'.",
-        expected="a Kipoi directory, an import path such as 'kipoiseq.dataloaders.SeqIntervalDl', or a class",
+        expected=SOURCES,
         received="a file" if path.exists() else f"no directory, seen from '{Path.cwd().name}'",
     )
 
 
-def default_dataloader(directory: Path) -> Dataloader | None:
-    """The dataloader that a Kipoi directory names for its model, or its own; ``None`` where there is none."""
-    if find_yaml(directory, "dataloader") is not None:
-        return Dataloader(str(directory))
-    model_yaml = find_yaml(directory, "model")
-    named = load_yaml(model_yaml).get("default_dataloader") if model_yaml else None
+def default_dataloader(
+    directory: Path, raw: Mapping[str, Any] | None = None, home: Path | None = None
+) -> Dataloader | None:
+    """The dataloader that a Kipoi directory names for its model, or its own; ``None`` where there is none.
+
+    Args:
+        directory: The directory.
+        raw: What its ``model.yaml`` says; read where it is left out.
+        home: Where relative names start from, if not at the directory: for a member of a group, a folder of its own.
+    """
+    if raw is None:
+        model_yaml = find_yaml(directory, "model")
+        raw = load_yaml(model_yaml) if model_yaml else {}
+    named = raw.get("default_dataloader", ".")
     if isinstance(named, Mapping):
         return Dataloader(str(named["defined_as"]), args=named.get("default_args") or None)
-    if isinstance(named, str) and find_yaml(directory / named, "dataloader") is not None:
-        return Dataloader(str(directory / named))
-    return None
+    if isinstance(named, str) and zoo_name(named):
+        return Dataloader(named)
+    for start in (home or directory, directory):
+        place = Path(os.path.normpath(start / str(named)))
+        if find_yaml(place, "dataloader") is not None:
+            return Dataloader(str(place))
+    return Dataloader(str(directory)) if find_yaml(directory, "dataloader") is not None else None
 
 
 def find_yaml(directory: Path, kind: str) -> Path | None:
@@ -114,6 +131,21 @@ def load_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SourceError(f"'{path}' does not describe anything.", received=type(content).__name__)
     return content
+
+
+def _from_source(located: Located, args: dict[str, Any]) -> Component:
+    """A dataloader by its own name in a source of Kipoi's, or by that of the model that it is for."""
+    if located.kind == "model":
+        default = default_dataloader(located.directory, located.raw, located.root / located.inner)
+        if default is None:
+            raise SourceError(f"The model '{located.name}' names no dataloader.")
+        return resolve(replace(default, args={**(default.args or {}), **args}))
+    if located.raw is not None:
+        raise SourceError(
+            f"The dataloader '{located.name}' is one of a group that shares a template.",
+            expected="a dataloader with a dataloader.yaml of its own",
+        )
+    return replace(_from_directory(located.directory, args), label=located.name)
 
 
 def _from_directory(directory: Path, args: dict[str, Any]) -> Component:

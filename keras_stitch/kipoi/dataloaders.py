@@ -9,7 +9,10 @@ from typing import Any
 
 from keras_stitch.errors import StitchError
 
-_SOURCES = "a Kipoi directory, an import path such as 'kipoiseq.dataloaders.SeqIntervalDl', or a dataloader class"
+SOURCES = (
+    "a Kipoi directory, a name such as 'kipoi:DeepSEA/predict', an import path such as "
+    "'kipoiseq.dataloaders.SeqIntervalDl', or a dataloader class"
+)
 
 
 @dataclass(frozen=True)
@@ -21,9 +24,10 @@ class Dataloader:
     stay apart: their names start with that of the submodel or input.
 
     Args:
-        source: A Kipoi directory, an import path such as ``"kipoiseq.dataloaders.SeqIntervalDl"`` or a Kipoi
-            dataloader class. Random access is needed: Kipoi's ``Dataset`` or ``PreloadedDataset``. Files beside the
-            one of a directory are imported at its top, not within functions.
+        source: A Kipoi directory, a name in a source that Kipoi knows (``"kipoi:DeepSEA/predict"``), an import path
+            such as ``"kipoiseq.dataloaders.SeqIntervalDl"`` or a Kipoi dataloader class. Random access is needed:
+            Kipoi's ``Dataset`` or ``PreloadedDataset``. Files beside the one of a directory are imported at its top,
+            not within functions.
         outputs: Which field of the loader feeds which graph input, or inputs. Without it a single array feeds the
             one input it stands for, and the fields of a dict or list go by name: that of the graph input, or of the
             port that it feeds.
@@ -43,7 +47,7 @@ class Dataloader:
         if not isinstance(self.source, str | os.PathLike | type):
             raise StitchError(
                 "ks.Dataloader(...) takes the source of a dataloader.",
-                expected=_SOURCES,
+                expected=SOURCES,
                 received=repr(self.source)[:200],
             )
         outputs = mapping_of(self.outputs, "outputs= of a ks.Dataloader", "{field of the loader: graph input}")
@@ -68,7 +72,7 @@ def dataloader_of(key: str, value: Any) -> Dataloader:
     if not isinstance(value, str | os.PathLike | type):
         raise StitchError(
             f"dataloaders={{{key!r}: ...}} is no dataloader.",
-            expected=f"a ks.Dataloader, {_SOURCES}",
+            expected=f"a ks.Dataloader, {SOURCES}",
             received=repr(value)[:200],
         )
     return Dataloader(value)

@@ -55,6 +55,7 @@ class Field:
         doc: What it is; may be empty.
         special_type: Kipoi's special type, such as ``"DNASeq"``.
         column_labels: What the columns are, for an array of one axis.
+        named: Whether the schema says its name, as a key or a ``name``.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Field:
     doc: str = ""
     special_type: str | None = None
     column_labels: tuple[str, ...] = ()
+    named: bool = True
 
 
 def read_arguments(
@@ -159,7 +161,8 @@ def read_fields(schema: Any) -> tuple[Field, ...]:
             name = found.name or "/".join(map(str, path)) or "inputs"
             shape = tuple(None if size is None else int(size) for size in found.shape)
             labels = tuple(str(label) for label in found.column_labels or ())
-            yield Field(name, path, shape, " ".join(found.doc.split()), special, labels)
+            named = bool(found.name) or any(isinstance(key, str) for key in path)
+            yield Field(name, path, shape, " ".join(found.doc.split()), special, labels, named)
         else:
             for key, item in found.items() if isinstance(found, Mapping) else enumerate(found):
                 yield from walk(item, (*path, key))

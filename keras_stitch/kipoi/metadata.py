@@ -108,10 +108,14 @@ def licences(said: Iterable[Statement]) -> list[tuple[str, str]]:
     return [(statement.part, statement.info.get("license") or UNSPECIFIED) for statement in said]
 
 
-def dependencies_section(said: Sequence[Statement]) -> dict[str, list[str]]:
+def dependencies_section(said: Sequence[Statement], more: Iterable[str] = ()) -> dict[str, list[str]]:
     """The ``dependencies`` section: what the stitched model needs, and what its parts add.
 
     What the stitched model pins wins: parts made for an older Keras run in the present one.
+
+    Args:
+        said: What the parts say.
+        more: Requirements that are added where nobody else names their package.
     """
     release = ".".join(importlib.metadata.version("keras").split(".")[:2])
     # numpy<2: Kipoi writes HDF5 with names that NumPy 2 removed. setuptools: Kipoi imports pkg_resources.
@@ -123,6 +127,8 @@ def dependencies_section(said: Sequence[Statement]) -> dict[str, list[str]]:
         pip += [item for item in statement.dependencies.get("pip", ()) if _package(item) not in pinned]
         conda += [item for item in statement.dependencies.get("conda", ()) if _package(item) not in pinned]
         channels += statement.dependencies.get("conda_channels", ())
+    named = {_package(item) for item in [*pip, *conda]} | pinned
+    pip += [item for item in more if _package(item) not in named]
     channels = [channel for channel in _unique(channels) if channel != "defaults"]
     return {"conda": _unique(conda), "pip": _unique(pip), "conda_channels": [*channels, "defaults"]}
 

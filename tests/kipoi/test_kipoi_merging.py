@@ -213,7 +213,10 @@ class Local(Dataset):
 @pytest.mark.parametrize(
     ("source", "text"),
     [
-        ("no/where", "No dataloader 'no/where'.\n  Expected: a Kipoi directory, an import path such as"),
+        (
+            "no/where",
+            "No dataloader 'no/where'.\n  Expected: a Kipoi directory, a name such as 'kipoi:DeepSEA/predict'",
+        ),
         ("kipoiseq.dataloaders.Nothing", "cannot be imported.\n  Received: kipoiseq.dataloaders has no 'Nothing'"),
         ("nopackage.Loader", "cannot be imported.\n  Received: No module named 'nopackage'"),
         ("json.JSONDecoder", "'json.JSONDecoder' is not a Kipoi dataloader."),
