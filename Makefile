@@ -16,7 +16,9 @@ help:
 demo: $(VENV)/.stamp-examples
 	$(BIN)/keras-stitch demo -o demo_output
 
+# Model files that tests need are fetched first; without a network, the tests of them fail and say so.
 test: $(VENV)/.stamp-dev
+	-@$(BIN)/python tests/real_files.py
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.stamp-dev
@@ -25,7 +27,7 @@ lint: $(VENV)/.stamp-dev
 	$(BIN)/mypy keras_stitch
 
 clean:
-	rm -rf $(VENV) build dist demo_output *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .cache build dist demo_output *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # Sets $$python to the first candidate that really runs (a pyenv shim may not) and is 3.11 or 3.12.

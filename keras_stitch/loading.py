@@ -10,14 +10,17 @@ import copy
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import keras
 
-from keras_stitch import files, ports
+from keras_stitch import files, opening, ports
+from keras_stitch.customs import in_registry
 from keras_stitch.errors import SourceError, StitchError, reason
+from keras_stitch.repairs import Repair
+from keras_stitch.repairs.numbers import TRAINING
 from keras_stitch.spec import LayerInfo, Port, Source, Submodel
 
 CustomObjects = Mapping[str, Any]
@@ -41,12 +44,14 @@ class Blueprint:
         self._make = make
         self.custom_objects = dict(custom_objects or {})
         self.inner_outputs = tuple(inner_outputs) if inner_outputs is not None else None
-        self._spare: keras.Layer | None = make()
+        self._spare: keras.Layer | None = None
+        self.peek()
 
     def peek(self) -> keras.Layer:
         """The object to look at, not to change."""
         if self._spare is None:
-            self._spare = self._make()
+            with in_registry(self.custom_objects):
+                self._spare = self._make()
         return self._spare
 
     def take(self) -> keras.Layer:
@@ -114,9 +119,12 @@ def load(
     Raises:
         SourceError: If there is nothing there that can be a submodel.
     """
+    repairs: tuple[Repair, ...] = ()
     if isinstance(source, keras.Model):
         _check_ends(name, f"{type(source).__name__} '{source.name}'", source)
         described, blueprint = _from_memory(name, source, outputs)
+        training = ports.always_training(source)
+        repairs = (Repair(TRAINING.name, TRAINING.why, tuple(training)),) if training else ()
     elif isinstance(source, keras.Layer):
         return _from_layer(name, source, trainable, outputs, placement)
     elif isinstance(source, (str, os.PathLike)):
@@ -124,25 +132,30 @@ def load(
         if part is not None:
             weights, arch, kind = part.weights, part.arch, None
             custom_objects = {**part.custom_objects, **(custom_objects or {})}
-            described = Source("kipoi", path.name, path=str(path.absolute()), sha256=files.sha256(weights))
+            described = Source("kipoi", path.name, path=str(path.absolute()))
         else:
             weights, kind = path, files.recognise(path)
             # Absolute: whoever changes the current directory still means the same file.
             given_arch = None if arch is None else str(Path(arch).absolute())
-            sha256 = files.sha256(path)
-            described = Source("file", path.name, path=str(path.absolute()), arch=given_arch, sha256=sha256)
-        blueprint = _from_file(weights, described, kind, arch, custom_objects, outputs)
+            described = Source("file", path.name, path=str(path.absolute()), arch=given_arch)
+        blueprint, sha256, repairs = _from_file(weights, kind, arch, custom_objects, outputs)
+        described = replace(described, sha256=sha256)
     else:
         raise SourceError(
             f"Submodel '{name}' cannot be made of this {type(source).__name__}.",
             expected="the path of a saved model or of a Kipoi directory, a keras.Model or a Keras layer",
             received=repr(source)[:200],
         )
-    return _described(name, described, blueprint, trainable, placement)
+    return _described(name, described, blueprint, trainable, placement, repairs)
 
 
 def _described(
-    name: str, source: Source, blueprint: Blueprint, trainable: bool | None, placement: str | None
+    name: str,
+    source: Source,
+    blueprint: Blueprint,
+    trainable: bool | None,
+    placement: str | None,
+    repairs: Sequence[Repair],
 ) -> Loaded:
     model = blueprint.peek()
     _check_ends(name, source.label, model)
@@ -165,6 +178,7 @@ def _described(
         inner_outputs=blueprint.inner_outputs,
         placement=placement,
         layers=ports.walk_layers(model),
+        repairs=tuple(map(str, repairs)),
     )
     return Loaded(submodel, blueprint)
 
@@ -195,29 +209,32 @@ def _uncopied(what: str, error: Exception) -> SourceError:
 
 def _from_file(
     weights: Path,
-    source: Source,
     kind: str | None,
     arch: str | os.PathLike[str] | None,
     custom_objects: CustomObjects | None,
     outputs: Sequence[str] | None,
-) -> Blueprint:
+) -> tuple[Blueprint, str, tuple[Repair, ...]]:
     weights = weights.absolute()
     arch_path = None if arch is None else Path(arch).absolute()
-    first = True
+
+    def open_it() -> opening.Opened:
+        return opening.open_file(weights, kind=kind, arch=arch_path, custom_objects=custom_objects)
+
+    first = open_it()
+    spare = [first.model]
 
     def make() -> keras.Model:
-        nonlocal first
-        if not first and files.sha256(weights) != source.sha256:
+        if spare:
+            return spare.pop()
+        if files.sha256(weights) != first.sha256:
             raise SourceError(
                 f"'{weights}' has changed since it was added.",
                 received="another sha256",
                 fix="Add it to a new Graph.",
             )
-        first = False
-        # The hash says that it is the file that was recognised.
-        return files.load_file(weights, kind=kind, arch=arch_path, custom_objects=custom_objects)
+        return open_it().model
 
-    return Blueprint(make, outputs, custom_objects)
+    return Blueprint(make, outputs, custom_objects), first.sha256, first.repairs
 
 
 def _from_memory(name: str, model: keras.Model, outputs: Sequence[str] | None) -> tuple[Source, Blueprint]:
@@ -264,7 +281,14 @@ def _copy_structure(model: keras.Model, fresh: Callable[[keras.Layer], keras.Lay
         return keras.Sequential([first, *map(fresh, model.layers)], name=model.name)
     if model.compiled and getattr(model, "inputs", None):
         model = keras.Model(model.input, model.output, name=model.name)
-    return keras.models.clone_model(model, clone_function=fresh)
+    return keras.models.clone_model(model, clone_function=fresh, call_function=_call)
+
+
+def _call(layer: keras.Layer, *arguments: Any, **options: Any) -> Any:
+    """The same call, without a training flag: one layer that trains would make those behind it train as well."""
+    if options.get("training"):
+        del options["training"]
+    return layer(*arguments, **options)
 
 
 def _copy_state(source: keras.Layer, target: keras.Layer) -> None:

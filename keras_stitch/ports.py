@@ -140,6 +140,16 @@ def learnt_vocabulary(layer: keras.Layer) -> bool:
     return given is None and bool(layer.get_vocabulary(include_special_tokens=False))
 
 
+def always_training(model: keras.Model, prefix: str = "") -> list[str]:
+    """The paths of the layers that are called with ``training=True`` in the graph of a model."""
+    nodes = [node for nodes in getattr(model, "_nodes_by_depth", {}).values() for node in nodes]
+    found = {f"{prefix}{node.operation.name}" for node in nodes if node.arguments.kwargs.get("training")}
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            found |= set(always_training(layer, f"{prefix}{layer.name}/"))
+    return sorted(found)
+
+
 def check_stateless(model: keras.Model, name: str) -> None:
     """Raise where a recurrent layer carries its state from batch to batch: rows would depend on their order."""
     for path, layer in leaves(model):

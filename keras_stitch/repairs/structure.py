@@ -1,0 +1,237 @@
+"""How models are put together: lists of layers, first layers with a shape, calls counted otherwise, names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras_stitch.repairs.rule import Rule, each_layer
+from keras_stitch.repairs.saved import (
+    Layer,
+    Saved,
+    inner_layers,
+    is_functional,
+    is_layer,
+    is_model,
+    is_reference,
+    map_references,
+    name_of,
+    references,
+    walk,
+)
+
+_RECURRENT = ("SimpleRNN", "GRU", "LSTM", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional")
+_CONSTANT = "_CONSTANT_VALUE"
+
+
+def _sequential_list(layer: Layer, saved: Saved) -> bool:
+    if not isinstance(layer["config"], list):
+        return False
+    layer["config"] = {"name": name_of(layer).lower(), "layers": layer["config"]}
+    return True
+
+
+def _input_shape(layer: Layer, saved: Saved) -> bool:
+    """A Sequential gets an InputLayer; elsewhere the shape says nothing that the calls do not."""
+    if layer["class_name"] == "InputLayer":
+        config = layer["config"]
+        shape = config.pop("batch_input_shape", None) or config.pop("batch_shape", None)
+        # Keras 2 gave every input these, Keras 3 warns of some and refuses others.
+        layer["config"] = {
+            "batch_shape": shape,
+            "dtype": config.get("dtype") or config.get("input_dtype") or "float32",
+            "name": config.get("name") or name_of(layer),
+            **{key: True for key in ("sparse", "ragged") if config.get(key)},
+        }
+        return False
+    changed = False
+    if is_model(layer) and not is_functional(layer):
+        changed = _add_input(layer)
+    if isinstance(layer["config"], dict):
+        layer["config"].pop("batch_input_shape", None)
+        layer["config"].pop("build_input_shape", None)
+    return changed
+
+
+def _add_input(model: Layer) -> bool:
+    layers = inner_layers(model)
+    if not layers or layers[0]["class_name"] == "InputLayer":
+        return False
+    shape, dtype = _shape_of_first(layers[0])
+    shape = shape or model["config"].get("build_input_shape")
+    if shape is None:
+        return False
+    name = f"{name_of(layers[0])}_input"
+    layers.insert(0, {"class_name": "InputLayer", "config": {"batch_shape": list(shape), "dtype": dtype, "name": name}})
+    return True
+
+
+def _shape_of_first(layer: Layer) -> tuple[list[int | None] | None, str]:
+    """The shape and dtype of what a layer takes, if it says so itself or in what it holds first."""
+    config = layer["config"]
+    if isinstance(config, dict):
+        dtype = config.get("input_dtype") or config.get("dtype")
+        dtype = dtype if isinstance(dtype, str) and dtype.startswith(("float", "int", "bool", "string")) else "float32"
+        for key in ("batch_input_shape", "batch_shape"):
+            if config.get(key):
+                return list(config[key]), dtype
+    held = inner_layers(layer)
+    if is_functional(layer):
+        named = {name_of(inner): inner for inner in held}
+        first = next(references(layer["config"]["input_layers"]), None)
+        return _shape_of_first(named[first[0]]) if first and first[0] in named else (None, "float32")
+    if held:
+        return _shape_of_first(held[0])
+    inner: Any = config.get("layer") if isinstance(config, dict) else None
+    # A wrapper takes what its layer takes; TimeDistributed was given the shape itself.
+    if is_layer(inner) and layer["class_name"] == "Bidirectional":
+        return _shape_of_first(inner)
+    return None, "float32"
+
+
+def _slashes(saved: Saved) -> list[str]:
+    """Layers called ``conv1/bn`` become ``conv1_bn``, wherever they are named."""
+    found = []
+    for path, model in list(walk(saved.model)):
+        taken = {name_of(layer) for layer in inner_layers(model)}
+        renamed = {}
+        for layer in inner_layers(model):
+            old = name_of(layer)
+            if "/" not in old:
+                continue
+            new = old.replace("/", "_")
+            while new in taken:
+                new += "_"
+            taken.add(new)
+            renamed[old] = new
+            saved.original_names[id(layer)] = old
+            if "name" in layer:
+                layer["name"] = new
+            layer["config"]["name"] = new
+            found.append(f"{path}/{old}".lstrip("/"))
+        if renamed and is_functional(model):
+            for item in _named_places(model):
+                item[0] = renamed.get(item[0], item[0])
+    return found
+
+
+def _named_places(model: Layer) -> list[list[Any]]:
+    config = model["config"]
+    nodes = [layer.get("inbound_nodes") for layer in inner_layers(model)]
+    return list(references([nodes, config["input_layers"], config["output_layers"]]))
+
+
+def _nested_calls(saved: Saved) -> list[str]:
+    """Keras 2 counted the calls of a nested model from 1, because its own inputs were call 0."""
+    found = []
+    for path, model in list(walk(saved.model)):
+        if not is_functional(model):
+            continue
+        places = _named_places(model)
+        for layer in inner_layers(model):
+            mine = [item for item in places if item[0] == name_of(layer)]
+            if is_model(layer) and mine and _counted_from_one(layer, [item[1] for item in mine]):
+                for item in mine:
+                    item[1] -= 1
+                found.append(f"{path}/{name_of(layer)}".lstrip("/"))
+    return found
+
+
+def _counted_from_one(layer: Layer, calls: list[int]) -> bool:
+    # A model that knew its inputs only once it was called was counted as any layer.
+    return min(calls) > 0 and (max(calls) >= len(layer["inbound_nodes"]) or _shape_of_first(layer)[0] is not None)
+
+
+def _call_arguments(saved: Saved) -> list[str]:
+    """Tensors among the arguments of a call, and the first states of recurrent layers in a list with the input."""
+    found = []
+    for path, model in list(walk(saved.model)):
+        if not is_functional(model):
+            continue
+        for layer in inner_layers(model):
+            nodes = layer.get("inbound_nodes") or []
+            new = [_modern_call(layer, node) for node in nodes]
+            if any(node is not None for node in new):
+                layer["inbound_nodes"] = [node or _plain_call(old) for node, old in zip(new, nodes, strict=True)]
+                found.append(f"{path}/{name_of(layer)}".lstrip("/"))
+    return found
+
+
+def _modern_call(layer: Layer, node: Any) -> dict[str, Any] | None:
+    """The call as Keras 3 writes it, where it is more than tensors in one list."""
+    if isinstance(node, dict) and "args" in node:
+        return None
+    kwargs = _arguments(node)
+    tensors = [item for item in node if is_reference(item)] if isinstance(node, list) and not is_reference(node) else []
+    states = layer["class_name"] in _RECURRENT and len(tensors) > 1
+    plain = bool(tensors) and len(tensors) == len(node) and not kwargs
+    if plain and not states:
+        return None
+    if states:
+        constants = layer["config"].get("num_constants") or 0
+        extra = [_tensor(item) for item in tensors[1:]]
+        split = len(extra) - constants
+        kwargs |= {"initial_state": extra[:split]} if split else {}
+        kwargs |= {"constants": extra[split:]} if constants else {}
+        return {"args": [_tensor(tensors[0])], "kwargs": kwargs}
+    if tensors:
+        return {"args": [_tensor(node[0]) if len(node) == 1 else [_tensor(item) for item in node]], "kwargs": kwargs}
+    return {"args": [map_references(node, _tensor)], "kwargs": kwargs}
+
+
+def _plain_call(node: Any) -> Any:
+    """A call without arguments in the form of Keras 3, for a layer that also has other calls."""
+    if isinstance(node, dict):
+        return node
+    return {"args": [_tensor(node[0]) if len(node) == 1 else [_tensor(item) for item in node]], "kwargs": {}}
+
+
+def _arguments(node: Any) -> dict[str, Any]:
+    """The arguments of a call besides its input, of which every tensor in the input carries a copy."""
+    said: dict[str, Any] = (
+        next((item[3] for item in references(node) if len(item) > 3), {}) if not isinstance(node, dict) else {}
+    )
+    return {key: map_references(value, _tensor) for key, value in said.items() if value is not None}
+
+
+def _tensor(item: list[Any]) -> Any:
+    if item[0] == _CONSTANT:
+        return item[2]
+    history = list(item[:3])
+    # Only the history counts: Keras looks the tensor up by it.
+    return {"class_name": "__keras_tensor__", "config": {"shape": [None], "dtype": "float32", "keras_history": history}}
+
+
+def _single_ends(saved: Saved) -> list[str]:
+    found = []
+    for path, model in list(walk(saved.model)):
+        if not is_functional(model):
+            continue
+        for key in ("input_layers", "output_layers"):
+            ends = model["config"][key]
+            if isinstance(ends, list) and len(ends) == 1 and is_reference(ends[0]):
+                model["config"][key] = ends[0]
+                if key == "output_layers":
+                    found.append(path)
+    return found
+
+
+SEQUENTIAL_LIST = Rule(
+    "sequential-list",
+    "the layers of a Sequential were a bare list, as before Keras 2.2.3",
+    each_layer(_sequential_list, custom=True),
+)
+INPUT_SHAPE = Rule(
+    "input-shape",
+    "the first layer of a Sequential carried the input's shape; an InputLayer has it now",
+    each_layer(_input_shape, custom=True),
+)
+LAYER_NAMES = Rule("layer-names", "Keras 3 takes no '/' in the names of layers; it is a '_' now", _slashes)
+NESTED_CALLS = Rule(
+    "nested-calls", "Keras 2 counted the calls of a nested model from 1, Keras 3 does from 0", _nested_calls
+)
+CALL_ARGUMENTS = Rule(
+    "call-arguments",
+    "calls took tensors as arguments, masks or first states in a form that Keras 3 does not read",
+    _call_arguments,
+)
+SINGLE_ENDS = Rule("single-output", "the only output was in a list, which Keras 3 would return", _single_ends)

@@ -1,0 +1,90 @@
+"""What Keras 2 predicts with saved files: ``python tf_keras_oracle.py JOBS.json``, in a process without Keras 3.
+
+``JOBS.json`` holds a list of jobs: ``model`` is the file, ``arrays`` the ``.npz`` file to write, ``length`` the size
+that stands for open dimensions of the inputs. Each ``.npz`` gets ``input0``, ``input1``, ... and ``output0``,
+``output1``, ..., or, where Keras 2 itself cannot load or run the file, ``error``. Inputs are the same each time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import zlib
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+
+import numpy as np
+import tf_keras
+
+ROWS = 2
+
+
+class GRU(tf_keras.layers.GRU):
+    """A GRU as it was before Keras 2.1.5: files that do not say ``reset_after`` mean False, tf_keras takes True."""
+
+    @classmethod
+    def from_config(cls, config: dict) -> GRU:
+        """The layer that an old file means."""
+        return super().from_config({"reset_after": False, **config})
+
+
+def main(jobs: list[dict]) -> None:
+    """Runs the jobs one after another."""
+    for job in jobs:
+        model, arrays, length = Path(job["model"]), Path(job["arrays"]), job.get("length", 256)
+        try:
+            found = predict(model, length)
+        except Exception as error:
+            found = {"error": np.array(f"{type(error).__name__}: {error}")}
+        tf_keras.backend.clear_session()
+        part = arrays.with_suffix(".part.npz")
+        np.savez(part, **found)
+        part.replace(arrays)
+
+
+def predict(path: Path, length: int) -> dict[str, np.ndarray]:
+    """Seeded inputs that fit the model, and what it makes of them."""
+    model = tf_keras.models.load_model(path, custom_objects={"GRU": GRU}, compile=False)
+    random = np.random.default_rng(zlib.crc32(path.name.encode()))
+    inputs = [make_input(random, tensor, users(model, tensor), length) for tensor in model.inputs]
+    outputs = model.predict(inputs, verbose=0, batch_size=ROWS)
+    outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    named = {f"input{number}": array for number, array in enumerate(inputs)}
+    return named | {f"output{number}": array for number, array in enumerate(outputs)}
+
+
+def users(model: tf_keras.Model, tensor) -> list[tf_keras.layers.Layer]:
+    """The layers that read an input."""
+    name = tensor.node.layer.name
+    return [
+        node.layer
+        for layer in model.layers
+        for node in layer.inbound_nodes
+        if any(parent.layer.name == name for parent in node.parent_nodes)
+    ]
+
+
+def make_input(random: np.random.Generator, tensor, readers: list, length: int) -> np.ndarray:
+    """Numbers for one input: indices for an embedding, one-hot bases, beats in a spectrogram, or normal ones.
+
+    Plain noise saturates the softmax of most models for sounds, so that any other model would predict the same.
+    """
+    shape = (ROWS, *(length if size is None else size for size in tensor.shape[1:]))
+    vocabularies = [reader.input_dim for reader in readers if isinstance(reader, tf_keras.layers.Embedding)]
+    if vocabularies:
+        return random.integers(0, min(vocabularies), shape).astype("float32")
+    if len(shape) == 3 and shape[-1] == 4:
+        return np.eye(4, dtype="float32")[random.integers(0, 4, shape[:-1])]
+    if len(shape) == 4:
+        period = random.uniform(8, 25, (ROWS, 1, 1, 1))
+        since_beat = np.arange(shape[2])[:, None] % period
+        return (np.exp(-since_beat / 3) * random.random((*shape[:2], 1, shape[3]))).astype("float32")
+    return random.normal(size=shape).astype("float32")
+
+
+if __name__ == "__main__":
+    main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
