@@ -8,11 +8,13 @@ from typing import Any
 import keras
 
 from keras_stitch import merging, ports
-from keras_stitch.errors import StitchError, reason
-from keras_stitch.freezing import Flags
+from keras_stitch.customs import in_registry
+from keras_stitch.errors import StitchError, WiringError, reason
+from keras_stitch.freezing import Flags, resolve_flags
 from keras_stitch.loading import Blueprint, clone
 from keras_stitch.naming import Names, clean
 from keras_stitch.spec import Feed, GraphOutput, GraphSpec, Merge, Port, Submodel, Tap, Wiring, port_text
+from keras_stitch.wiring import wire
 
 
 class KerasInference:
@@ -51,6 +53,27 @@ class KerasInference:
         if isinstance(result, (list, tuple, dict)):
             raise StitchError(f"{type(layer).__name__} makes several tensors of them.", expected="one tensor")
         return Port("merged", tuple(result.shape[1:]), str(result.dtype))
+
+
+def check(spec: GraphSpec, blueprints: Mapping[str, Blueprint]) -> tuple[Wiring, Flags]:
+    """The graph wired, and which of its layers train.
+
+    Args:
+        spec: The graph.
+        blueprints: Of every submodel that owns its weights.
+
+    Raises:
+        WiringError: With every problem of the graph, those of freezing included.
+    """
+    problems: list[StitchError] = []
+    flags = resolve_flags(spec, problems)
+    try:
+        wiring = wire(spec, KerasInference(blueprints))
+    except WiringError as error:
+        raise WiringError(spec.name, [*error.problems, *problems]) from None
+    if problems:
+        raise WiringError(spec.name, problems)
+    return wiring, flags
 
 
 def build(
@@ -157,7 +180,7 @@ def _functional(model: keras.Model, blueprint: Blueprint, name: str, *, stop_mas
     outputs = blueprint.outputs(model)
     paths = [weight.path for weight in model.weights]
     if len(set(paths)) < len(paths):
-        with keras.saving.custom_object_scope(blueprint.custom_objects):
+        with in_registry(blueprint.custom_objects):
             model = clone(model, f"Submodel '{name}'")
         outputs = blueprint.outputs(model)
     if stop_masks and any(_makes_mask(layer) for _, layer in ports.leaves(model)):

@@ -21,13 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; ``sys.argv`` by default.
 
     Returns:
-        The exit status: 0, or 2 after a mistake of the user's.
+        The exit status: 0, 1 where ``verify`` finds a difference, or 2 after a mistake of the user's.
     """
     options = _parser().parse_args(arguments)
     # TensorFlow's banner is of no use to anyone here; who wants it sets the variable.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        options.run(options)
+        status = options.run(options)
     except KeyboardInterrupt:
         print("keras-stitch: stopped; nothing is left half-written.", file=sys.stderr)
         return 130
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print(f"keras-stitch: {error}", file=sys.stderr)
         return 2
-    return 0
+    return status or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"keras-stitch {keras_stitch.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
         added.add_argument("--debug", action="store_true", help="show the traceback of a mistake")
         added.set_defaults(run=run)
@@ -54,14 +54,17 @@ def _parser() -> argparse.ArgumentParser:
     inspect = command("inspect", _inspect, "Show what is in saved models: ports, shapes, layers.")
     inspect.add_argument("files", nargs="+", metavar="FILE")
     inspect.add_argument("--arch", metavar="JSON", help="the architecture of a weights-only file")
+    _add_custom_objects(inspect)
 
     build = command("build", _build, "Build the stitched model and save it, ready for Keras.")
     build.add_argument("spec", metavar="stitch.yaml")
+    _add_custom_objects(build)
     build.add_argument("-o", "--output", required=True, metavar="FILE", help="a .keras or .h5 file")
     build.add_argument("--overwrite", action="store_true", help="replace an existing file")
 
     save = command("save", _save, "Write the Kipoi directory: model, merged dataloader, model card.")
     save.add_argument("spec", metavar="stitch.yaml")
+    _add_custom_objects(save)
     save.add_argument("-o", "--output", required=True, metavar="DIRECTORY")
     save.add_argument(
         "-d",
@@ -86,14 +89,34 @@ def _parser() -> argparse.ArgumentParser:
 
     plot = command("plot", _plot, "Draw the graph.")
     plot.add_argument("spec", metavar="stitch.yaml")
+    _add_custom_objects(plot)
     plot.add_argument("-o", "--output", required=True, metavar="FILE", help="an .svg or .png file")
 
     plan = command("plan", _plan, "Show what is in the graph, where each submodel runs, and why.")
     plan.add_argument("spec", metavar="stitch.yaml")
+    _add_custom_objects(plan)
+
+    verify = command(
+        "verify", _verify, "Hold the stitched model against its parts run separately; exit status 1 where they differ."
+    )
+    verify.add_argument("spec", metavar="stitch.yaml")
+    _add_custom_objects(verify)
+    verify.add_argument("--rows", type=int, default=10, metavar="N", help="random rows (default: 10)")
+    verify.add_argument("--seed", type=int, default=0, metavar="N", help="of the random rows (default: 0)")
+    verify.add_argument("--data", metavar="NPZ", help="inputs of your own: a file with one array for each graph input")
 
     demo = command("demo", _demo, "Stitch four small models and write, test and train the result.")
     demo.add_argument("-o", "--output", default="demo_output", metavar="DIRECTORY")
     return parser
+
+
+def _add_custom_objects(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--custom-objects",
+        action="append",
+        metavar="FILE|MODULE",
+        help="layers that Keras does not have: a Python file with a dict OBJECTS, a module, or module:Name; repeatable",
+    )
 
 
 def _inspect(options: argparse.Namespace) -> None:
@@ -102,7 +125,7 @@ def _inspect(options: argparse.Namespace) -> None:
     for file in options.files:
         with steps() as step:
             step(f"loading {file}")
-            report = inspect_file(file, arch=options.arch)
+            report = inspect_file(file, arch=options.arch, custom_objects=options.custom_objects)
         print(report)
 
 
@@ -161,6 +184,19 @@ def _plan(options: argparse.Namespace) -> None:
     print(f"{summary}\n\n{plan}")
 
 
+def _verify(options: argparse.Namespace) -> int:
+    from keras_stitch.given import read_data
+    from keras_stitch.verifying import check_recorded
+
+    data = None if options.data is None else read_data(Path(options.data))
+    with steps() as step, check_recorded(Path(options.spec)):
+        step(f"loading the models of {options.spec}")
+        graph = _graph(options)
+        certificate = graph.verify(data, rows=options.rows, seed=options.seed, progress=step)
+    print(certificate)
+    return 0 if certificate.passed else 1
+
+
 def _demo(options: argparse.Namespace) -> None:
     from keras_stitch.demo import run_demo
 
@@ -168,7 +204,7 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _graph(options: argparse.Namespace) -> keras_stitch.Graph:
-    return keras_stitch.Graph.from_yaml(options.spec)
+    return keras_stitch.Graph.from_yaml(options.spec, custom_objects=options.custom_objects)
 
 
 def _pairs(given: Sequence[str], option: str) -> dict[str, str]:

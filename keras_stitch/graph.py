@@ -6,25 +6,23 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
-from keras_stitch import arguments, building, loading, saving, specdump, specfile
+from keras_stitch import arguments, building, customs, loading, parts, saving, specdump, specfile
 from keras_stitch import placement as placing
 from keras_stitch.arguments import MergeLike
 from keras_stitch.byname import connections_by_name
-from keras_stitch.errors import StitchError, WiringError, nearest
-from keras_stitch.freezing import Flags, frozen_states, resolve_flags
+from keras_stitch.certificate import Certificate
+from keras_stitch.customs import Given
+from keras_stitch.errors import StitchError, nearest
+from keras_stitch.freezing import Flags, frozen_states
 from keras_stitch.naming import check_name
-from keras_stitch.parts import read_part
 from keras_stitch.progress import Step, steps
 from keras_stitch.spec import Connection, GraphSpec, InputSpec, OutputSpec, Wiring
 from keras_stitch.summary import Summary, summarise
-from keras_stitch.wiring import wire
-
-if TYPE_CHECKING:
-    from keras_stitch.kipoi import KipoiPart
+from keras_stitch.verifying import Subject
 
 PathLike = str | os.PathLike[str]
 
@@ -45,8 +43,7 @@ class Graph:
 
     def __init__(self, name: str = "stitched"):
         self._spec = GraphSpec(check_name(name, "graph"))
-        self._loaded: dict[str, loading.Loaded] = {}
-        self._parts: dict[str, KipoiPart] = {}
+        self._added: dict[str, parts.Added] = {}
         self._checked: tuple[GraphSpec, Wiring, Flags] | None = None
 
     @property
@@ -70,7 +67,7 @@ class Graph:
         source: PathLike | keras.Model | keras.Layer,
         *,
         trainable: bool | None = None,
-        custom_objects: Mapping[str, Any] | None = None,
+        custom_objects: Given = None,
         arch: PathLike | None = None,
         outputs: Sequence[str] | None = None,
         placement: str | None = None,
@@ -80,9 +77,12 @@ class Graph:
         Args:
             name: Letters, digits and underscores, unique in the graph.
             source: The path of a ``.h5``, ``.hdf5`` or ``.keras`` file (recognised by content) or of a Kipoi
-                directory; a ``keras.Model``, which is cloned; or any ``keras.layers.Layer``.
+                directory; a model of a source that Kipoi knows, ``"kipoi:DeepSEA/predict"``; a ``keras.Model``,
+                which is cloned; or any ``keras.layers.Layer``.
             trainable: ``False`` freezes it, ``True`` unfreezes it, ``None`` keeps the flags as saved.
-            custom_objects: Names of custom layers and functions in the file to what they are.
+            custom_objects: Layers and functions that Keras does not have: a dict by name, the path of a Python file
+                with a dict ``OBJECTS``, a module (``"package.layers"``), a name in one (``"package.layers:Scale"``),
+                or a list of those.
             arch: The architecture JSON that goes with a weights-only file.
             outputs: Inner layers whose outputs replace the model's own: a model without its head.
             placement: Where it runs.
@@ -97,26 +97,16 @@ class Graph:
         again = f"Give this one another name, or graph.share(..., of='{name}') for the same weights once more."
         arguments.new_name(name, "submodel", self._names(), fix=again)
         placing.check_placement(placement, name)
-        part = None
-        if isinstance(source, (str, os.PathLike)):
-            source = arguments.path_of(source, f"The source of submodel '{name}'")
-            part = read_part(source)
-        arch = None if arch is None else arguments.path_of(arch, f"arch= of submodel '{name}'")
-        outputs = None if outputs is None else arguments.names(outputs, f"outputs= of submodel '{name}'")
-        loaded = loading.load(
+        self._added[name] = parts.load(
             name,
             source,
-            part=part,
-            trainable=arguments.flag_of(trainable, f"trainable= of submodel '{name}'"),
             custom_objects=custom_objects,
             arch=arch,
-            outputs=outputs,
+            trainable=arguments.flag_of(trainable, f"trainable= of submodel '{name}'"),
+            outputs=None if outputs is None else arguments.names(outputs, f"outputs= of submodel '{name}'"),
             placement=placement,
         )
-        self._loaded[name] = loaded
-        if part is not None:
-            self._parts[name] = part
-        return self._say(submodels=(*self._spec.submodels, loaded.submodel))
+        return self._say(submodels=(*self._spec.submodels, self._added[name].submodel))
 
     def share(self, name: str, of: str) -> Graph:
         """Use the submodel ``of`` once more under a new name: other inputs, the same weights. Returns the graph."""
@@ -269,6 +259,42 @@ class Graph:
         frozen = frozen_states(self._spec, flags)
         return {"spec": self._spec, "wiring": wiring, "frozen": frozen, "placement": places}
 
+    def verify(
+        self,
+        data: Mapping[str, Any] | Sequence[Any] | None = None,
+        *,
+        model: keras.Model | None = None,
+        rows: int = 10,
+        seed: int = 0,
+        format: str = "keras",
+        progress: Step | None = None,
+    ) -> Certificate:
+        """Hold the stitched model against its parts run separately, before and after a reload in a fresh process.
+
+        Args:
+            data: Inputs beside the random ones: a dict by graph input, or a list in their order; each an array of
+                shape ``(rows, ...)`` and a dtype that its input takes.
+            model: A built, perhaps trained, model of this graph; by default one is built.
+            rows: How many random rows.
+            seed: Of the random rows.
+            format: The file to load again: ``"keras"`` or ``"h5"``.
+            progress: Called with a few words at every step; by default they are shown on the terminal.
+
+        Returns:
+            The certificate: ``passed`` says whether all is equal, ``print`` shows the differences.
+
+        Raises:
+            StitchError: If the graph cannot be built or ``data`` does not fit it; never for a difference.
+
+        Example:
+            >>> import keras, keras_stitch as ks
+            >>> graph = ks.Graph("g").add("double", keras.layers.Rescaling(2.0)).add_input("x", "double", shape=(3,))
+            >>> graph.verify().passed
+            True
+        """
+        with steps(progress) as step:
+            return self._subject(model, step).verify(data, rows=rows, seed=seed, format=format)
+
     def save(
         self,
         directory: PathLike,
@@ -302,24 +328,19 @@ class Graph:
             The directory.
 
         Raises:
-            SaveError: If it cannot be written, or the written model predicts something else.
+            SaveError: If it cannot be written, or the written model predicts something else than its parts.
         """
         from keras_stitch import kipoi
 
         target = arguments.path_of(directory, "save(...)")
+        saving.check_outside(target, self._spec)
         with steps(progress) as step:
-            step("checking the graph")
-            wiring, flags = self._check()
-            saving.check_outside(target, self._spec)
-            step("building the stitched model")
-            built = building.build(self._spec, wiring, self._blueprints(), flags)
-            if model is not None:
-                saving.check_same_graph(model, built, self.name)
+            subject = self._subject(model, step)
             return kipoi.write_directory(
                 target,
-                model=built if model is None else model,
+                model=subject.model,
                 spec=self._spec,
-                wiring=wiring,
+                wiring=subject.wiring,
                 dataloaders=dataloaders,
                 info=info,
                 examples=examples,
@@ -329,7 +350,9 @@ class Graph:
                 picture=self._picture(),
                 record=self._record(trained=model is not None),
                 trained=model is not None,
-                parts=self._parts,
+                parts={name: added.part for name, added in self._added.items() if added.part is not None},
+                custom_objects=subject.customs,
+                certify=subject.certify,
                 progress=step,
             )
 
@@ -352,8 +375,12 @@ class Graph:
         return path
 
     @classmethod
-    def from_yaml(cls, path: PathLike, *, custom_objects: Mapping[str, Any] | None = None) -> Graph:
+    def from_yaml(cls, path: PathLike, *, custom_objects: Given = None) -> Graph:
         """Read a graph from a ``stitch.yaml``; paths in it are relative to it.
+
+        Args:
+            path: The file.
+            custom_objects: Those of all submodels, beside what the file says; as ``add`` takes them.
 
         Raises:
             SpecFileError: With every mistake in the file.
@@ -361,20 +388,14 @@ class Graph:
         """
         path = arguments.path_of(path, "from_yaml(...)")
         said = specfile.read(path)
-        graph = cls(said.name)
+        graph, objects = cls(said.name), customs.read(custom_objects, "custom_objects= of from_yaml")
         for entry in said.models:
             if entry.share is not None:
                 graph.share(entry.name, of=entry.share)
-            elif entry.layer is not None:
-                layer = loading.layer_from_config(entry.layer, custom_objects)
-                graph.add(entry.name, layer, **entry.options)
-            else:
-                assert entry.source is not None
-                options = dict(entry.options)
-                if "arch" in options:
-                    options["arch"] = path.parent / options["arch"]
-                graph.add(entry.name, path.parent / entry.source, custom_objects=custom_objects, **options)
-                entry.check_recorded(graph.spec.submodel(entry.name).source.sha256)
+                continue
+            source, options = parts.placed(entry, path.parent, objects)
+            graph.add(entry.name, source, **options)
+            entry.check_recorded(graph.spec.submodel(entry.name).source.sha256)
         for given in said.inputs:
             graph.add_input(given.name, given.targets, shape=given.shape, dtype=given.dtype)
         for output in said.outputs:
@@ -387,24 +408,35 @@ class Graph:
         self._spec = replace(self._spec, **changes)
         return self
 
+    def _subject(self, model: keras.Model | None, step: Step) -> Subject:
+        """What is verified and saved: a model of this graph, the given one or a fresh one."""
+        step("checking the graph")
+        wiring, flags = self._check()
+        step("building the stitched model")
+        built = building.build(self._spec, wiring, self._blueprints(), flags)
+        if model is not None:
+            saving.check_same_graph(model, built, self.name)
+        return Subject(
+            self._spec,
+            wiring,
+            self._blueprints(),
+            built if model is None else model,
+            model is not None,
+            {name: added.customs for name, added in self._added.items()},
+            {name: added.part.arch for name, added in self._added.items() if added.part and added.part.arch},
+            step,
+        )
+
     def _names(self) -> list[str]:
         return [submodel.name for submodel in self._spec.submodels]
 
     def _blueprints(self) -> dict[str, loading.Blueprint]:
-        return {name: loaded.blueprint for name, loaded in self._loaded.items()}
+        return {name: added.blueprint for name, added in self._added.items()}
 
     def _check(self) -> tuple[Wiring, Flags]:
         """The graph checked; the answer is kept until the next verb."""
         if self._checked is None or self._checked[0] is not self._spec:
-            problems: list[StitchError] = []
-            flags = resolve_flags(self._spec, problems)
-            try:
-                wiring = wire(self._spec, building.KerasInference(self._blueprints()))
-            except WiringError as error:
-                raise WiringError(self.name, [*error.problems, *problems]) from None
-            if problems:
-                raise WiringError(self.name, problems)
-            self._checked = (self._spec, wiring, flags)
+            self._checked = (self._spec, *building.check(self._spec, self._blueprints()))
         return self._checked[1], self._checked[2]
 
     def _record(self, *, trained: bool) -> str:

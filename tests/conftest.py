@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+import pytest
+import tables_report
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -17,3 +20,41 @@ _slow = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_bas
 settings.register_profile("default", derandomize=True, deadline=None, max_examples=20, suppress_health_check=_slow)
 settings.register_profile("thorough", deadline=None, max_examples=400, suppress_health_check=_slow, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+class _Done:
+    """A process that has ended well."""
+
+    returncode = 0
+
+    def poll(self) -> int:
+        return self.returncode
+
+    def communicate(self) -> tuple[bytes, bytes]:
+        return b"", b""
+
+
+@pytest.fixture(autouse=True)
+def _reload_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saved models are loaded again in this process, which spares a start of TensorFlow for each directory.
+
+    A test that is marked with ``fresh_process`` has the process that users get.
+    """
+    if "fresh_process" in request.keywords:
+        return
+
+    def start(folder: Path) -> _Done:
+        from keras_stitch import reload_and_predict
+
+        reload_and_predict.main(folder)
+        return _Done()
+
+    monkeypatch.setattr("keras_stitch.reloading.start", start)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The tables that tests filled, see ``tables_report``."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    for name, rows in tables_report.collected(reports).items():
+        terminalreporter.section(name)
+        terminalreporter.write(tables_report.printed(name, rows, terminalreporter._tw.fullwidth))

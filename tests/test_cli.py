@@ -232,7 +232,7 @@ def test_debug_shows_the_traceback(folder: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_what_is_no_mistake_of_the_users_is_not_hidden(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(path: str) -> None:
+    def fail(path: str, **options: object) -> None:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(keras_stitch.Graph, "from_yaml", fail)

@@ -68,6 +68,12 @@ def test_the_python_of_the_readme_runs(workplace):
     assert {"composed", "composed.svg", "composed.keras"} <= {path.name for path in folder.iterdir()}
     summary = next(block for _, block in blocks("text") if block.startswith("Graph 'composed'\n"))
     assert summary.strip() in printed
+    certificate = next(block for _, block in blocks("text") if block.startswith("Certificate of graph"))
+    # The weights are new each time, so that the row of numbers differs.
+    *table, row = certificate.strip().splitlines()
+    assert "\n".join(table) in printed
+    shown = [line.split() for line in printed.splitlines() if line.startswith("model4 ")]
+    assert [row.split()[:3], row.split()[-1:]] in [[cells[:3], cells[-1:]] for cells in shown]
 
 
 def test_the_commands_of_the_readme_run(workplace):

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import yaml
 
+from keras_stitch.certificate import CHECK_HEADERS, Certificate
 from keras_stitch.kipoi.generating import shown_default
 from keras_stitch.kipoi.literals import WIDTH, literal
 from keras_stitch.kipoi.merging import Merged
@@ -29,6 +30,7 @@ def write_card(
     urls: Mapping[str, str],
     model: keras.Model,
     trained: bool,
+    certificate: Certificate | None = None,
 ) -> None:
     """Writes ``README.md``.
 
@@ -43,6 +45,7 @@ def write_card(
         urls: The URL of every file that is hosted.
         model: The model that is saved.
         trained: Whether its weights are no longer those of the sources.
+        certificate: What the model was compared to, and by how much it differs.
     """
     values = dict(examples)
     for name, value in values.items():
@@ -72,6 +75,8 @@ def write_card(
             "defaults": {argument.name: shown_default(argument, merged) for argument in merged.arguments},
             "docs": [(item.part, item.info["doc"]) for item in said if item.info.get("doc")],
             "trained": trained,
+            "certificate": certificate,
+            "check_headers": CHECK_HEADERS,
             "unspecified": UNSPECIFIED,
             "citations": citations(said),
             "dependencies": description["dependencies"],

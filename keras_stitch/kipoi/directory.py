@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import keras
 
 from keras_stitch import atomic
+from keras_stitch.certificate import Certificate
+from keras_stitch.customs import CustomObjects
 from keras_stitch.errors import SaveError
 from keras_stitch.files import quiet_keras
 from keras_stitch.kipoi import custom, metadata, running, schema
@@ -25,6 +26,8 @@ from keras_stitch.spec import GraphSpec, Wiring
 
 EXPECTED = "model_files/expected.h5"
 ARCHITECTURE = "model_files/model.json"
+CERTIFICATE = "certificate.json"
+_CERTIFIED_ROWS = 10
 _CHUNK_BYTES = 16_000_000
 _CHUNK_ROWS = 10_000
 
@@ -44,7 +47,9 @@ def write_directory(
     picture: str,
     record: str,
     parts: Mapping[str, KipoiPart] | None = None,
+    custom_objects: Mapping[str, CustomObjects] | None = None,
     trained: bool = False,
+    certify: Callable[..., Certificate] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Writes a directory that ``kipoi test`` and ``kipoi predict`` accept, whole or not at all.
@@ -66,7 +71,9 @@ def write_directory(
         picture: The graph as SVG.
         record: The text of ``stitch.yaml``.
         parts: For submodels that came from Kipoi directories, what ``read_directory`` returned.
+        custom_objects: For submodels that need custom objects, what was given, or what their directories bring.
         trained: Whether the model was trained after it was built, so that its weights are not those of the sources.
+        certify: ``Subject.certify`` of this model: holds the file that was written against the parts, on the examples.
         progress: Called with a few words at every step.
 
     Returns:
@@ -74,8 +81,8 @@ def write_directory(
 
     Raises:
         StitchError: When dataloaders, examples, info or hosting do not fit the graph.
-        SaveError: When the target must not be replaced or cannot be written, or when Kipoi does not predict what
-            the model does.
+        SaveError: When the target must not be replaced or cannot be written, when Kipoi does not predict what the
+            model does, or when the certificate is not passed.
     """
     step = progress or (lambda _: None)
     target = Path(directory)
@@ -94,7 +101,7 @@ def write_directory(
     model_file = f"model_files/model.{format}"
     names = examples_of.file_names(merged, chosen)
     urls = hosting_of.resolve_urls(hosting, [model_file, EXPECTED, *names.values()])
-    custom_file = custom.find_file(model, parts)
+    carried = custom.carry(model, custom_objects or {})
     with atomic.writing(target, overwrite=overwrite) as place:
         (place / "stitch.yaml").write_text(record, encoding="utf-8")
         (place / "graph.svg").write_text(picture, encoding="utf-8")
@@ -103,12 +110,12 @@ def write_directory(
         write_model(model, place / model_file)
         # Keras warns about every .h5 file that it loads as a whole, so Kipoi is given the architecture beside it.
         extra = {"arch": ARCHITECTURE} if format == "h5" else {}
-        if custom_file is not None:
-            shutil.copyfile(custom_file, place / custom.FILE)
+        if carried.files:
+            carried.write(place)
             extra["custom_objects"] = custom.FILE
         placed = examples_of.place_examples(place, chosen, names)
         inputs = schema.input_schemas(wiring, merged, parts)
-        dependencies = metadata.dependencies_section(said)
+        dependencies = metadata.dependencies_section(said, carried.requirements)
         description = {
             "defined_as": "model.SuffixedKerasModel" if urls else "kipoi.model.KerasModel",
             "args": {"weights": model_file, **extra},
@@ -136,6 +143,13 @@ def write_directory(
         _remove_new(place, before | {place / EXPECTED} | {place / str(value) for value in placed.values()})
         largest = running.check_predictions(model, wiring, place / EXPECTED)
         test: dict[str, Any] = {"expect": EXPECTED, "precision_decimal": running.precision_decimal(largest)}
+        certificate = None
+        if certify is not None:
+            own = {"example": running.stored_inputs(place / EXPECTED, wiring, _CERTIFIED_ROWS)}
+            objects_file = place / custom.FILE if carried.files else None
+            certificate = certify(place / model_file, own, objects_file=objects_file)
+            certificate.require()
+            (place / CERTIFICATE).write_text(certificate.to_json(), encoding="utf-8")
 
         step("describing it")
         hosted = {file: hosting_of.remote_file(place / file, url) for file, url in urls.items()}
@@ -152,7 +166,7 @@ def write_directory(
                 }
             )
             (place / ".gitignore").write_text("".join(f"/{file}\n" for file in hosted), encoding="utf-8")
-        write_card(place, spec, wiring, merged, said, description, placed, urls, model, trained)
+        write_card(place, spec, wiring, merged, said, description, placed, urls, model, trained, certificate)
         step("putting it in place")
     return target
 

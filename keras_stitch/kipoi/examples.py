@@ -13,17 +13,17 @@ import kipoi
 import numpy as np
 from kipoi_utils.utils import default_kwargs
 
-from keras_stitch.errors import SaveError, StitchError, nearest, reason
+from keras_stitch.errors import SaveError, StitchError, nearest
 from keras_stitch.kipoi.dataloaders import mapping_of
 from keras_stitch.kipoi.describing import Missing
 from keras_stitch.kipoi.literals import is_plain
 from keras_stitch.kipoi.merging import Feeder, Merged, own_examples
-from keras_stitch.kipoi.running import example_inputs, late_import, may_be_data, quiet, readable
+from keras_stitch.kipoi.running import late_import, may_be_data, quiet, readable
+from keras_stitch.sampling import find_size, random_rows, table_dtype
 from keras_stitch.spec import Port, Wiring, shape_text
 
 FOLDER = "example_files"
 _ROWS = 10
-_SIZES = tuple(2**power for power in range(3, 16))
 _FIX = "Pass examples={argument: file or value} with data that they read."
 _INDEXES = (".fai", ".gzi", ".tbi", ".csi", ".bai")
 
@@ -164,52 +164,11 @@ def add_random_tables(
         rows |= _by_input(feeder, first)
     if not wanted:
         return {}
-    size = _size(wanted.values(), wiring, model, rows)
+    size = _size(wiring, model, rows)
     (directory / FOLDER).mkdir(exist_ok=True)
     for argument, port in wanted.items():
         np.save(directory / names[argument], random_rows(port, count, size, seed=_seed(wiring, port)))
     return {argument: names[argument] for argument in wanted}
-
-
-def random_rows(port: Port, count: int, size: int, seed: int) -> np.ndarray[Any, Any]:
-    """Random rows for an input: normal for floats, 0 and 1 for all else, which every embedding takes.
-
-    Args:
-        port: The graph input.
-        count: Number of rows.
-        size: What an open dimension becomes.
-        seed: The same seed gives the same rows.
-
-    Example:
-        >>> random_rows(Port("x", (None, 4)), 10, 8, seed=0).shape
-        (10, 8, 4)
-    """
-    shape = [count, *(size if dimension is None else dimension for dimension in port.shape or ())]
-    generator = np.random.default_rng(seed)
-    dtype = table_dtype(port)
-    if np.dtype(dtype).kind == "f":
-        return generator.standard_normal(shape).astype(dtype)
-    return generator.integers(0, 2, shape).astype(dtype)
-
-
-def table_dtype(port: Port) -> str:
-    """The NumPy dtype of the rows that a table reader gives.
-
-    Raises:
-        StitchError: For an input that takes no numbers.
-    """
-    dtype = port.dtype or "float32"
-    if dtype == "bfloat16":
-        return "float32"
-    try:
-        if np.dtype(dtype).kind in "biuf":
-            return dtype
-    except TypeError:
-        pass
-    raise StitchError(
-        f"No table holds what the input '{port.name}' takes, {dtype}.",
-        fix=f"Name a dataloader for it: dataloaders={{{port.name!r}: ...}}.",
-    )
 
 
 def _seed(wiring: Wiring, port: Port) -> int:
@@ -281,25 +240,14 @@ def _explained(problem: str, directory: Path, fix: str | None) -> Iterator[None]
         raise SaveError(f"{problem}.", received=readable(error, directory), fix=chosen) from error
 
 
-def _size(ports: Any, wiring: Wiring, model: Any, rows: Mapping[str, Any]) -> int:
+def _size(wiring: Wiring, model: Any, rows: Mapping[str, Any]) -> int:
     """A length for the open dimensions that the model takes."""
-    if all(None not in (port.shape or ()) for port in ports):
-        return _SIZES[0]
-    known = [size for row in rows.values() for size in np.shape(row)]
-    wanted = [port for port in wiring.inputs if port.name not in rows]
-    problem = ""
-    for size in [*sorted(set(known), reverse=True), *_SIZES]:
-        made = {port.name: random_rows(port, 1, size, seed=0)[0] for port in wanted}
-        try:
-            # Eager: predict() would compile the model anew for every length.
-            outputs = model(example_inputs({**rows, **made}, wiring), training=False)
-        except Exception as error:  # Keras and TensorFlow raise many kinds for a length that does not fit
-            problem = problem or reason(error)
-            continue
-        if all(0 not in np.shape(output) for output in (outputs.values() if isinstance(outputs, dict) else [outputs])):
-            return size
-    raise SaveError(
-        "No length was found for the open dimensions of the inputs, so there is no example to test the directory with.",
-        received=problem or "empty predictions",
-        fix="Pass examples={'<input>_file': file} with data that fit the model.",
-    )
+    size, problem = find_size(wiring, model, rows)
+    if size is None:
+        raise SaveError(
+            "No length was found for the open dimensions of the inputs, so there is no example to test the directory "
+            "with.",
+            received=problem,
+            fix="Pass examples={'<input>_file': file} with data that fit the model.",
+        )
+    return size

@@ -7,7 +7,7 @@ import io
 import logging
 import math
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ import h5py
 import kipoi
 import numpy as np
 
+from keras_stitch.comparing import TOLERANCE, compare
 from keras_stitch.errors import SaveError, reason
 from keras_stitch.spec import Wiring
 
-TOLERANCE = 1e-5
 _BATCH = 32
 _FIX = "Pass examples={argument: file or value} with data that fit together."
 
@@ -80,36 +80,31 @@ def check_predictions(model: Any, wiring: Wiring, expected: Path) -> float:
     largest = 0.0
     for name in names:
         own = np.concatenate([np.asarray(batch[name] if len(names) > 1 else batch) for batch in batches])
-        finite = np.abs(own[np.isfinite(own)])
-        magnitude = float(finite.max(initial=0.0))
-        largest = max(largest, magnitude)
-        allowed = TOLERANCE * max(1.0, magnitude)
-        if own.shape != stored[name].shape:
-            problem, limit = f"shape {stored[name].shape}", f"shape {own.shape}"
-        elif not np.array_equal(np.isnan(stored[name]), np.isnan(own)):
-            places = int(np.sum(np.isnan(stored[name]) != np.isnan(own)))
-            problem, limit = f"NaN in other places: {places} of {own.size} differ", "NaN in the same places"
-            if any(array.dtype.kind == "f" and np.isnan(array).any() for array in inputs.values()):
-                raise SaveError(
-                    f"The examples hold NaN, on which the output '{name}' is not the same each time.",
-                    expected=limit,
-                    received=problem,
-                    fix="Pass examples= without NaN.",
-                )
-        elif not np.allclose(stored[name], own, rtol=0, atol=allowed, equal_nan=True):
-            with np.errstate(invalid="ignore"):  # inf - inf
-                differences = np.abs(stored[name] - own)
-            known = differences[~np.isnan(differences)]
-            problem = f"a difference of {known.max():.3g}" if known.size else "infinity in other places"
-            limit = f"at most {allowed:.3g}"
-        else:
+        compared = compare(stored[name], own)
+        largest = max(largest, compared.magnitude)
+        if compared.equal:
             continue
+        if (compared.problem or "").startswith("NaN") and any(
+            array.dtype.kind == "f" and np.isnan(array).any() for array in inputs.values()
+        ):
+            raise SaveError(
+                f"The examples hold NaN, on which the output '{name}' is not the same each time.",
+                expected=compared.expected,
+                received=compared.problem,
+                fix="Pass examples= without NaN.",
+            )
         raise SaveError(
             f"Saved and loaded again, the model predicts something else in its output '{name}'.",
-            expected=limit,
-            received=problem,
+            expected=compared.expected or f"at most {compared.allowed:.3g}",
+            received=compared.problem or f"a difference of {compared.largest:.3g}",
         )
     return largest
+
+
+def stored_inputs(expected: Path, wiring: Wiring, rows: int) -> dict[str, np.ndarray[Any, Any]]:
+    """The first rows of the inputs that ``run_examples`` stored, by graph input."""
+    with h5py.File(expected) as file:
+        return {port.name: file["inputs"][port.name][:rows] for port in wiring.inputs}
 
 
 def precision_decimal(largest: float) -> int:
@@ -193,8 +188,3 @@ def may_be_data(error: BaseException) -> bool:
 
 def _last_lines(text: str, count: int = 12) -> str:
     return "\n".join(text.strip().splitlines()[-count:])
-
-
-def example_inputs(rows: Mapping[str, Any], wiring: Wiring) -> list[np.ndarray[Any, Any]]:
-    """One batch of one row, in the order of the graph inputs."""
-    return [np.asarray(rows[port.name])[None] for port in wiring.inputs]

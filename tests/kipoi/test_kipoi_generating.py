@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from kipoi.specs import DataLoaderDescription
 from kipoi_cases import make_case, write_function_loader, write_loader
 
+from keras_stitch.certificate import Certificate, CertifiedPart, Check, InputRange
 from keras_stitch.kipoi import Dataloader
 from keras_stitch.kipoi.generating import class_name, write_dataloader
 from keras_stitch.kipoi.literals import docstring, is_plain, literal
@@ -31,6 +32,25 @@ plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4) | st.tuples(inner, inner),
     max_leaves=12,
+)
+
+CERTIFICATE = Certificate(
+    "composed",
+    (
+        Check("score", "random", 10, 2.5, 0.0, 1.2e-7, 10),
+        Check("other", "random", 10, 2.5, 0.0, 0.0, 8),
+        Check("score", "example", 5, 300.0, 2e-5, 2e-5, 5),
+        Check("other", "example", 5, 0.0, None, None, 0),
+    ),
+    (
+        CertifiedPart("model1", "model1.keras", "0" * 64, weights="trained"),
+        CertifiedPart(
+            "model3", "model3.h5", "0" * 64, (("model3.json", "1" * 64),), repairs=("gru-reset-after: 1 | layer",)
+        ),
+    ),
+    (InputRange("x", "random", (8, 2), "int32", "0 to 3"), InputRange("x", "example", (8, 2), "int32")),
+    seed=0,
+    versions={"keras": "3", "tensorflow": "2", "keras_stitch": "0"},
 )
 
 
@@ -143,8 +163,9 @@ def test_golden_directory(tmp_path):
         tmp_path / "made",
         dataloaders=loaders,
         info={"doc": 'A "golden" directory: {{ nothing }} | of the ordinary.', "cite_as": "doi:10/1"},
+        certify=lambda *_, **__: CERTIFICATE,
     )
-    for name in ("dataloader.py", "dataloader.yaml", "model.yaml", "README.md"):
+    for name in ("dataloader.py", "dataloader.yaml", "model.yaml", "README.md", "certificate.json"):
         text = (directory / name).read_text()
         text = re.sub(r"keras>=[\d.]+", "keras>=VERSION", text)
         text = re.sub(r"python=[\d.]+", "python=VERSION", text)

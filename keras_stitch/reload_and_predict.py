@@ -1,0 +1,100 @@
+"""Loads a saved model with Keras alone and predicts: run as a program of its own, it imports nothing of keras_stitch.
+
+``python reload_and_predict.py FOLDER`` reads ``job.json`` and ``inputs.npz`` in the folder and leaves
+``predictions.npz`` and ``report.json`` there.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+BATCH = 32
+
+
+def main(folder: Path, model: Any = None) -> None:
+    """Load the model that ``job.json`` names and predict every set of inputs.
+
+    Args:
+        folder: With ``job.json``: ``model`` (a path), ``sets`` (set -> names of its inputs, in the model's order),
+            ``objects`` (custom objects: name -> ``place``, a module or Python file, ``name`` in it, and ``listed``:
+            whether in its dict ``OBJECTS``), ``objects_file`` (such a file, all of it) and ``path`` (places to import
+            from); and ``inputs.npz``: arrays of shape ``(rows, ...)`` under ``set/input``.
+        model: The model, where it is loaded already.
+    """
+    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    report: dict[str, Any] = {"loaded": False, "error": None, "errors": {}}
+    predictions: dict[str, Any] = {}
+    try:
+        model = model or keras.saving.load_model(job["model"], custom_objects=_objects(job), compile=False)
+        report["loaded"] = True
+    except Exception as error:  # whatever Keras or a custom object raises
+        report["error"] = f"{type(error).__name__}: {error}"
+    with np.load(folder / "inputs.npz", allow_pickle=False) as inputs:
+        for kind, names in job["sets"].items() if report["loaded"] else ():
+            try:
+                found = predict(model, [inputs[f"{kind}/{name}"] for name in names])
+                predictions |= {f"{kind}/{output}": value for output, value in found.items()}
+            except Exception as error:
+                report["errors"][kind] = f"{type(error).__name__}: {error}"
+    np.savez(folder / "predictions.npz", **predictions)
+    (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+
+
+def predict(model: Any, inputs: list[np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """The outputs of a stitched model by name; a single one is called "".
+
+    Args:
+        model: It takes a list and gives a tensor or a dict.
+        inputs: Arrays of shape ``(rows, ...)``, in the model's order.
+    """
+    batches = []
+    for start in range(0, len(inputs[0]), BATCH):
+        found = model([array[start : start + BATCH] for array in inputs], training=False)
+        found = found if isinstance(found, dict) else {"": found}
+        batches.append({name: plain(value) for name, value in found.items()})
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def plain(value: Any) -> np.ndarray[Any, Any]:
+    """A tensor as an array of a dtype that NumPy itself has."""
+    array = np.asarray(value)
+    if array.dtype.kind == "O":
+        return array.astype("S")
+    return array.astype("float32") if array.dtype.kind == "V" else array
+
+
+def _objects(job: dict[str, Any]) -> dict[str, Any]:
+    """The custom objects, by the names that the saved model has for them and by those they are registered under."""
+    sys.path += [place for place in job["path"] if place not in sys.path]
+    objects = dict(_names(job["objects_file"])["OBJECTS"]) if job["objects_file"] else {}
+    for name, origin in job["objects"].items():
+        names, path = _names(origin["place"]), origin["name"].split(".")
+        objects[name] = names["OBJECTS"][origin["name"]] if origin["listed"] else _inner(names[path[0]], path[1:])
+    return {**{keras.saving.get_registered_name(item): item for item in objects.values()}, **objects}
+
+
+@functools.cache
+def _names(place: str) -> dict[str, Any]:
+    """What a Python file or a module defines."""
+    return (
+        runpy.run_path(place, run_name="custom_objects")
+        if place.endswith(".py")
+        else vars(importlib.import_module(place))
+    )
+
+
+def _inner(item: Any, path: list[str]) -> Any:
+    return functools.reduce(getattr, path, item)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
