@@ -348,7 +348,7 @@ class Graph:
                 format=format,
                 overwrite=overwrite,
                 picture=self._picture(),
-                record=self._record(trained=model is not None),
+                record=specdump.record(self._spec, trained=model is not None),
                 trained=model is not None,
                 parts={name: added.part for name, added in self._added.items() if added.part is not None},
                 custom_objects=subject.customs,
@@ -438,8 +438,3 @@ class Graph:
         if self._checked is None or self._checked[0] is not self._spec:
             self._checked = (self._spec, *building.check(self._spec, self._blueprints()))
         return self._checked[1], self._checked[2]
-
-    def _record(self, *, trained: bool) -> str:
-        """The ``stitch.yaml`` of a directory: file names and hashes, no path of this machine."""
-        remark = "# The weights beside this file were given by a model trained after stitching.\n" if trained else ""
-        return remark + specdump.dump(self._spec, place=lambda path: Path(path).name, record=True)

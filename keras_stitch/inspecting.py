@@ -7,6 +7,7 @@ import os
 from keras_stitch import parts
 from keras_stitch.customs import Given
 from keras_stitch.spec import Submodel, shape_text
+from keras_stitch.summary import repaired_text
 from keras_stitch.tables import render
 
 
@@ -48,5 +49,4 @@ def describe(submodel: Submodel, title: str) -> str:
         ],
     )
     head = f"{title}\nsha256 {submodel.source.sha256}\n{submodel.parameters:,} parameters"
-    repairs = "repaired: " + ("; ".join(submodel.repairs) or "nothing")
-    return f"{head}\n{repairs}\n\n{ends}\n\n{layers}\n"
+    return f"{head}\n{repaired_text(submodel.repairs)}\n\n{ends}\n\n{layers}\n"

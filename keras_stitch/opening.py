@@ -19,6 +19,7 @@ import keras
 from keras_stitch import files
 from keras_stitch.errors import SourceError, reason
 from keras_stitch.repairs import Repair, Saved, archives, folding, modern, repair, weights
+from keras_stitch.repairs.arguments import CUDNN
 from keras_stitch.repairs.numbers import HARD_SIGMOID
 from keras_stitch.repairs.reading import read_archive, read_h5, read_json
 from keras_stitch.repairs.saved import Layer, walk
@@ -120,7 +121,19 @@ def _open(
             raise _explained(arch or path, error) from error
     if not isinstance(model, keras.Model):
         raise SourceError(f"'{path}' does not hold a model.", expected="a keras.Model", received=type(model).__name__)
+    _check_learnt(path, model)
     return model, repairs
+
+
+def _check_learnt(path: Path, model: keras.Model) -> None:
+    """A lookup layer without its vocabulary would predict that it knows no word."""
+    for layer in model._flatten_layers():
+        if hasattr(layer, "get_vocabulary") and not layer.get_vocabulary(include_special_tokens=False):
+            raise SourceError(
+                f"'{path}' does not hold the vocabulary of layer '{layer.name}', which it had learnt by adapt.",
+                expected="a .keras file, or a layer that was made with vocabulary=",
+                fix="Save the whole model as .keras.",
+            )
 
 
 def _repair(path: Path, saved: Saved) -> tuple[Repair, ...]:
@@ -214,6 +227,12 @@ def _repaired(
     modern.modernise(saved)
     # Keras takes a config apart while it reads it.
     model = keras.saving.deserialize_keras_object(copy.deepcopy(saved.model), custom_objects=custom_objects)
+    if kind in ("keras", "keras weights") and any(done.rule == CUDNN.name for done in repairs):
+        raise SourceError(
+            f"'{path}' has layers that only ran on a GPU, whose weights are read from .h5 files only.",
+            expected="an .h5 file, where there are layers such as CuDNNLSTM",
+            fix='Save the model as .h5 with the Keras that made it: model.save("model.h5").',
+        )
     if kind == "keras":
         model = archives.load(path, model, saved, custom_objects)
     elif kind == "keras weights":

@@ -160,6 +160,10 @@ def _not_for_h5(layer: keras.Operation, path: str, *, nested: bool = False) -> I
         yield path, f"the operation {type(layer).__name__}, which is no Keras layer"
     elif _adapted(layer, nested=nested):
         yield path, f"an adapted {type(layer).__name__}, whose state is lost there"
+    elif isinstance(axis := getattr(layer, "axis", None), list | tuple) and len(axis) > 1:
+        yield path, f"a {type(layer).__name__} over several axes, which Keras forgets on loading"
+    elif isinstance(layer, keras.layers.Attention):
+        yield path, f"a {type(layer).__name__}, whose score_mode Keras reads as a function"
     # The layers that a wrapper holds are no operations of a model.
     for operation in getattr(layer, "operations", None) or getattr(layer, "_layers", None) or ():
         yield from _not_for_h5(operation, f"{path}/{operation.name}", nested=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -21,6 +22,17 @@ class _Dumper(yaml.SafeDumper):
 
 
 _Dumper.add_representer(str, _Dumper.represent_str)
+
+
+def record(spec: GraphSpec, *, trained: bool) -> str:
+    """The ``stitch.yaml`` of a generated directory: file names and hashes, no path of this machine.
+
+    Args:
+        spec: The graph.
+        trained: Whether the weights beside it are no longer those of the sources.
+    """
+    remark = "# The weights beside this file were given by a model trained after stitching.\n" if trained else ""
+    return remark + dump(spec, place=lambda path: Path(path).name, record=True)
 
 
 def dump(spec: GraphSpec, *, place: Callable[[str], str] = str, record: bool = False) -> str:

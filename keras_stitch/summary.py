@@ -60,18 +60,14 @@ class Summary:
                 f"{row.parameters:,}",
                 ports_cell(row.inputs),
                 ports_cell(row.outputs),
-                *(["; ".join(row.repairs)] if self._repaired else []),
             ]
             for row in self.rows
         ]
-        table = render([*headers, *(["repairs"] if self._repaired else [])], cells)
+        table = render(headers, cells)
         ends = [("input", port.name, shape_text(port.shape), port.dtype or "") for port in self.inputs]
         ends += [("output", port.name, shape_text(port.shape), port.dtype or "") for port in self.outputs]
-        return f"Graph '{self.name}'\n\n{table}\n\n{render(('graph', 'name', 'shape', 'dtype'), ends)}"
-
-    @property
-    def _repaired(self) -> bool:
-        return any(row.repairs for row in self.rows)
+        repairs = "".join(f"\n\n{row.submodel} {repaired_text(row.repairs)}" for row in self.rows if row.repairs)
+        return f"Graph '{self.name}'\n\n{table}\n\n{render(('graph', 'name', 'shape', 'dtype'), ends)}{repairs}"
 
 
 def summarise(spec: GraphSpec, wiring: Wiring, plan: Plan, frozen: Mapping[str, str]) -> Summary:
@@ -93,8 +89,21 @@ def _row(submodel: Submodel, wiring: Wiring, plan: Plan, frozen: Mapping[str, st
         0 if submodel.share else submodel.parameters,
         tuple(feed.port for feed in wiring.feeds[submodel.name]),
         tuple(wiring.node_outputs[submodel.name]),
-        submodel.repairs,
+        () if submodel.share else submodel.repairs,
     )
+
+
+def repaired_text(repairs: Sequence[str]) -> str:
+    """What was repaired, a line each.
+
+    Example:
+        >>> print(repaired_text(["time-major (lstm): recurrent layers had the argument time_major=False"]))
+        repaired:
+          time-major (lstm): recurrent layers had the argument time_major=False
+        >>> repaired_text([])
+        'repaired: nothing'
+    """
+    return "repaired:" + ("".join(f"\n  {repair}" for repair in repairs) or " nothing")
 
 
 def ports_cell(ports: Sequence[Port]) -> str:

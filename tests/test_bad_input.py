@@ -165,7 +165,9 @@ def test_an_hdf5_file_whose_config_is_no_json(tmp_path: Path) -> None:
     with h5py.File(path, "w") as file:
         file.attrs["model_config"] = "{"
     text = refusal(path)
-    assert text.startswith(f"The architecture in '{path}' is damaged: Expecting property name enclosed in double quotes")
+    assert text.startswith(
+        f"The architecture in '{path}' is damaged: Expecting property name enclosed in double quotes"
+    )
     assert text.endswith("\n  Fix: Copy or download it again.")
 
 

@@ -15,6 +15,7 @@ import pytest
 
 import keras_stitch
 from keras_stitch.cli import _parser
+from keras_stitch.repairs import RULES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -112,6 +113,13 @@ def test_every_command_is_in_the_readme():
     commands = _parser()._subparsers._group_actions[0].choices
     for name in commands:
         assert f"keras-stitch {name}" in README or f"make {name}" in README
+
+
+def test_every_rule_is_documented():
+    text = (ROOT / "docs" / "loading.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `([\w-]+)` \| (.+) \|$", text, re.MULTILINE))
+    silent = {"interpolation", "random-crop", "renorm", "masks"} | {"leftovers", "leaky-relu"}
+    assert listed == {rule.name: rule.why for rule in RULES if rule.name not in silent}
 
 
 def test_every_module_is_in_the_architecture():

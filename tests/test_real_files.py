@@ -22,6 +22,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import tables_report
 from real_files import FILES, ROOT, RealFile, fetch
 
 import keras_stitch as ks
@@ -144,7 +145,7 @@ def bench(request, tmp_path_factory) -> Bench:
 
 
 @pytest.mark.parametrize("file", FILES, ids=str)
-def test_real_file(file, bench, record_property):
+def test_real_file(file, bench, request):
     """The numbers of Keras 2, from a model that Keras 3 loads alone."""
     stitched = bench.stitched[file]
     assert not stitched.error, stitched.error
@@ -157,7 +158,7 @@ def test_real_file(file, bench, record_property):
         assert predictions.difference <= 1e-5, format
         assert not list(custom_objects(config_of(stitched.saved[format])))
     row = documented_row(file, bench)
-    record_property("real files", dict(zip(HEADERS, row, strict=True)))
+    tables_report.record(request, "real files", dict(zip(HEADERS, row, strict=True)))
     if "UPDATE_GOLDEN" in os.environ:
         document(file, row)
     # Differences vary a little from machine to machine.

@@ -334,7 +334,9 @@ INITIALIZERS = Rule(
     "initializers had arguments that Keras 3 refuses; the weights come from the file",
     each_layer(_initializers),
 )
-DTYPE_POLICY = Rule("dtype-policy", "a dtype policy was written in another form", each_layer(_dtype_policy, custom=True))
+DTYPE_POLICY = Rule(
+    "dtype-policy", "a dtype policy was written in another form", each_layer(_dtype_policy, custom=True)
+)
 CONSTRAINTS = Rule(
     "constraints",
     "a constraint that Keras 3 does not have was dropped; it matters in training only",

@@ -131,9 +131,7 @@ def _default_format(saved: Saved) -> str:
 
 def _padding(kind: str, config: dict[str, Any]) -> None:
     padding = config.get("padding")
-    keys = ("top_pad", "bottom_pad", "left_pad", "right_pad")
-    if kind == "ZeroPadding1D":
-        keys = keys[2:]
+    keys = ("left_pad", "right_pad") if kind == "ZeroPadding1D" else ("top_pad", "bottom_pad", "left_pad", "right_pad")
     if isinstance(padding, dict):
         padding = [int(padding.get(key, 0)) for key in keys]
         config["padding"] = padding

@@ -36,14 +36,31 @@ def modernise(saved: Saved) -> None:
         elif saved.is_legacy:
             # Keras 3 looks custom objects up by this.
             layer.pop("module", None)
-            layer["class_name"] = name.split(">")[-1]
+            layer["class_name"] = _known_as(name, saved)
         config = layer["config"]
         if saved.is_legacy and is_functional(layer):
             _count_ends(layer)
+        if saved.is_legacy and isinstance(config, dict):
+            _name_functions(config, saved)
         activation = config.get("activation") if isinstance(config, dict) else None
         if isinstance(activation, dict) and _is_keras(activation.get("class_name", "")):
             activation.setdefault("module", "keras.layers")
             activation.setdefault("registered_name", None)
+
+
+def _known_as(name: str, saved: Saved) -> str:
+    """What a class of the user's is called here, with its package or without."""
+    bare = name.split(">")[-1]
+    alike = sorted(other for other in saved.custom if other.split(">")[-1] == bare)
+    return next((wanted for wanted in (name, bare, *alike) if wanted in saved.custom), bare)
+
+
+def _name_functions(config: dict[str, Any], saved: Saved) -> None:
+    """Keras 3 reads a bare name as its own function, even where the user gave another of that name."""
+    for key in ("activation", "recurrent_activation"):
+        name = _function_name(config.get(key))
+        if name in saved.custom and _resolves(keras.activations, name):
+            config[key] = {"class_name": "function", "config": name, "module": None, "registered_name": name}
 
 
 def _count_ends(model: Layer) -> None:

@@ -1,0 +1,396 @@
+"""Files as a whole: what is read of them, what is missing, masks, and what Keras 3 saved with a layer that trains."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from repairs_files import Layer, called, floats, functional, given, layer, sequential, write_h5, write_weights
+
+from keras_stitch.errors import SourceError
+from keras_stitch.opening import open_file
+from keras_stitch.repairs import masks, modern, reading
+from keras_stitch.repairs.saved import Saved, version_of
+
+OLD = (2, 1, 6)
+
+
+def refusal(path: Path, **options: Any) -> str:
+    with pytest.raises(SourceError) as caught:
+        open_file(path, **options)
+    return str(caught.value)
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("2.2.4-tf", (2, 2, 4)),
+        ("1.2.2", (1, 2, 2)),
+        (b"2.0.6", (2, 0, 6)),
+        ("3.5.0.dev2024", (3, 5, 0, 2024)),
+        ("2.13.1rc0", (2, 13, 10)),
+        ("3", (3,)),
+        ("unknown", (1,)),
+        ("", (1,)),
+        (None, (1,)),
+    ],
+)
+def test_versions(text: Any, version: tuple[int, ...]) -> None:
+    assert version_of(text) == version
+    assert Saved({}, version).is_legacy == (version[0] < 3)
+
+
+DENSE = layer("Dense", "d", units=2, batch_input_shape=[None, 3])
+
+
+def test_what_is_read_of_a_file(tmp_path: Path) -> None:
+    for version, backend, want in (
+        ("2.0.6", "theano", ((2, 0, 6), "theano")),
+        (None, None, ((1,), "tensorflow")),
+        ("3.5.0", "jax", ((3, 5, 0), "jax")),
+    ):
+        path = write_h5(tmp_path / "m.h5", sequential(DENSE), {}, version, backend)
+        saved = reading.read_h5(path)
+        assert (saved.version, saved.backend) == want and saved.model == sequential(DENSE)
+    # Later files say it of the whole file.
+    with h5py.File(path, "r+") as file:
+        file.attrs["keras_version"] = "2.9.0"
+    assert reading.read_h5(path).version == (2, 9, 0)
+
+
+def test_tuples_and_shapes_that_keras_2_marked(tmp_path: Path) -> None:
+    said = layer("Dense", "d", size={"class_name": "__tuple__", "items": [1, {"class_name": "__tuple__", "items": []}]})
+    said["config"]["batch_input_shape"] = {"class_name": "TensorShape", "items": [None, 3]}
+    said["config"]["kept"] = {"class_name": "Zeros", "config": {}}
+    write_h5(tmp_path / "m.h5", sequential(said), {}, "2.13.0")
+    config = reading.read_h5(tmp_path / "m.h5").model["config"]["layers"][0]["config"]
+    assert config["size"] == [1, []] and config["batch_input_shape"] == [None, 3]
+    assert config["kept"] == {"class_name": "Zeros", "config": {}}
+    write_h5(tmp_path / "new.h5", sequential(said), {}, "3.1.0")
+    assert reading.read_h5(tmp_path / "new.h5").model["config"]["layers"][0] == said
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "The architecture in '{path}' is damaged: Expecting property name enclosed in double quotes: line 1 "
+              "column 2 (char 1).\n  Fix: Copy or download it again."),
+        ("[1, 2]", "'{path}' does not hold a model.\n  Expected: a keras.Model\n  Received: [1, 2]"),
+        ('{"class_name": "Model"}',
+         "'{path}' does not hold a model.\n  Expected: a keras.Model\n  Received: {{'class_name': 'Model'}}"),
+    ],
+)  # fmt: skip
+def test_a_damaged_architecture(tmp_path: Path, text: str, message: str) -> None:
+    path = write_h5(tmp_path / "m.h5", text, {})
+    assert refusal(path) == message.format(path=path)
+
+
+def test_an_architecture_that_is_not_text(tmp_path: Path) -> None:
+    path = write_h5(tmp_path / "m.h5", sequential(DENSE), {})
+    with h5py.File(path, "r+") as file:
+        file.attrs["model_config"] = b"\xff\xfe{"
+    assert refusal(path).startswith(f"The architecture in '{path}' is damaged: Expecting value")
+
+
+def test_whose_weights_are_beside_an_architecture(tmp_path: Path) -> None:
+    arch, held = tmp_path / "arch.json", tmp_path / "w.h5"
+    with h5py.File(held, "w") as file:
+        write_weights(file, {}, "2.0.4", "theano")
+    arch.write_text(json.dumps(sequential(DENSE)))
+    assert (reading.read_json(arch, held).version, reading.read_json(arch, held).backend) == ((2, 0, 4), "theano")
+    arch.write_text(json.dumps({**sequential(DENSE), "keras_version": "2.9.1", "backend": "tensorflow"}))
+    assert (reading.read_json(arch, held).version, reading.read_json(arch, held).backend) == ((2, 9, 1), "tensorflow")
+    arch.write_text(keras.Sequential([keras.Input((3,))]).to_json())
+    assert reading.read_json(arch, held).version == (3,)
+
+
+# -- custom objects -------------------------------------------------------------------------------
+
+
+def test_all_missing_objects_are_said_at_once(tmp_path: Path) -> None:
+    inner = sequential(layer("Twice", "t"), layer("Dense", "e", units=2, kernel_regularizer="my_penalty"), name="inner")
+    said = [
+        layer("Dense", "d", units=2, activation="swoosh", batch_input_shape=[None, 3]),
+        layer("zoo>Plus", "p"),
+        layer("LSTM", "l", units=2, recurrent_activation={"class_name": "function", "config": "my_gate"}),
+        layer("TimeDistributed", "each", layer=layer("Wrapped", "w")),
+        layer("Dense", "again", units=2, activation="swoosh"),
+        inner,
+    ]
+    path = write_h5(tmp_path / "m.h5", sequential(*said), {})
+    assert refusal(path) == (
+        f"'{path}' needs custom objects that are not known here: 'swoosh' (layer 'd'), 'zoo>Plus' (layer 'p'), "
+        "'my_gate' (layer 'l'), 'Wrapped' (layer 'each/w'), 'Twice' (layer 'inner/t'), "
+        "'my_penalty' (layer 'inner/e').\n"
+        "  Expected: layers and functions of Keras, or those in custom_objects\n"
+        '  Fix: graph.add(name, source, custom_objects={"swoosh": ..., "zoo>Plus": ..., "my_gate": ..., "Wrapped": '
+        '..., "Twice": ..., "my_penalty": ...})'
+    )
+    some = dict.fromkeys(["swoosh", "Plus", "my_gate", "Wrapped", "Twice"], lambda: None)
+    assert refusal(path, custom_objects=some).startswith(
+        f"'{path}' needs a custom object that is not known here: 'my_penalty' (layer 'inner/e').\n"
+    )
+
+
+class Plus(layers.Layer):
+    def call(self, x: Any) -> Any:
+        return x + 1
+
+
+@pytest.mark.parametrize("name", ["Plus", "zoo>Plus"])
+@pytest.mark.parametrize("how", ["given", "given in full", "registered", "registered by its name"])
+def test_a_class_with_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, how: str) -> None:
+    path = write_h5(tmp_path / "m.h5", sequential(layer(name, "p", batch_input_shape=[None, 3])), {})
+    x = floats(2, 3)
+    objects = {"given": {"Plus": Plus}, "given in full": {"zoo>Plus": Plus}}.get(how, {})
+    for key in {"registered": ["zoo>Plus"], "registered by its name": ["Plus"]}.get(how, []):
+        monkeypatch.setitem(keras.saving.get_custom_objects(), key, Plus)
+    model = open_file(path, custom_objects=objects).model
+    np.testing.assert_allclose(model(x), x + 1)
+
+
+def test_layers_that_keras_no_longer_has(tmp_path: Path) -> None:
+    said = layer("LocallyConnected1D", "local", filters=2, kernel_size=[1], batch_input_shape=[None, 3, 2])
+    path = write_h5(tmp_path / "m.h5", sequential(said, layer("RandomWidth", "w")), {})
+    assert refusal(path) == (
+        f"'{path}' has layers that Keras 3 no longer has: 'local' (LocallyConnected1D), 'w' (RandomWidth).\n"
+        "  Fix: Rebuild them with other layers, or give classes of your own for them in custom_objects."
+    )
+
+
+def test_tensorflow_functions_between_layers(tmp_path: Path) -> None:
+    said = [called(layer("TFOpLambda", f"tf.{number}", function="math.add"), "x") for number in range(6)]
+    path = write_h5(tmp_path / "m.h5", functional([given("x", 3), *said], ["x"], ["tf.0"]), {})
+    assert refusal(path) == (
+        f"'{path}' calls TensorFlow's own functions between its layers, which Keras 3 does not load: 'tf.0', 'tf.1', "
+        "'tf.2', 'tf.3', 'tf.4' and 1 more.\n"
+        "  Expected: Keras layers only\n"
+        "  Fix: Rebuild these steps with Keras layers in the model that made the file, and save it again."
+    )
+
+
+def test_arguments_that_keras_3_does_not_take() -> None:
+    saved = Saved(sequential(layer("Dense", "d", units=2, odd=None, other=False, dropout=3, mode="x" * 300)), OLD)
+    with pytest.raises(SourceError) as caught:
+        modern.fit_arguments(saved)
+    first, received, fix = str(caught.value).split("\n")
+    assert first == f"The layer 'd' (Dense) has arguments that Keras {keras.__version__} refuses."
+    assert received == f"  Received: dropout=3, mode='{'x' * 194}"
+    assert fix.startswith("  Fix: If they do not matter, make the layer without them ")
+    said = sequential(layer("Dense", "d", units=2, odd=None, other=False), layer("Mine", "m", odd=3))
+    modern.fit_arguments(Saved(said, OLD))
+    assert said == sequential(layer("Dense", "d", units=2), layer("Mine", "m", odd=3))
+
+
+# -- masks ----------------------------------------------------------------------------------------
+
+MASKS = (
+    "\n  Expected: masks (of Masking, or of Embedding with mask_zero=True) that meet no merge of other masks"
+    "\n  Fix: Keep this model in an environment with tf_keras, or rebuild it without the mask."
+)
+OTHERWISE = "Keras 2 passed masks on in another way: '{0}' ({1}) heeds a mask that Keras 3 would make otherwise."
+
+
+def masked(*more: Layer, end: str | None = None) -> Saved:
+    """Two masked tensors, a and b, and c without a mask."""
+    start = [given("x", 4, 2), given("y", 4, 2), given("c", 4, 2)]
+    start += [called(layer("Masking", "a"), "x"), called(layer("Masking", "b"), "y")]
+    return Saved(functional([*start, *more], ["x", "y", "c"], [end or more[-1]["name"]]), OLD)
+
+
+LSTM = layer("LSTM", "rnn", units=2)
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        (called(LSTM, "a"),),
+        (called(layer("Dropout", "d"), "a"), called(layer("Dense", "e"), "d"), called(LSTM, "e")),
+        (called(layer("Add", "m"), ["a", "a"]), called(LSTM, "m")),
+        (called(layer("Add", "m"), ["a", "b"]), called(layer("Dense", "e"), "m")),
+        (called(layer("Add", "m"), ["a", "b"]), called(layer("Flatten", "f"), "m"), called(layer("Softmax", "s"), "f")),
+        (called(layer("Conv1D", "f"), "a"), called(layer("GlobalAveragePooling1D", "s"), "f")),
+        (called(layer("Maximum", "m"), ["c", "c"]),),
+        (called(layer("LSTM", "rnn", units=2, return_sequences=True), "a"), called(layer("GRU", "g"), "rnn")),
+        (
+            called(layer("LSTM", "steps", return_sequences=True), "a"),
+            called(layer("Add", "m"), ["steps", "a"]),
+            called(LSTM, "m"),
+        ),
+        (called(sequential(layer("Dense", "e"), LSTM, name="inner"), "a"),),
+    ],
+    ids=[
+        "direct",
+        "passed on",
+        "one mask",
+        "unheeded",
+        "Flatten",
+        "Conv1D",
+        "no masks",
+        "sequences",
+        "its own sequence",
+        "nested",
+    ],
+)
+def test_masks_that_stay_the_same(graph: tuple[Layer, ...]) -> None:
+    assert masks.CHECK.apply(masked(*graph)) == []
+
+
+@pytest.mark.parametrize(
+    ("graph", "text"),
+    [
+        ((called(layer("Add", "m"), ["a", "b"]), called(LSTM, "m")), OTHERWISE.format("rnn", "LSTM")),
+        ((called(layer("Concatenate", "m"), ["a", "c"]), called(LSTM, "m")), OTHERWISE.format("rnn", "LSTM")),
+        ((called(layer("Add", "m"), ["a", "c"]), called(layer("Dropout", "d"), "m"),
+          called(layer("GlobalAveragePooling1D", "p"), "d")), OTHERWISE.format("p", "GlobalAveragePooling1D")),
+        ((called(layer("Rescaling", "r"), "a"), called(LSTM, "r")), OTHERWISE.format("rnn", "LSTM")),
+        ((called(layer("LSTM", "steps", return_sequences=True), "a"), called(layer("Add", "m"), ["steps", "b"]),
+          called(LSTM, "m")), OTHERWISE.format("rnn", "LSTM")),
+        ((called(layer("Add", "m"), ["a", "b"]), called(sequential(layer("Dense", "e"), LSTM, name="inner"), "m")),
+         OTHERWISE.format("inner/rnn", "LSTM")),
+        *(
+            ((called(layer(kind, "m"), ["a", "c"]),),
+             f"Keras 2 passed masks on in another way: 'm' ({kind}) merges tensors with masks, whose masked values "
+             "Keras 3 fills in.")
+            for kind in ("Multiply", "Maximum", "Minimum")
+        ),
+    ],
+)  # fmt: skip
+def test_masks_that_would_differ_are_refused(graph: tuple[Layer, ...], text: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        masks.CHECK.apply(masked(*graph))
+    assert str(caught.value) == text + MASKS
+
+
+def test_masks_of_embeddings_count_where_they_are_made() -> None:
+    for mask_zero in (True, False):
+        made = [layer("Embedding", f"e{i}", input_dim=3, output_dim=2, mask_zero=mask_zero) for i in range(2)]
+        graph = [given("x", 4), *(called(said, "x") for said in made)]
+        graph += [called(layer("Add", "m"), ["e0", "e1"]), called(LSTM, "m")]
+        saved = Saved(functional(graph, ["x"], ["rnn"]), OLD)
+        if mask_zero:
+            with pytest.raises(SourceError):
+                masks.CHECK.apply(saved)
+        else:
+            assert masks.CHECK.apply(saved) == []
+
+
+def test_attention_gets_copies_where_there_are_masks() -> None:
+    attention = called(layer("MultiHeadAttention", "mha"), [["a", 0, 0, {"value": ["a", 0, 0], "key": ["b", 0, 0]}]])
+    saved = masked(attention)
+    assert masks.ATTENTION_COPIES.apply(saved) == ["mha"]
+    *_, first, second, changed = saved.model["config"]["layers"]
+    assert [(said["name"], said["class_name"], said["inbound_nodes"]) for said in (first, second)] == [
+        ("mha_copy", "Rescaling", [[["a", 0, 0, {}]]]),
+        ("mha_copy_", "Rescaling", [[["b", 0, 0, {}]]]),
+    ]
+    assert first["config"] == {"name": "mha_copy", "scale": 1.0, "offset": 0.0}
+    assert changed["inbound_nodes"] == [[["mha_copy", 0, 0, {"value": ["mha_copy", 0, 0], "key": ["mha_copy_", 0, 0]}]]]
+    plain = Saved(functional([given("a", 3, 2), given("b", 3, 2), attention], ["a", "b"], ["mha"]), OLD)
+    assert masks.ATTENTION_COPIES.apply(plain) == []
+
+
+# -- what Keras 3 saved ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+def test_a_file_of_keras_3_with_layers_that_always_train(tmp_path: Path, ending: str) -> None:
+    x = keras.Input((4,), name="x")
+    y = layers.Dropout(0.5, name="drop")(layers.Dense(3, name="dense")(x), training=True)
+    held = keras.Model(x, layers.BatchNormalization(name="norm")(y, training=True))
+    held.set_weights([floats(*weight.shape) ** 2 for weight in held.weights])
+    path = tmp_path / f"m.{ending}"
+    held.save(path)
+    data = floats(5, 4)
+    want = keras.saving.load_model(path, compile=False).predict(data, verbose=0)
+    found = open_file(path)
+    assert [(done.rule, set(done.where)) for done in found.repairs] == [("training-flag", {"drop", "norm"})]
+    before = [np.asarray(weight) for weight in found.model.weights]
+    for got in (found.model(data), found.model.predict(data, verbose=0)):
+        np.testing.assert_allclose(got, want, atol=1e-6)
+    assert all(np.array_equal(a, b) for a, b in zip(before, found.model.weights, strict=True))
+
+
+def test_a_nested_model_of_keras_3_that_always_trains(tmp_path: Path) -> None:
+    inside = keras.Input((3,))
+    inner = keras.Model(inside, layers.BatchNormalization(name="norm")(inside), name="inner")
+    x, y = keras.Input((3,), name="x"), keras.Input((3,), name="y")
+    held = keras.Model([x, y], [inner(y, training=True), inner(x)])
+    held.set_weights([floats(*weight.shape) ** 2 for weight in held.weights])
+    path = tmp_path / "m.keras"
+    held.save(path)
+    data = [floats(5, 3), floats(5, 3)]
+    found = open_file(path)
+    assert [(done.rule, done.where) for done in found.repairs] == [("training-flag", ("inner",))]
+    for got, want in zip(found.model(data), held.predict(data, verbose=0), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: layers.LayerNormalization(axis=[1, 2], name="n"),
+        lambda: layers.Softmax(axis=[1, 2], name="n"),
+        lambda: layers.UnitNormalization(axis=[1, 2], name="n"),
+    ],
+    ids=["LayerNormalization", "Softmax", "UnitNormalization"],
+)
+@pytest.mark.parametrize("ending", ["h5", "keras"])
+def test_several_axes_in_files_of_keras_3(tmp_path: Path, make: Any, ending: str) -> None:
+    held = keras.Sequential([keras.Input((3, 4, 2)), make()])
+    held.set_weights([floats(*weight.shape) for weight in held.weights])
+    held.save(tmp_path / f"m.{ending}")
+    x = floats(2, 3, 4, 2)
+    found = open_file(tmp_path / f"m.{ending}")
+    np.testing.assert_allclose(found.model(x), held(x), atol=1e-6)
+    assert [(done.rule, done.where) for done in found.repairs] == ([("axis-list", ("n",))] if ending == "h5" else [])
+
+
+def test_a_file_of_keras_3_is_left_to_keras(tmp_path: Path) -> None:
+    held = keras.Sequential([keras.Input((3,)), layers.Dense(2, activation="hard_sigmoid"), layers.LeakyReLU()])
+    x = floats(2, 3)
+    for ending in ("h5", "keras"):
+        held.save(tmp_path / f"m.{ending}")
+        found = open_file(tmp_path / f"m.{ending}")
+        assert found.repairs == ()
+        np.testing.assert_allclose(found.model(x), held(x), atol=1e-6)
+
+
+# -- archives of Keras 2 --------------------------------------------------------------------------
+
+
+def test_an_archive_of_keras_2_whose_classes_change_names(tmp_path: Path) -> None:
+    """Groups in an archive are numbered by class: what was ``thresholded_relu`` counts as a ReLU now."""
+    dense = [layer("Dense", name, units=3) for name in ("b", "a")]
+    dense[0]["config"]["batch_input_shape"] = [None, 3]
+    model = sequential(
+        dense[0], layer("ThresholdedReLU", "t", theta=0.2), layer("SyncBatchNormalization", "s"), dense[1]
+    )
+    w, b = [floats(3, 3), floats(3, 3)], [floats(3), floats(3)]
+    norm = [floats(3), floats(3), floats(3), floats(3) ** 2]
+    with h5py.File(tmp_path / "model.weights.h5", "w") as file:
+        for group, arrays in (("dense", [w[0], b[0]]), ("dense_1", [w[1], b[1]]), ("sync_batch_normalization", norm)):
+            for number, array in enumerate(arrays):
+                file[f"layers/{group}/vars/{number}"] = array
+        file.create_group("layers/thresholded_relu/vars")
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps(model))
+        archive.writestr("metadata.json", json.dumps({"keras_version": "2.15.0"}))
+        archive.write(tmp_path / "model.weights.h5", "model.weights.h5")
+    x = floats(2, 3)
+    y = x @ w[0] + b[0]
+    y = np.where(y > 0.2, y, 0)
+    y = (y - norm[2]) / np.sqrt(norm[3] + 1e-3) * norm[0] + norm[1]
+    found = open_file(tmp_path / "m.keras")
+    np.testing.assert_allclose(found.model(x), y @ w[1] + b[1], atol=1e-5)
+    assert {"thresholded-relu", "class-names"} <= {done.rule for done in found.repairs}
