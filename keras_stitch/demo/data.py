@@ -43,6 +43,8 @@ def write_data(folder: Path) -> DemoData:
     bases = "".join(rng.choice(list("ACGT"), size))
     lines = [bases[start : start + 60] for start in range(0, size, 60)]
     found.genome.write_text(">chr1\n" + "\n".join(lines) + "\n")
+    # The index that `samtools faidx` makes. Without one, two workers would write it at the same time.
+    Path(f"{found.genome}.fai").write_text(f"chr1\t{size}\t6\t60\t61\n")
     starts = rng.permutation(ROWS) * LENGTH + 100
     found.intervals.write_text("".join(f"chr1\t{start}\t{start + LENGTH}\n" for start in starts))
     numbers = rng.normal(size=(ROWS, len(MEASUREMENTS)))
