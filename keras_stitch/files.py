@@ -142,7 +142,7 @@ def _recognise_hdf5(path: Path) -> str:
             if "layers" in file or "_layer_checkpoint_dependencies" in file:
                 return "keras weights"
             keys = ", ".join(list(file)[:8]) or "nothing"
-    except OSError as error:
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
         raise SourceError(f"'{path}' is a damaged HDF5 file: {reason(error)}.", fix=_AGAIN) from error
     raise SourceError(f"'{path}' is an HDF5 file, but no Keras model.", expected=_ACCEPTED, received=f"groups: {keys}")
 

@@ -258,7 +258,7 @@ def clone(model: keras.Model, what: str) -> keras.Model:
                 with keras.name_scope(layer.name):
                     done[id(layer)] = _copy_structure(layer, fresh)
             else:
-                done[id(layer)] = layer.__class__.from_config(layer.get_config())
+                done[id(layer)] = layer.__class__.from_config(_in_inference(layer.get_config()))
         return done[id(layer)]
 
     try:
@@ -282,6 +282,17 @@ def _copy_structure(model: keras.Model, fresh: Callable[[keras.Layer], keras.Lay
     if model.compiled and getattr(model, "inputs", None):
         model = keras.Model(model.input, model.output, name=model.name)
     return keras.models.clone_model(model, clone_function=fresh, call_function=_call)
+
+
+def _in_inference(config: Any) -> Any:
+    """The same config, where models in it call their layers without a training flag."""
+    if isinstance(config, list | tuple):
+        return type(config)(map(_in_inference, config))
+    if not isinstance(config, dict):
+        return config
+    if {"args", "kwargs"} == config.keys() and isinstance(config["kwargs"], dict) and config["kwargs"].get("training"):
+        return {**config, "kwargs": {key: value for key, value in config["kwargs"].items() if key != "training"}}
+    return {key: _in_inference(value) for key, value in config.items()}
 
 
 def _call(layer: keras.Layer, *arguments: Any, **options: Any) -> Any:

@@ -20,7 +20,7 @@ from keras_stitch import files
 from keras_stitch.errors import SourceError, reason
 from keras_stitch.repairs import Repair, Saved, archives, folding, modern, repair, weights
 from keras_stitch.repairs.arguments import CUDNN
-from keras_stitch.repairs.numbers import HARD_SIGMOID
+from keras_stitch.repairs.numbers import HARD_SIGMOID, check_versions
 from keras_stitch.repairs.reading import read_archive, read_h5, read_json
 from keras_stitch.repairs.saved import Layer, walk
 
@@ -106,9 +106,18 @@ def _open(
 ) -> tuple[keras.Model, tuple[Repair, ...]]:
     saved = _read(path, kind, arch)
     saved.custom = frozenset({*custom_objects, *keras.saving.get_custom_objects()})
-    _check_code(arch or path, saved)
-    repairs = _repair(arch or path, saved)
-    _check_known(arch or path, saved, custom_objects)
+    try:
+        _check_code(arch or path, saved)
+        repairs = _repair(arch or path, saved)
+        _check_known(arch or path, saved, custom_objects)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, SourceError):
+            raise
+        raise SourceError(
+            f"The architecture in '{arch or path}' is damaged: {type(error).__name__}, {reason(error)}.",
+            expected="the architecture as Keras writes it",
+            fix="Copy or download it again.",
+        ) from error
     with files.quiet_keras():
         try:
             if repairs or saved.is_legacy:
@@ -138,6 +147,7 @@ def _check_learnt(path: Path, model: keras.Model) -> None:
 
 def _repair(path: Path, saved: Saved) -> tuple[Repair, ...]:
     try:
+        check_versions(saved)
         repairs = tuple(repair(saved))
         if saved.is_legacy:
             modern.fit_arguments(saved)

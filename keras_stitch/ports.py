@@ -140,13 +140,13 @@ def learnt_vocabulary(layer: keras.Layer) -> bool:
     return given is None and bool(layer.get_vocabulary(include_special_tokens=False))
 
 
-def always_training(model: keras.Model, prefix: str = "") -> list[str]:
-    """The paths of the layers that are called with ``training=True`` in the graph of a model."""
-    nodes = [node for nodes in getattr(model, "_nodes_by_depth", {}).values() for node in nodes]
-    found = {f"{prefix}{node.operation.name}" for node in nodes if node.arguments.kwargs.get("training")}
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            found |= set(always_training(layer, f"{prefix}{layer.name}/"))
+def always_training(model: keras.Model) -> list[str]:
+    """The layers that are called with ``training=True`` in the graph of a model, or of one within it."""
+    found = set()
+    for layer in model._flatten_layers():
+        prefix = "" if layer is model else f"{layer.name}/"
+        for nodes in getattr(layer, "_nodes_by_depth", {}).values():
+            found |= {f"{prefix}{node.operation.name}" for node in nodes if node.arguments.kwargs.get("training")}
     return sorted(found)
 
 

@@ -216,6 +216,22 @@ def _is_gone(value: Any) -> bool:
     return isinstance(value, dict) and value.get("class_name") == "RadialConstraint"
 
 
+def _activation_layers(layer: Layer, saved: Saved) -> bool:
+    """A layer that serves as an activation: as a function where there is one, so that other rules see it."""
+    config = layer["config"]
+    changed = False
+    for key in ("activation", "recurrent_activation"):
+        given = config.get(key) if isinstance(config, dict) else None
+        if not isinstance(given, dict) or not isinstance(given.get("config"), dict):
+            continue
+        if given.get("class_name") == "Activation":
+            config[key] = given["config"]["activation"]
+            changed = True
+        elif given.get("class_name") == "ThresholdedReLU":
+            changed |= _thresholded_relu(given, saved)
+    return changed
+
+
 def _single_merge(saved: Saved) -> list[str]:
     """A merge of one tensor, which Keras 3 refuses, leaves it as it is."""
     found = []
@@ -341,6 +357,11 @@ CONSTRAINTS = Rule(
     "constraints",
     "a constraint that Keras 3 does not have was dropped; it matters in training only",
     each_layer(_constraints),
+)
+ACTIVATION_LAYERS = Rule(
+    "activation-layers",
+    "a layer was used as an activation in a way that Keras 3 does not read",
+    each_layer(_activation_layers),
 )
 SINGLE_MERGE = Rule(
     "single-merge", "a layer merged a single tensor, which Keras 3 refuses; it passes it on now", _single_merge

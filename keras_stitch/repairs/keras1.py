@@ -54,6 +54,8 @@ _OF_CLASS: dict[str, dict[str, str]] = {
     },
     "BatchNormalization": {"beta_init": "beta_initializer", "gamma_init": "gamma_initializer"},
 }
+_TELLING = ("nb_filter", "output_dim", "border_mode", "init", "inner_init", "dim_ordering", "W_regularizer")
+_OF_KERAS_2 = ("units", "filters", "kernel_size", "kernel_initializer", "rate", "use_bias", "data_format", "center")
 _DROPPED = ("input_dim", "input_length", "consume_less", "forget_bias_init", "output_shape", "input_dtype")
 _KERNEL_AXES = (("nb_row", "nb_col"), ("kernel_dim1", "kernel_dim2", "kernel_dim3"))
 _ORDERINGS = {"tf": "channels_last", "th": "channels_first"}
@@ -69,7 +71,7 @@ _LISTS = ("strides", "kernel_size", "pool_size", "size", "dilation_rate")
 
 
 def _class_names(layer: Layer, saved: Saved) -> bool:
-    if saved.version >= (2,) and not _speaks_keras_1(layer):
+    if saved.version >= (2,) and not speaks_keras_1(layer):
         return False
     if layer["class_name"] in _CLASSES:
         saved.rename_class(layer, _CLASSES[layer["class_name"]])
@@ -77,19 +79,21 @@ def _class_names(layer: Layer, saved: Saved) -> bool:
     return False
 
 
-def _speaks_keras_1(layer: Layer) -> bool:
+def speaks_keras_2(layer: Layer) -> bool:
+    """Whether a layer has arguments that came with Keras 2."""
+    config = layer["config"]
+    return isinstance(config, dict) and any(key in config for key in _OF_KERAS_2)
+
+
+def speaks_keras_1(layer: Layer) -> bool:
     """Whether a layer has the arguments of Keras 1; files without a version may be of either."""
     config = layer["config"]
-    return (
-        isinstance(config, dict)
-        and any(key in config for key in ("nb_filter", "output_dim", "border_mode", "init"))
-        and (layer["class_name"] != "Embedding")
-    )
+    return isinstance(config, dict) and any(key in config for key in _TELLING) and (layer["class_name"] != "Embedding")
 
 
 def _arguments(layer: Layer, saved: Saved) -> bool:
     config = layer["config"]
-    if saved.version >= (2,) and not _speaks_keras_1(layer):
+    if saved.version >= (2,) and not speaks_keras_1(layer):
         return False
     if not isinstance(config, dict) or is_model(layer):
         return False

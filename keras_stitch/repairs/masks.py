@@ -21,6 +21,7 @@ from keras_stitch.repairs.saved import (
     is_functional,
     is_model,
     is_reference,
+    makes_mask,
     name_of,
     references,
     walk,
@@ -58,7 +59,7 @@ _NONE = _Mask()
 
 def _attention_copies(saved: Saved) -> list[str]:
     """Keras 3's MultiHeadAttention takes the mask off its own inputs, which others may use after it."""
-    if not any(_makes_mask(layer) for _, layer in walk(saved.model)):
+    if not any(makes_mask(layer) for _, layer in walk(saved.model)):
         return []
     found = []
     for path, model in list(walk(saved.model)):
@@ -87,13 +88,8 @@ def _copying(name: str, source: list[Any]) -> Layer:
     return {"class_name": "Rescaling", "config": config, "name": name, "inbound_nodes": [[[*source, {}]]]}
 
 
-def _makes_mask(layer: Layer) -> bool:
-    kind = layer["class_name"]
-    return kind == "Masking" or (kind == "Embedding" and bool(layer["config"].get("mask_zero")))
-
-
 def _check(saved: Saved) -> list[str]:
-    if any(_makes_mask(layer) for _, layer in walk(saved.model)):
+    if any(makes_mask(layer) for _, layer in walk(saved.model)):
         _through(saved.model, [], "")
     return []
 
@@ -124,6 +120,13 @@ def _through_graph(model: Layer, given: Sequence[_Mask], path: str) -> list[_Mas
             if any(source not in known for source in sources):
                 later.append((layer, call))
                 continue
+            if layer["class_name"] in _RECURRENT and known[sources[0]][0].keras_2 is not None and _takes_state(node):
+                where = f"{path}/{name_of(layer)}".lstrip("/")
+                raise _refusal(
+                    where,
+                    f"'{where}' ({layer['class_name']}) is given its first state, and Keras 3 forgets "
+                    "the mask of its input then",
+                )
             masks = [known[item[0], item[1]][min(item[2], len(known[item[0], item[1]]) - 1)] for item in _inputs(node)]
             known[name_of(layer), call] = _of(layer, masks, f"{path}/{name_of(layer)}".lstrip("/"))
         if len(later) == len(waiting):
@@ -131,6 +134,13 @@ def _through_graph(model: Layer, given: Sequence[_Mask], path: str) -> list[_Mas
         waiting = later
     ends = references(config["output_layers"])
     return [known.get((item[0], item[1]), [_NONE])[0] for item in ends]
+
+
+def _takes_state(node: Any) -> bool:
+    """Whether a recurrent layer is called with more than its input."""
+    if isinstance(node, dict):
+        return bool({"initial_state", "constants"} & set(node.get("kwargs") or {}))
+    return len(list(references(node))) > 1
 
 
 def _inputs(node: Any) -> list[list[Any]]:
@@ -150,18 +160,24 @@ def _of(layer: Layer, masks: list[_Mask], path: str) -> list[_Mask]:
     first = masks[0] if masks else _NONE
     if kind in _HEEDS and any(mask.differs for mask in masks):
         raise _refusal(path, f"'{path}' ({kind}) heeds a mask that Keras 3 would make otherwise")
-    if _makes_mask(layer):
+    if makes_mask(layer):
         return [_Mask(frozenset([path]), frozenset([path]))]
     if kind in _MERGES:
         return [_merged(kind, masks, path)]
     if kind in _RECURRENT:
         inner = config.get("layer", layer)["config"] if kind == "Bidirectional" else config
         return [first, _NONE] if inner.get("return_sequences") else [_NONE]
+    if kind == "TimeDistributed" and first != _NONE and _is_deep(config.get("layer")):
+        raise _refusal(path, f"'{path}' (TimeDistributed) holds layers that may heed the mask")
     if kind in _PASSES or kind in _ATTENTION:
         return [first]
     if kind in _PASSES_IN_KERAS_3:
         return [_Mask(None, first.keras_3)]
     return [_NONE]
+
+
+def _is_deep(layer: Any) -> bool:
+    return isinstance(layer, dict) and (is_model(layer) or layer.get("class_name") in _RECURRENT)
 
 
 def _merged(kind: str, masks: list[_Mask], path: str) -> _Mask:

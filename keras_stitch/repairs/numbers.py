@@ -35,6 +35,27 @@ def is_hard_sigmoid(value: Any) -> bool:
     return value == "hard_sigmoid"
 
 
+def check_versions(saved: Saved) -> None:
+    """Refuse an architecture and weights of different versions where a function in it changed between them.
+
+    Raises:
+        SourceError: As nobody can know which of the two functions the weights were trained with.
+    """
+    of_weights = saved.weights_version
+    if of_weights is None or (of_weights < (3,)) == saved.is_legacy or "hard_sigmoid" in saved.custom:
+        return
+    for path, layer in walk(saved.model):
+        config = layer["config"]
+        keys = ("activation", "recurrent_activation")
+        if isinstance(config, dict) and any(is_hard_sigmoid(config.get(key)) for key in keys):
+            raise SourceError(
+                f"The layer '{path}' has a hard_sigmoid, one function in Keras 2 and another in Keras 3, and the "
+                "architecture is of one and the weights of the other.",
+                expected="both as the same version of Keras saved them",
+                received=f"an architecture of Keras {saved.version[0]}, weights of Keras {of_weights[0]}",
+            )
+
+
 def _hard_sigmoid(saved: Saved) -> list[str]:
     found: list[str] = []
     if "hard_sigmoid" in saved.custom:

@@ -11,8 +11,10 @@ from typing import Any
 import h5py
 
 from keras_stitch.errors import SourceError, reason
-from keras_stitch.repairs.saved import Saved, is_layer, version_of
+from keras_stitch.repairs.keras1 import speaks_keras_2
+from keras_stitch.repairs.saved import Saved, is_layer, version_of, walk
 
+_AGAIN = "Copy or download it again."
 _ARCHITECTURE = "the JSON text that model.to_json() gives"
 
 
@@ -27,10 +29,8 @@ def read_h5(path: Path) -> Saved:
             text = _text(file.attrs["model_config"])
             group = file.get("model_weights", file)
             version, backend = (_first(key, file, group) for key in ("keras_version", "backend"))
-    except (OSError, KeyError, RuntimeError, UnicodeDecodeError) as error:
-        raise SourceError(
-            f"'{path}' is a damaged HDF5 file: {reason(error)}.", fix="Copy or download it again."
-        ) from error
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise SourceError(f"'{path}' is a damaged HDF5 file: {reason(error)}.", fix=_AGAIN) from error
     return _saved(path, text, version, backend)
 
 
@@ -45,9 +45,7 @@ def read_archive(path: Path) -> Saved:
             text = archive.read("config.json").decode()
             version = json.loads(archive.read("metadata.json")).get("keras_version")
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError) as error:
-        raise SourceError(
-            f"'{path}' is a damaged .keras file: {reason(error)}.", fix="Copy or download it again."
-        ) from error
+        raise SourceError(f"'{path}' is a damaged .keras file: {reason(error)}.", fix=_AGAIN) from error
     return _saved(path, text, version, None)
 
 
@@ -72,27 +70,42 @@ def read_json(path: Path, weights: Path) -> Saved:
         raise SourceError(
             f"'{path}' is not the architecture of a Keras model.", expected=_ARCHITECTURE, received=received
         )
+    of_weights, backend = _of_weights(weights)
     if "module" in said and str(said["module"]).startswith("keras"):
         # Only Keras 3 says in which module a model's class is, and never its own version.
-        return Saved(said, (3,))
-    version, backend = said.get("keras_version"), said.get("backend")
-    with h5py.File(weights, "r") as file:
-        version = version or _first("keras_version", file)
-        backend = backend or _first("backend", file)
-    return _saved(path, text, version, backend)
+        return Saved(said, (3,), weights_version=of_weights)
+    version = said.get("keras_version") or (".".join(map(str, of_weights)) if of_weights else None)
+    saved = _saved(path, text, version, said.get("backend") or backend)
+    saved.weights_version = of_weights
+    return saved
+
+
+def _of_weights(path: Path) -> tuple[tuple[int, ...] | None, str | None]:
+    """The version of Keras and the backend that weights in a file of their own are from, where they say."""
+    try:
+        with h5py.File(path, "r") as file:
+            version, backend = _first("keras_version", file), _first("backend", file)
+            # The newer layout says nothing, but only Keras 3 names the layers in it.
+            named = "vars" in file and "name" in file["vars"].attrs
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise SourceError(f"'{path}' is a damaged HDF5 file: {reason(error)}.", fix=_AGAIN) from error
+    return (3,) if named else version_of(version) if version else None, backend
 
 
 def _saved(path: Path, text: str, version: str | None, backend: str | None) -> Saved:
     try:
         said = json.loads(text)
     except ValueError as error:
-        raise SourceError(
-            f"The architecture in '{path}' is damaged: {reason(error)}.", fix="Copy or download it again."
-        ) from error
+        raise SourceError(f"The architecture in '{path}' is damaged: {reason(error)}.", fix=_AGAIN) from error
     if not is_layer(said):
         raise SourceError(f"'{path}' does not hold a model.", expected="a keras.Model", received=repr(said)[:100])
     saved = Saved(said, version_of(version), backend or "tensorflow")
-    return Saved(_plain(said), saved.version, saved.backend) if saved.is_legacy else saved
+    if saved.version < (2,) and any(speaks_keras_2(layer) for _, layer in walk(saved.model)):
+        # Early Keras wrote no version, and some tools leave it out of files of Keras 2.
+        saved.version = (2,)
+    if saved.is_legacy:
+        saved.model = _plain(said)
+    return saved
 
 
 def _plain(item: Any) -> Any:

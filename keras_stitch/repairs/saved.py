@@ -26,6 +26,7 @@ class Saved:
         backend: What that Keras ran on: ``"tensorflow"``, ``"theano"``.
         original_names: For a layer that was renamed, by ``id``, what the file calls it.
         original_classes: Likewise for its class.
+        weights_version: Likewise for weights in a file of their own, where they say.
         custom: The names of what the user gave for custom objects: rules keep their hands off these.
     """
 
@@ -34,6 +35,7 @@ class Saved:
     backend: str = "tensorflow"
     original_names: dict[int, str] = field(default_factory=dict)
     original_classes: dict[int, str] = field(default_factory=dict)
+    weights_version: tuple[int, ...] | None = None
     custom: frozenset[str] = frozenset()
 
     @property
@@ -118,6 +120,12 @@ def is_model(layer: Layer) -> bool:
 def is_functional(layer: Layer) -> bool:
     """Whether a layer is a model with named calls between its layers."""
     return is_model(layer) and isinstance(layer["config"], dict) and "output_layers" in layer["config"]
+
+
+def makes_mask(layer: Layer) -> bool:
+    """Whether masks begin at a layer."""
+    kind = layer["class_name"]
+    return kind == "Masking" or (kind == "Embedding" and bool(layer["config"].get("mask_zero")))
 
 
 def walk(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from keras_stitch.repairs.rule import Rule, each_layer
@@ -13,6 +14,7 @@ from keras_stitch.repairs.saved import (
     is_layer,
     is_model,
     is_reference,
+    makes_mask,
     map_references,
     name_of,
     references,
@@ -89,21 +91,38 @@ def _shape_of_first(layer: Layer) -> tuple[list[int | None] | None, str]:
 
 
 def _slashes(saved: Saved) -> list[str]:
-    """Layers called ``conv1/bn`` become ``conv1_bn``, wherever they are named."""
+    """Layers called ``conv1/bn`` become ``conv1_bn``."""
+    return _rename(saved, lambda layer: name_of(layer).replace("/", "_"))
+
+
+def _mask_operations(saved: Saved) -> list[str]:
+    """Keras 3 joins the masks of concatenated tensors by operations of its own, which it calls ``concatenate``, too."""
+    if not any(makes_mask(layer) for _, layer in walk(saved.model)):
+        return []
+
+    def new_name(layer: Layer) -> str:
+        name = name_of(layer)
+        return f"layer_{name}" if layer["class_name"] == "Concatenate" and name.startswith("concatenate") else name
+
+    return _rename(saved, new_name)
+
+
+def _rename(saved: Saved, new_name: Callable[[Layer], str]) -> list[str]:
+    """Give layers other names, wherever they are named."""
     found = []
     for path, model in list(walk(saved.model)):
         taken = {name_of(layer) for layer in inner_layers(model)}
         renamed = {}
         for layer in inner_layers(model):
             old = name_of(layer)
-            if "/" not in old:
+            new = new_name(layer)
+            if new == old:
                 continue
-            new = old.replace("/", "_")
             while new in taken:
                 new += "_"
             taken.add(new)
             renamed[old] = new
-            saved.original_names[id(layer)] = old
+            saved.original_names.setdefault(id(layer), old)
             if "name" in layer:
                 layer["name"] = new
             layer["config"]["name"] = new
@@ -226,6 +245,11 @@ INPUT_SHAPE = Rule(
     each_layer(_input_shape, custom=True),
 )
 LAYER_NAMES = Rule("layer-names", "Keras 3 takes no '/' in the names of layers; it is a '_' now", _slashes)
+MASK_OPERATIONS = Rule(
+    "concatenate-names",
+    "Keras 3 calls its own operations on masks 'concatenate'; layers of that name have another",
+    _mask_operations,
+)
 NESTED_CALLS = Rule(
     "nested-calls", "Keras 2 counted the calls of a nested model from 1, Keras 3 does from 0", _nested_calls
 )

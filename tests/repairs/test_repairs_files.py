@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import zipfile
 from pathlib import Path
@@ -14,9 +15,10 @@ import pytest
 from keras import layers
 from repairs_files import Layer, called, floats, functional, given, layer, sequential, write_h5, write_weights
 
+import keras_stitch as ks
 from keras_stitch.errors import SourceError
 from keras_stitch.opening import open_file
-from keras_stitch.repairs import masks, modern, reading
+from keras_stitch.repairs import masks, modern, numbers, reading, repair, structure
 from keras_stitch.repairs.saved import Saved, version_of
 
 OLD = (2, 1, 6)
@@ -56,7 +58,9 @@ DENSE = layer("Dense", "d", units=2, batch_input_shape=[None, 3])
 def test_what_is_read_of_a_file(tmp_path: Path) -> None:
     for version, backend, want in (
         ("2.0.6", "theano", ((2, 0, 6), "theano")),
-        (None, None, ((1,), "tensorflow")),
+        # The arguments are those of Keras 2, though nothing says so.
+        (None, None, ((2,), "tensorflow")),
+        ("unknown", None, ((2,), "tensorflow")),
         ("3.5.0", "jax", ((3, 5, 0), "jax")),
     ):
         path = write_h5(tmp_path / "m.h5", sequential(DENSE), {}, version, backend)
@@ -394,3 +398,94 @@ def test_an_archive_of_keras_2_whose_classes_change_names(tmp_path: Path) -> Non
     found = open_file(tmp_path / "m.keras")
     np.testing.assert_allclose(found.model(x), y @ w[1] + b[1], atol=1e-5)
     assert {"thresholded-relu", "class-names"} <= {done.rule for done in found.repairs}
+
+
+# -- together -------------------------------------------------------------------------------------
+
+
+def test_a_recurrent_layer_with_a_first_state_and_a_mask() -> None:
+    """Keras 3 forgets the mask then."""
+    for node in ([["a", 0, 0, {}], ["s", 0, 0, {}]], [["a", 0, 0, {"initial_state": ["s", 0, 0]}]]):
+        recurrent = layer("GRU", "g", units=2) | {"name": "g", "inbound_nodes": [node]}
+        made = [given("x", 3, 2), given("s", 2), called(layer("Masking", "a"), "x"), recurrent]
+        model = functional(made, ["x", "s"], ["g"])
+        with pytest.raises(SourceError) as caught:
+            masks.CHECK.apply(Saved(model, (2, 9)))
+        assert caught.value.message == (
+            "Keras 2 passed masks on in another way: 'g' (GRU) is given its first state, and Keras 3 forgets the mask of "
+            "its input then."
+        )
+
+
+def test_a_recurrent_layer_at_every_step_of_a_mask() -> None:
+    steps = layer("TimeDistributed", "t", layer=layer("LSTM", "l", units=2))
+    model = functional([given("x", 3, 2), called(layer("Masking", "a"), "x"), called(steps, "a")], ["x"], ["t"])
+    with pytest.raises(SourceError, match="'t' \\(TimeDistributed\\) holds layers that may heed the mask"):
+        masks.CHECK.apply(Saved(model, (2, 9)))
+
+
+def test_layers_as_activations() -> None:
+    made = layer("Dense", "d", units=2, activation=layer("Activation", "a", activation="hard_sigmoid"))
+    saved = Saved(sequential(made), (2, 9))
+    assert [done.rule for done in repair(saved)] == ["activation-layers", "hard-sigmoid"]
+    assert made["config"]["activation"] == "hard_sigmoid"
+    made = layer("Dense", "d", units=2, activation=layer("ThresholdedReLU", "a", theta=0.5))
+    repair(Saved(sequential(made), (2, 9)))
+    assert (made["config"]["activation"]["class_name"], made["config"]["activation"]["config"]["threshold"]) == (
+        "ReLU",
+        0.5,
+    )
+
+
+def test_names_of_operations_on_masks() -> None:
+    join = called(layer("Concatenate", "concatenate_1"), ["a", "a"])
+    model = functional([given("x", 3, 2), called(layer("Masking", "a"), "x"), join], ["x"], ["concatenate_1"])
+    saved = Saved(model, (2, 9))
+    assert structure.MASK_OPERATIONS.apply(saved) == ["concatenate_1"]
+    assert model["config"]["output_layers"][0][0] == join["name"] == "layer_concatenate_1"
+    assert saved.name_in_file(join) == "concatenate_1"
+
+
+@pytest.mark.parametrize(("of_weights", "version"), [((3, 5), (2, 9)), ((2, 9), (3,))])
+def test_architecture_and_weights_of_different_versions(of_weights: tuple[int, ...], version: tuple[int, ...]) -> None:
+    gates = Saved(
+        sequential(layer("LSTM", "l", recurrent_activation="hard_sigmoid")), version, weights_version=of_weights
+    )
+    with pytest.raises(SourceError) as caught:
+        numbers.check_versions(gates)
+    assert caught.value.received == f"an architecture of Keras {version[0]}, weights of Keras {of_weights[0]}"
+    numbers.check_versions(Saved(sequential(layer("LSTM", "l")), version, weights_version=of_weights))
+
+
+@pytest.mark.parametrize("damaged", [{"class_name": 3}, {"config": None}, {"config": {"axis": {}, "units": [[]]}}])
+def test_an_architecture_that_makes_no_sense(tmp_path: Path, damaged: dict[str, Any]) -> None:
+    dense = called(layer("Dense", "d", units=2), "x") | damaged
+    said = functional([given("x", 3), dense], ["x"], ["d"])
+    path = write_h5(tmp_path / "m.h5", said, {}, "2.9.0")
+    with pytest.raises(SourceError):
+        open_file(path)
+
+
+@pytest.mark.parametrize("start", range(0, 2000, 200))
+def test_an_hdf5_file_with_a_hole(tmp_path: Path, start: int) -> None:
+    path = write_h5(tmp_path / "m.h5", sequential(DENSE), {}, "2.9.0")
+    content = bytearray(path.read_bytes())
+    content[start : start + 200] = bytes(200)
+    path.write_bytes(content)
+    with contextlib.suppress(SourceError):
+        open_file(path)
+
+
+def test_training_flags_within_wrappers_in_memory() -> None:
+    x = keras.Input((4,))
+    inner = keras.Model(x, keras.layers.Dropout(0.5)(x, training=True), name="inner")
+    steps = keras.Sequential([keras.Input((3, 4)), keras.layers.TimeDistributed(inner)])
+    graph = (
+        ks.Graph().add("a", steps).add("b", keras.Sequential([keras.Input((3, 4)), keras.layers.BatchNormalization()]))
+    )
+    model = graph.connect("a", "b").build()
+    assert [text.split(":")[0] for text in graph.spec.submodel("a").repairs] == ["training-flag (inner/dropout)"]
+    before = [weight.numpy() for weight in model.weights]
+    data = np.ones((2, 3, 4), "float32")
+    np.testing.assert_allclose(model([data]), model.predict([data], verbose=0), atol=1e-6)
+    assert all(np.array_equal(weight.numpy(), old) for weight, old in zip(model.weights, before, strict=True))
