@@ -412,8 +412,8 @@ def test_a_recurrent_layer_with_a_first_state_and_a_mask() -> None:
         with pytest.raises(SourceError) as caught:
             masks.CHECK.apply(Saved(model, (2, 9)))
         assert caught.value.message == (
-            "Keras 2 passed masks on in another way: 'g' (GRU) is given its first state, and Keras 3 forgets the mask of "
-            "its input then."
+            "Keras 2 passed masks on in another way: 'g' (GRU) is given its first state, and Keras 3 forgets the mask "
+            "of its input then."
         )
 
 
