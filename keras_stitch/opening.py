@@ -25,7 +25,6 @@ from keras_stitch.repairs.reading import read_archive, read_h5, read_json
 from keras_stitch.repairs.saved import Layer, walk
 
 CustomObjects = Mapping[str, Any]
-# What Keras 2 wrote for TensorFlow functions that were called on Keras tensors.
 _GONE = frozenset(
     [
         "LocallyConnected1D",
@@ -36,6 +35,7 @@ _GONE = frozenset(
         "DenseFeatures",
     ]
 )
+# What Keras 2 wrote for TensorFlow functions that were called on Keras tensors.
 _OPERATIONS = (
     "TFOpLambda",
     "SlicingOpLambda",

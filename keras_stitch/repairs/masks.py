@@ -168,7 +168,8 @@ def _of(layer: Layer, masks: list[_Mask], path: str) -> list[_Mask]:
         inner = config.get("layer", layer)["config"] if kind == "Bidirectional" else config
         return [first, _NONE] if inner.get("return_sequences") else [_NONE]
     if kind == "TimeDistributed" and first != _NONE and _is_deep(config.get("layer")):
-        raise _refusal(path, f"'{path}' (TimeDistributed) holds layers that may heed the mask")
+        # Keras 2 reduced a mask of steps within steps to one of steps.
+        return [_Mask(first.keras_2, frozenset(["a mask that was not reduced"]))]
     if kind in _PASSES or kind in _ATTENTION:
         return [first]
     if kind in _PASSES_IN_KERAS_3:
