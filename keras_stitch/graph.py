@@ -301,6 +301,7 @@ class Graph:
         *,
         model: keras.Model | None = None,
         dataloaders: Mapping[str, Any] | None = None,
+        targets: Any = None,
         info: Mapping[str, Any] | None = None,
         examples: Mapping[str, Any] | None = None,
         hosting: str | Mapping[str, str] | None = None,
@@ -316,6 +317,8 @@ class Graph:
             dataloaders: Graph inputs (a submodel's name stands for its free inputs) to the Kipoi dataloader that
                 makes them: a path, an import path, a class or a ``ks.Dataloader``. Inputs that nobody covers are
                 read from NPY, TSV, CSV or HDF5 files.
+            targets: What the model should predict for the examples: an NPY, TSV, CSV or HDF5 file, or a
+                ``ks.Dataloader`` of one. The dataloader then takes such a file to train on.
             info: ``authors``, ``doc``, ``license``, ``cite_as`` and so on, as Kipoi's ``info``.
             examples: Values of dataloader arguments for ``kipoi test``; files are copied.
             hosting: The URLs under which weights, expected predictions and examples will lie: one base URL, or
@@ -342,6 +345,7 @@ class Graph:
                 spec=self._spec,
                 wiring=subject.wiring,
                 dataloaders=dataloaders,
+                targets=targets,
                 info=info,
                 examples=examples,
                 hosting=hosting,

@@ -23,7 +23,8 @@ from keras_stitch.kipoi.rendering import template_module
 from keras_stitch.kipoi.sources import Located, locate
 from keras_stitch.naming import zoo_name
 
-SUPPORTED = ("Dataset", "PreloadedDataset")
+RANDOM_ACCESS = ("PreloadedDataset", "Dataset", "BatchDataset")
+FUNCTIONS = ("PreloadedDataset", "SampleGenerator", "BatchGenerator")
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,11 @@ class Component:
 
     Attributes:
         label: What messages call it: a directory or an import path.
-        type: Kipoi's type, one of ``SUPPORTED``.
+        type: Kipoi's kind, such as ``"Dataset"`` or ``"SampleIterator"``.
         folder: The Kipoi directory, for one that is copied.
         file: The Python file in it.
         object: The class or function in the file, or its import path where there is no file.
-        is_function: Whether ``object`` is a function that returns the whole data set.
+        is_function: Whether ``object`` is a function that returns or generates the data.
         arguments: All arguments, in the order of the signature.
         fields: The arrays that it gives.
         metadata: Schema of the metadata as plain data; empty where there is none.
@@ -56,6 +57,10 @@ class Component:
     info: Mapping[str, Any]
     dependencies: Mapping[str, list[str]]
 
+    def is_same_as(self, other: Component) -> bool:
+        """Whether both are one dataloader with the same arguments."""
+        return replace(self, label="") == replace(other, label="")
+
 
 def resolve(dataloader: Dataloader) -> Component:
     """Finds out all about a dataloader.
@@ -65,7 +70,7 @@ def resolve(dataloader: Dataloader) -> Component:
 
     Raises:
         SourceError: When there is no such dataloader, or it is not valid.
-        StitchError: When it has no random access, or ``args`` do not fit it.
+        StitchError: When ``args`` do not fit it.
 
     Example:
         >>> resolve(Dataloader("kipoiseq.dataloaders.SeqIntervalDl")).fields[0].shape
@@ -170,22 +175,26 @@ def _from_directory(directory: Path, args: dict[str, Any]) -> Component:
     label = str(directory)
     if file is not None:
         try:
-            loader = template_module("kipoi.components.parts").load_dataloader(directory / file, name)
+            loader = template_module("kipoi.merging.loading").load_dataloader(
+                directory / file, name, description.type or "PreloadedDataset"
+            )
         except Exception as error:  # whatever the module does
             raise SourceError(
                 f"The dataloader of '{directory}' cannot be loaded.", received=f"{type(error).__name__}: {error}"
             ) from error
-        is_function = "data_fn" in vars(loader)
+        is_function = bool({"data_fn", "generator_fn"} & vars(loader).keys())
     else:
         loader = _import(name)
         is_function = inspect.isfunction(loader)
         if is_function:
-            loader = template_module("kipoi.components.parts").from_function(loader)
+            kind = description.type or "PreloadedDataset"
+            loader = template_module("kipoi.merging.loading").from_function(loader, kind)
         else:
             loader = type(loader.__name__, (loader,), {})  # the description below is of this directory alone
     kind = _check_type(label, description.type, loader, is_function)
     loader._add_description_factory(description)
-    signature = inspect.signature(loader.data_fn if is_function else loader)
+    called = (getattr(loader, "data_fn", None) or loader.generator_fn) if is_function else loader
+    signature = inspect.signature(called)
     fields, metadata = _schema(label, loader, {})
     return Component(
         label=label,
@@ -283,10 +292,19 @@ def _import(path: str) -> Any:
 
 def _check_type(label: str, stated: str | None, loader: type, is_function: bool) -> str:
     kind = stated or ("PreloadedDataset" if is_function else infer_parent_class(loader, AVAILABLE_DATALOADERS))
-    if kind not in SUPPORTED:
-        raise StitchError(
-            f"The dataloader '{label}' is a {kind or 'class of its own'}, which has no random access.",
-            expected=f"a {' or a '.join(SUPPORTED)}",
-            fix="Merged dataloaders take row i of every part: rewrite it as a Dataset, or read its data from a file.",
+    if kind not in AVAILABLE_DATALOADERS:
+        raise SourceError(
+            f"The dataloader '{label}' is a {kind or 'class of its own'}, which is none of Kipoi's kinds.",
+            expected=" or ".join(AVAILABLE_DATALOADERS),
+        )
+    if is_function and kind not in FUNCTIONS:
+        raise SourceError(
+            f"The dataloader '{label}' is a function, which cannot be a {kind}.", expected=" or ".join(FUNCTIONS)
+        )
+    if not issubclass(loader, AVAILABLE_DATALOADERS[kind]):
+        raise SourceError(
+            f"The dataloader '{label}' is not what it says it is.",
+            expected=f"a {kind}",
+            received=f"the class {loader.__name__}, a {infer_parent_class(loader, AVAILABLE_DATALOADERS)}",
         )
     return kind

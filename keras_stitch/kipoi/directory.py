@@ -21,6 +21,7 @@ from keras_stitch.kipoi.generating import copy_components, write_dataloader
 from keras_stitch.kipoi.merging import merge
 from keras_stitch.kipoi.reading import KipoiPart
 from keras_stitch.kipoi.rendering import template_text, write_yaml
+from keras_stitch.sampling import table_dtype
 from keras_stitch.saving import check_format
 from keras_stitch.spec import GraphSpec, Wiring
 
@@ -39,6 +40,7 @@ def write_directory(
     spec: GraphSpec,
     wiring: Wiring,
     dataloaders: Mapping[str, Any] | None = None,
+    targets: Any = None,
     info: Mapping[str, Any] | None = None,
     examples: Mapping[str, Any] | None = None,
     hosting: str | Mapping[str, str] | None = None,
@@ -62,6 +64,7 @@ def write_directory(
         wiring: The same, checked.
         dataloaders: Graph input or submodel -> ``Dataloader``, Kipoi directory, import path or class. Inputs that
             nobody covers are read from NPY, TSV, CSV or HDF5 files.
+        targets: An example of a file with targets, as a path or a ``Dataloader``.
         info: ``authors``, ``license``, ``doc``, ``cite_as`` and so on; adds to what the parts say and overrides it.
         examples: Files or values for arguments of the merged dataloader, for ``kipoi test``.
         hosting: Where weights, expected predictions and examples will be found: a base URL, or
@@ -90,11 +93,12 @@ def write_directory(
     atomic.check_target(target, overwrite=overwrite)
     step("reading the dataloaders")
     parts = _with_shared(spec, parts or {})
-    merged = merge(spec, wiring, dataloaders, parts)
+    merged = merge(spec, wiring, dataloaders, parts, targets)
     schema.check_names(wiring, merged)
     for feeder in merged.feeders:
         if feeder.port is not None:
-            examples_of.table_dtype(feeder.port)
+            table_dtype(feeder.port)
+    target_schemas = schema.target_schemas(wiring, parts, merged)
     chosen = examples_of.choose_examples(merged, examples)
     said = metadata.statements(spec, merged, parts)
     info_section = metadata.info_section(spec.name, said, info)
@@ -122,7 +126,7 @@ def write_directory(
             "default_dataloader": ".",
             "info": info_section,
             "dependencies": dependencies,
-            "schema": {"inputs": inputs, "targets": schema.target_schemas(wiring, parts)},
+            "schema": {"inputs": inputs, "targets": target_schemas},
             **_writers(wiring),
         }
         if urls:
@@ -130,7 +134,9 @@ def write_directory(
         write_yaml(place / "model.yaml", description)
 
         def describe(known: Mapping[str, Any]) -> None:
-            write_dataloader(place, spec.name, merged, inputs, info_section, dependencies, known)
+            write_dataloader(
+                place, spec.name, merged, inputs, target_schemas, wiring.outputs, info_section, dependencies, known
+            )
 
         describe(placed)
         step("making examples")

@@ -71,12 +71,12 @@ def choose_examples(merged: Merged, given: Mapping[str, Any] | None) -> dict[str
         own = own_examples(merged, name)
         if len(own) > 1:
             raise StitchError(
-                f"The dataloaders of {' and '.join(feeder.name for feeder, _ in own)} share the argument '{name}', but "
+                f"The dataloaders of {' and '.join(owner for owner, _ in own)} share the argument '{name}', but "
                 "have different examples for it.",
                 expected="one example: a required argument of the same name is one argument",
-                received=", ".join(f"{_shown(example)} of {feeder.name}" for feeder, example in own),
-                fix=f"Pass examples={{{name!r}: ...}} with one that all of them read, or give one of them a value of "
-                f"its own: ks.Dataloader(..., args={{{name!r}: ...}}).",
+                received=", ".join(f"{_shown(example)} of {owner}" for owner, example in own),
+                fix=f"Pass examples={{{name!r}: ...}} with one that all of them read, or keep them apart: "
+                f"ks.Dataloader(..., separate={name!r}).",
             )
         if argument.example is not Missing:
             chosen[name] = argument.example
@@ -159,9 +159,9 @@ def add_random_tables(
     }
     rows: dict[str, Any] = {}
     count = _ROWS
-    for feeder, first, length in _datasets(directory, merged, wiring, placed):
-        count = length
-        rows |= _by_input(feeder, first)
+    for feeder, first, length in _first_rows(directory, merged, wiring, placed):
+        count = length if feeder.alignment.align_on is None else count
+        rows |= first
     if not wanted:
         return {}
     size = _size(wiring, model, rows)
@@ -175,10 +175,10 @@ def _seed(wiring: Wiring, port: Port) -> int:
     return [known.name for known in wiring.inputs].index(port.name)
 
 
-def _datasets(
+def _first_rows(
     directory: Path, merged: Merged, wiring: Wiring, placed: Mapping[str, Any]
-) -> Iterator[tuple[Feeder, Any, int]]:
-    """First row and number of rows of the components on their examples, made as the generated file makes them."""
+) -> Iterator[tuple[Feeder, dict[str, Any], int]]:
+    """First row by graph input, and number of rows, of the components on their examples, as the generated file reads."""
     ports = {port.name: port for port in wiring.inputs}
     with quiet():
         with _explained("The merged dataloader cannot be loaded", directory, None):
@@ -192,31 +192,28 @@ def _datasets(
                 if isinstance(value, str) and value and (directory / value).is_file():
                     arguments[own] = str(directory / value)
             with _explained(f"The dataloader of {feeder.name} cannot read its examples", directory, _FIX):
+                merging = module["merging"]
                 if feeder.component is not None:
-                    dataset = module["LOADERS"][feeder.name](**arguments)
+                    inputs = {name: field.path for name, field in feeder.fields.items()}
+                    # On its own: not in step with the others, and without what it would be compared by.
+                    part = merging.Part(
+                        feeder.name, module["LOADERS"][feeder.name], arguments, inputs, in_order=feeder.in_order
+                    )
                 elif feeder.port is not None and feeder.arguments["path"] in placed:
                     port = feeder.port
-                    dataset = module["tables"].Table(arguments["path"], port.name, port.shape, table_dtype(port))
+                    part = merging.Table(port.name, arguments["path"], port.shape, table_dtype(port))
                 else:
                     continue
-                first = dataset[0]["inputs"]
-                _check_rows(feeder, first, ports)
-                count = len(dataset)
-            yield feeder, first, count
+                alone = (merging.MergedIterator if feeder.in_order else merging.MergedDataset)(part)
+                count = sum(1 for _ in alone) if feeder.in_order else len(alone)
+                first = next(alone.batch_iter(batch_size=1))["inputs"]
+                rows = {name: array[0] for name, array in first.items()}
+                _check_rows(feeder, rows, ports)
+            yield feeder, rows, count
 
 
-def _by_input(feeder: Feeder, first: Any) -> dict[str, Any]:
-    """What a component's first row holds for each graph input."""
-    rows = {feeder.name: first} if feeder.port is not None else {}
-    for name, field in feeder.fields.items():
-        rows[name] = first
-        for key in field.path:
-            rows[name] = rows[name][key]
-    return rows
-
-
-def _check_rows(feeder: Feeder, first: Any, ports: Mapping[str, Port]) -> None:
-    for name, row in _by_input(feeder, first).items():
+def _check_rows(feeder: Feeder, rows: Mapping[str, Any], ports: Mapping[str, Port]) -> None:
+    for name, row in rows.items():
         shape = ports[name].shape
         if shape is None or (
             len(shape) == np.ndim(row) and all(a is None or a == b for a, b in zip(shape, np.shape(row), strict=True))

@@ -1,32 +1,33 @@
-"""The generated dataloader: ``dataloader.py``, ``dataloader.yaml`` and ``components/``."""
+"""The generated dataloader: ``dataloader.py``, ``dataloader.yaml``, ``merging/`` and ``components/``."""
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_stitch.kipoi.components import Component
 from keras_stitch.kipoi.describing import Argument
-from keras_stitch.kipoi.examples import table_dtype
 from keras_stitch.kipoi.literals import WIDTH, literal
 from keras_stitch.kipoi.merging import Feeder, Merged
-from keras_stitch.kipoi.rendering import render, template_text, write_yaml
+from keras_stitch.kipoi.rendering import render, template_files, template_text, write_yaml
+from keras_stitch.sampling import table_dtype
+from keras_stitch.spec import GraphOutput
 
 FOLDER = "components"
+RUNTIME = "merging"
 _WHOLE = {"dataloader_files", "components"}
 _SKIPPED = {"downloaded", "model_files", "example_files", "__pycache__", "workflow"}
 
 
 def copy_components(directory: Path, merged: Merged) -> None:
-    """Copies what the dataloaders of the parts need, and the helpers of the generated one."""
+    """Copies what the dataloaders of the parts need, and the code that merges them."""
+    (directory / RUNTIME).mkdir()
+    for name in template_files(f"kipoi/{RUNTIME}"):
+        (directory / RUNTIME / name).write_text(template_text(f"kipoi/{RUNTIME}/{name}"), encoding="utf-8")
     folder = directory / FOLDER
-    folder.mkdir()
-    names = ["parts.py"] + (["tables.py"] if any(feeder.component is None for feeder in merged.feeders) else [])
-    for name in names:
-        (folder / name).write_text(template_text(f"kipoi/components/{name}"), encoding="utf-8")
     for feeder in merged.feeders:
         if feeder.component is None:
             continue
@@ -41,6 +42,8 @@ def write_dataloader(
     graph: str,
     merged: Merged,
     inputs: Mapping[str, Any],
+    targets: Mapping[str, Any],
+    outputs: Sequence[GraphOutput],
     info: Mapping[str, Any],
     dependencies: Mapping[str, Any],
     examples: Mapping[str, Any],
@@ -52,33 +55,41 @@ def write_dataloader(
         graph: The name of the graph.
         merged: The merged dataloader.
         inputs: The schema of every graph input.
+        targets: The schema of the targets.
+        outputs: The graph outputs, which targets are for.
         info: The info section of the model.
         dependencies: The dependencies section.
         examples: The example of every argument that has one, as it is to be written.
     """
     name = class_name(graph)
+
+    def described(argument: Argument) -> str:
+        example = examples.get(argument.name)
+        example = example.get("url") if isinstance(example, Mapping) and "url" in example else example
+        more = "" if example is None else f" Example: {example}"
+        return f"{argument.name}{_signature(argument)}: {argument.doc}{more}"
+
     values = {
         "graph": graph,
         "class_name": name,
+        "base": "MergedDataset" if merged.random_access else "MergedIterator",
         "imports": sorted({_module(feeder.component) for feeder in merged.feeders if _imported(feeder)}),
         "loaders": [
             (feeder.name, _loader(feeder)) for feeder in merged.feeders if feeder.component is not None
         ],
-        "tables": [feeder for feeder in merged.feeders if feeder.component is None],
         "arguments": [
             (argument, _default(argument, merged)) for argument in merged.arguments
         ],
-        "feeders": merged.feeders,
-        "table_dtype": table_dtype,
-        "signature": _signature,
-        "rows": [(name, row_expression(feeder, name)) for name, feeder in _by_input(merged, inputs)],
+        "parts": [part_call(feeder, targets, outputs) for feeder in merged.feeders],
+        "described": described,
     }  # fmt: skip
     (directory / "dataloader.py").write_text(render("kipoi/dataloader.py.jinja", values), encoding="utf-8")
     metadata = {feeder.name: feeder.metadata for feeder in merged.feeders if feeder.metadata}
+    has_targets = any(feeder.is_targets for feeder in merged.feeders)
     write_yaml(
         directory / "dataloader.yaml",
         {
-            "type": "Dataset",
+            "type": merged.kind,
             "defined_as": f"dataloader.py::{name}",
             "args": {argument.name: _described(argument, examples) for argument in merged.arguments},
             "info": {
@@ -87,7 +98,11 @@ def write_dataloader(
                 "license": info["license"],
             },
             "dependencies": dependencies,
-            "output_schema": {"inputs": inputs, **({"metadata": metadata} if metadata else {})},
+            "output_schema": {
+                "inputs": inputs,
+                **({"targets": targets} if has_targets else {}),
+                **({"metadata": metadata} if metadata else {}),
+            },
         },
     )
 
@@ -103,17 +118,32 @@ def class_name(graph: str) -> str:
     return f"{words if words[:1].isalpha() else 'Stitched' + words}Dataloader"
 
 
-def row_expression(feeder: Feeder, name: str) -> str:
-    """Python source for the array that feeds a graph input, from the rows of the components."""
-    path = feeder.fields[name].path if feeder.component is not None else ()
-    return f'rows[{literal(feeder.name)}]["inputs"]' + "".join(f"[{literal(key)}]" for key in path)
-
-
-def _by_input(merged: Merged, inputs: Mapping[str, Any]) -> Iterator[tuple[str, Feeder]]:
-    for name in inputs:
-        for feeder in merged.feeders:
-            if name in feeder.fields or (feeder.port is not None and feeder.port.name == name):
-                yield name, feeder
+def part_call(feeder: Feeder, targets: Mapping[str, Any], outputs: Sequence[GraphOutput]) -> tuple[str, list[str]]:
+    """Python source of one part of the merged dataloader: what is called, and its arguments, one for each line."""
+    alignment = feeder.alignment
+    joined = [] if alignment.align_on is None else [f"align_on={literal(alignment.align_on)}"]
+    joined += [] if alignment.missing == "error" else [f"missing={literal(alignment.missing)}"]
+    path = next(iter(feeder.arguments.values()), "")
+    if feeder.is_targets:
+        arrays = {output.port.name: (output.port.shape, table_dtype(output.port)) for output in outputs}
+        schemas = {targets["name"]: targets} if len(outputs) == 1 else targets
+        labels = {name: schemas[name]["column_labels"] for name in arrays if "column_labels" in schemas[name]}
+        lines = [path, literal(arrays, indent=16, used=1)]
+        return "merging.Targets", [*lines, *([f"labels={literal(labels, 16, 8)}"] if labels else []), *joined]
+    if feeder.port is not None:
+        port = feeder.port
+        lines = [literal(port.name), path, f"shape={literal(port.shape)}", f"dtype={literal(table_dtype(port))}"]
+        return "merging.Table", [*lines, *joined]
+    name = literal(feeder.name)
+    passed = "".join(f"{' ' * 20}{literal(own)}: {outer},\n" for own, outer in feeder.arguments.items())
+    lines = [name, f"LOADERS[{name}]", f"{{\n{passed}{' ' * 16}}}" if passed else "{}"]
+    inputs = {target: field.path for target, field in feeder.fields.items()}
+    lines.append(f"inputs={literal(inputs, indent=16, used=8)}")
+    lines += ["metadata=True"] if feeder.metadata else []
+    lines += [f"{kind}={literal(path)}" for kind in ("ids", "ranges") if (path := getattr(alignment, kind)) is not None]
+    lines += [f"resized_by={literal(alignment.resized_by)}"] if alignment.resized_by and alignment.ranges else []
+    in_order = feeder.dataloader is not None and feeder.dataloader.in_order
+    return "merging.Part", [*lines, *joined, *(["in_order=True"] if in_order else [])]
 
 
 def _own_files(component: Component) -> dict[Path, str]:
@@ -166,8 +196,12 @@ def _loader(feeder: Feeder) -> list[str]:
     component = feeder.component
     assert component is not None
     if component.file is not None:
-        return [f"HERE / {literal(f'{FOLDER}/{feeder.name}/{component.file}')}", literal(component.object)]
-    return [f"parts.from_function({component.object})" if component.is_function else component.object]
+        place = f"HERE / {literal(f'{FOLDER}/{feeder.name}/{component.file}')}"
+        kind = [literal(component.type)] if component.is_function and component.type != "PreloadedDataset" else []
+        return [place, literal(component.object), *kind]
+    if not component.is_function:
+        return [component.object]
+    return [f"merging.from_function({component.object}, {literal(component.type)})"]
 
 
 def shown_default(argument: Argument, merged: Merged) -> str:

@@ -1,35 +1,37 @@
-"""Which component feeds which graph input, and the arguments that the merged dataloader takes."""
+"""The plan of the merged dataloader: its components, their arguments, and how their rows find each other."""
 
 from __future__ import annotations
 
-import filecmp
-import keyword
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from keras_stitch.errors import StitchError, nearest
-from keras_stitch.kipoi.components import Component, resolve
-from keras_stitch.kipoi.dataloaders import Dataloader, dataloader_of, mapping_of
+from keras_stitch.errors import StitchError
+from keras_stitch.kipoi.aligning import Alignment, alignment_of, check_joins
+from keras_stitch.kipoi.assigning import Fed, assign
+from keras_stitch.kipoi.components import RANDOM_ACCESS, Component
+from keras_stitch.kipoi.dataloaders import Dataloader, dataloader_of, named
 from keras_stitch.kipoi.describing import Argument, Field, Missing
+from keras_stitch.kipoi.passing import distinct_examples, merge_arguments, passed_names
 from keras_stitch.kipoi.reading import KipoiPart
 from keras_stitch.spec import GraphSpec, Port, Wiring, shape_text
 
-# Names that the generated __init__ uses itself.
-_RESERVED = {"self", "LOADERS", "parts", "tables"}
+TARGETS = "targets"
+TARGETS_FILE = "targets_file"
 
 
 @dataclass(frozen=True)
 class Feeder:
-    """One component of the merged dataloader, and the graph inputs it feeds.
+    """One component of the merged dataloader, and what it gives.
 
     Attributes:
-        name: Its name in the merged dataloader: a submodel's or a graph input's.
-        component: The dataloader; ``None`` for a reader of a table.
+        name: Its name in the merged dataloader: a submodel's or a graph input's, or ``"targets"``.
+        component: The dataloader; ``None`` for a file.
         fields: The field that feeds each graph input.
-        port: The graph input that a table is read for.
+        port: The graph input that a file is read for; ``None`` for dataloaders and targets.
         arguments: The name in the merged dataloader for every argument that is passed on.
+        alignment: How its rows find those of the others.
+        dataloader: What the user said about it.
     """
 
     name: str
@@ -37,13 +39,50 @@ class Feeder:
     fields: Mapping[str, Field] = field(default_factory=dict)
     port: Port | None = None
     arguments: Mapping[str, str] = field(default_factory=dict)
+    alignment: Alignment = field(default_factory=Alignment)
+    dataloader: Dataloader | None = None
+
+    @property
+    def is_targets(self) -> bool:
+        """Whether it is the file with the targets."""
+        return self.component is None and self.port is None
+
+    @property
+    def in_order(self) -> bool:
+        """Whether it can only be read from the first row to the last."""
+        if self.component is None:
+            return False
+        return self.component.type not in RANDOM_ACCESS or bool(self.dataloader and self.dataloader.in_order)
+
+    @property
+    def kind(self) -> str:
+        """Kipoi's kind, or that it is a file, for people."""
+        return self.component.type if self.component is not None else "file"
 
     @property
     def metadata(self) -> Mapping[str, Any]:
         """Schema of the metadata; empty where there is none."""
         if self.component is not None:
             return self.component.metadata
+        if self.is_targets:
+            return {"id": {"doc": "Name of the row in the file with the targets; empty where there is no file."}}
         return {"id": {"doc": f"Name of the row in the file for {self.name}: its column id, or its number."}}
+
+    def argument(self, own: str) -> Argument:
+        """One of its arguments, by the name that it has there."""
+        if self.component is not None:
+            return next(argument for argument in self.component.arguments if argument.name == own)
+        table = self.dataloader.table if self.dataloader else None
+        example = Missing if table is None else table
+        if self.is_targets:
+            doc = "File with what the model should predict: NPY, TSV or CSV with a header, or HDF5."
+            return Argument("path", doc, "str", required=False, example=example)
+        assert self.port is not None
+        doc = (
+            f"File for the input {self.name}, rows of shape {shape_text(self.port.shape)}: NPY, TSV or CSV with a "
+            "header, or HDF5."
+        )
+        return Argument("path", doc, "str", example=example)
 
 
 @dataclass(frozen=True)
@@ -51,7 +90,7 @@ class Merged:
     """The merged dataloader.
 
     Attributes:
-        feeders: The components, in the order of the graph inputs.
+        feeders: The components, in the order of the graph inputs, then the targets.
         arguments: Its arguments, required ones first, with the default and example of the part they come from.
         owners: For every argument the feeders that take it.
     """
@@ -60,12 +99,23 @@ class Merged:
     arguments: tuple[Argument, ...]
     owners: Mapping[str, tuple[Feeder, ...]]
 
+    @property
+    def random_access(self) -> bool:
+        """Whether rows can be read in any order."""
+        return not any(feeder.in_order for feeder in self.feeders)
+
+    @property
+    def kind(self) -> str:
+        """Kipoi's kind."""
+        return "Dataset" if self.random_access else "SampleIterator"
+
 
 def merge(
     spec: GraphSpec,
     wiring: Wiring,
     dataloaders: Mapping[str, Any] | None = None,
     parts: Mapping[str, KipoiPart] | None = None,
+    targets: Any = None,
 ) -> Merged:
     """Plans the merged dataloader.
 
@@ -74,249 +124,115 @@ def merge(
         wiring: The same, checked.
         dataloaders: Graph input or submodel -> ``Dataloader``, path, import path or class.
         parts: For submodels that are Kipoi directories, what was read there.
+        targets: An example of a file with targets, as a path or a ``Dataloader``.
 
     Raises:
-        StitchError: When a key is unknown, an input is fed twice, a loader does not fit or arguments collide.
+        StitchError: When a key is unknown, an input is fed twice, a loader does not fit, arguments collide or rows
+            cannot be looked up.
     """
-    free = {submodel.name: _free_inputs(wiring, submodel.name) for submodel in spec.submodels}
-    fed: dict[str, tuple[str, Component, Field]] = {}
-    for key, value in mapping_of(dataloaders, "dataloaders=", "{graph input or submodel: dataloader}").items():
-        dataloader = dataloader_of(key, value)
-        component = resolve(dataloader)
-        for name, found in _assign(key, component, dataloader, free, wiring).items():
-            if name in fed:
-                raise StitchError(
-                    f"The input '{name}' is fed by two dataloaders, those of '{fed[name][0]}' and '{key}'.",
-                    fix="Leave one of them out, or say with ks.Dataloader(..., outputs=...) what each feeds.",
-                )
-            fed[name] = (key, component, found)
-    for node, part in (parts or {}).items():
-        targets = {name: port for name, port in _direct_inputs(wiring, node).items() if name not in fed}
-        if part.dataloader is not None and targets:
-            component = resolve(part.dataloader)
-            for name, found in _assign_part(node, component, part, targets).items():
-                fed[name] = (node, component, found)
-    for port in wiring.inputs:
-        if port.name in fed:
-            _check_shape(port, fed[port.name][1], fed[port.name][2])
-    return _named(spec, wiring, fed)
-
-
-def _free_inputs(wiring: Wiring, node: str) -> list[str]:
-    return [port.name for port in wiring.inputs if node in {target for target, _ in wiring.input_targets(port.name)}]
-
-
-def _direct_inputs(wiring: Wiring, node: str) -> dict[str, int]:
-    """Graph inputs that are exactly what a port of the submodel takes, and the number of that port."""
-    return {
-        feed.taps[0].port: number
-        for number, feed in enumerate(wiring.feeds.get(node, ()))
-        if len(feed.taps) == 1 and feed.taps[0].node is None and feed.taps[0].part is None
-    }
-
-
-def _assign(
-    key: str, component: Component, dataloader: Dataloader, free: Mapping[str, list[str]], wiring: Wiring
-) -> dict[str, Field]:
-    inputs = [port.name for port in wiring.inputs]
-    if key in inputs:
-        targets = [key]
-    elif key in free:
-        targets = free[key]
-        if not targets:
-            raise StitchError(f"The submodel '{key}' takes a dataloader, but none of its inputs is a graph input.")
-    else:
-        raise StitchError(
-            f"dataloaders= names '{key}', which is no graph input and no submodel.",
-            expected=nearest(key, [*inputs, *free]),
-        )
-    found: dict[str, Field] = {}
-    for name, outputs in (dataloader.outputs or {}).items():
-        chosen = next((item for item in component.fields if item.name == name), None)
-        if chosen is None and len(component.fields) == 1 and name == "inputs":
-            chosen = component.fields[0]
-        if chosen is None:
-            raise StitchError(
-                f"The dataloader '{component.label}' has no field '{name}'.",
-                expected=nearest(name, [item.name for item in component.fields]),
-            )
-        for target in [outputs] if isinstance(outputs, str) else outputs:
-            if target not in inputs:
-                raise StitchError(
-                    f"outputs= of the dataloader '{component.label}' names the graph input '{target}'; there is none.",
-                    expected=nearest(target, inputs),
-                )
-            if target in found:
-                raise StitchError(f"outputs= of the dataloader '{component.label}' feeds '{target}' twice.")
-            found[target] = chosen
-    open_targets = [name for name in targets if name not in found]
-    for target in open_targets:
-        if len(component.fields) == 1 and len(targets) == 1:
-            found[target] = component.fields[0]
-            continue
-        names = {target, *(port for node, port in wiring.input_targets(target) if key in (target, node))}
-        matching = [item for item in component.fields if item.name in names]
-        if len(matching) != 1:
-            raise _unclear(key, component, open_targets)
-        found[target] = matching[0]
-    return found
-
-
-def _assign_part(node: str, component: Component, part: KipoiPart, targets: Mapping[str, int]) -> dict[str, Field]:
-    """The fields for a Kipoi model's own dataloader: by name, or by position where the model's schema is a list."""
-    found = {}
-    for name, number in targets.items():
-        port = part.inputs[number].name if number < len(part.inputs) else None
-        by_name = [item for item in component.fields if item.name in (port, name)]
-        if len(component.fields) == 1 == len(part.inputs):
-            found[name] = component.fields[0]
-        elif len(by_name) == 1:
-            found[name] = by_name[0]
-        elif part.is_list and len(component.fields) == len(part.inputs):
-            found[name] = component.fields[number]
-        else:
-            raise _unclear(node, component, list(targets))
-    return found
-
-
-def _unclear(key: str, component: Component, targets: Sequence[str]) -> StitchError:
-    fields = ", ".join(f"'{item.name}' {shape_text(item.shape)}" for item in component.fields)
-    pairs = ", ".join(f"<field>: {target!r}" for target in targets)
-    return StitchError(
-        f"It is not clear which field of the dataloader '{component.label}' feeds which input of '{key}'.",
-        expected=f"fields for {', '.join(repr(target) for target in targets)}",
-        received=fields,
-        fix=f"dataloaders={{{key!r}: ks.Dataloader(..., outputs={{{pairs}}})}}",
+    fed = assign(wiring, [submodel.name for submodel in spec.submodels], dataloaders, parts or {})
+    feeders = _named(spec, wiring, fed)
+    if targets is not None:
+        feeders.append(_targets(targets, feeders))
+    alignments = check_joins(
+        {feeder.name: feeder.alignment for feeder in feeders},
+        [feeder.name for feeder in feeders if feeder.in_order],
     )
-
-
-def _check_shape(port: Port, component: Component, found: Field) -> None:
-    if port.shape is None:
-        return
-    same = len(port.shape) == len(found.shape) and all(
-        a is None or b is None or a == b for a, b in zip(port.shape, found.shape, strict=True)
-    )
-    if not same:
-        raise StitchError(
-            f"The dataloader '{component.label}' does not fit the input '{port.name}'.",
-            expected=f"rows of shape {shape_text(port.shape)}",
-            received=f"'{found.name}' {shape_text(found.shape)}",
-            fix="Choose another field with ks.Dataloader(..., outputs=...), or set its arguments with args=.",
-        )
-
-
-def _named(spec: GraphSpec, wiring: Wiring, fed: Mapping[str, tuple[str, Component, Field]]) -> Merged:
-    """Groups inputs by component, gives the components their names, and merges the arguments."""
-    groups: list[tuple[Component | None, list[str]]] = []
-    for port in wiring.inputs:
-        component = fed[port.name][1] if port.name in fed else None
-        for known, names in groups:
-            if component is not None and known is component:
-                names.append(port.name)
-                break
-        else:
-            groups.append((component, [port.name]))
-    order = [submodel.name for submodel in spec.submodels]
-    wanted = []
-    for component, names in groups:
-        nodes = sorted((node for node, _ in wiring.input_targets(names[0])), key=order.index)
-        wanted.append(nodes[0] if component is not None and nodes else names[0])
-    ports = {port.name: port for port in wiring.inputs}
-    feeders = []
-    for (component, names), name in zip(groups, wanted, strict=True):
-        if wanted.count(name) > 1:
-            name = names[0]
-        if component is None:
-            feeders.append(Feeder(name, None, port=ports[name], arguments={"path": f"{name}_file"}))
-        else:
-            passed = {
-                argument.name: argument.name if argument.required else f"{name}_{argument.name}"
-                for argument in component.arguments
-                if argument.exposed
-            }
-            feeders.append(Feeder(name, component, {item: fed[item][2] for item in names}, arguments=passed))
-    return _with_arguments(tuple(feeders))
-
-
-def _with_arguments(feeders: tuple[Feeder, ...]) -> Merged:
-    found: dict[str, tuple[Argument, list[tuple[Feeder, Argument]]]] = {}
+    feeders = [replace(feeder, alignment=alignments[feeder.name]) for feeder in feeders]
+    owners: dict[str, list[tuple[Feeder, str]]] = {}
     for feeder in feeders:
         for own, name in feeder.arguments.items():
-            argument = _argument(feeder, own)
-            if not name.isidentifier() or keyword.iskeyword(name) or name in _RESERVED:
-                raise StitchError(
-                    f"The argument '{own}' of '{feeder.name}' cannot be one of the merged dataloader, as '{name}'.",
-                    expected="a Python name that is no keyword and not one of " + ", ".join(sorted(_RESERVED)),
-                    fix=f"Give it a value with ks.Dataloader(..., args={{{own!r}: ...}}).",
-                )
-            known = found.setdefault(name, (argument, []))
-            known[1].append((feeder, argument))
-    arguments = []
-    for name, (first, owners) in found.items():
-        shared = all(argument.required and feeder.component is not None for feeder, argument in owners)
-        if len(owners) > 1 and not shared:
-            listed = " and ".join(f"'{argument.name}' of '{feeder.name}'" for feeder, argument in owners)
-            raise StitchError(
-                f"Two arguments of the merged dataloader would be called '{name}': {listed}.",
-                fix="Give one of the submodels or inputs another name.",
-            )
-        types = {argument.type: feeder.name for feeder, argument in reversed(owners) if argument.type is not None}
-        if len(types) > 1:
-            listed = ", ".join(f"{kind} in '{owner}'" for kind, owner in reversed(types.items()))
-            raise StitchError(
-                f"The parts do not agree on the type of the argument '{name}', which they share: {listed}.",
-                fix=f"Give one of them a value of its own: ks.Dataloader(..., args={{{name!r}: ...}}).",
-            )
-        docs = list(dict.fromkeys(argument.doc for _, argument in owners if argument.doc))
-        whose = " and ".join(feeder.name for feeder, _ in owners)
-        examples = [argument.example for _, argument in owners if argument.example is not Missing]
-        arguments.append(
-            Argument(
-                name=name,
-                doc=" / ".join(docs) or f"Argument {first.name} of {whose}.",
-                type=next(iter(types), None) or ("str" if first.required else _type_of(first.default)),
-                required=first.required,
-                default=first.default,
-                example=examples[0] if examples else Missing,
-            )
-        )
-    return Merged(
-        feeders,
-        tuple(sorted(arguments, key=lambda argument: not argument.required)),
-        {name: tuple(feeder for feeder, _ in owners) for name, (_, owners) in found.items()},
+            owners.setdefault(name, []).append((feeder, own))
+    arguments = merge_arguments(
+        {
+            name: [(feeder.name, feeder.argument(own), _may_share(feeder, own)) for feeder, own in who]
+            for name, who in owners.items()
+        }
+    )
+    return Merged(tuple(feeders), arguments, {name: tuple(feeder for feeder, _ in who) for name, who in owners.items()})
+
+
+def own_examples(merged: Merged, name: str) -> list[tuple[str, Any]]:
+    """The examples that the parts have for an argument, those that are equal or equal files once."""
+    return distinct_examples(
+        [
+            (feeder.name, feeder.argument(own))
+            for feeder in merged.owners[name]
+            for own, passed in feeder.arguments.items()
+            if passed == name
+        ]
     )
 
 
-def own_examples(merged: Merged, name: str) -> list[tuple[Feeder, Any]]:
-    """The examples that the parts have for an argument, those that are equal or equal files once."""
-    found: list[tuple[Feeder, Any]] = []
-    for feeder in merged.owners[name]:
-        for own in (own for own, passed in feeder.arguments.items() if passed == name):
-            example = _argument(feeder, own).example
-            if example is not Missing and not any(_equal(example, known) for _, known in found):
-                found.append((feeder, example))
-    return found
+def _may_share(feeder: Feeder, own: str) -> bool:
+    if feeder.component is None or feeder.dataloader is None:
+        return False
+    return feeder.arguments[own] == own and (feeder.argument(own).required or own in named(feeder.dataloader.share))
 
 
-def _equal(a: Any, b: Any) -> bool:
-    if isinstance(a, Path) and isinstance(b, Path):
-        return a == b or filecmp.cmp(a, b, shallow=False)
-    return bool(a == b)
-
-
-def _argument(feeder: Feeder, name: str) -> Argument:
-    if feeder.component is None:
-        assert feeder.port is not None
-        doc = (
-            f"File for the input {feeder.name}, rows of shape {shape_text(feeder.port.shape)}: NPY, TSV or CSV with a "
-            "header, or HDF5."
+def _named(spec: GraphSpec, wiring: Wiring, fed: list[Fed]) -> list[Feeder]:
+    """Gives the components their names, and the inputs that nobody feeds a file each."""
+    groups: list[tuple[Fed | None, list[str]]] = []
+    for port in wiring.inputs:
+        source = next((item for item in fed if port.name in item.fields), None)
+        known = next((names for item, names in groups if source is not None and item is source), None)
+        if known is not None:
+            known.append(port.name)
+        else:
+            groups.append((source, [port.name]))
+    order = [submodel.name for submodel in spec.submodels]
+    wanted = []
+    for source, names in groups:
+        nodes = sorted((node for node, _ in wiring.input_targets(names[0])), key=order.index)
+        wanted.append(nodes[0] if source is not None and source.component is not None and nodes else names[0])
+    ports = {port.name: port for port in wiring.inputs}
+    feeders = []
+    for (source, names), name in zip(groups, wanted, strict=True):
+        if wanted.count(name) > 1:
+            name = names[0]
+        if source is None or source.component is None:
+            dataloader = source.dataloader if source is not None else None
+            alignment = alignment_of(None, dataloader) if dataloader is not None else Alignment(known=False)
+            arguments = {"path": f"{name}_file"}
+            feeders.append(
+                Feeder(name, None, port=ports[name], arguments=arguments, alignment=alignment, dataloader=dataloader)
+            )
+            continue
+        component, dataloader = source.component, source.dataloader
+        fields = {item: found for item in names if (found := source.fields[item]) is not None}
+        feeders.append(
+            Feeder(
+                name,
+                component,
+                fields,
+                arguments=passed_names(name, component, dataloader),
+                alignment=alignment_of(component, dataloader),
+                dataloader=dataloader,
+            )
         )
-        return Argument("path", doc, "str")
-    return next(argument for argument in feeder.component.arguments if argument.name == name)
+    return feeders
 
 
-def _type_of(default: Any) -> str | None:
-    """The type of a default; ``None`` where it says nothing."""
-    if isinstance(default, bool | int | float):
-        return type(default).__name__
-    return "str" if isinstance(default, str | Path) else None
+def _targets(given: Any, feeders: list[Feeder]) -> Feeder:
+    dataloader = dataloader_of(TARGETS, given, what="targets=")
+    if dataloader.table is None:
+        raise StitchError(
+            "targets= is not a file.",
+            expected="an NPY, TSV, CSV or HDF5 file with targets for the examples, or a ks.Dataloader of one",
+            received=repr(given)[:200],
+        )
+    for what in ("outputs", "args", "share", "separate", "in_order"):
+        if getattr(dataloader, what):
+            raise StitchError(f"{what}= has no meaning for targets, which are read from a file.")
+    if any(feeder.name == TARGETS for feeder in feeders):
+        raise StitchError(
+            f"A submodel or input called '{TARGETS}' cannot be in a graph that is saved with targets.",
+            fix="Give it another name.",
+        )
+    return Feeder(
+        TARGETS,
+        None,
+        arguments={"path": TARGETS_FILE},
+        alignment=alignment_of(None, dataloader),
+        dataloader=dataloader,
+    )

@@ -151,7 +151,7 @@ def _check_keras(path: str, directory: Path, description: Any) -> None:
     file = directory / f"{module}.py"
     if file.is_file() and name:
         try:
-            loaded = template_module("kipoi.components.parts").load_object(file, name)
+            loaded = template_module("kipoi.merging.loading").load_object(file, name)
         except Exception as error:  # whatever the module does
             raise SourceError(
                 f"The model class of '{path}' cannot be loaded.", received=f"{type(error).__name__}: {error}"

@@ -42,6 +42,12 @@ def template_text(name: str) -> str:
     return importlib.resources.files(_PACKAGE).joinpath(*name.split("/")).read_text(encoding="utf-8")
 
 
+def template_files(folder: str) -> list[str]:
+    """The names of the Python files in a folder of ``model_templates``."""
+    place = importlib.resources.files(_PACKAGE).joinpath(*folder.split("/"))
+    return sorted(file.name for file in place.iterdir() if file.name.endswith(".py"))
+
+
 def template_module(name: str) -> ModuleType:
     """A plain Python file of ``model_templates`` as a module: the code that generated directories run, too."""
     return importlib.import_module(f"{_PACKAGE}.{name}")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from keras_stitch.errors import NamingError
+from keras_stitch.errors import NamingError, StitchError
 from keras_stitch.kipoi.describing import Field
 from keras_stitch.kipoi.merging import Merged
 from keras_stitch.kipoi.reading import KipoiPart
+from keras_stitch.kipoi.rendering import template_module
+from keras_stitch.sampling import table_dtype
 from keras_stitch.spec import Port, Shape, Wiring
 
 
@@ -38,8 +40,15 @@ def input_schemas(wiring: Wiring, merged: Merged, parts: Mapping[str, KipoiPart]
     return found
 
 
-def target_schemas(wiring: Wiring, parts: Mapping[str, KipoiPart]) -> dict[str, Any]:
-    """The schema of the only output, with its name, or those of several by their names."""
+def target_schemas(wiring: Wiring, parts: Mapping[str, KipoiPart], merged: Merged) -> dict[str, Any]:
+    """The schema of the only output, with its name, or those of several by their names.
+
+    Column labels are those of the file with targets, or else of the model that makes the output.
+
+    Raises:
+        StitchError: When both have the same labels in another order.
+    """
+    said = _target_labels(wiring, merged)
     found = {}
     for output in wiring.outputs:
         node, about = output.tap.node, None
@@ -48,14 +57,39 @@ def target_schemas(wiring: Wiring, parts: Mapping[str, KipoiPart]) -> dict[str, 
             outputs = parts[node].outputs
             if len(ports) == len(outputs) and output.tap.port in ports:
                 about = outputs[ports.index(output.tap.port)]
+        name = output.port.name
         schema = array_schema(output.port, about, f"Output of {node}." if node else "A graph input.")
-        if about is not None and about.column_labels and output.port.shape == (len(about.column_labels),):
-            schema["column_labels"] = list(about.column_labels)
-        found[output.port.name] = schema
+        own = list(about.column_labels) if about is not None else []
+        labels = said.get(name, own)
+        if labels != own and sorted(labels) == sorted(own):
+            raise StitchError(
+                f"The columns of the targets for '{name}' are in another order than those of the model.",
+                expected=", ".join(own),
+                received=", ".join(labels),
+                fix="Put the columns in the model's order.",
+            )
+        if labels and len(output.port.shape or ()) == 1 and (output.port.shape or (0,))[0] in (len(labels), None):
+            schema["column_labels"] = labels
+        found[name] = schema
     if len(found) > 1:
         return found
     ((name, schema),) = found.items()
     return {"name": name, **schema}
+
+
+def _target_labels(wiring: Wiring, merged: Merged) -> dict[str, list[str]]:
+    """The labels of columns in the file with the targets, by output."""
+    table = next(
+        (feeder.dataloader.table for feeder in merged.feeders if feeder.is_targets and feeder.dataloader), None
+    )
+    if table is None:
+        return {}
+    outputs = {output.port.name: (output.port.shape, table_dtype(output.port)) for output in wiring.outputs}
+    try:
+        labels = template_module("kipoi.merging.tables").Targets(table, outputs).file.labels
+    except ValueError as error:
+        raise StitchError("The targets cannot be read.", received=str(error)) from error
+    return {name: list(columns) for name, columns in labels.items()}
 
 
 def array_schema(port: Port, about: Field | None, doc: str) -> dict[str, Any]:

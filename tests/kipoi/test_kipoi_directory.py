@@ -19,11 +19,12 @@ from kipoi_cases import make_case, write_function_loader, write_loader
 from keras_stitch.errors import SaveError, SourceError, StitchError
 from keras_stitch.kipoi import Dataloader, read_directory
 from keras_stitch.kipoi import directory as directory_module
+from keras_stitch.kipoi.rendering import template_files
 
 
 def style_problems(directory: Path) -> str:
     # Files of the parts are copied as they are.
-    ours = [*directory.glob("*.py"), *directory.glob("components/*.py"), directory / "README.md"]
+    ours = [*directory.glob("*.py"), *directory.glob("merging/*.py"), directory / "README.md"]
     options = ["--isolated", "--line-length", "120", "--target-version", "py311", *map(str, ours)]
     rules = ["--select", "E,W,F,I,B,C4,RUF,SIM,UP"]
     ruff = [sys.executable, "-m", "ruff"]
@@ -45,13 +46,12 @@ def test_tables_only_passes_the_documented_commands(tmp_path):
     assert steps[1:4] == ["saving the model", "making examples", "running Kipoi on the examples"]
     assert files(directory) == [
         "README.md",
-        "components/parts.py",
-        "components/tables.py",
         "dataloader.py",
         "dataloader.yaml",
         "example_files/input1.npy",
         "example_files/input2.npy",
         "graph.svg",
+        *(f"merging/{name}" for name in template_files("kipoi/merging")),
         "model.yaml",
         "model_files/expected.h5",
         "model_files/model.keras",

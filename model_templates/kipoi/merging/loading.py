@@ -1,4 +1,4 @@
-"""Loads the dataloaders of the parts and keeps their rows together."""
+"""Loads the dataloaders of the parts."""
 
 import contextlib
 import importlib.util
@@ -7,18 +7,19 @@ import re
 import sys
 from pathlib import Path
 
-from kipoi.data import PreloadedDataset
+from kipoi.data import AVAILABLE_DATALOADERS, PreloadedDataset
 
 
-def load_dataloader(path, name):
+def load_dataloader(path, name, kind="PreloadedDataset"):
     """Returns the dataloader class in a Python file.
 
     Args:
         path: The Python file.
-        name: The class in it, or a function that returns the whole data set.
+        name: The class in it, or a function that returns the whole data set or generates it.
+        kind: What Kipoi calls what a function does: "PreloadedDataset", "SampleGenerator" or "BatchGenerator".
     """
     loader = load_object(path, name)
-    return from_function(loader) if inspect.isfunction(loader) else loader
+    return from_function(loader, kind) if inspect.isfunction(loader) else loader
 
 
 def load_object(path, name):
@@ -38,9 +39,11 @@ def load_object(path, name):
     return module
 
 
-def from_function(function):
-    """Returns the class for a function that returns the whole data set, as Kipoi does, but one for each function."""
-    return type(function.__name__, (PreloadedDataset,), {"data_fn": staticmethod(function)})
+def from_function(function, kind="PreloadedDataset"):
+    """Returns the class for a function, as Kipoi makes it, but one for each function."""
+    base = AVAILABLE_DATALOADERS[kind]
+    attribute = "data_fn" if base is PreloadedDataset else "generator_fn"
+    return type(function.__name__, (base,), {attribute: staticmethod(function)})
 
 
 @contextlib.contextmanager
@@ -60,16 +63,3 @@ def neighbours_first(folder):
         sys.path.remove(str(folder))
         take_out()
         sys.modules.update(before)
-
-
-def common_length(components):
-    """Returns the number of rows that all components have.
-
-    Args:
-        components: The dataloaders, by name.
-    """
-    lengths = {name: len(component) for name, component in components.items()}
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{name}: {length}" for name, length in lengths.items())
-        raise ValueError(f"The parts do not have the same number of rows. Expected: one number. Got: {listed}.")
-    return next(iter(lengths.values()))

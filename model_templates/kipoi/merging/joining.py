@@ -1,0 +1,146 @@
+"""Joins: rows of a part looked up by their keys, where parts have another order or lack rows."""
+
+import numpy as np
+from tqdm import tqdm
+
+from .blocks import take
+from .keys import has, is_stranded, shown, values
+from .problems import problem
+
+_ROWS = 1024
+_FIX = (
+    "Complete the data, or make the directory again with missing='inner' beside align_on=, which leaves such rows out."
+)
+
+
+def scan(reader, part, kind):
+    """Returns the block of all keys of a part, which takes reading all its rows once."""
+    pieces = []
+    steps = tqdm(range(0, reader.length, _ROWS), desc=f"reading the {kind} of {part.name}", delay=1, leave=False)
+    for start in steps:
+        block = reader.read(range(start, min(start + _ROWS, reader.length)))
+        pieces.append({path: np.asarray(array) for path, array in block.items() if path[:2] == ("keys", part.name)})
+        check_has(block, part, kind)
+    return {path: np.concatenate([piece[path] for piece in pieces]) for path in pieces[0]}
+
+
+def check_has(block, part, kind):
+    """Raises where the rows of a part do not have the keys that it is joined by."""
+    if not has(block, part.name, kind):
+        raise problem(
+            f"Rows cannot be looked up by their {kind}: those of '{part.name}' have none.",
+            fix="A table has them in columns id, or chr, start and end, before all others."
+            if part.name == "targets" or not hasattr(part, "loader")
+            else None,
+        )
+
+
+class Join:
+    """Finds rows of a part by the keys of rows of another.
+
+    Args:
+        part: The part that is looked up; its ``align_on`` is the kind of key.
+        reader: Its reader.
+        other: The part whose rows are looked for.
+    """
+
+    def __init__(self, part, reader, other):
+        self.part, self.other, self.kind = part, other, part.align_on
+        self.by_centre = part.resized or other.resized
+        self.keys = scan(reader, part, self.kind)
+        self.stranded = False
+        self.places, twice = self._index()
+        if twice is not None and self.kind == "ranges" and is_stranded(self.keys, part):
+            self.stranded = True
+            self.places, twice = self._index()
+        if twice is not None:
+            raise _twice(self.keys, part, self.kind, *twice)
+        self.used = np.zeros(reader.length, bool)
+
+    def find(self, block, rows):
+        """Returns where the rows of a block are; -1 for those that are in no row, if that is allowed.
+
+        Args:
+            block: A block with the keys of the other part.
+            rows: The numbers of its rows, for messages.
+        """
+        check_has(block, self.other, self.kind)
+        wanted = values(block, self.other, self.kind, self.by_centre, self.stranded)
+        found = np.asarray([self.places.get(value, -1) for value in wanted], dtype="int64")
+        missing = np.flatnonzero(found < 0)
+        if len(missing) and self.part.missing == "error":
+            raise problem(
+                f"Row {rows[missing[0]]} of '{self.other.name}' is not in '{self.part.name}'"
+                + (f", nor are {len(missing) - 1} others read with it." if len(missing) > 1 else "."),
+                expected=f"one row of '{self.part.name}' for every row",
+                received=f"none for {shown(block, self.other, self.kind, missing[0])}",
+                fix=_FIX,
+            )
+        chosen = found[found >= 0]
+        again = self.used[chosen]
+        again[np.setdiff1d(np.arange(len(chosen)), np.unique(chosen, return_index=True)[1])] = True
+        if again.any():
+            position = np.flatnonzero(found >= 0)[np.argmax(again)]
+            raise problem(
+                f"Two rows of '{self.other.name}' are the same, so it is not clear which of them is meant.",
+                expected=f"different {self.kind}, as rows are looked up by them",
+                received=f"{shown(block, self.other, self.kind, position)} once more in row {rows[position]}",
+            )
+        self.used[chosen] = True
+        return found
+
+    def finish(self):
+        """Raises where rows of the part were in no row of the other, unless that is allowed."""
+        left = np.flatnonzero(~self.used)
+        if len(left) and self.part.missing == "error":
+            raise problem(
+                f"Row {left[0]} of '{self.part.name}' is not in '{self.other.name}'"
+                + (f", nor are {len(left) - 1} others." if len(left) > 1 else "."),
+                expected=f"one row of '{self.other.name}' for every row of '{self.part.name}'",
+                received=f"none for {shown(self.keys, self.part, self.kind, left[0])}",
+                fix=_FIX,
+            )
+
+    def restart(self):
+        """Forgets which rows were found."""
+        self.used[:] = False
+
+    def _index(self):
+        places, twice = {}, None
+        for row, value in enumerate(values(self.keys, self.part, self.kind, self.by_centre, self.stranded)):
+            if places.setdefault(value, row) != row and twice is None:
+                twice = (places[value], row)
+        return places, twice
+
+
+def orders(joins, keys, length):
+    """Returns which rows are kept, and for every part that is joined where they are.
+
+    Args:
+        joins: The joins, by part name.
+        keys: For every part that rows are looked up for, and kind, a block with the keys of all rows.
+        length: How many rows there are before any is left out.
+    """
+    places = {}
+    for name, join in joins.items():
+        places[name] = join.find(keys[join.other.name, join.kind], range(length))
+        join.finish()
+    kept = np.flatnonzero(np.all([found >= 0 for found in places.values()], axis=0))
+    if not len(kept):
+        names = " and ".join(f"'{name}'" for name in joins)
+        other = next(iter(joins.values())).other.name
+        raise problem(f"No row is in all parts: '{other}' and {names} have no key in common.")
+    return kept, {name: found[kept] for name, found in places.items()}
+
+
+def _twice(keys, part, kind, first, second):
+    return problem(
+        f"Two rows of '{part.name}' are the same, so it is not clear which of them is meant.",
+        expected=f"different {kind}, as rows are looked up by them",
+        received=f"{shown(keys, part, kind, first)} in rows {first} and {second}",
+    )
+
+
+def only(block, mask):
+    """The rows of a block for which a mask holds."""
+    return block if mask.all() else take(block, mask)

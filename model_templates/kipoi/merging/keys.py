@@ -1,0 +1,129 @@
+"""Keys: the ids and genomic ranges by which rows of different parts are compared and joined."""
+
+import numpy as np
+
+from .problems import problem
+
+KINDS = ("ids", "ranges")
+_UNKNOWN = ["", "."]  # as in BED files without names
+
+
+def with_keys(block, part):
+    """Adds the keys of a part to a block that has its metadata."""
+    metadata = ("metadata", part.name)
+    if part.ids is not None and (*metadata, *part.ids) in block:
+        block["keys", part.name, "ids"] = block[*metadata, *part.ids]
+    if part.ranges is not None:
+        for field in ("chr", "start", "end", "strand"):
+            if (*metadata, *part.ranges, field) in block:
+                block["keys", part.name, field] = block[*metadata, *part.ranges, field]
+    return block
+
+
+def has(block, name, kind):
+    """Whether a block has the keys of a part."""
+    return ("keys", name, "ids" if kind == "ids" else "start") in block
+
+
+def compare(block, parts, rows):
+    """Compares all parts that have keys of one kind.
+
+    Ranges that a dataloader resized are compared by their centres. A strand or an id that is not known is not compared.
+
+    Args:
+        block: Rows of all parts.
+        parts: The parts.
+        rows: The numbers of the rows, for the message.
+
+    Raises:
+        DataError: With the first row in which two parts differ.
+    """
+    for kind in KINDS:
+        having = [part for part in parts if has(block, part.name, kind)]
+        # A range as it was read says most, so the others are held against it.
+        having.sort(key=lambda part: part.resized)
+        for other in having[1:]:
+            _compare_two(block, having[0], other, kind, rows)
+
+
+def values(block, part, kind, by_centre, stranded):
+    """Returns what a part's rows are looked up by: a list with one hashable value for each row."""
+    if kind == "ids":
+        return _texts(block["keys", part.name, "ids"]).tolist()
+    chromosome, start, end, strand = _range(block, part.name)
+    fields = [chromosome, (start + end) // 2] if by_centre else [chromosome, start, end]
+    return list(zip(*(field.tolist() for field in (*fields, *([strand] if stranded else []))), strict=True))
+
+
+def is_stranded(block, part):
+    """Whether the strand of every row is known."""
+    strand = _range(block, part.name)[3]
+    return bool(np.isin(strand, ["+", "-"]).all())
+
+
+def shown(block, part, kind, position):
+    """A key for a message."""
+    if kind == "ids":
+        return repr(str(_texts(block["keys", part.name, "ids"])[position]))
+    start, end, strand = (field[position] for field in _range(block, part.name)[1:])
+    return f"{_texts(block['keys', part.name, 'chr'])[position]}:{start}-{end}" + (
+        f" ({strand})" if strand in ("+", "-") else ""
+    )
+
+
+def _compare_two(block, one, other, kind, rows):
+    if kind == "ids":
+        a, b = (_texts(block["keys", part.name, "ids"]) for part in (one, other))
+        differ = (a != b) & ~np.isin(a, _UNKNOWN) & ~np.isin(b, _UNKNOWN)
+    else:
+        (chr_a, start_a, end_a, strand_a), (chr_b, start_b, end_b, strand_b) = (
+            _range(block, part.name) for part in (one, other)
+        )
+        differ = chr_a != chr_b
+        if one.resized or other.resized:
+            differ |= (start_a + end_a) // 2 != (start_b + end_b) // 2
+        else:
+            differ |= (start_a != start_b) | (end_a != end_b)
+        differ |= (strand_a != strand_b) & np.isin(strand_a, ["+", "-"]) & np.isin(strand_b, ["+", "-"])
+    if not differ.any():
+        return
+    position = int(np.argmax(differ))
+    others = int(differ.sum()) - 1
+    raise problem(
+        f"Row {rows[position]} is not the same in all parts"
+        + (f", nor are {others} more of the {len(differ)} rows read with it." if others else "."),
+        expected=f"the same {'id' if kind == 'ids' else 'genomic range'} in '{one.name}' and '{other.name}'",
+        received=f"{shown(block, one, kind, position)} in '{one.name}', "
+        f"{shown(block, other, kind, position)} in '{other.name}'",
+        fix="Give them data in the same order, or make the directory again with align_on= for one of them, which looks "
+        "its rows up.",
+    )
+
+
+def _texts(array):
+    """Ids as text: 7, "7" and b"7" are one id."""
+    array = np.asarray(array).reshape(len(array), -1)[:, 0]
+    if array.dtype.kind == "S":
+        return np.char.decode(array, "utf-8")
+    if array.dtype.kind == "f":
+        array = np.asarray([int(item) if item.is_integer() else item for item in array.tolist()], dtype="O")
+    if array.dtype.kind == "O":
+        return np.asarray([item.decode() if isinstance(item, bytes) else str(item) for item in array], dtype="U")
+    return array.astype("U")
+
+
+def _range(block, name):
+    """Chromosome without "chr", start, end and strand of every row."""
+    size = len(block["keys", name, "start"])
+    start, end = (np.asarray(block["keys", name, field]).reshape(size).astype("int64") for field in ("start", "end"))
+    chromosome = _texts(block["keys", name, "chr"]) if ("keys", name, "chr") in block else np.full(size, "")
+    chromosome = _without_chr(chromosome)
+    strand = _texts(block["keys", name, "strand"]) if ("keys", name, "strand") in block else np.full(size, "*")
+    return chromosome, start, end, strand
+
+
+def _without_chr(names):
+    prefixed = np.char.startswith(names, "chr")
+    if not prefixed.any():
+        return names
+    return np.asarray([name.removeprefix("chr") for name in names.tolist()], dtype="U")

@@ -1,0 +1,257 @@
+"""The merged dataloader: row i of the inputs, from row i of every part."""
+
+import numpy as np
+from kipoi.data import Dataset, SampleIterator
+
+from .blocks import leaves, nest, rebatch, size
+from .joining import Join, only, orders, scan
+from .keys import compare
+from .problems import problem
+from .readers import numbers, open_readers
+
+
+class Merged:
+    """What both kinds of merged dataloaders have in common.
+
+    Args:
+        parts: ``Part``, ``Table`` and ``Targets``, each under a name of its own.
+    """
+
+    def __init__(self, *parts):
+        # Targets may come without a file, as for predictions.
+        self.parts = [part for part in parts if not getattr(part, "absent", False)]
+        self.without_targets = next((part for part in parts if getattr(part, "absent", False)), None)
+        loaders = [part for part in self.parts if hasattr(part, "loader")]
+        self.readers = [*open_readers(loaders), *(part for part in self.parts if not hasattr(part, "loader"))]
+        self.base = [reader for reader in self.readers if reader.parts[0].align_on is None]
+        self.joined = [reader for reader in self.readers if reader.parts[0].align_on is not None]
+        self.check_lengths()
+
+    def check_lengths(self):
+        """Raises where parts whose rows belong together by their numbers have different numbers of them."""
+        lengths = {
+            part.name: reader.length for reader in self.base for part in reader.parts if reader.length is not None
+        }
+        if len(set(lengths.values())) > 1:
+            raise different_lengths(lengths)
+        for reader in self.readers:
+            if reader.length == 0:
+                raise problem(f"'{reader.parts[0].name}' has no rows.")
+
+    def joins(self):
+        """Returns the joins by part name, which takes reading all keys of the parts that are looked up."""
+        return {reader.parts[0].name: Join(reader.parts[0], reader, self.provider(reader)) for reader in self.joined}
+
+    def provider(self, reader):
+        """The part by whose keys the rows of another are looked up."""
+        kind = reader.parts[0].align_on
+        candidates = [part for base in self.base for part in base.parts]
+        return next((part for part in candidates if getattr(part, kind, None) is not None), candidates[0])
+
+    def reader_of(self, part):
+        return next(reader for reader in self.readers if part in reader.parts)
+
+    def batch(self, block):
+        """Returns a block that was compared as Kipoi has its batches."""
+        if self.without_targets is not None:
+            block |= self.without_targets.placeholder(size(block))
+        nested = nest({path: array for path, array in block.items() if path[0] != "keys"})
+        nested.setdefault("metadata", {})
+        return nested
+
+    def build(self):
+        """Kipoi's hook, called in every worker before the first row."""
+        for reader in self.readers:
+            reader.build()
+
+    def batch_train_iter(self, cycle=True, **options):
+        """Yields inputs and targets for training; without end if ``cycle``."""
+        if not any(part.name == "targets" for part in self.parts):
+            raise problem("There are no targets to train on.", fix="Give the argument targets_file.")
+        return super().batch_train_iter(cycle, **options)
+
+
+class MergedDataset(Merged, Dataset):
+    """A merged dataloader with random access: rows can be shuffled, and read by several workers."""
+
+    def __init__(self, *parts):
+        super().__init__(*parts)
+        self.length, self.kept, self.places = self.base[0].length, None, {}
+        joins = self.joins()
+        if joins:
+            scanned = {}
+            for join in joins.values():
+                key = (join.other.name, join.kind)
+                if key not in scanned:
+                    scanned[key] = scan(self.reader_of(join.other), join.other, join.kind)
+            self.kept, self.places = orders(joins, scanned, self.length)
+            self.length = len(self.kept)
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        batch = self.read([range(self.length)[index]])
+        return _row(batch, 0)
+
+    def read(self, rows):
+        """Returns the batch of some rows, given by their numbers."""
+        return self.batch(self._block(rows))
+
+    def _block(self, rows):
+        rows = np.asarray(rows)
+        own = rows if self.kept is None else self.kept[rows]
+        block = {}
+        for reader in self.base:
+            block |= reader.read(own)
+        for reader in self.joined:
+            block |= reader.read(self.places[reader.parts[0].name][rows])
+        compare(block, self.parts, rows)
+        return block
+
+    def _batch_iterable(self, batch_size=32, shuffle=False, num_workers=0, drop_last=False, **options):
+        return numbers(
+            self.length,
+            self.read,
+            self.build,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            num_workers=num_workers,
+            drop_last=drop_last,
+            **options,
+        )
+
+
+class MergedIterator(Merged, SampleIterator):
+    """A merged dataloader that goes from the first row to the last, as some of its parts can only do that."""
+
+    def __init__(self, *parts):
+        super().__init__(*parts)
+        self.lookups = None
+
+    def __iter__(self):
+        self.samples = self._samples()
+        return self
+
+    def __next__(self):
+        return next(self.samples)
+
+    def batch_iter(self, batch_size=32, num_workers=0, drop_last=False, shuffle=False, **options):
+        """Returns an iterator over all batches; each call starts from the first row.
+
+        Args:
+            batch_size: Rows in a batch; the last may have fewer.
+            num_workers: Processes that read those parts that have random access.
+            drop_last: Whether a last batch with fewer rows is left out.
+            shuffle: Not possible.
+        """
+        if shuffle:
+            raise problem(
+                "The rows cannot be shuffled, as some parts can only be read from the first row to the last.",
+                expected="shuffle=False",
+                received=", ".join(
+                    f"'{part.name}'" for base in self.base if base.length is None for part in base.parts
+                ),
+            )
+        if batch_size < 1:
+            raise problem("A batch has at least one row.", received=f"batch_size={batch_size}")
+        return self._batches(batch_size, num_workers, drop_last)
+
+    def _batches(self, batch_size, workers, drop_last):
+        blocks = self._compared(batch_size, workers)
+        for block in rebatch(blocks, batch_size) if self.joined else blocks:
+            if size(block) == batch_size or not drop_last:
+                yield self.batch(block)
+
+    def _samples(self):
+        for batch in self.batch_iter():
+            for row in range(size(dict(leaves(batch)))):
+                yield _row(batch, row)
+
+    def _compared(self, batch_size, workers):
+        """Yields the rows of all parts, compared, in blocks of ``batch_size`` rows or, after joins, fewer."""
+        if self.lookups is None:
+            self.lookups = self.joins()
+        joins = self.lookups
+        readers = {reader.parts[0].name: reader for reader in self.joined}
+        for join in joins.values():
+            join.restart()
+        start = 0
+        for block in self._together(batch_size, workers):
+            rows = range(start, start + size(block))
+            start += size(block)
+            if joins:
+                places = {name: join.find(block, rows) for name, join in joins.items()}
+                kept = np.all([found >= 0 for found in places.values()], axis=0)
+                rows, block = np.asarray(rows)[kept], only(block, kept)
+                if not len(rows):
+                    continue
+                for name, found in places.items():
+                    block |= readers[name].read(found[kept])
+            compare(block, self.parts, rows)
+            yield block
+        for join in joins.values():
+            join.finish()
+        if not start:
+            raise problem("There are no rows.", received="parts that end at once")
+
+    def _together(self, batch_size, workers):
+        """Yields blocks of the parts whose rows belong together by their numbers; all have to end at the same row."""
+        random = [reader for reader in self.base if reader.length is not None]
+        streams = [reader for reader in self.base if reader.length is None]
+        sources = [rebatch(stream.blocks(batch_size, workers), batch_size) for stream in streams]
+        if random:
+
+            def read(rows):
+                block = {}
+                for reader in random:
+                    block |= reader.read(np.asarray(rows))
+                return block
+
+            def build():
+                for reader in random:
+                    reader.build()
+
+            options = {"batch_size": batch_size, "num_workers": workers}
+            sources.append(iter(numbers(random[0].length, read, build, **options)))
+        names = [part.name for reader in (*streams, *random[:1]) for part in reader.parts[:1]]
+        counts = [0] * len(sources)
+        while True:
+            blocks = [next(source, None) for source in sources]
+            sizes = [size(block) if block is not None else 0 for block in blocks]
+            counts = [count + more for count, more in zip(counts, sizes, strict=True)]
+            if len(set(sizes)) > 1:
+                most = max(sizes)
+                raise different_lengths(
+                    {
+                        name: random[0].length if random and number == len(streams) else count
+                        for number, (name, count) in enumerate(zip(names, counts, strict=True))
+                    },
+                    at_least={name for name, more in zip(names, sizes, strict=True) if more == most == batch_size},
+                )
+            if not sizes[0]:
+                return
+            block = {}
+            for piece in blocks:
+                block |= piece
+            yield block
+
+
+def different_lengths(lengths, at_least=()):
+    """Returns the error for parts with different numbers of rows."""
+    listed = ", ".join(
+        f"{'at least ' if name in at_least else ''}{count} in '{name}'" for name, count in lengths.items()
+    )
+    return problem(
+        "The parts do not have the same number of rows.",
+        expected="one number",
+        received=listed,
+        fix="Give all of them the same rows, or make the directory again with align_on= and missing='inner' for those "
+        "that lack some.",
+    )
+
+
+def _row(nested, row):
+    if isinstance(nested, dict):
+        return {key: _row(item, row) for key, item in nested.items()}
+    return [_row(item, row) for item in nested] if isinstance(nested, list) else nested[row]

@@ -1,0 +1,89 @@
+"""Sequence dataloaders of kipoiseq that differ in length only: one reading of intervals and genome does for all."""
+
+import sys
+
+_SETTINGS = ("intervals_file", "fasta_file", "num_chr_fasta", "use_strand", "force_upper")
+_BED_SETTINGS = ("bed_columns", "num_chr", "ambiguous_mask", "incl_chromosomes", "excl_chromosomes", "ignore_targets")
+
+
+def same_extraction(one, other):
+    """Whether two dataloaders read the same intervals of the same genome, of whatever lengths."""
+    one, other = _inner(one), _inner(other)
+    if one is None or other is None:
+        return False
+    try:
+        return (
+            all(getattr(one, name) == getattr(other, name) for name in _SETTINGS)
+            and all(getattr(one.bed, name) == getattr(other.bed, name) for name in _BED_SETTINGS)
+            and one.bed.label_dtype == other.bed.label_dtype
+        )
+    except AttributeError:  # a kipoiseq that is made otherwise
+        return False
+
+
+def share_extraction(loaders):
+    """Lets dataloaders for which ``same_extraction`` holds look up each interval and sequence once.
+
+    They have to be asked for the same row one after another. Each of them still resizes and encodes by its own code; a
+    sequence is cut out of a longer one only where it lies within it, and the longer one was read in full.
+    """
+    inner = [_inner(loader) for loader in loaders]
+    bed, genome = _Bed(inner[0].bed), _Genome(inner[0])
+    for loader in inner:
+        loader.bed, loader.fasta_extractors = bed, genome
+
+
+def _inner(loader):
+    """The dataloader of strings in it; None if it is not one of kipoiseq's own."""
+    module = sys.modules.get("kipoiseq.dataloaders.sequence")
+    if module is None:
+        return None
+    if type(loader).__getitem__ is module.SeqIntervalDl.__getitem__:
+        loader = loader.seq_dl
+    return loader if type(loader).__getitem__ is module.StringSeqIntervalDl.__getitem__ else None
+
+
+class _Bed:
+    """Intervals, the last of which is kept."""
+
+    def __init__(self, bed):
+        self.bed, self.row, self.item = bed, None, None
+
+    def __len__(self):
+        return len(self.bed)
+
+    def __getitem__(self, row):
+        if row != self.row:
+            self.item, self.row = self.bed[row], row
+        return self.item
+
+    def __getattr__(self, name):
+        if name == "bed":  # while it is being copied
+            raise AttributeError(name)
+        return getattr(self.bed, name)
+
+
+class _Genome:
+    """Sequences, the last of which is kept: others may lie within it."""
+
+    def __init__(self, loader):
+        self.loader, self.extractor, self.kept = loader, None, None
+
+    def extract(self, interval):
+        if self.extractor is None:  # files are opened where they are read
+            from kipoiseq.extractors import FastaStringExtractor
+
+            self.extractor = FastaStringExtractor(
+                self.loader.fasta_file, use_strand=self.loader.use_strand, force_upper=self.loader.force_upper
+            )
+        key = (interval.chrom, interval.strand)
+        if self.kept is not None:
+            kept_key, start, stop, sequence = self.kept
+            if kept_key == key and start <= interval.start <= interval.stop <= stop:
+                reverse = self.loader.use_strand and interval.strand == "-"
+                first = stop - interval.stop if reverse else interval.start - start
+                return sequence[first : first + interval.stop - interval.start]
+        sequence = self.extractor.extract(interval)
+        if interval.start >= 0 and len(sequence) == interval.stop - interval.start:
+            self.kept = (key, interval.start, interval.stop, sequence)
+        return sequence
