@@ -24,7 +24,8 @@ from keras_stitch.errors import SaveError
 GENERATED = frozenset(
     {
         *("model.yaml", "dataloader.yaml", "dataloader.py", "model.py", "stitch.yaml", "graph.svg", "README.md"),
-        *("certificate.json", "model_files", "example_files", "components", ".gitignore", "downloaded", "__pycache__"),
+        *("certificate.json", "model_files", "example_files", "merging", "components"),
+        *(".gitignore", "downloaded", "__pycache__"),
     }
 )
 _AT_FDCWD = -100 if sys.platform.startswith("linux") else -2

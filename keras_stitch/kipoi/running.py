@@ -157,14 +157,15 @@ def quiet() -> Iterator[Any]:
 
 def readable(error: BaseException, directory: Path) -> str:
     """What went wrong in a directory that is being made, without its name for the time being, in a few words."""
-    text = reason(error)
+    text = reason(error) if not _is_ours(error) else " ".join(str(error).split())
     for folder in (directory.resolve(), directory):
         text = text.replace(f"{folder}/", "").replace(str(folder), ".")
-    return f"{type(error).__name__}: {text}"
+    return text if _is_ours(error) else f"{type(error).__name__}: {text}"
 
 
 def late_import(error: BaseException, directory: Path) -> str | None:
     """The fix where a component imports a file beside it only when it runs."""
+    error = _origin(error)
     name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if not name or not any(path.stem == name for path in directory.glob("components/**/*")):
         return None
@@ -173,6 +174,8 @@ def late_import(error: BaseException, directory: Path) -> str | None:
 
 def _component(error: BaseException, directory: Path) -> str:
     """Whose code raised an error, judged by the files that it went through."""
+    if _is_ours(error):
+        return ""  # it says so itself
     folder = directory.resolve() / "components"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)
@@ -183,7 +186,17 @@ def _component(error: BaseException, directory: Path) -> str:
 
 def may_be_data(error: BaseException) -> bool:
     """Whether other examples could help: not where code is missing or wrong."""
-    return not isinstance(error, ImportError | NameError | SyntaxError | AttributeError | NotImplementedError)
+    return not isinstance(_origin(error), ImportError | NameError | SyntaxError | AttributeError | NotImplementedError)
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether an error is what the merged dataloader says about the data."""
+    return type(error).__name__ == "DataError"
+
+
+def _origin(error: BaseException) -> BaseException:
+    """What a component raised, where the merged dataloader says in which row."""
+    return error.__cause__ if _is_ours(error) and error.__cause__ is not None else error
 
 
 def _last_lines(text: str, count: int = 12) -> str:

@@ -221,14 +221,12 @@ class MergedIterator(Merged, SampleIterator):
             sizes = [size(block) if block is not None else 0 for block in blocks]
             counts = [count + more for count, more in zip(counts, sizes, strict=True)]
             if len(set(sizes)) > 1:
-                most = max(sizes)
-                raise different_lengths(
-                    {
-                        name: random[0].length if random and number == len(streams) else count
-                        for number, (name, count) in enumerate(zip(names, counts, strict=True))
-                    },
-                    at_least={name for name, more in zip(names, sizes, strict=True) if more == most == batch_size},
-                )
+                going_on = {name for name, more in zip(names, sizes, strict=True) if more == batch_size}
+                totals = dict(zip(names, counts, strict=True))
+                if random:
+                    totals[names[-1]] = random[0].length
+                    going_on.discard(names[-1])
+                raise different_lengths(totals, at_least=going_on)
             if not sizes[0]:
                 return
             block = {}

@@ -101,10 +101,14 @@ class Source:
     def whole(self, batch, where):
         """Returns the block of a batch, whose arrays have to have the same number of rows."""
         block = {path: np.asarray(array) for path, array in self.select(batch).items()}
-        sizes = {path: array.shape[0] if array.ndim else None for path, array in block.items()}
-        if len(set(sizes.values())) != 1 or None in sizes.values():
+        sizes = {path: len(array) if array.ndim else None for path, array in block.items()}
+        counts = set(sizes.values()) - {None}
+        if len(counts) != 1 or any(sizes[path] is None for path in block if path[0] != "metadata"):
             listed = ", ".join(f"{'/'.join(map(str, path))}: {count}" for path, count in sizes.items())
             raise problem(f"The arrays in {where} of {self.name} do not have the same number of rows.", received=listed)
+        for path, array in block.items():
+            if array.ndim == 0:  # one value for all rows, such as the strand "*" of Kipoi's GenomicRanges
+                block[path] = np.full(*counts, array)
         return self.with_keys(block)
 
     @contextlib.contextmanager
