@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from keras_stitch.errors import StitchError, nearest
@@ -29,6 +29,7 @@ class Alignment:
         align_on: ``"ids"`` or ``"ranges"``, where rows are looked up; ``None`` where row i belongs to row i.
         missing: ``"error"`` or ``"inner"``, of rows that are not in all parts.
         known: False for a file, which says only when it is read whether its rows have names.
+        compared: Whether its rows are compared at all.
     """
 
     ids: Path | None = None
@@ -37,16 +38,19 @@ class Alignment:
     align_on: str | None = None
     missing: str = "error"
     known: bool = True
+    compared: bool = True
 
     @property
     def compared_by(self) -> str:
         """What its rows are compared by, for people."""
+        if not self.compared:
+            return "number only, as was asked for"
         kinds = [kind for kind in ("ids", "ranges") if getattr(self, kind) is not None]
         return " and ".join(kinds) if kinds else "number" if self.known else "number, or names in the file"
 
     def can_provide(self, kind: str) -> bool:
         """Whether rows of others can be looked up by its keys."""
-        return not self.known or getattr(self, kind) is not None
+        return self.compared and (not self.known or getattr(self, kind) is not None)
 
 
 def alignment_of(component: Component | None, dataloader: Dataloader) -> Alignment:
@@ -68,7 +72,7 @@ def alignment_of(component: Component | None, dataloader: Dataloader) -> Alignme
                 expected="'id' or 'ranges'",
                 received=repr(on),
             )
-        return Alignment(align_on=kinds[on] if on else None, missing=missing, known=False)
+        return Alignment(align_on=kinds[on] if on else None, missing=missing, known=False, compared=on is not False)
     ranges = next(_typed(component.metadata, RANGES), None)
     from_kipoiseq = component.object.startswith(_KIPOISEQ)
     ids: Path | None = ("id",) if "id" in component.metadata else None
@@ -77,7 +81,7 @@ def alignment_of(component: Component | None, dataloader: Dataloader) -> Alignme
     named = {argument.name for argument in component.arguments if argument.exposed}
     resized_by = _RESIZED_BY if from_kipoiseq and _RESIZED_BY in named else None
     if on is False:
-        return Alignment()
+        return Alignment(compared=False)
     kind = None
     if on is not None:
         path = tuple(on.split("."))
@@ -133,7 +137,7 @@ def check_joins(alignments: Mapping[str, Alignment], in_order: Sequence[str]) ->
 
 
 def _leading(alignment: Alignment) -> Alignment:
-    return Alignment(alignment.ids, alignment.ranges, alignment.resized_by, None, "error", alignment.known)
+    return replace(alignment, align_on=None, missing="error")
 
 
 def _typed(metadata: Any, kind: str, path: Path = ()) -> Any:

@@ -122,6 +122,7 @@ def part_call(feeder: Feeder, targets: Mapping[str, Any], outputs: Sequence[Grap
     """Python source of one part of the merged dataloader: what is called, and its arguments, one for each line."""
     alignment = feeder.alignment
     joined = [] if alignment.align_on is None else [f"align_on={literal(alignment.align_on)}"]
+    joined += [] if alignment.compared or feeder.component is not None else ["compared=False"]
     joined += [] if alignment.missing == "error" else [f"missing={literal(alignment.missing)}"]
     path = next(iter(feeder.arguments.values()), "")
     if feeder.is_targets:

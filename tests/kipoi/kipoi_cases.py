@@ -184,3 +184,114 @@ def write_function_loader(folder: Path, rows: int = 5) -> Path:
     }
     (folder / "dataloader.yaml").write_text(yaml.safe_dump(description, sort_keys=False))
     return folder
+
+
+KINDS = {
+    "PreloadedDataset": """
+def L(count):
+    return {"inputs": INPUTS(rows(0, count)), "metadata": {"id": names(0, count)}}
+""",
+    "Dataset": """
+class L(Dataset):
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return {"inputs": INPUTS(rows(index, index + 1)[0]), "metadata": {"id": f"row{index}"}}
+""",
+    "BatchDataset": """
+class L(BatchDataset):
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return -(-self.count // 4)
+
+    def __getitem__(self, index):
+        return batch(index * 4, min(self.count, index * 4 + 4))
+""",
+    "SampleIterator": """
+class L(SampleIterator):
+    def __init__(self, count):
+        self.count, self.index = count, -1
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.index += 1
+        if self.index == self.count:
+            raise StopIteration
+        return {"inputs": INPUTS(rows(self.index, self.index + 1)[0]), "metadata": {"id": f"row{self.index}"}}
+""",
+    "SampleGenerator": """
+def L(count):
+    for index in range(count):
+        yield {"inputs": INPUTS(rows(index, index + 1)[0]), "metadata": {"id": f"row{index}"}}
+""",
+    "BatchIterator": """
+class L(BatchIterator):
+    def __init__(self, count):
+        self.count, self.start = count, 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.start == self.count:
+            raise StopIteration
+        first, self.start = self.start, min(self.count, self.start + 3)
+        return batch(first, self.start)
+""",
+    "BatchGenerator": """
+def L(count):
+    for start in range(0, count, 7):
+        yield batch(start, min(count, start + 7))
+""",
+}
+
+
+def write_kind(folder: Path, kind: str, form: str = "array", size: int = 3, rows: int = 10) -> Path:
+    """A Kipoi directory with a dataloader of any of Kipoi's kinds: row i is i, i + 0.5, ... and has the id "row<i>".
+
+    Args:
+        folder: Where to.
+        kind: Kipoi's kind.
+        form: Of its inputs: "array", "dict" or "list".
+        size: Numbers in a row.
+        rows: As many as the example has.
+    """
+    folder.mkdir(parents=True)
+    wrapped = {"array": "x", "dict": "{'x': x}", "list": "[x]"}[form]
+    (folder / "dataloader.py").write_text(
+        "import numpy as np\n"
+        "from kipoi.data import BatchDataset, BatchIterator, Dataset, SampleIterator\n\n\n"
+        "def INPUTS(x):\n"
+        f"    return {wrapped}\n\n\n"
+        "def rows(start, stop):\n"
+        f"    return (np.arange(start, stop)[:, None] + np.arange({size}) / 2).astype('float32')\n\n\n"
+        "def names(start, stop):\n"
+        "    return np.array([f'row{index}' for index in range(start, stop)])\n\n\n"
+        "def batch(start, stop):\n"
+        "    return {'inputs': INPUTS(rows(start, stop)), 'metadata': {'id': names(start, stop)}}\n\n" + KINDS[kind]
+    )
+    array = {"shape": f"({size},)", "doc": "Numbers."}
+    schema = {"array": {"name": "x", **array}, "dict": {"x": array}, "list": [{"name": "x", **array}]}[form]
+    description = {
+        "type": kind,
+        "defined_as": "dataloader.py::L",
+        "args": {"count": {"doc": "How many rows.", "type": "int", "example": rows}},
+        "info": {"authors": [{"name": "Ada"}], "doc": "Numbers.", "license": "MIT"},
+        "output_schema": {"inputs": schema, "metadata": {"id": {"doc": "Name of the row.", "type": "str"}}},
+    }
+    (folder / "dataloader.yaml").write_text(yaml.safe_dump(description, sort_keys=False))
+    return folder
+
+
+def change_yaml(folder: Path, **changes: Any) -> None:
+    """Changes entries of a ``dataloader.yaml``."""
+    file = folder / "dataloader.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **changes}, sort_keys=False))

@@ -305,8 +305,12 @@ def test_examples_that_do_not_fit_together(tmp_path):
             tmp_path / "composed",
             examples={"input1_file": tmp_path / "three.npy", "input2_file": tmp_path / "four.npy"},
         )
-    assert "The parts do not have the same number of rows. Expected: one number. Got: input1: 3, input2: 4" in str(
-        error.value
+    assert str(error.value) == (
+        "Kipoi cannot run the directory on its examples.\n"
+        "  Received: The parts do not have the same number of rows. Expected: one number Received: 3 in 'input1', 4 in "
+        "'input2' Fix: Give all of them the same rows, or make the directory again with align_on= and missing='inner' "
+        "for those that lack some.\n"
+        "  Fix: Pass examples={argument: file or value} with data that fit together."
     )
 
 

@@ -33,7 +33,7 @@ def test_examples_that_cannot_be_read(tmp_path, name, content, received):
         make_case().write(tmp_path / "composed", examples={"input1_file": tmp_path / name})
     assert str(error.value) == (
         "The dataloader of input1 cannot read its examples.\n"
-        f"  Received: ValueError: The file for 'input1' {received}\n"
+        f"  Received: The file for 'input1' {received}.\n"
         "  Fix: Pass examples={argument: file or value} with data that they read."
     )
 
@@ -53,8 +53,8 @@ def test_errors_that_no_example_mends(tmp_path):
     with pytest.raises(SaveError) as error:
         make_case().write(tmp_path / "composed", dataloaders={"input1": loader})
     assert str(error.value) == (
-        "Kipoi cannot run the directory on its examples: the dataloader of model1 fails.\n"
-        "  Received: NameError: name 'nothing' is not defined"
+        "Kipoi cannot run the directory on its examples.\n"
+        "  Received: The dataloader of 'model1' fails at row 2. Received: NameError: name 'nothing' is not defined"
     )
 
 
@@ -154,7 +154,7 @@ def test_helpers_that_are_imported_too_late(tmp_path):
         make_case().write(tmp_path / "composed", dataloaders={"input1": loader})
     assert str(error.value) == (
         "The dataloader of model1 cannot read its examples.\n"
-        "  Received: ModuleNotFoundError: No module named 'helper'\n"
+        "  Received: The dataloader of 'model1' cannot be made. Received: ModuleNotFoundError: No module named 'helper'\n"
         "  Fix: Import helper at the top of the part's dataloader.py: files beside it are found only while "
         "it is loaded."
     )

@@ -96,7 +96,9 @@ def test_any_text_gives_valid_python_and_yaml(graph, doc, default):
         inputs = {
             name: {**schema, "doc": doc} for name, schema in input_schemas(case.wiring, merged, {}).items()
         }  # fmt: skip
-        write_dataloader(Path(folder), graph, merged, inputs, {}, (), info, dependencies_section([]), {"input1_file": default})
+        write_dataloader(
+            Path(folder), graph, merged, inputs, {}, (), info, dependencies_section([]), {"input1_file": default}
+        )
         source = (Path(folder) / "dataloader.py").read_text(encoding="utf-8")
         tree = ast.parse(source)
         described = yaml.safe_load((Path(folder) / "dataloader.yaml").read_text(encoding="utf-8"))

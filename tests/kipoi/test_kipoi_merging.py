@@ -6,7 +6,7 @@ import textwrap
 import pytest
 import yaml
 from kipoi.data import Dataset
-from kipoi_cases import make_case, write_function_loader, write_loader
+from kipoi_cases import change_yaml, make_case, write_function_loader, write_kind, write_loader
 
 from keras_stitch.errors import NamingError, SourceError, StitchError
 from keras_stitch.kipoi import Dataloader
@@ -48,6 +48,12 @@ def test_equal_required_arguments_are_one(tmp_path):
     loader, inputs = write_loader(tmp_path / "n"), {"a": ((3,), "float32"), "b": ((3,), "float32")}
     merged = plan({"a": loader, "b": loader}, feeds={"m": {"a": "a"}, "n": {"b": "b"}}, inputs=inputs)
     assert [argument.name for argument in merged.arguments if argument.required] == ["numbers_file"]
+    # The same loader with the same arguments is one component, which is read once.
+    assert [feeder.name for feeder in merged.owners["numbers_file"]] == ["m"]
+    assert list(merged.feeders[0].fields) == ["a", "b"]
+    other = Dataloader(loader, args={"factor": 2})
+    merged = plan({"a": loader, "b": other}, feeds={"m": {"a": "a"}, "n": {"b": "b"}}, inputs=inputs)
+    assert [argument.name for argument in merged.arguments if argument.required] == ["numbers_file"]
     assert [feeder.name for feeder in merged.owners["numbers_file"]] == ["m", "n"]
 
 
@@ -61,8 +67,8 @@ def test_a_shared_argument_with_two_examples(tmp_path):
         "The dataloaders of m and n share the argument 'numbers_file', but have different examples for it.\n"
         "  Expected: one example: a required argument of the same name is one argument\n"
         "  Received: 'a/example.tsv' of m, 'b/example.tsv' of n\n"
-        "  Fix: Pass examples={'numbers_file': ...} with one that all of them read, or give one of them a value of its "
-        "own: ks.Dataloader(..., args={'numbers_file': ...})."
+        "  Fix: Pass examples={'numbers_file': ...} with one that all of them read, or keep them apart: "
+        "ks.Dataloader(..., separate='numbers_file')."
     )
     assert choose_examples(merged, {"numbers_file": "x"}) == {"numbers_file": "x"}
     loaders["b"] = Dataloader(loaders["b"], args={"numbers_file": "own"})
@@ -71,7 +77,8 @@ def test_a_shared_argument_with_two_examples(tmp_path):
 
 def test_two_components_of_one_submodel_are_named_after_their_inputs(tmp_path):
     loader, inputs = write_loader(tmp_path / "n"), {"a": ((3,), "float32"), "b": ((3,), "float32")}
-    merged = plan({"a": loader, "b": loader}, feeds={"m": {"a": "a", "b": "b"}}, inputs=inputs)
+    loaders = {"a": loader, "b": Dataloader(loader, args={"factor": 2})}
+    merged = plan(loaders, feeds={"m": {"a": "a", "b": "b"}}, inputs=inputs)
     assert [feeder.name for feeder in merged.feeders] == ["a", "b"]
 
 
@@ -167,7 +174,7 @@ def test_shared_arguments_of_two_types(tmp_path):
     )
 
 
-@pytest.mark.parametrize("word", ["tables", "parts", "LOADERS"])
+@pytest.mark.parametrize("word", ["merging", "LOADERS"])
 def test_arguments_that_python_or_the_generated_code_needs(tmp_path, word):
     folder = tmp_path / "l"
     folder.mkdir()
@@ -230,22 +237,29 @@ def test_sources_that_are_none(source, text):
 @pytest.mark.parametrize(
     "kind", ["BatchDataset", "SampleIterator", "BatchIterator", "SampleGenerator", "BatchGenerator"]
 )
-def test_kinds_without_random_access(tmp_path, kind):
-    folder = tmp_path / "l"
-    folder.mkdir()
-    function = "def L():\n    yield\n"
-    klass = f"from kipoi.data import {kind}\n\n\nclass L({kind}):\n    def __init__(self):\n        pass\n"
-    (folder / "dataloader.py").write_text(function if kind.endswith("Generator") else klass)
-    (folder / "dataloader.yaml").write_text(yaml.safe_dump({
-        "type": kind,
-        "defined_as": "dataloader.py::L",
-        "args": {},
-        "output_schema": {"inputs": {"name": "x", "shape": "(3,)", "doc": "x"}},
-    }))  # fmt: skip
+def test_all_kinds(tmp_path, kind):
+    folder = write_kind(tmp_path / "l", kind)
+    component = resolve(Dataloader(folder))
+    assert (component.type, component.is_function) == (kind, kind.endswith("Generator"))
+    assert [argument.name for argument in component.arguments] == ["count"]
+    merged = plan({"input1": folder})
+    assert merged.kind == ("Dataset" if kind == "BatchDataset" else "SampleIterator")
+    assert plan({"input1": Dataloader(folder, in_order=True)}).kind == "SampleIterator"
+
+
+def test_kinds_that_a_loader_is_not(tmp_path):
+    folder = write_kind(tmp_path / "l", "SampleIterator")
+    change_yaml(folder, type="Dataset")
     assert message(resolve, Dataloader(folder)) == (
-        f"The dataloader '{folder}' is a {kind}, which has no random access.\n"
-        "  Expected: a Dataset or a PreloadedDataset\n"
-        "  Fix: Merged dataloaders take row i of every part: rewrite it as a Dataset, or read its data from a file."
+        f"The dataloader '{folder}' is not what it says it is.\n"
+        "  Expected: a Dataset\n"
+        "  Received: the class L, a SampleIterator"
+    )
+    folder = write_kind(tmp_path / "f", "SampleGenerator")
+    change_yaml(folder, type="BatchDataset")
+    assert message(resolve, Dataloader(folder)) == (
+        f"The dataloader '{folder}' is a function, which cannot be a BatchDataset.\n"
+        "  Expected: PreloadedDataset or SampleGenerator or BatchGenerator"
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from keras_stitch.kipoi.rendering import template_module
 
-Table = template_module("kipoi.components.tables").Table
+Table = template_module("kipoi.merging.tables").Table
 
 
 def write(path, content):
@@ -41,27 +41,64 @@ def write(path, content):
 )
 def test_rows(tmp_path, name, content, shape, dtype, rows):
     path = write(tmp_path / name, content)
-    table = Table(path, "x", shape, dtype)
-    assert len(table) == len(rows)
-    for index, row in enumerate(rows):
-        found = table[index]
-        assert found["inputs"].dtype == np.dtype(dtype) and found["inputs"].shape == np.shape(row)
-        np.testing.assert_array_equal(found["inputs"], np.array(row, dtype))
-        assert found["metadata"] == {"id": str(index)}
+    table = Table("x", path, shape, dtype)
+    assert table.length == len(rows)
+    for chosen in [*([index] for index in range(len(rows))), range(len(rows))[::-1]]:
+        found = table.read(chosen)
+        assert found["inputs", "x"].dtype == np.dtype(dtype)
+        np.testing.assert_array_equal(found["inputs", "x"], np.array([rows[index] for index in chosen], dtype))
+        assert found["metadata", "x", "id"].tolist() == [str(index) for index in chosen]
+        assert not any(path[0] == "keys" for path in found)
     with pytest.raises(IndexError):
-        table[len(rows)]
+        table.read([len(rows)])
+
+
+def test_reading_leaves_the_data_alone(tmp_path):
+    for name, content in (("a.tsv", "a\tb\n1\t2\n3\t4\n"), ("a.npy", np.array([[1, 2], [3, 4]], "float32"))):
+        table = Table("x", write(tmp_path / name, content), (2,), "float32")
+        table.read([0, 1])["inputs", "x"] += 10
+        assert table.read([0, 1])["inputs", "x"].tolist() == [[1, 2], [3, 4]]
 
 
 def test_an_id_column_names_the_rows(tmp_path):
-    table = Table(write(tmp_path / "a.tsv", "id\ta\n007\t1\nNA\t2\n"), "x", (1,), "float32")
-    assert [table[index]["metadata"]["id"] for index in range(2)] == ["007", "NA"]
+    table = Table("x", write(tmp_path / "a.tsv", "id\ta\n007\t1\nNA\t2\n"), (1,), "float32")
+    block = table.read([1, 0])
+    assert block["metadata", "x", "id"].tolist() == block["keys", "x", "ids"].tolist() == ["NA", "007"]
+
+
+def test_columns_of_a_range_name_the_rows_too(tmp_path):
+    text = "chr\tstart\tend\tid\tstrand\ta\tend2\n1\t5\t9\tx\t+\t1\t2\n"
+    block = Table("x", write(tmp_path / "a.tsv", text), (2,), "float32").read([0])
+    assert {path[2]: array.tolist() for path, array in block.items() if path[0] == "keys"} == {
+        "ids": ["x"], "chr": ["1"], "start": [5], "end": [9], "strand": ["+"]}  # fmt: skip
+    assert block["inputs", "x"].tolist() == [[1, 2]]
+
+
+def test_a_column_called_start_alone_is_data(tmp_path):
+    block = Table("x", write(tmp_path / "a.csv", "start,end\n5,9\n"), (2,), "float32").read([0])
+    assert block["inputs", "x"].tolist() == [[5, 9]] and not any(path[0] == "keys" for path in block)
+
+
+def test_an_hdf5_file_may_have_ids(tmp_path):
+    path = write(tmp_path / "a.h5", {"rows": np.eye(2), "id": np.array([b"p", b"q"])})
+    assert Table("x", path, (2,), "float32").read([1, 0])["keys", "x", "ids"].tolist() == ["q", "p"]
+    with pytest.raises(ValueError, match=re.escape("has datasets of different lengths")):
+        Table("x", write(tmp_path / "b.h5", {"rows": np.eye(3), "id": np.array([b"p", b"q"])}), (3,), "float32")
+
+
+def test_names_that_are_not_compared_are_metadata_only(tmp_path):
+    path = write(tmp_path / "a.tsv", "id\ta\np\t1\n")
+    assert Table("x", path, (1,), "float32", compared=False).read([0]).keys() == {
+        ("inputs", "x"),
+        ("metadata", "x", "id"),
+    }
 
 
 def test_numbers_beside_an_id_or_a_name_are_a_header(tmp_path):
     for text in ("id\t1\na\t2\n", "1\tx\n2\t2\n"):
         columns = (1,) if text.startswith("id") else (2,)
-        table = Table(write(tmp_path / "a.tsv", text), "x", columns, "float32")
-        assert [row["inputs"].tolist() for row in table] == [[2.0] * columns[0]]
+        table = Table("x", write(tmp_path / "a.tsv", text), columns, "float32")
+        assert table.read([0])["inputs", "x"].tolist() == [[2.0] * columns[0]] and table.length == 1
 
 
 @pytest.mark.parametrize(
@@ -104,17 +141,67 @@ def test_bad_files(tmp_path, name, content, shape, dtype, problem):
     path = write(tmp_path / name, content)
     expected = f"The file for 'x' {problem}".replace("'F'", f"'{path}'")
     with pytest.raises(ValueError, match=re.escape(expected)):
-        Table(path, "x", shape, dtype)[0]
+        Table("x", path, shape, dtype).read([0])
 
 
 def test_a_forked_worker_opens_hdf5_for_itself(tmp_path):
-    table = Table(write(tmp_path / "a.h5", {"x": np.arange(6.0).reshape(3, 2)}), "x", (2,), "float32")
-    assert table[0]["inputs"].tolist() == [0, 1]
+    table = Table("x", write(tmp_path / "a.h5", {"x": np.arange(6.0).reshape(3, 2)}), (2,), "float32")
+    assert table.read([0])["inputs", "x"].tolist() == [[0, 1]]
     context = multiprocessing.get_context("fork")
     found = context.Queue()
-    workers = [context.Process(target=lambda: found.put(table[2]["inputs"].tolist())) for _ in range(2)]
+    workers = [context.Process(target=lambda: found.put(table.read([2])["inputs", "x"].tolist())) for _ in range(2)]
     for worker in workers:
         worker.start()
-    assert [found.get(timeout=60) for _ in workers] == [[4, 5], [4, 5]]
+    assert [found.get(timeout=60) for _ in workers] == [[[4, 5]], [[4, 5]]]
     for worker in workers:
         worker.join()
+
+
+def targets(path, **options):
+    return template_module("kipoi.merging.tables").Targets(path, **options)
+
+
+def test_targets_of_one_output_are_an_array(tmp_path):
+    path = write(tmp_path / "t.tsv", "id\tliver\tlung\na\t0\t1\nb\tnan\t0\n")
+    block = targets(path, outputs={"score": ((2,), "float32")}, labels={"score": ["liver", "lung"]}).read([1, 0])
+    np.testing.assert_array_equal(block["targets",], [[np.nan, 0], [0, 1]])
+    assert block["metadata", "targets", "id"].tolist() == ["b", "a"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "h5"])
+def test_targets_of_several_outputs_go_by_name(tmp_path, ending):
+    content = "b,a/x,a/y\n1,2,3\n4,5,6\n"
+    if ending == "h5":
+        content = {"a": np.array([[2, 3], [5, 6]]), "b": np.array([[1], [4]]), "id": np.array([b"p", b"q"])}
+    outputs = {"a": ((2,), "float32"), "b": ((1,), "int32")}
+    block = targets(write(tmp_path / f"t.{ending}", content), outputs=outputs).read([0, 1])
+    assert block["targets", "a"].tolist() == [[2, 3], [5, 6]] and block["targets", "b"].tolist() == [[1], [4]]
+    assert block["targets", "b"].dtype == "int32"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "outputs", "problem"),
+    [
+        ("t.tsv", "lung\tliver\n1\t2\n", {"a": ((2,), "float32")},
+         "has other columns for 'a': 'F'. Expected: liver, lung. Got: lung, liver."),
+        ("t.tsv", "a\tc\n1\t2\n", {"a": ((1,), "float32"), "b": ((1,), "float32")},
+         "has the column 'c', which belongs to no output: 'F'. Expected: 'a' or 'a/...' or 'b' or 'b/...'. Got: 'c'."),
+        ("t.tsv", "a\n1\n", {"a": ((1,), "float32"), "b": ((1,), "float32")},
+         "has a wrong number of columns for 'b' for rows of shape (1,): 'F'. Expected: 1. Got: 0."),
+        ("t.npy", np.ones((2, 1)), {"a": ((1,), "float32"), "b": ((1,), "float32")},
+         "is NPY, which holds one array: 'F'. Expected: TSV, CSV or HDF5 with a, b. Got: one array."),
+        ("t.h5", {"a": np.ones((2, 1))}, {"a": ((1,), "float32"), "b": ((1,), "float32")},
+         "lacks the data: 'F'. Expected: a dataset 'b'. Got: a."),
+        ("t.h5", {"a": np.ones((2, 1)), "b": np.ones((3, 1))}, {"a": ((1,), "float32"), "b": ((1,), "float32")},
+         "has datasets of different lengths: 'F'. Expected: one length. Got: {'a': 2, 'b': 3}."),
+    ],
+)  # fmt: skip
+def test_bad_targets(tmp_path, name, content, outputs, problem):
+    path = write(tmp_path / name, content)
+    with pytest.raises(ValueError, match=re.escape(f"The file for 'targets' {problem}".replace("'F'", f"'{path}'"))):
+        targets(path, outputs=outputs, labels={"a": ["liver", "lung"]} if "liver" in str(content) else None)
+
+
+def test_without_a_file_there_are_no_targets():
+    absent = targets(None, outputs={"a": ((1,), "float32")})
+    assert absent.absent and absent.placeholder(2)["metadata", "targets", "id"].tolist() == ["", ""]

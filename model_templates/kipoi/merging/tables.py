@@ -28,14 +28,15 @@ class Table:
         dtype: The dtype that the input takes. A value that it cannot hold is an error.
         align_on: "ids" or "ranges", where rows are looked up by them; None where row i belongs to row i.
         missing: Of rows that are not in all parts: "error", or "inner" to leave them out.
+        compared: Whether its rows are compared with those of others by the names that the file gives them.
     """
 
     resized = False
 
-    def __init__(self, name, path, shape, dtype, align_on=None, missing="error"):
+    def __init__(self, name, path, shape, dtype, align_on=None, missing="error", compared=True):
         self.name, self.align_on, self.missing = name, align_on, missing
         self.parts = [self]
-        self.file = _File(path, {name: (tuple(shape), np.dtype(dtype))}, what=name)
+        self.file = _File(path, {name: (tuple(shape), np.dtype(dtype))}, name, compared)
         self.length, self.ids, self.ranges = self.file.length, self.file.ids, self.file.ranges
 
     def read(self, rows):
@@ -59,18 +60,19 @@ class Targets:
         labels: The names of columns, by output: a file that has others, or has them in another order, is refused.
         align_on: As for a ``Table``.
         missing: As for a ``Table``.
+        compared: As for a ``Table``.
     """
 
     name = "targets"
     resized = False
 
-    def __init__(self, path, outputs, labels=None, align_on=None, missing="error"):
+    def __init__(self, path, outputs, labels=None, align_on=None, missing="error", compared=True):
         self.align_on, self.missing = align_on, missing
         self.parts, self.absent = [self], path is None
         if self.absent:
             return
         arrays = {name: (tuple(shape), np.dtype(dtype)) for name, (shape, dtype) in outputs.items()}
-        self.file = _File(path, arrays, what=self.name)
+        self.file = _File(path, arrays, self.name, compared)
         self.length, self.ids, self.ranges = self.file.length, self.file.ids, self.file.ranges
         for name, expected in (labels or {}).items():
             received = self.file.labels.get(name)
@@ -99,10 +101,11 @@ class _File:
         path: The file.
         arrays: Shape and dtype of every array.
         what: What messages call it.
+        compared: Whether names of rows are keys, too.
     """
 
-    def __init__(self, path, arrays, what):
-        self.path, self.arrays, self.what = os.path.abspath(path), arrays, what
+    def __init__(self, path, arrays, what, compared):
+        self.path, self.arrays, self.what, self.compared = os.path.abspath(path), arrays, what, compared
         with open(self.path, "rb") as file:
             start = file.read(8)
         self.datasets = self.ids = self.ranges = self.process = None
@@ -147,6 +150,8 @@ class _File:
         rows = np.asarray(rows)
         names = rows.astype("U") if self.ids is None else self.ids[rows]
         found = {("metadata", part, "id"): names}
+        if not self.compared:
+            return found
         if self.ids is not None:
             found["keys", part, "ids"] = names
         for field, column in (self.ranges or {}).items():
