@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from keras_stitch.graph import Graph
     from keras_stitch.kipoi import Dataloader
     from keras_stitch.recipes import chain, ensemble, siamese
+    from keras_stitch.training import training_data
 
 __version__ = "0.1.0"
-__all__ = ["Dataloader", "Graph", "StitchError", "chain", "ensemble", "siamese"]
+__all__ = ["Dataloader", "Graph", "StitchError", "chain", "ensemble", "siamese", "training_data"]
 
 _HOMES = {
     "Dataloader": "keras_stitch.kipoi",
@@ -21,6 +22,7 @@ _HOMES = {
     "chain": "keras_stitch.recipes",
     "ensemble": "keras_stitch.recipes",
     "siamese": "keras_stitch.recipes",
+    "training_data": "keras_stitch.training",
 }
 
 

@@ -13,10 +13,16 @@ import yaml
 from keras_stitch.certificate import CHECK_HEADERS, Certificate
 from keras_stitch.kipoi.generating import shown_default
 from keras_stitch.kipoi.literals import WIDTH, literal
-from keras_stitch.kipoi.merging import Merged
+from keras_stitch.kipoi.merging import Feeder, Merged
 from keras_stitch.kipoi.metadata import UNSPECIFIED, Statement, citations, licences
 from keras_stitch.kipoi.rendering import render
 from keras_stitch.spec import GraphSpec, Wiring
+
+_KINDS = {
+    "Dataset": "Row i of the inputs is row i of every part. Rows can be shuffled, and read by several workers.",
+    "SampleIterator": "Row i of the inputs is row i of every part. Rows come from the first to the last and cannot be "
+    "shuffled, as some parts can only do that.",
+}
 
 
 def write_card(
@@ -67,6 +73,8 @@ def write_card(
             "submodels": [(submodel, frozen[submodel.name]) for submodel in spec.submodels],
             "inputs": list(description["schema"]["inputs"].items()),
             "outputs": [(targets["name"], targets)] if len(wiring.outputs) == 1 else list(targets.items()),
+            "kind_text": _KINDS[merged.kind],
+            "rows": [_alignment(feeder) for feeder in merged.feeders],
             "arguments": merged.arguments,
             "owners": {name: ", ".join(feeder.name for feeder in who) for name, who in merged.owners.items()},
             "examples": examples,
@@ -85,6 +93,17 @@ def write_card(
         },
     )
     (directory / "README.md").write_text(text, encoding="utf-8")
+
+
+def _alignment(feeder: Feeder) -> list[str]:
+    """How the rows of a part are kept together with those of the others, for the card's table."""
+    alignment = feeder.alignment
+    found = "their number"
+    if alignment.align_on is not None:
+        found = f"their {alignment.align_on}"
+        found += ", or left out" if alignment.missing == "inner" else ""
+    feeds = feeder.port.name if feeder.port is not None else ", ".join(feeder.fields) or "targets"
+    return [feeder.name, feeder.kind, feeds, alignment.compared_by, found]
 
 
 def _command(values: Mapping[str, Any]) -> str:

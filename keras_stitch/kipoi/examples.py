@@ -178,7 +178,7 @@ def _seed(wiring: Wiring, port: Port) -> int:
 def _first_rows(
     directory: Path, merged: Merged, wiring: Wiring, placed: Mapping[str, Any]
 ) -> Iterator[tuple[Feeder, dict[str, Any], int]]:
-    """First row by graph input, and number of rows, of the components on their examples, as the generated file reads."""
+    """First row by graph input, and number of rows, of the components on their examples, as they are read later."""
     ports = {port.name: port for port in wiring.inputs}
     with quiet():
         with _explained("The merged dataloader cannot be loaded", directory, None):

@@ -1,0 +1,268 @@
+"""Training data: a directory's dataloader as Keras takes it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import kipoi
+import numpy as np
+from kipoi.data import BaseDataLoader, Dataset, PreloadedDataset
+from kipoi_utils.data_utils import numpy_collate
+
+from keras_stitch.errors import StitchError, nearest, reason
+from keras_stitch.kipoi.dataloaders import mapping_of
+from keras_stitch.naming import zoo_name
+
+Batch = tuple[Any, Any]
+
+
+class TrainingData(keras.utils.PyDataset):
+    """Batches of inputs and targets from a dataloader with random access; ``len`` is the steps of an epoch.
+
+    Every row comes once in an epoch; the last batch has what is left. Rows are in another order in each epoch if
+    ``shuffle``, by a random generator of its own.
+
+    Args:
+        make: Makes the dataloader, one of Kipoi's with random access by rows. Each worker makes its own: open files
+            that processes share have one place where reading goes on, and rows would get mixed up.
+        batch_size: Rows in a batch.
+        shuffle: Whether the order changes.
+        seed: Of the order.
+        workers: Processes that read ahead while the model trains; with 0 the rows are read in between.
+        max_queue_size: How many batches they are ahead at most.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        *,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int | None = None,
+        workers: int = 0,
+        max_queue_size: int = 10,
+    ):
+        # Files are not read by threads: those of one process share the place where reading goes on.
+        super().__init__(workers=workers, use_multiprocessing=workers > 0, max_queue_size=max_queue_size)
+        self._make, self._dataloader, self._process = make, make(), os.getpid()
+        self.batch_size, self.rows = batch_size, len(self._dataloader)
+        self._generator = np.random.default_rng(seed) if shuffle else None
+        self._order = self._next_order()
+
+    def __len__(self) -> int:
+        return math.ceil(self.rows / self.batch_size)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The batches of an epoch, the short last one included."""
+        return len(self)
+
+    def __getitem__(self, index: int) -> Batch:
+        start = range(len(self))[index] * self.batch_size
+        rows = np.arange(start, min(start + self.batch_size, self.rows))
+        return _inputs_and_targets(self.read(rows if self._order is None else self._order[rows]))
+
+    def read(self, rows: np.ndarray[Any, Any]) -> Mapping[str, Any]:
+        """The batch of some rows as Kipoi has it, with metadata."""
+        if self._process != os.getpid():
+            self._dataloader, self._process = self._make(), os.getpid()
+        if hasattr(self._dataloader, "read"):  # a merged dataloader, which reads many rows at once
+            return dict(self._dataloader.read(rows))
+        return dict(numpy_collate([self._dataloader[int(row)] for row in rows]))
+
+    def on_epoch_end(self) -> None:
+        """Draw the order of the next epoch; Keras calls it."""
+        self._order = self._next_order()
+
+    def _next_order(self) -> np.ndarray[Any, Any] | None:
+        return None if self._generator is None else self._generator.permutation(self.rows)
+
+
+def training_data(
+    source: str | os.PathLike[str] | type | BaseDataLoader,
+    dataloader_args: Mapping[str, Any] | None = None,
+    *,
+    batch_size: int = 32,
+    shuffle: bool = True,
+    seed: int | None = None,
+    workers: int = 0,
+    steps: int | None = None,
+) -> TrainingData | Iterator[Batch]:
+    """A directory's dataloader as training data for ``model.fit``.
+
+    Args:
+        source: A directory that ``Graph.save`` wrote, or any other Kipoi directory; a name in a source that Kipoi knows
+            (``"kipoi:..."``); a Kipoi dataloader class, or an object of one.
+        dataloader_args: Its arguments, ``targets_file`` among them. Relative paths start from the current folder.
+        batch_size: Rows in a batch; the last one of an epoch has what is left.
+        shuffle: Whether rows come in another order in each epoch. Dataloaders that go from the first row to the last
+            cannot do that: for them it has to be False. ``model.fit`` shuffles batches, too, unless told not to.
+        seed: Of the order; by default another one each time.
+        workers: Processes that read while the model trains. They only read: models run in this process.
+        steps: For dataloaders that go from the first row to the last, how many batches there are in all; the data are
+            read from the start again whenever they end. Without it they are read once.
+
+    Returns:
+        For a dataloader with random access a ``keras.utils.PyDataset`` whose length is the steps of an epoch; for any
+        other a generator. Both give ``(inputs, targets)``: inputs by name, targets as an array or, for several outputs,
+        by name.
+
+    Raises:
+        StitchError: If there is no such dataloader, its arguments do not fit, or it gives no targets.
+
+    Example:
+        >>> import numpy as np, keras_stitch as ks
+        >>> from kipoi.data import Dataset
+        >>> class Squares(Dataset):
+        ...     def __len__(self): return 10
+        ...     def __getitem__(self, i): return {"inputs": np.ones(2) * i, "targets": np.ones(1) * i**2}
+        >>> data = ks.training_data(Squares, batch_size=4, shuffle=False)
+        >>> len(data), data[2][1].tolist()
+        (3, [[64.0], [81.0]])
+    """
+    for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0), ("steps", steps, 1)):
+        if not (value is None and name == "steps") and (not isinstance(value, int) or value < least):
+            raise StitchError(f"{name}= is not a number of {name}.", expected=f"{least} or more", received=repr(value))
+    arguments = mapping_of(dataloader_args, "dataloader_args=", "{argument: value}")
+    make = _maker(source, arguments)
+    dataloader = make()
+    if isinstance(dataloader, Dataset | PreloadedDataset):
+        if steps is not None:
+            raise StitchError(
+                "steps= is for dataloaders that go from the first row to the last; this one knows how many there are.",
+                fix="Leave it out, and give model.fit(..., epochs=...).",
+            )
+        if workers and isinstance(source, BaseDataLoader):
+            raise StitchError(
+                "A dataloader that is made already is read by one process.",
+                expected="workers=0, or the class of the dataloader and dataloader_args=",
+                received=f"workers={workers}",
+            )
+        if len(dataloader) == 0:
+            raise StitchError(f"The dataloader of {_label(source)} has no rows.")
+        data = TrainingData(make, batch_size=batch_size, shuffle=shuffle, seed=seed, workers=workers)
+        _check_targets(data.read(np.asarray([0])), source)
+        return data
+    if shuffle:
+        raise StitchError(
+            f"The rows of {_label(source)} cannot be shuffled: its dataloader goes from the first to the last.",
+            expected="shuffle=False",
+            fix="Shuffle the data themselves, or use dataloaders with random access.",
+        )
+    return _batches(dataloader, source, batch_size, workers, steps)
+
+
+def _batches(dataloader: Any, source: Any, batch_size: int, workers: int, steps: int | None) -> Iterator[Batch]:
+    """The batches of one pass over the data, or ``steps`` of as many passes as that takes."""
+    done = 0
+    while True:
+        before = done
+        for batch in dataloader.batch_iter(batch_size=batch_size, num_workers=workers):
+            _check_targets(batch, source)
+            yield _inputs_and_targets(batch)
+            done += 1
+            if done == steps:
+                return
+        if steps is None:
+            return
+        if done == before:
+            raise StitchError(
+                f"The dataloader of {_label(source)} has no rows" + (" when it is read once more." if done else "."),
+                expected=f"{steps} batches",
+                received=str(done),
+            )
+
+
+def _maker(source: Any, arguments: dict[str, Any]) -> Callable[[], Any]:
+    """A function that makes the dataloader."""
+    if isinstance(source, BaseDataLoader):
+        if arguments:
+            raise StitchError("dataloader_args= has no meaning for a dataloader that is made already.")
+        return lambda: source
+    loader: Any = source if isinstance(source, type) else _loader(source)
+    if not issubclass(loader, BaseDataLoader):
+        raise StitchError(
+            "training_data(...) takes a dataloader.",
+            expected="a Kipoi directory, or a Kipoi dataloader",
+            received=repr(source)[:200],
+        )
+    known = dict(loader.args or {})
+    for name in arguments:
+        if known and name not in known:
+            raise StitchError(
+                f"The dataloader of {_label(source)} has no argument '{name}'.", expected=nearest(name, known)
+            )
+    missing = [name for name, argument in known.items() if not argument.optional and name not in arguments]
+    if missing:
+        raise StitchError(
+            f"The dataloader of {_label(source)} lacks {' and '.join(map(repr, missing))}.",
+            fix=f"dataloader_args={{{missing[0]!r}: ...}}",
+        )
+    values = {name: _absolute(value) for name, value in arguments.items()}
+
+    def make() -> Any:
+        try:
+            return loader(**values)
+        except Exception as error:  # whatever it does with its arguments
+            raise StitchError(f"The dataloader of {_label(source)} cannot be made.", received=_said(error)) from error
+
+    return make
+
+
+def _loader(source: Any) -> Any:
+    if not isinstance(source, str | os.PathLike):
+        raise StitchError(
+            "training_data(...) takes a dataloader.",
+            expected="a Kipoi directory, or a Kipoi dataloader",
+            received=repr(source)[:200],
+        )
+    path = Path(source)
+    named = None if path.is_dir() else zoo_name(str(source))
+    if named is None and not path.is_dir():
+        raise StitchError(
+            f"There is no directory '{source}'.",
+            expected="a Kipoi directory, such as graph.save(...) writes",
+            received="a file" if path.exists() else None,
+        )
+    try:
+        if path.is_dir():
+            return kipoi.get_dataloader_factory(str(path.resolve()), source="dir")
+        kipoi_source, name = str(source).split(":", 1)
+        return kipoi.get_dataloader_factory(name, source=kipoi_source)
+    except Exception as error:  # Kipoi raises whatever it meets
+        raise StitchError(f"The dataloader of {_label(source)} cannot be loaded.", received=_said(error)) from error
+
+
+def _absolute(value: Any) -> Any:
+    """The whole path of a file that is there: workers and dataloaders may look from another folder."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    return str(Path(value).resolve()) if isinstance(value, str) and value and Path(value).is_file() else value
+
+
+def _inputs_and_targets(batch: Mapping[str, Any]) -> Batch:
+    return batch["inputs"], batch["targets"]
+
+
+def _check_targets(batch: Mapping[str, Any], source: Any) -> None:
+    targets = batch.get("targets")
+    if targets is None or (isinstance(targets, Mapping | Sequence) and not len(targets)):
+        raise StitchError(
+            f"The dataloader of {_label(source)} gives no targets to train on.",
+            fix="Give it targets_file in dataloader_args; a directory takes one if it was saved with targets=.",
+        )
+
+
+def _label(source: Any) -> str:
+    return (
+        f"'{source}'" if isinstance(source, str | os.PathLike) else getattr(source, "__name__", type(source).__name__)
+    )
+
+
+def _said(error: Exception) -> str:
+    return str(error) if type(error).__name__ == "DataError" else f"{type(error).__name__}: {reason(error)}"
