@@ -84,7 +84,7 @@ def alignment_of(component: Component | None, dataloader: Dataloader) -> Alignme
         return Alignment(compared=False)
     kind = None
     if on is not None:
-        path = tuple(on.split("."))
+        path: Path = tuple(int(key) if key.isdigit() else key for key in on.split("."))
         typed = _at(component.metadata, path)
         if typed is None:
             fields = [".".join(map(str, path)) for path in _fields(component.metadata)]
@@ -160,9 +160,10 @@ def _at(metadata: Any, path: Path) -> str | None:
         if _is_leaf(metadata):
             # A range is a leaf of the schema, but has fields of its own.
             return "str" if metadata.get("type") == RANGES and path[number:] == ("id",) else None
-        if not isinstance(metadata, Mapping) or key not in metadata:
+        try:
+            metadata = metadata[key]
+        except (KeyError, IndexError, TypeError):
             return None
-        metadata = metadata[key]
     return str(metadata.get("type", "str")) if _is_leaf(metadata) else None
 
 

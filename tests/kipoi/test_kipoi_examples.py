@@ -154,7 +154,8 @@ def test_helpers_that_are_imported_too_late(tmp_path):
         make_case().write(tmp_path / "composed", dataloaders={"input1": loader})
     assert str(error.value) == (
         "The dataloader of model1 cannot read its examples.\n"
-        "  Received: The dataloader of 'model1' cannot be made. Received: ModuleNotFoundError: No module named 'helper'\n"
+        "  Received: The dataloader of 'model1' cannot be made. Received: ModuleNotFoundError: No module named "
+        "'helper'\n"
         "  Fix: Import helper at the top of the part's dataloader.py: files beside it are found only while "
         "it is loaded."
     )

@@ -96,7 +96,7 @@ def _compare_two(block, one, other, kind, rows):
         received=f"{shown(block, one, kind, position)} in '{one.name}', "
         f"{shown(block, other, kind, position)} in '{other.name}'",
         fix="Give them data in the same order, or make the directory again with align_on= for one of them, which looks "
-        "its rows up.",
+        "its rows up. If these fields have nothing to do with each other, align_on=False leaves them out.",
     )
 
 

@@ -36,7 +36,7 @@ def open_readers(parts):
 
 def numbers(count, read, build=None, **options):
     """Iterates over what ``read`` makes of lists of numbers below ``count``, by Kipoi's own workers and samplers."""
-    return DataLoader(_Numbers(count, build), collate_fn=read, **options)
+    return _Watched(_Numbers(count, build), collate_fn=read, **options)
 
 
 class Source:
@@ -297,6 +297,28 @@ class StreamReader:
 
 
 _END = object()
+
+
+class _Watched(DataLoader):
+    """Kipoi's loader, which would wait for ever for a worker that was killed."""
+
+    def __iter__(self):
+        iterator = super().__iter__()
+        if iterator.num_workers:
+            iterator.data_queue = _WatchedQueue(iterator.data_queue, iterator.workers)
+        return iterator
+
+
+class _WatchedQueue:
+    def __init__(self, queue, workers):
+        self.queue, self.workers = queue, workers
+
+    def get(self):
+        while not self.queue._reader.poll(1):
+            ended = [worker.exitcode for worker in self.workers if worker.exitcode not in (None, 0)]
+            if ended:
+                raise problem("A worker process that reads rows has died.", received=f"exit status {ended[0]}")
+        return self.queue.get()
 
 
 class _Numbers:
