@@ -33,8 +33,13 @@ for path in (data.genome, data.intervals, data.measurements):
 shutil.copytree(data.loader, "zoo/measurements")
 graph = ks.Graph("composed")
 graph.add("pool", keras.layers.GlobalAveragePooling1D()).add_input("sequence", "pool", shape=(50, 4))
-graph.add("model1", "m1.h5").connect("pool[0:3]", "model1")
-graph.add("model3", "m3.h5")
+graph.add("model1", "m1.h5").add("model2", "m2.h5").add("model3", "m3.h5").add("model4", "m4.h5")
+graph.connect("pool[0:3]", "model1").connect(["model1", "pool[0:3]"], "model2").connect(["model2", "model3"], "model4")
+graph.freeze("model1", "model3")
+with open("intervals.bed") as bed, open("labels.tsv", "w") as labels:
+    print("chr", "start", "end", "bound", sep=chr(9), file=labels)
+    for number, line in enumerate(bed):
+        print(*line.split()[:3], number % 2, sep=chr(9), file=labels)
 """,
 }
 
@@ -101,6 +106,24 @@ def test_the_error_in_the_readme_is_a_real_one():
     with pytest.raises(keras_stitch.StitchError) as error:
         graph.build()
     shown = next(block for _, block in blocks("text") if "cannot be built" in block)
+    assert shown.split() == str(error.value).split()
+
+
+def test_the_misaligned_rows_in_the_readme_are_real_ones(workplace):
+    folder, _ = workplace
+    header, *rows = (folder / "labels.tsv").read_text().splitlines()
+    rows[3], rows[4] = rows[4], rows[3]
+    (folder / "swapped.tsv").write_text("\n".join([header, *rows]))
+    arguments = {
+        "intervals_file": folder / "intervals.bed",
+        "fasta_file": folder / "genome.fa",
+        "measurements_file": folder / "measurements.tsv",
+        "targets_file": folder / "swapped.tsv",
+    }
+    data = keras_stitch.training_data(folder / "composed", arguments, batch_size=16, shuffle=False)
+    with pytest.raises(ValueError, match="Row 3") as error:
+        data[0]
+    shown = next(block for _, block in blocks("text") if block.startswith("Row 3"))
     assert shown.split() == str(error.value).split()
 
 

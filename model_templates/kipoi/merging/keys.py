@@ -91,7 +91,7 @@ def _compare_two(block, one, other, kind, rows):
     others = int(differ.sum()) - 1
     raise problem(
         f"Row {rows[position]} is not the same in all parts"
-        + (f", nor are {others} more of the {len(differ)} rows read with it." if others else "."),
+        + (f", nor {'is' if others == 1 else 'are'} {others} more of the {len(differ)} read with it." if others else "."),
         expected=f"the same {'id' if kind == 'ids' else 'genomic range'} in '{one.name}' and '{other.name}'",
         received=f"{shown(block, one, kind, position)} in '{one.name}', "
         f"{shown(block, other, kind, position)} in '{other.name}'",
