@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="INPUT=LOADER",
         help="the Kipoi directory or import path whose dataloader makes a graph input; repeatable",
     )
+    save.add_argument("--targets", metavar="FILE", help="an NPY, TSV, CSV or HDF5 file with targets for the examples")
     save.add_argument(
         "-e",
         "--example",
@@ -157,6 +158,7 @@ def _save(options: argparse.Namespace) -> None:
         directory = graph.save(
             options.output,
             dataloaders=dataloaders,
+            targets=options.targets,
             examples=examples,
             info=info,
             hosting=options.hosting,

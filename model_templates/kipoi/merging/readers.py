@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Mapping
 
 import numpy as np
 from kipoi.data import BatchDataset, BatchGenerator, BatchIterator, Dataset, PreloadedDataset
@@ -59,20 +60,6 @@ class Source:
         except Exception as error:
             raise problem(f"The dataloader of {self.name} cannot be made.", received=reason(error)) from error
 
-    def select(self, item):
-        """Returns what the parts use of a row or a batch, by its path."""
-        found = {}
-        for part in self.parts:
-            for name, keys in part.inputs.items():
-                value = item["inputs"]
-                for key in keys:
-                    value = value[key]
-                found["inputs", name] = value
-            if part.metadata:
-                for path, value in leaves(item["metadata"]):
-                    found["metadata", part.name, *path] = value
-        return found
-
     def with_keys(self, block):
         """Adds the keys of all parts to a block."""
         for part in self.parts:
@@ -80,27 +67,50 @@ class Source:
         return block
 
     def collate(self, rows, where):
-        """Returns the block of some rows that ``select`` gave."""
-        for row in rows:
-            if row.keys() != rows[0].keys():
-                raise problem(f"The rows of {self.name} do not all have the same fields, in {where}.")
+        """Returns the block of some rows, each as the dataloader gave it."""
         block = {}
-        for path in rows[0]:
-            values = [row[path] for row in rows]
-            try:
-                block[path] = numpy_collate(values)
-            except Exception as error:
-                shapes = sorted({str(np.shape(value)) for value in values})
-                raise problem(
-                    f"The rows of {self.name} do not fit together, in {where}.",
-                    expected=f"the same shape of '{path[-1]}' in every row",
-                    received=", ".join(shapes) if len(shapes) > 1 else reason(error),
-                ) from error
+        with self.guarded(f"in {where}"):
+            for part in self.parts:
+                for name, keys in part.inputs.items():
+                    values = [row["inputs"] for row in rows]
+                    for key in keys:
+                        values = [value[key] for value in values]
+                    block["inputs", name] = self.stack(values, name, where)
+                if part.metadata:
+                    self.stack_all([row["metadata"] for row in rows], ("metadata", part.name), block, where)
         return self.with_keys(block)
 
-    def whole(self, batch, where):
+    def stack_all(self, values, path, block, where):
+        """Adds the arrays of some rows to a block, field by field, as Kipoi goes through them."""
+        first = values[0]
+        if not isinstance(first, Mapping | list | tuple):
+            block[path] = self.stack(values, path[-1], where)
+            return
+        if any(len(value) != len(first) for value in values):
+            raise problem(f"The rows of {self.name} do not all have the same fields, in {where}.")
+        for key in first if isinstance(first, Mapping) else range(len(first)):
+            self.stack_all([value[key] for value in values], (*path, key), block, where)
+
+    def stack(self, values, name, where):
+        """Returns the values of some rows as one array."""
+        try:
+            array = numpy_collate(values)
+            if isinstance(array, np.ndarray):
+                return array
+            received = f"{type(values[0]).__name__} in {where}"
+        except Exception as error:
+            shapes = sorted({str(np.shape(value)) for value in values})
+            received = ", ".join(shapes) if len(shapes) > 1 else reason(error)
+        raise problem(
+            f"The rows of {self.name} do not fit together, in {where}.",
+            expected=f"an array or a number as '{name}', of the same shape in every row",
+            received=received,
+        )
+
+    def whole(self, batch, where, copy=True):
         """Returns the block of a batch, whose arrays have to have the same number of rows."""
-        block = {path: np.asarray(array) for path, array in self.select(batch).items()}
+        # A copy, as dataloaders may fill the same array again for the next batch.
+        block = {path: np.array(array) if copy else np.asarray(array) for path, array in self.used(batch)}
         sizes = {path: len(array) if array.ndim else None for path, array in block.items()}
         counts = set(sizes.values()) - {None}
         if len(counts) != 1 or any(sizes[path] is None for path in block if path[0] != "metadata"):
@@ -111,15 +121,31 @@ class Source:
                 block[path] = np.full(*counts, array)
         return self.with_keys(block)
 
+    def used(self, batch):
+        """Yields path and array of all that the parts use of a batch."""
+        for part in self.parts:
+            for name, keys in part.inputs.items():
+                value = batch["inputs"]
+                for key in keys:
+                    value = value[key]
+                yield ("inputs", name), value
+            if part.metadata:
+                for path, value in leaves(batch["metadata"]):
+                    yield ("metadata", part.name, *path), value
+
     @contextlib.contextmanager
     def guarded(self, where):
         """Turns whatever a dataloader raises into an error that says where: some would only end the iteration."""
         try:
             yield
-        except DataError:
-            raise
         except Exception as error:
-            raise problem(f"The dataloader of {self.name} fails {where}.", received=reason(error)) from error
+            raise self.failed(where, error) from error
+
+    def failed(self, where, error):
+        """Returns the error for what a dataloader raised."""
+        if isinstance(error, DataError):
+            return error
+        return problem(f"The dataloader of {self.name} fails {where}.", received=reason(error))
 
 
 class ArrayReader:
@@ -128,7 +154,7 @@ class ArrayReader:
     def __init__(self, source):
         self.source, self.parts = source, source.parts
         with source.guarded("as its data are not nested arrays"):
-            self.block = source.whole(source.loader.data, "the data")
+            self.block = source.whole(source.loader.data, "the data", copy=False)
         self.length = size(self.block)
 
     def read(self, rows):
@@ -193,13 +219,15 @@ class RowReader(_FileReader):
 
     def read(self, rows):
         self.prepare()
-        found = [[] for _ in self.sources]
-        for row in rows:
-            for source, own in zip(self.sources, found, strict=True):
-                with source.guarded(f"at row {row}"):
-                    own.append(source.select(source.loader[int(row)]))
+        found = [(source, []) for source in self.sources]
+        for row in np.asarray(rows).tolist():
+            for source, own in found:
+                try:
+                    own.append(source.loader[row])
+                except Exception as error:
+                    raise source.failed(f"at row {row}", error) from error
         block = {}
-        for source, own in zip(self.sources, found, strict=True):
+        for source, own in found:
             block |= source.collate(own, span(rows))
         return block
 
@@ -272,7 +300,7 @@ class StreamReader:
                 if in_batches or isinstance(loader, BatchDataset):
                     block = self.source.whole(item, "a batch")
                 else:
-                    waiting.append(self.source.select(item))
+                    waiting.append(item)
                     count += 1
                     if len(waiting) < batch_size:
                         continue

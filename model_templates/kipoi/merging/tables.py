@@ -306,7 +306,10 @@ def key_columns(columns):
 
 def text_ids(array):
     """Ids as an array of text."""
-    return np.asarray([item.decode() if isinstance(item, bytes) else str(item) for item in np.ravel(array).tolist()])
+    array = np.ravel(array)
+    if array.dtype.kind in "US":
+        return array.astype("U") if array.dtype.kind == "U" else np.char.decode(array, "utf-8")
+    return np.asarray([item.decode() if isinstance(item, bytes) else str(item) for item in array.tolist()])
 
 
 def is_number(name):
