@@ -49,7 +49,8 @@ class TrainingData(keras.utils.PyDataset):
     ):
         # Files are not read by threads: those of one process share the place where reading goes on.
         super().__init__(workers=workers, use_multiprocessing=workers > 0, max_queue_size=max_queue_size)
-        self._make, self._dataloader, self._process = make, make(), os.getpid()
+        self._make, self._dataloader = make, make()
+        self._parent = self._process = os.getpid()
         self.batch_size, self.rows = batch_size, len(self._dataloader)
         self._generator = np.random.default_rng(seed) if shuffle else None
         self._order = self._next_order()
@@ -65,14 +66,20 @@ class TrainingData(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> Batch:
         start = range(len(self))[index] * self.batch_size
         rows = np.arange(start, min(start + self.batch_size, self.rows))
-        return _inputs_and_targets(self.read(rows if self._order is None else self._order[rows]))
+        try:
+            return _inputs_and_targets(self.read(rows if self._order is None else self._order[rows]))
+        except Exception as error:
+            if os.getpid() == self._parent:
+                raise
+            # Python would wait for ever for a worker whose error cannot be made again from its text.
+            raise StitchError(_said(error)) from None
 
     def read(self, rows: np.ndarray[Any, Any]) -> Mapping[str, Any]:
         """The batch of some rows as Kipoi has it, with metadata."""
+        if _is_merged(self._dataloader):  # it reads many rows at once, and knows about processes itself
+            return dict(self._dataloader.read(rows))
         if self._process != os.getpid():
             self._dataloader, self._process = self._make(), os.getpid()
-        if hasattr(self._dataloader, "read"):  # a merged dataloader, which reads many rows at once
-            return dict(self._dataloader.read(rows))
         return dict(numpy_collate([self._dataloader[int(row)] for row in rows]))
 
     def on_epoch_end(self) -> None:
@@ -105,7 +112,8 @@ def training_data(
         seed: Of the order; by default another one each time.
         workers: Processes that read while the model trains. They only read: models run in this process.
         steps: For dataloaders that go from the first row to the last, how many batches there are in all; the data are
-            read from the start again whenever they end. Without it they are read once.
+            read from the start again whenever they end. Without it they are read once. Give ``model.fit`` the
+            ``steps_per_epoch`` and ``epochs`` of which it is the product, and ``shuffle=False``.
 
     Returns:
         For a dataloader with random access a ``keras.utils.PyDataset`` whose length is the steps of an epoch; for any
@@ -125,9 +133,9 @@ def training_data(
         >>> len(data), data[2][1].tolist()
         (3, [[64.0], [81.0]])
     """
-    for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0), ("steps", steps, 1)):
-        if not (value is None and name == "steps") and (not isinstance(value, int) or value < least):
-            raise StitchError(f"{name}= is not a number of {name}.", expected=f"{least} or more", received=repr(value))
+    batch_size, workers = _count("batch_size", batch_size, 1), _count("workers", workers, 0)
+    steps = None if steps is None else _count("steps", steps, 1)
+    seed = None if seed is None else _count("seed", seed, 0)
     arguments = mapping_of(dataloader_args, "dataloader_args=", "{argument: value}")
     make = _maker(source, arguments)
     dataloader = make()
@@ -146,7 +154,13 @@ def training_data(
         if len(dataloader) == 0:
             raise StitchError(f"The dataloader of {_label(source)} has no rows.")
         data = TrainingData(make, batch_size=batch_size, shuffle=shuffle, seed=seed, workers=workers)
-        _check_targets(data.read(np.asarray([0])), source)
+        try:
+            first = data.read(np.asarray([0]))
+        except Exception as error:  # whatever a dataloader does
+            raise StitchError(
+                f"The dataloader of {_label(source)} cannot read its first row.", received=_said(error)
+            ) from error
+        _check_targets(first, source)
         return data
     if shuffle:
         raise StitchError(
@@ -154,20 +168,25 @@ def training_data(
             expected="shuffle=False",
             fix="Shuffle the data themselves, or use dataloaders with random access.",
         )
-    return _batches(dataloader, source, batch_size, workers, steps)
+    return _batches(make, dataloader, source, batch_size, workers, steps)
 
 
-def _batches(dataloader: Any, source: Any, batch_size: int, workers: int, steps: int | None) -> Iterator[Batch]:
+def _batches(
+    make: Callable[[], Any], dataloader: Any, source: Any, batch_size: int, workers: int, steps: int | None
+) -> Iterator[Batch]:
     """The batches of one pass over the data, or ``steps`` of as many passes as that takes."""
     done = 0
     while True:
         before = done
+        if dataloader is None:  # one that iterates over itself is used up by a pass
+            dataloader = make()
         for batch in dataloader.batch_iter(batch_size=batch_size, num_workers=workers):
             _check_targets(batch, source)
             yield _inputs_and_targets(batch)
             done += 1
             if done == steps:
                 return
+        dataloader = None
         if steps is None:
             return
         if done == before:
@@ -176,6 +195,19 @@ def _batches(dataloader: Any, source: Any, batch_size: int, workers: int, steps:
                 expected=f"{steps} batches",
                 received=str(done),
             )
+
+
+def _count(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise StitchError(
+            f"{name}= is not a whole number, or too small.", expected=f"{least} or more", received=repr(value)
+        )
+    return int(value)
+
+
+def _is_merged(dataloader: Any) -> bool:
+    """Whether it is what a directory of ours has; others may have a method ``read`` that means something else."""
+    return any(kind.__name__ == "MergedDataset" for kind in type(dataloader).__mro__)
 
 
 def _maker(source: Any, arguments: dict[str, Any]) -> Callable[[], Any]:

@@ -1,5 +1,7 @@
 """Joins: rows of a part looked up by their keys, where parts have another order or lack rows."""
 
+import copy
+
 import numpy as np
 from tqdm import tqdm
 
@@ -66,7 +68,8 @@ class Join:
         """
         check_has(block, self.other, self.kind)
         wanted = values(block, self.other, self.kind, self.by_centre, self.stranded)
-        found = np.asarray([self.places.get(value, -1) for value in wanted], dtype="int64")
+        # An id that is not known is in no row.
+        found = np.asarray([-1 if value is None else self.places.get(value, -1) for value in wanted], dtype="int64")
         missing = np.flatnonzero(found < 0)
         if len(missing) and self.part.missing == "error":
             raise problem(
@@ -101,14 +104,16 @@ class Join:
                 fix=_FIX,
             )
 
-    def restart(self):
-        """Forgets which rows were found."""
-        self.used[:] = False
+    def fresh(self):
+        """Returns the same join, for another pass over the data."""
+        another = copy.copy(self)
+        another.used = np.zeros_like(self.used)
+        return another
 
     def _index(self):
         places, twice = {}, None
         for row, value in enumerate(values(self.keys, self.part, self.kind, self.by_centre, self.stranded)):
-            if places.setdefault(value, row) != row and twice is None:
+            if value is not None and places.setdefault(value, row) != row and twice is None:
                 twice = (places[value], row)
         return places, twice
 
@@ -127,10 +132,15 @@ def orders(joins, keys, length):
         join.finish()
     kept = np.flatnonzero(np.all([found >= 0 for found in places.values()], axis=0))
     if not len(kept):
-        names = " and ".join(f"'{name}'" for name in joins)
-        other = next(iter(joins.values())).other.name
-        raise problem(f"No row is in all parts: '{other}' and {names} have no key in common.")
+        raise nothing_in_common(joins)
     return kept, {name: found[kept] for name, found in places.items()}
+
+
+def nothing_in_common(joins):
+    """Returns the error for parts of which no row is in all."""
+    names = " and ".join(f"'{name}'" for name in joins)
+    other = next(iter(joins.values())).other.name
+    return problem(f"No row is in all parts: '{other}' and {names} have no key in common.")
 
 
 def _twice(keys, part, kind, first, second):

@@ -1,5 +1,7 @@
 """Keys: the ids and genomic ranges by which rows of different parts are compared and joined."""
 
+import itertools
+
 import numpy as np
 
 from .problems import problem
@@ -10,13 +12,18 @@ _UNKNOWN = ["", "."]  # as in BED files without names
 
 def with_keys(block, part):
     """Adds the keys of a part to a block that has its metadata."""
-    metadata = ("metadata", part.name)
-    if part.ids is not None and (*metadata, *part.ids) in block:
-        block["keys", part.name, "ids"] = block[*metadata, *part.ids]
+    fields = {"ids": part.ids} if part.ids is not None else {}
     if part.ranges is not None:
-        for field in ("chr", "start", "end", "strand"):
-            if (*metadata, *part.ranges, field) in block:
-                block["keys", part.name, field] = block[*metadata, *part.ranges, field]
+        fields |= {field: (*part.ranges, field) for field in ("chr", "start", "end", "strand")}
+    for field, path in fields.items():
+        array = block.get(("metadata", part.name, *path))
+        if array is not None:
+            block["keys", part.name, field] = array
+        elif field != "strand":
+            raise problem(
+                f"The rows of '{part.name}' have no field '{'.'.join(map(str, path))}' in their metadata.",
+                expected="what the schema of its dataloader says, as rows are compared by it",
+            )
     return block
 
 
@@ -40,16 +47,16 @@ def compare(block, parts, rows):
     """
     for kind in KINDS:
         having = [part for part in parts if has(block, part.name, kind)]
-        # A range as it was read says most, so the others are held against it.
-        having.sort(key=lambda part: part.resized)
-        for other in having[1:]:
-            _compare_two(block, having[0], other, kind, rows)
+        # All pairs: where one does not know, two others may still differ.
+        for one, other in itertools.combinations(having, 2):
+            _compare_two(block, one, other, kind, rows)
 
 
 def values(block, part, kind, by_centre, stranded):
-    """Returns what a part's rows are looked up by: a list with one hashable value for each row."""
+    """Returns what a part's rows are looked up by: one hashable value for each row, None where it is not known."""
     if kind == "ids":
-        return _texts(block["keys", part.name, "ids"]).tolist()
+        texts = _texts(block["keys", part.name, "ids"]).tolist()
+        return [None if text in _UNKNOWN else text for text in texts]
     chromosome, start, end, strand = _range(block, part.name)
     fields = [chromosome, (start + end) // 2] if by_centre else [chromosome, start, end]
     return list(zip(*(field.tolist() for field in (*fields, *([strand] if stranded else []))), strict=True))
@@ -111,13 +118,19 @@ def _compare_two(block, one, other, kind, rows):
 
 def _texts(array):
     """Ids as text: 7, "7" and b"7" are one id."""
-    array = np.asarray(array).reshape(len(array), -1)[:, 0]
+    array = np.asarray(array).reshape(len(array), -1)
+    if array.shape[1] != 1:
+        return np.asarray([" ".join(row) for row in zip(*map(_texts, array.T), strict=True)], dtype="U")
+    array = array[:, 0]
     if array.dtype.kind == "S":
-        return np.char.decode(array, "utf-8")
+        return np.char.decode(array, "utf-8", "backslashreplace")
     if array.dtype.kind == "f":
         array = np.asarray([int(item) if item.is_integer() else item for item in array.tolist()], dtype="O")
     if array.dtype.kind == "O":
-        return np.asarray([item.decode() if isinstance(item, bytes) else str(item) for item in array], dtype="U")
+        return np.asarray(
+            [item.decode("utf-8", "backslashreplace") if isinstance(item, bytes) else str(item) for item in array],
+            dtype="U",
+        )
     return array.astype("U")
 
 

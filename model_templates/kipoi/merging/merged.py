@@ -4,10 +4,11 @@ import numpy as np
 from kipoi.data import Dataset, SampleIterator
 
 from .blocks import leaves, nest, rebatch, size
-from .joining import Join, only, orders, scan
+from .joining import Join, nothing_in_common, only, orders, scan
 from .keys import compare
 from .problems import problem
-from .readers import numbers, open_readers
+from .readers import open_readers
+from .workers import numbers
 
 
 class Merged:
@@ -65,10 +66,23 @@ class Merged:
             reader.build()
 
     def batch_train_iter(self, cycle=True, **options):
-        """Yields inputs and targets for training; without end if ``cycle``."""
+        """Returns an iterator over inputs and targets for training; without end if ``cycle``."""
         if not any(part.name == "targets" for part in self.parts):
             raise problem("There are no targets to train on.", fix="Give the argument targets_file.")
-        return super().batch_train_iter(cycle, **options)
+        return self._training_batches(cycle, options)
+
+    def _training_batches(self, cycle, options):
+        while True:
+            count = 0
+            for batch in self.batch_iter(**options):
+                yield batch["inputs"], batch["targets"]
+                count += 1
+            if not cycle:
+                return
+            if not count:
+                raise problem(
+                    "There is no batch to train on.", expected="a batch_size that is not larger than the data"
+                )
 
 
 class MergedDataset(Merged, Dataset):
@@ -172,28 +186,29 @@ class MergedIterator(Merged, SampleIterator):
         """Yields the rows of all parts, compared, in blocks of ``batch_size`` rows or, after joins, fewer."""
         if self.lookups is None:
             self.lookups = self.joins()
-        joins = self.lookups
+        joins = {name: join.fresh() for name, join in self.lookups.items()}
         readers = {reader.parts[0].name: reader for reader in self.joined}
-        for join in joins.values():
-            join.restart()
-        start = 0
+        start = found = 0
         for block in self._together(batch_size, workers):
             rows = range(start, start + size(block))
             start += size(block)
             if joins:
                 places = {name: join.find(block, rows) for name, join in joins.items()}
-                kept = np.all([found >= 0 for found in places.values()], axis=0)
+                kept = np.all([own >= 0 for own in places.values()], axis=0)
                 rows, block = np.asarray(rows)[kept], only(block, kept)
                 if not len(rows):
                     continue
-                for name, found in places.items():
-                    block |= readers[name].read(found[kept])
+                found += len(rows)
+                for name, own in places.items():
+                    block |= readers[name].read(own[kept])
             compare(block, self.parts, rows)
             yield block
         for join in joins.values():
             join.finish()
         if not start:
             raise problem("There are no rows.", received="parts that end at once")
+        if joins and not found:
+            raise nothing_in_common(joins)
 
     def _together(self, batch_size, workers):
         """Yields blocks of the parts whose rows belong together by their numbers; all have to end at the same row."""

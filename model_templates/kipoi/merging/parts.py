@@ -48,8 +48,11 @@ class Part:
 
 
 def same(a, b):
-    """Whether two arguments are certainly equal."""
-    try:
-        return type(a) is type(b) and bool(a == b)
-    except ValueError:  # arrays, for example
-        return a is b
+    """Whether two arguments are certainly equal: 1, 1.0 and True are not."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(item, b[key]) for key, item in a.items())
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a is b or (isinstance(a, str | bytes | int | float) and a == b)

@@ -11,11 +11,18 @@ def same_extraction(one, other):
     one, other = _inner(one), _inner(other)
     if one is None or other is None:
         return False
+    # A subclass may have put something of its own in their place.
+    if any(
+        loader.fasta_extractors is not None and type(loader.fasta_extractors) is not _Genome for loader in (one, other)
+    ):
+        return False
     try:
         return (
             all(getattr(one, name) == getattr(other, name) for name in _SETTINGS)
             and all(getattr(one.bed, name) == getattr(other.bed, name) for name in _BED_SETTINGS)
             and one.bed.label_dtype == other.bed.label_dtype
+            and type(_bare(one.bed)) is type(_bare(other.bed))
+            and one.bed.df.equals(other.bed.df)
         )
     except AttributeError:  # a kipoiseq that is made otherwise
         return False
@@ -28,9 +35,18 @@ def share_extraction(loaders):
     sequence is cut out of a longer one only where it lies within it, and the longer one was read in full.
     """
     inner = [_inner(loader) for loader in loaders]
-    bed, genome = _Bed(inner[0].bed), _Genome(inner[0])
+    bed, genome = _Bed(_bare(inner[0].bed)), _Genome(inner[0])
     for loader in inner:
         loader.bed, loader.fasta_extractors = bed, genome
+
+
+def length_of(loader):
+    """The length of its sequences; 0 where that is the interval's."""
+    return _inner(loader).auto_resize_len or 0
+
+
+def _bare(bed):
+    return bed.bed if isinstance(bed, _Bed) else bed
 
 
 def _inner(loader):

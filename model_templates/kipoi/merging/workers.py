@@ -1,0 +1,64 @@
+"""Kipoi's loader of batches, with its workers and samplers, over numbers of rows."""
+
+from kipoi_utils.external.torch.data import DataLoader
+
+from .problems import problem
+
+
+def numbers(count, read, build=None, **options):
+    """Iterates over what ``read`` makes of lists of numbers below ``count``.
+
+    Args:
+        count: How many numbers.
+        read: Makes a batch of a list of numbers, in the worker.
+        build: Called in every worker before the first batch.
+        options: What Kipoi's loader takes: ``batch_size``, ``shuffle``, ``num_workers``, ``drop_last`` and so on.
+    """
+    if options.get("batch_size", 1) < 1:
+        raise problem("A batch has at least one row.", received=f"batch_size={options['batch_size']}")
+    return _Watched(_Numbers(count, build), collate_fn=read, **options)
+
+
+class _Watched(DataLoader):
+    """Kipoi's loader, which would wait for ever for a worker that was killed."""
+
+    def __iter__(self):
+        iterator = super().__iter__()
+        if iterator.num_workers:
+            iterator.data_queue = _WatchedQueue(iterator.data_queue, iterator.workers)
+        return iterator
+
+
+class _WatchedQueue:
+    def __init__(self, queue, workers):
+        self.queue, self.workers = queue, workers
+
+    def get(self):
+        while not self.queue._reader.poll(1):
+            ended = [worker.exitcode for worker in self.workers if worker.exitcode is not None]
+            if ended and not self.queue._reader.poll():
+                raise problem("A worker process that reads rows has died.", received=f"exit status {ended[0]}")
+        return self.queue.get()
+
+
+class _Numbers:
+    """The numbers, as a data set of Kipoi's."""
+
+    def __init__(self, count, build):
+        self.count, self.hook, self.failure = count, build, None
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, number):
+        if self.failure is not None:
+            raise self.failure
+        return number
+
+    def build(self):
+        # A worker that fails here would die without a word; where rows are read, Kipoi passes errors on.
+        try:
+            if self.hook is not None:
+                self.hook()
+        except Exception as error:
+            self.failure = error
