@@ -618,6 +618,7 @@ TAKES = (
     "  Received: {received}"
 )
 BATCH_SIZE = "batch_size= is not a whole number, or too small.\n  Expected: 1 or more\n  Received: {received}"
+WORKERS = "workers= is not a whole number, or too small.\n  Expected: 0 or more\n  Received: {received}"
 NO_TARGETS = (
     "The dataloader of {name} gives no targets to train on.\n"
     "  Fix: Give it targets_file in dataloader_args; a directory takes one if it was saved with targets=."
@@ -630,7 +631,7 @@ NO_TARGETS = (
         ((Rows,), {"batch_size": 0}, BATCH_SIZE.format(received="0")),
         ((Rows,), {"batch_size": 2.5}, BATCH_SIZE.format(received="2.5")),
         ((Rows,), {"batch_size": None}, BATCH_SIZE.format(received="None")),
-        ((Rows,), {"workers": -1}, BATCH_SIZE.format(received="-1").replace("batch_size", "workers").replace("1 or", "0 or")),
+        ((Rows,), {"workers": -1}, WORKERS.format(received="-1")),
         ((Samples,), {"steps": 0}, BATCH_SIZE.format(received="0").replace("batch_size", "steps")),
         (
             (Rows, [10]),

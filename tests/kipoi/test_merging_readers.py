@@ -770,3 +770,11 @@ def test_a_worker_that_dies(status):
     assert message(read, part("a", Dying), num_workers=2, batch_size=1) == (
         f"A worker process that reads rows has died.\n  Received: exit status {status}"
     )
+
+
+def test_sequences_beside_a_generator(genome):
+    folder, _ = genome
+    rows = [str(row) for row in range(len(INTERVALS))]
+    merged = M.MergedIterator(sequences(folder, "a", 10), part("b", stream(*samples(*rows))))
+    batch = next(merged.batch_iter(batch_size=INNER))
+    assert batch["inputs"]["a"].shape == (INNER, 10, 4) and batch["inputs"]["b"].tolist() == [[0], [1], [2], [3], [4]]

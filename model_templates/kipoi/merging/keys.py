@@ -79,25 +79,16 @@ def shown(block, part, kind, position):
 
 
 def _compare_two(block, one, other, kind, rows):
-    # Mostly the keys are the same as they are, which is quick to see.
-    fields = ("ids",) if kind == "ids" else ("chr", "start", "end", "strand")
-    pairs = [[block.get(("keys", part.name, field)) for part in (one, other)] for field in fields]
-    if all(a is b or (a is not None and b is not None and np.array_equal(a, b)) for a, b in pairs):
-        return
     if kind == "ids":
-        a, b = (_texts(block["keys", part.name, "ids"]) for part in (one, other))
-        differ = (a != b) & ~np.isin(a, _UNKNOWN) & ~np.isin(b, _UNKNOWN)
+        differ = _differ(block, one, other, "ids")
     else:
-        (chr_a, start_a, end_a, strand_a), (chr_b, start_b, end_b, strand_b) = (
-            _range(block, part.name) for part in (one, other)
-        )
-        differ = chr_a != chr_b
+        (start_a, end_a), (start_b, end_b) = (_start_and_end(block, part.name) for part in (one, other))
         if one.resized or other.resized:
-            differ |= (start_a + end_a) // 2 != (start_b + end_b) // 2
+            differ = (start_a + end_a) // 2 != (start_b + end_b) // 2
         else:
-            differ |= (start_a != start_b) | (end_a != end_b)
-        differ |= (strand_a != strand_b) & np.isin(strand_a, ["+", "-"]) & np.isin(strand_b, ["+", "-"])
-    if not differ.any():
+            differ = (start_a != start_b) | (end_a != end_b)
+        differ = differ | _differ(block, one, other, "chr") | _differ(block, one, other, "strand")
+    if not np.any(differ):
         return
     position = int(np.argmax(differ))
     others = int(differ.sum()) - 1
@@ -114,6 +105,19 @@ def _compare_two(block, one, other, kind, rows):
         fix="Give them data in the same order, or make the directory again with align_on= for one of them, which looks "
         "its rows up. If these fields have nothing to do with each other, align_on=False leaves them out.",
     )
+
+
+def _differ(block, one, other, field):
+    """Where a field of text differs in two parts; False where both have it as it is, which is quick to see."""
+    a, b = (block.get(("keys", part.name, field)) for part in (one, other))
+    if a is b or a is None or b is None or np.array_equal(a, b):
+        return False
+    a, b = _texts(a), _texts(b)
+    if field == "chr":
+        return _without_chr(a) != _without_chr(b)
+    if field == "strand":
+        return (a != b) & np.isin(a, ["+", "-"]) & np.isin(b, ["+", "-"])
+    return (a != b) & ~np.isin(a, _UNKNOWN) & ~np.isin(b, _UNKNOWN)
 
 
 def _texts(array):
@@ -136,12 +140,16 @@ def _texts(array):
 
 def _range(block, name):
     """Chromosome without "chr", start, end and strand of every row."""
-    size = len(block["keys", name, "start"])
-    start, end = (np.asarray(block["keys", name, field]).reshape(size).astype("int64") for field in ("start", "end"))
-    chromosome = _texts(block["keys", name, "chr"]) if ("keys", name, "chr") in block else np.full(size, "")
-    chromosome = _without_chr(chromosome)
-    strand = _texts(block["keys", name, "strand"]) if ("keys", name, "strand") in block else np.full(size, "*")
-    return chromosome, start, end, strand
+    start, end = _start_and_end(block, name)
+    strand = block.get(("keys", name, "strand"))
+    strand = np.full(len(start), "*") if strand is None else _texts(strand)
+    return _without_chr(_texts(block["keys", name, "chr"])), start, end, strand
+
+
+def _start_and_end(block, name):
+    """Both as whole numbers, for every row."""
+    fields = (np.asarray(block["keys", name, field]) for field in ("start", "end"))
+    return tuple(field.reshape(len(field)).astype("int64") for field in fields)
 
 
 def _without_chr(names):

@@ -54,9 +54,13 @@ def _inner(loader):
     module = sys.modules.get("kipoiseq.dataloaders.sequence")
     if module is None:
         return None
-    if type(loader).__getitem__ is module.SeqIntervalDl.__getitem__:
+    if _getter(loader) is module.SeqIntervalDl.__getitem__:
         loader = loader.seq_dl
-    return loader if type(loader).__getitem__ is module.StringSeqIntervalDl.__getitem__ else None
+    return loader if _getter(loader) is module.StringSeqIntervalDl.__getitem__ else None
+
+
+def _getter(loader):
+    return getattr(type(loader), "__getitem__", None)
 
 
 class _Bed:
