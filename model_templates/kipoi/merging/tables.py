@@ -148,7 +148,7 @@ class _File:
     def names(self, part, rows):
         """Metadata and keys of some rows, as a block."""
         rows = np.asarray(rows)
-        names = rows.astype("U") if self.ids is None else self.ids[rows]
+        names = rows.astype("U") if self.ids is None else self.ids.read(self, rows)
         found = {("metadata", part, "id"): names}
         if not self.compared:
             return found
@@ -179,7 +179,7 @@ class _File:
     def open_rows(self):
         """The arrays of all rows. HDF5 is opened by each process for itself: an open file cannot be shared."""
         if self.datasets is not None and self.process != os.getpid():
-            file = h5py.File(self.path, "r")
+            self.opened = file = h5py.File(self.path, "r")
             self.rows = {name: file[dataset] for name, dataset in self.datasets.items()}
             self.process = os.getpid()
         return self.rows
@@ -191,7 +191,7 @@ class _File:
             file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
             if "id" in names and "id" not in self.arrays:
                 names.remove("id")
-                self.ids = text_ids(file["id"][()])
+                self.ids = _StoredIds(file["id"].size)
             self.datasets = {}
             for name in self.arrays:
                 if name not in names and len(names) != 1:
@@ -242,7 +242,7 @@ class _File:
                 table[column] = table[column].astype("int8")
         found = {name: table.pop(name).to_numpy() for name in keys}
         if "id" in found:
-            self.ids = found.pop("id").astype("U")
+            self.ids = _Ids(found.pop("id").astype("U"))
         if found:
             self.ranges = {
                 name: column.astype("U") if column.dtype == "O" else column for name, column in found.items()
@@ -294,6 +294,33 @@ class _File:
     def fail(self, problem, expected, received):
         """Raises the error of this file."""
         raise DataError(f"The file for '{self.what}' {problem}: '{self.path}'. Expected: {expected}. Got: {received}.")
+
+
+class _Ids:
+    """The names of all rows."""
+
+    def __init__(self, names):
+        self.names = names
+
+    def __len__(self):
+        return len(self.names)
+
+    def read(self, file, rows):
+        return self.names[rows]
+
+
+class _StoredIds:
+    """Names that stay in an HDF5 file until they are needed."""
+
+    def __init__(self, length):
+        self.length = length
+
+    def __len__(self):
+        return self.length
+
+    def read(self, file, rows):
+        file.open_rows()
+        return text_ids(file.take(file.opened["id"], rows))
 
 
 def key_columns(columns):
