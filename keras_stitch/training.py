@@ -157,6 +157,8 @@ def training_data(
         try:
             first = data.read(np.asarray([0]))
         except Exception as error:  # whatever a dataloader does
+            if _is_ours(error):
+                raise StitchError(str(error)) from error
             raise StitchError(
                 f"The dataloader of {_label(source)} cannot read its first row.", received=_said(error)
             ) from error
@@ -297,4 +299,9 @@ def _label(source: Any) -> str:
 
 
 def _said(error: Exception) -> str:
-    return str(error) if type(error).__name__ == "DataError" else f"{type(error).__name__}: {reason(error)}"
+    return str(error) if _is_ours(error) else f"{type(error).__name__}: {reason(error)}"
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether it is what a merged dataloader says about the data."""
+    return type(error).__name__ == "DataError"

@@ -62,8 +62,8 @@ def test_train_on_new_task(tmp_path):
     assert (
         "if the labels were in another order:\n"
         "Row 0 is not the same in all parts.\n"
-        "  Expected: the same genomic range in 'targets' and 'gata'\n"
-        "  Received: chr1:199775-199976 in 'targets', chr1:75-176 in 'gata'\n"
+        "  Expected: the same genomic range in 'gata' and 'targets'\n"
+        "  Received: chr1:75-176 in 'gata', chr1:199775-199976 in 'targets'\n"
     ) in done.stdout
     assert float(re.findall(r"difference to Kipoi's predictions: (\S+)", done.stdout)[0]) <= 1e-5
 

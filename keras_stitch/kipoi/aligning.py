@@ -12,7 +12,7 @@ from keras_stitch.kipoi.dataloaders import Dataloader
 
 RANGES = "GenomicRanges"
 _KEYS = {"ids": "id", "ranges": "ranges"}
-# What kipoiseq's sequence dataloaders resize ranges by; the ids of their ranges are numbers of rows.
+# What kipoiseq's sequence dataloaders resize ranges by.
 _KIPOISEQ, _RESIZED_BY = "kipoiseq.", "auto_resize_len"
 
 Path = tuple[str | int, ...]
@@ -74,12 +74,9 @@ def alignment_of(component: Component | None, dataloader: Dataloader) -> Alignme
             )
         return Alignment(align_on=kinds[on] if on else None, missing=missing, known=False, compared=on is not False)
     ranges = next(_typed(component.metadata, RANGES), None)
-    from_kipoiseq = component.object.startswith(_KIPOISEQ)
-    ids: Path | None = ("id",) if "id" in component.metadata else None
-    if ids is None and ranges is not None and not from_kipoiseq:
-        ids = (*ranges, "id")
-    named = {argument.name for argument in component.arguments if argument.exposed}
-    resized_by = _RESIZED_BY if from_kipoiseq and _RESIZED_BY in named else None
+    # The ids of ranges are often only numbers of rows.
+    ids: Path | None = ("id",) if "id" in component.metadata and not _is_leaf(component.metadata) else None
+    resized_by = _resized_by(component, ranges)
     if on is False:
         return Alignment(compared=False)
     kind = None
@@ -134,6 +131,14 @@ def check_joins(alignments: Mapping[str, Alignment], in_order: Sequence[str]) ->
                 received=", ".join(f"{other} has {item.compared_by}" for other, item in base.items()),
             )
     return found
+
+
+def _resized_by(component: Component, ranges: Path | None) -> str | None:
+    """The argument that resizes the ranges: of kipoiseq, also as a part of a generated directory."""
+    if not ranges:
+        return None
+    name = _RESIZED_BY if component.object.startswith(_KIPOISEQ) else f"{ranges[0]}_{_RESIZED_BY}"
+    return name if any(argument.name == name and argument.exposed for argument in component.arguments) else None
 
 
 def _leading(alignment: Alignment) -> Alignment:

@@ -46,19 +46,23 @@ def loader(tmp_path):
         ({}, None, None),
         ({"id": {"doc": "x"}}, ("id",), None),
         ({"name": {"doc": "x"}}, None, None),
-        (RANGES, ("ranges", "id"), ("ranges",)),
+        (RANGES, None, ("ranges",)),
         ({**RANGES, "id": {"doc": "x"}}, ("id",), ("ranges",)),
-        ({"deep": [{"doc": "x"}, RANGES["ranges"]]}, ("deep", 1, "id"), ("deep", 1)),
-        (RANGES["ranges"], ("id",), ()),
+        ({"deep": [{"doc": "x"}, RANGES["ranges"]]}, None, ("deep", 1)),
+        (RANGES["ranges"], None, ()),
     ],
 )
 def test_fields_that_are_compared(loader, metadata, ids, ranges):
     assert aligned(loader, metadata) == Alignment(ids, ranges)
 
 
-def test_ids_of_kipoiseqs_ranges_are_numbers_of_rows():
-    alignment = alignment_of(resolve(Dataloader(SEQUENCES)), Dataloader(SEQUENCES))
-    assert alignment == Alignment(None, ("ranges",), "auto_resize_len")
+def test_kipoiseq_resizes_ranges():
+    component = resolve(Dataloader(SEQUENCES))
+    assert alignment_of(component, Dataloader(SEQUENCES)) == Alignment(None, ("ranges",), "auto_resize_len")
+    # In a directory that was generated from it, its name is in front of both.
+    arguments = tuple(replace(argument, name=f"dna_{argument.name}") for argument in component.arguments)
+    nested = replace(component, object="Nested", metadata={"dna": component.metadata}, arguments=arguments)
+    assert alignment_of(nested, Dataloader("x")) == Alignment(None, ("dna", "ranges"), "dna_auto_resize_len")
 
 
 @pytest.mark.parametrize(

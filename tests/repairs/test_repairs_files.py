@@ -491,7 +491,7 @@ def test_an_hdf5_file_with_a_hole(tmp_path: Path) -> None:
 
 def test_training_flags_within_wrappers_in_memory() -> None:
     x = keras.Input((4,))
-    inner = keras.Model(x, keras.layers.Dropout(0.5)(x, training=True), name="inner")
+    inner = keras.Model(x, keras.layers.Dropout(0.5, name="dropout")(x, training=True), name="inner")
     steps = keras.Sequential([keras.Input((3, 4)), keras.layers.TimeDistributed(inner)])
     graph = (
         ks.Graph().add("a", steps).add("b", keras.Sequential([keras.Input((3, 4)), keras.layers.BatchNormalization()]))
