@@ -11,6 +11,7 @@ from keras_stitch.kipoi.components import Component
 from keras_stitch.kipoi.dataloaders import Dataloader
 
 RANGES = "GenomicRanges"
+TARGETS = "targets"
 _KEYS = {"ids": "id", "ranges": "ranges"}
 # What kipoiseq's sequence dataloaders resize ranges by.
 _KIPOISEQ, _RESIZED_BY = "kipoiseq.", "auto_resize_len"
@@ -76,6 +77,10 @@ def alignment_of(component: Component | None, dataloader: Dataloader) -> Alignme
     ranges = next(_typed(component.metadata, RANGES), None)
     # The ids of ranges are often only numbers of rows.
     ids: Path | None = ("id",) if "id" in component.metadata and not _is_leaf(component.metadata) else None
+    if ids is None:
+        # As in a directory that was generated; there, names that may be numbers of rows have no type.
+        nested = (path for path in _fields(component.metadata) if len(path) > 1 and path[-1] == "id")
+        ids = next((path for path in nested if _stated_type(component.metadata, path) == "str"), None)
     resized_by = _resized_by(component, ranges)
     if on is False:
         return Alignment(compared=False)
@@ -123,12 +128,14 @@ def check_joins(alignments: Mapping[str, Alignment], in_order: Sequence[str]) ->
                 expected="a Dataset, a PreloadedDataset, a BatchDataset, or a file",
                 fix="Leave out its align_on=, and let the rows of the others be looked up.",
             )
-        if not any(other.can_provide(alignment.align_on) for other in base.values()):
+        # Targets may be missing, as for predictions.
+        others = {other: item for other, item in base.items() if other != TARGETS} or base
+        if not any(other.can_provide(alignment.align_on) for other in others.values()):
             raise StitchError(
                 f"The rows of '{name}' are to be looked up by their {alignment.align_on}, but no other part has any.",
                 expected=f"metadata with {_KEYS[alignment.align_on]!r}"
                 + (f", or a field of type {RANGES}" if alignment.align_on == "ranges" else ""),
-                received=", ".join(f"{other} has {item.compared_by}" for other, item in base.items()),
+                received=", ".join(f"{other} has {item.compared_by}" for other, item in others.items()),
             )
     return found
 
@@ -157,6 +164,12 @@ def _fields(metadata: Any, path: Path = ()) -> Any:
     else:
         for key, item in metadata.items() if isinstance(metadata, Mapping) else enumerate(metadata):
             yield from _fields(item, (*path, key))
+
+
+def _stated_type(metadata: Any, path: Path) -> str | None:
+    for key in path:
+        metadata = metadata[key]
+    return metadata.get("type")
 
 
 def _at(metadata: Any, path: Path) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keras_stitch.errors import StitchError
-from keras_stitch.kipoi.aligning import Alignment, alignment_of, check_joins
+from keras_stitch.kipoi.aligning import TARGETS, Alignment, alignment_of, check_joins
 from keras_stitch.kipoi.assigning import Fed, assign
 from keras_stitch.kipoi.components import RANDOM_ACCESS, Component
 from keras_stitch.kipoi.dataloaders import Dataloader, dataloader_of, named
@@ -16,7 +16,6 @@ from keras_stitch.kipoi.passing import distinct_examples, merge_arguments, passe
 from keras_stitch.kipoi.reading import KipoiPart
 from keras_stitch.spec import GraphSpec, Port, Wiring, shape_text
 
-TARGETS = "targets"
 TARGETS_FILE = "targets_file"
 
 

@@ -61,7 +61,9 @@ def merge_arguments(owners: dict[str, list[tuple[str, Argument, bool]]]) -> tupl
             raise StitchError(
                 f"The argument '{first.name}' of '{part}' cannot be one of the merged dataloader, as '{name}'.",
                 expected="a Python name that is no keyword and not one of " + ", ".join(sorted(_RESERVED)),
-                fix=f"Give it a value with ks.Dataloader(..., args={{{first.name!r}: ...}}).",
+                fix=f"Give it a value with ks.Dataloader(..., args={{{first.name!r}: ...}})."
+                if part.isidentifier()
+                else "Give the input a name of letters, digits and underscores with graph.add_input.",
             )
         if len(who) > 1 and not all(shared for _, _, shared in who):
             listed = " and ".join(f"'{argument.name}' of '{owner}'" for owner, argument, _ in who)

@@ -23,6 +23,15 @@ def leaves(nested, path=()):
         yield path, nested
 
 
+def own(nested):
+    """Returns nested dicts and lists with arrays of their own, which nobody else can fill again."""
+    if isinstance(nested, Mapping):
+        return {key: own(item) for key, item in nested.items()}
+    if isinstance(nested, list | tuple):
+        return [own(item) for item in nested]
+    return nested.copy() if isinstance(nested, np.ndarray) else nested
+
+
 def nest(block):
     """Returns a block as nested dicts and lists, as Kipoi has its batches."""
     nested = {}
@@ -32,6 +41,18 @@ def nest(block):
             place = place.setdefault(key, {})
         place[path[-1]] = array
     return _with_lists(nested)
+
+
+def as_text(array):
+    """Returns an array of one axis as text: 7, 7.0 and b"7" become "7"."""
+    if array.dtype.kind == "S":
+        return np.char.decode(array, "utf-8", "backslashreplace")
+    if array.dtype.kind == "f":
+        array = np.asarray([int(item) if item.is_integer() else item for item in array.tolist()], dtype="O")
+    if array.dtype.kind == "O":
+        texts = [item.decode("utf-8", "backslashreplace") if isinstance(item, bytes) else str(item) for item in array]
+        return np.asarray(texts, dtype="U")
+    return array.astype("U")
 
 
 def size(block):

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 
+from .blocks import as_text
 from .problems import problem
 
 KINDS = ("ids", "ranges")
@@ -126,16 +127,7 @@ def _texts(array):
     if array.shape[1] != 1:
         return np.asarray([" ".join(row) for row in zip(*map(_texts, array.T), strict=True)], dtype="U")
     array = array[:, 0]
-    if array.dtype.kind == "S":
-        return np.char.decode(array, "utf-8", "backslashreplace")
-    if array.dtype.kind == "f":
-        array = np.asarray([int(item) if item.is_integer() else item for item in array.tolist()], dtype="O")
-    if array.dtype.kind == "O":
-        return np.asarray(
-            [item.decode("utf-8", "backslashreplace") if isinstance(item, bytes) else str(item) for item in array],
-            dtype="U",
-        )
-    return array.astype("U")
+    return as_text(array)
 
 
 def _range(block, name):
@@ -148,8 +140,23 @@ def _range(block, name):
 
 def _start_and_end(block, name):
     """Both as whole numbers, for every row."""
-    fields = (np.asarray(block["keys", name, field]) for field in ("start", "end"))
-    return tuple(field.reshape(len(field)).astype("int64") for field in fields)
+    found = []
+    for field in ("start", "end"):
+        given = np.asarray(block["keys", name, field])
+        try:
+            with np.errstate(invalid="ignore"):
+                array = given.reshape(len(given)).astype("int64")
+            whole = given.dtype.kind in "iu" or bool((array == given.reshape(len(given)).astype("float64")).all())
+        except (TypeError, ValueError):
+            whole = False
+        if not whole:
+            raise problem(
+                f"The genomic ranges of '{name}' cannot be compared.",
+                expected=f"whole numbers as '{field}'",
+                received=", ".join(map(str, given.ravel()[:3].tolist())),
+            )
+        found.append(array)
+    return tuple(found)
 
 
 def _without_chr(names):

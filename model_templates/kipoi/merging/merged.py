@@ -8,7 +8,7 @@ from .joining import Join, nothing_in_common, only, orders, scan
 from .keys import compare
 from .problems import problem
 from .readers import open_readers
-from .workers import numbers
+from .workers import check_options, numbers
 
 
 class Merged:
@@ -26,6 +26,8 @@ class Merged:
         self.readers = [*open_readers(loaders), *(part for part in self.parts if not hasattr(part, "loader"))]
         self.base = [reader for reader in self.readers if reader.parts[0].align_on is None]
         self.joined = [reader for reader in self.readers if reader.parts[0].align_on is not None]
+        if not self.base:  # that of the targets, which are not there, would be the order
+            self.base = [self.joined.pop(0)]
         self.check_lengths()
 
     def check_lengths(self):
@@ -141,13 +143,15 @@ class MergedIterator(Merged, SampleIterator):
 
     def __init__(self, *parts):
         super().__init__(*parts)
-        self.lookups = None
+        self.lookups = self.samples = None
 
     def __iter__(self):
         self.samples = self._samples()
         return self
 
     def __next__(self):
+        if self.samples is None:
+            iter(self)
         return next(self.samples)
 
     def batch_iter(self, batch_size=32, num_workers=0, drop_last=False, shuffle=False, **options):
@@ -167,8 +171,7 @@ class MergedIterator(Merged, SampleIterator):
                     f"'{part.name}'" for base in self.base if base.length is None for part in base.parts
                 ),
             )
-        if batch_size < 1:
-            raise problem("A batch has at least one row.", received=f"batch_size={batch_size}")
+        check_options(batch_size=batch_size, num_workers=num_workers)
         return self._batches(batch_size, num_workers, drop_last)
 
     def _batches(self, batch_size, workers, drop_last):

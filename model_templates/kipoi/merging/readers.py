@@ -5,7 +5,7 @@ import os
 import numpy as np
 from kipoi.data import BatchDataset, BatchGenerator, BatchIterator, Dataset, PreloadedDataset
 
-from .blocks import concatenate, size, take
+from .blocks import concatenate, own, size, take
 from .problems import problem, span
 from .sequences import length_of, same_extraction, share_extraction
 from .sources import Source
@@ -85,8 +85,9 @@ class RowReader(_FileReader):
     """Reads a data set row by row: several dataloaders of kipoiseq if they can share the extraction of sequences."""
 
     def __init__(self, source):
+        length = len(source)  # which may open files
         super().__init__(source)
-        self.length = len(source)
+        self.length, self.copying = length, False
 
     def can_take(self, source):
         """Whether the dataloader of another source reads the same sequences, but for their length."""
@@ -108,14 +109,19 @@ class RowReader(_FileReader):
         self.prepare()
         found = [(source, []) for source in self.sources]
         for row in np.asarray(rows).tolist():
-            for source, own in found:
+            for source, items in found:
                 try:
-                    own.append(source.loader[row])
+                    items.append(own(source.loader[row]) if self.copying else source.loader[row])
                 except Exception as error:
                     raise source.failed(f"at row {row}", error) from error
         block = {}
-        for source, own in found:
-            block |= source.collate(own, span(rows))
+        for source, items in found:
+            if not self.copying:
+                with source.guarded(f"in {span(rows)}"):
+                    self.copying = source.reuses(items)
+                if self.copying:
+                    return self.read(rows)
+            block |= source.collate(items, span(rows))
         return block
 
 
@@ -123,8 +129,9 @@ class BatchReader(_FileReader):
     """Reads rows of a data set of batches, which have the same number of rows; the last may have fewer."""
 
     def __init__(self, source):
+        count = len(source)
         super().__init__(source)
-        self.count = len(source)
+        self.count = count
         self.cached = (None, None)
         self.batch_size = size(self.batch(0)) if self.count else 0
         last = size(self.batch(self.count - 1)) if self.count > 1 else self.batch_size
@@ -200,7 +207,7 @@ class StreamReader(_FileReader):
                 if size(block):
                     yield block
                 continue
-            waiting.append(item)
+            waiting.append(own(item))
             count += 1
             if len(waiting) == batch_size:
                 yield source.collate(waiting, span([count - len(waiting), count - 1]))
@@ -219,7 +226,10 @@ class StreamReader(_FileReader):
             with source.guarded(f"at {'batch' if isinstance(loader, BatchDataset) else 'row'} {chosen[0]}"):
                 return source.loader[chosen[0]]
 
-        return iter(numbers(len(loader), read, self.build, batch_size=1, num_workers=workers))
+        count = len(source)
+        if source.opens_files:
+            self.process = os.getpid()
+        return iter(numbers(count, read, self.build, batch_size=1, num_workers=workers))
 
 
 _END = object()

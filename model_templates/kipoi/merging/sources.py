@@ -36,8 +36,12 @@ class Source:
             raise problem(f"The dataloader of {self.name} cannot be made.", received=reason(error)) from error
 
     def __len__(self):
+        before = _open_files()
         with self.guarded("when it is asked for its length"):
-            return len(self.loader)
+            count = len(self.loader)
+        # Some open their file here.
+        self.opens_files = self.opens_files or before is None or not _open_files() <= before
+        return count
 
     def with_keys(self, block):
         """Adds the keys of all parts to a block, whose fields have to be those of every other."""
@@ -106,8 +110,16 @@ class Source:
                 block[path] = np.full(*counts, array)
         return self.with_keys(block)
 
+    def reuses(self, rows):
+        """Whether rows share memory: the dataloader fills the same array again for each of them."""
+        pairs = zip(self.used(rows[0]), self.used(rows[1]), strict=False) if len(rows) > 1 else ()
+        return any(
+            isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and np.may_share_memory(a, b)
+            for (_, a), (_, b) in pairs
+        )
+
     def used(self, batch):
-        """Yields path and array of all that the parts use of a batch."""
+        """Yields path and array of all that the parts use of a batch, or of a row."""
         for part in self.parts:
             for name, keys in part.inputs.items():
                 value = batch["inputs"]

@@ -3,12 +3,14 @@
 import contextlib
 import os
 import warnings
+import zlib
 
 import h5py
 import numpy as np
 import pandas as pd
 
-from .problems import DataError
+from .blocks import as_text
+from .problems import DataError, reason
 
 _KEYS = ("id", "chr", "start", "end", "strand")
 
@@ -106,25 +108,14 @@ class _File:
 
     def __init__(self, path, arrays, what, compared):
         self.path, self.arrays, self.what, self.compared = os.path.abspath(path), arrays, what, compared
-        with open(self.path, "rb") as file:
-            start = file.read(8)
         self.datasets = self.ids = self.ranges = self.process = None
         self.labels = {}
-        if start.startswith(b"\x93NUMPY"):
-            try:
-                self.rows = {self.single("NPY"): np.load(self.path, mmap_mode="r")}
-            except ValueError as error:  # Python objects, or a file that was cut off
-                if isinstance(error, DataError):
-                    raise
-                self.fail("cannot be read as NPY", "an array of numbers", error)
-            received = {name: rows.shape for name, rows in self.rows.items()}
-        elif start == b"\x89HDF\r\n\x1a\n":
-            received = self.find_datasets()
-        elif start.startswith(b"PK"):
-            self.fail("is an archive", "an NPY, TSV, CSV or HDF5 file", "a zip file, such as NPZ")
-        else:
-            self.rows = self.read_text()
-            received = {name: rows.shape for name, rows in self.rows.items()}
+        try:
+            received = self.open()
+        except DataError:
+            raise
+        except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+            self.fail("cannot be read", "a whole NPY, TSV, CSV or HDF5 file", reason(error))
         for name, shape in received.items():
             if len(shape) == 0 or not fits(shape[1:], arrays[name][0]):
                 of = "" if len(arrays) == 1 else f" for '{name}'"
@@ -137,6 +128,25 @@ class _File:
         if 0 in lengths:
             self.fail("has no rows", "at least one row", "none")
         (self.length,) = lengths
+
+    def open(self):
+        """Finds out what kind of file it is, and opens it; returns the shape of every array."""
+        with open(self.path, "rb") as file:
+            start = file.read(8)
+        if start.startswith(b"\x93NUMPY"):
+            try:
+                self.rows = {self.single("NPY"): np.load(self.path, mmap_mode="r")}
+            except DataError:
+                raise
+            except ValueError as error:  # Python objects, or a file that was cut off
+                self.fail("cannot be read as NPY", "an array of numbers", error)
+        elif start == b"\x89HDF\r\n\x1a\n":
+            return self.find_datasets()
+        elif start.startswith(b"PK"):
+            self.fail("is an archive", "an NPY, TSV, CSV or HDF5 file", "a zip file, such as NPZ")
+        else:
+            self.rows = self.read_text()
+        return {name: rows.shape for name, rows in self.rows.items()}
 
     def read(self, rows):
         """The arrays of some rows, by name, in the dtypes of the inputs."""
@@ -206,13 +216,14 @@ class _File:
             for name, dataset in self.datasets.items():
                 labels = file[dataset].attrs.get("column_labels")
                 if labels is not None:
-                    self.labels[name] = text_ids(labels).tolist()
-            return {name: file[dataset].shape for name, dataset in self.datasets.items()}
+                    self.labels[name] = as_text(np.ravel(labels)).tolist()
+            return {name: file[dataset].shape or () for name, dataset in self.datasets.items()}
 
     def read_text(self):
         """The numbers of a text table, one row for each line, in the shapes of the arrays."""
         comma = self.path.removesuffix(".gz").lower().endswith(".csv")
-        options = {"sep": "," if comma else "\t", "index_col": False}
+        # A line without a value is a row without one.
+        options = {"sep": "," if comma else "\t", "index_col": False, "skip_blank_lines": False}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", pd.errors.ParserWarning)  # more columns than the header has
@@ -241,6 +252,10 @@ class _File:
             if table[column].dtype.kind == "b":
                 table[column] = table[column].astype("int8")
         found = {name: table.pop(name).to_numpy() for name in keys}
+        for name, column in found.items():
+            torn = [value for value in column.tolist() if "\n" in value] if column.dtype == "O" else []
+            if torn:
+                self.fail("has a quotation mark that is not closed", f"one line in column {name!r}", repr(torn[0][:40]))
         if "id" in found:
             self.ids = _Ids(found.pop("id").astype("U"))
         if found:
@@ -320,7 +335,7 @@ class _StoredIds:
 
     def read(self, file, rows):
         file.open_rows()
-        return text_ids(file.take(file.opened["id"], rows))
+        return as_text(np.ravel(file.take(file.opened["id"], rows)))
 
 
 def key_columns(columns):
@@ -329,14 +344,6 @@ def key_columns(columns):
     if {"chr", "start", "end"} <= set(columns[:count]):
         return columns[:count]
     return columns[:1] if columns[:1] == ["id"] else []
-
-
-def text_ids(array):
-    """Ids as an array of text."""
-    array = np.ravel(array)
-    if array.dtype.kind in "US":
-        return array.astype("U") if array.dtype.kind == "U" else np.char.decode(array, "utf-8")
-    return np.asarray([item.decode() if isinstance(item, bytes) else str(item) for item in array.tolist()])
 
 
 def is_number(name):

@@ -14,9 +14,16 @@ def numbers(count, read, build=None, **options):
         build: Called in every worker before the first batch.
         options: What Kipoi's loader takes: ``batch_size``, ``shuffle``, ``num_workers``, ``drop_last`` and so on.
     """
-    if options.get("batch_size", 1) < 1:
-        raise problem("A batch has at least one row.", received=f"batch_size={options['batch_size']}")
+    check_options(**options)
     return _Watched(_Numbers(count, build), collate_fn=read, **options)
+
+
+def check_options(batch_size=1, num_workers=0, **options):
+    """Raises where there is no such batch, or no such number of workers."""
+    if batch_size != int(batch_size) or batch_size < 1:
+        raise problem("A batch has at least one row.", received=f"batch_size={batch_size}")
+    if num_workers != int(num_workers) or num_workers < 0:
+        raise problem("There are no workers, or some.", received=f"num_workers={num_workers}")
 
 
 class _Watched(DataLoader):
