@@ -46,6 +46,8 @@ def loader(tmp_path):
         ({}, None, None),
         ({"id": {"doc": "x"}}, ("id",), None),
         ({"name": {"doc": "x"}}, None, None),
+        ({"m": {"id": {"doc": "x", "type": "str"}}}, ("m", "id"), None),
+        ({"m": {"id": {"doc": "Perhaps a number of a row."}}}, None, None),
         (RANGES, None, ("ranges",)),
         ({**RANGES, "id": {"doc": "x"}}, ("id",), ("ranges",)),
         ({"deep": [{"doc": "x"}, RANGES["ranges"]]}, None, ("deep", 1)),
@@ -247,3 +249,9 @@ def test_the_dataloaders_of_two_models_in_different_places_are_two(tmp_path):
     one, other = (write_kind(tmp_path / name, "Dataset") for name in ("one", "other"))
     change_yaml(other, info={"authors": [{"name": "Bob"}], "doc": "Others.", "license": "MIT"})
     assert [feeder.name for feeder in plan({"x": one, "y": other}).feeders] == ["a", "b"]
+
+
+def test_targets_alone_cannot_give_the_keys():
+    parts = {"a": Alignment(), "b": Alignment(("id",), align_on="ids"), "targets": Alignment(known=False)}
+    assert "by their ids, but no other part has any" in message(check_joins, parts, [])
+    assert check_joins({"b": parts["b"], "targets": parts["targets"]}, [])["b"].align_on == "ids"

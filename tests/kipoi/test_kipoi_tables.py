@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import multiprocessing
 import re
 
@@ -112,6 +113,10 @@ def test_numbers_beside_an_id_or_a_name_are_a_header(tmp_path):
          "has a wrong number of columns for rows of shape (3,): 'F'. Expected: 3. Got: 2."),
         ("a.csv", "a,b\n1,2\n", (None, None), "float32",
          "has a wrong number of columns for rows of shape (None, None): 'F'. Expected: an NPY or HDF5 file. Got: 2."),
+        ("a.tsv", "x\n1\n\n3\n", (1,), "float32",
+         "has no number in row 1, column 'x': 'F'. Expected: numbers. Got: ''."),
+        ("a.tsv", 'id\tx\n"a\t1\nb\t2\n"c\t3\n', (1,), "float32",
+         "has a quotation mark that is not closed: 'F'. Expected: one line in column 'id'. Got: 'a\\t1\\nb\\t2\\nc'."),
         ("a.csv", "a,b\n1,2,3\n", (2,), "float32", "cannot be read as a table: 'F'. Expected: a header"),
         ("a.csv", "a,b\n1,2\n1,2,3\n", (2,), "float32", "cannot be read as a table: 'F'. Expected: a header"),
         ("a.csv", "1,2\n1,3\n", (2,), "float32",
@@ -205,3 +210,26 @@ def test_bad_targets(tmp_path, name, content, outputs, problem):
 def test_without_a_file_there_are_no_targets():
     absent = targets(None, outputs={"a": ((1,), "float32")})
     assert absent.absent and absent.placeholder(2)["metadata", "targets", "id"].tolist() == ["", ""]
+
+
+@pytest.mark.parametrize("name", ["a.tsv.gz", "a.h5", "a.npy"])
+def test_files_that_were_cut_off(tmp_path, name):
+    whole = tmp_path / f"whole_{name}"
+    if name.endswith("gz"):
+        whole.write_bytes(gzip.compress(b"x\n" + b"".join(b"%d\n" % row for row in range(9999))))
+    else:
+        write(whole, {"x": np.ones((999, 1))} if name.endswith("h5") else np.ones((999, 1)))
+    path = tmp_path / name
+    path.write_bytes(whole.read_bytes()[:1500])
+    with pytest.raises(ValueError, match=re.escape("The file for 'x' cannot be read")):
+        Table("x", path, (1,), "float32").read([998])
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match=r"The file for .x. cannot be read.*FileNotFoundError"):
+        Table("x", tmp_path / "none.npy", (1,), "float32")
+
+
+def test_float_ids_of_hdf5_are_those_of_other_parts(tmp_path):
+    path = write(tmp_path / "a.h5", {"x": np.eye(2), "id": np.array([1.0, 2.5])})
+    assert Table("x", path, (2,), "float32").read([0, 1])["keys", "x", "ids"].tolist() == ["1", "2.5"]

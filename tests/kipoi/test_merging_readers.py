@@ -778,3 +778,92 @@ def test_sequences_beside_a_generator(genome):
     merged = M.MergedIterator(sequences(folder, "a", 10), part("b", stream(*samples(*rows))))
     batch = next(merged.batch_iter(batch_size=INNER))
     assert batch["inputs"]["a"].shape == (INNER, 10, 4) and batch["inputs"]["b"].tolist() == [[0], [1], [2], [3], [4]]
+
+
+class OpensWhenAskedForItsLength(Dataset):
+    def __init__(self, path: str):
+        self.path, self.file = path, None
+
+    def open(self) -> Any:
+        if self.file is None:
+            self.file = Path(self.path).open("rb", buffering=0)  # noqa: SIM115
+        return self.file
+
+    def __len__(self) -> int:
+        return os.fstat(self.open().fileno()).st_size // 8
+
+    def __getitem__(self, index: int) -> Any:
+        self.open().seek(index * 8)
+        return {"inputs": np.array([int(self.file.read(8))])}
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+def test_workers_do_not_share_a_file_that_was_opened_for_the_length(tmp_path, in_order):
+    (tmp_path / "rows").write_text("".join(f"{row:8d}" for row in range(600)))
+    arguments = {"path": str(tmp_path / "rows")}
+    one = part("a", OpensWhenAskedForItsLength, arguments=arguments, metadata=False, ids=None, in_order=in_order)
+    found = read(one, iterated=in_order, batch_size=16, num_workers=4)
+    assert np.concatenate([batch["inputs"]["a"] for batch in found])[:, 0].tolist() == list(range(600))
+
+
+@pytest.mark.parametrize("view", [False, True])
+def test_arrays_that_are_filled_again_for_every_row(view):
+    class Refilled(Dataset):
+        buffer = np.zeros(2)
+
+        def __len__(self) -> int:
+            return ROWS
+
+        def __getitem__(self, index: int) -> Any:
+            self.buffer[:] = index
+            return {"inputs": self.buffer[:] if view else self.buffer, "metadata": {"id": NAMES[index]}}
+
+    def generate() -> Any:
+        loader = Refilled()
+        for index in range(ROWS):
+            yield loader[index]
+
+    for loader in (Refilled, M.from_function(generate, "SampleGenerator")):
+        found = read(part("a", loader), part("b", whole()))
+        assert np.concatenate([batch["inputs"]["a"] for batch in found])[:, 0].tolist() == list(range(ROWS))
+
+
+@pytest.mark.parametrize("start", [[0.0, np.nan], [0.5, 10.0], ["x", "y"], [None, 1]])
+def test_ranges_that_are_no_whole_numbers(start):
+    values = GenomicRanges(
+        chr=np.full(2, "chr1"),
+        start=np.asarray(start),
+        end=np.array([5, 15]),
+        id=np.full(2, ""),
+        strand=np.full(2, "*"),
+    )
+    parts = (
+        part("a", whole(None, ranges=values), **RANGES),
+        part("b", whole(None, ranges=ranges([0, 10], "*")), **RANGES),
+    )
+    assert message(read, *parts) == (
+        "The genomic ranges of 'a' cannot be compared.\n"
+        "  Expected: whole numbers as 'start'\n"
+        f"  Received: {', '.join(map(str, np.asarray(start).tolist()))}"
+    )
+
+
+def test_targets_that_give_the_order_may_be_missing(tmp_path):
+    (tmp_path / "t.tsv").write_text(
+        "id\tscore\n" + "".join(f"{name}\t{row}\n" for row, name in list(enumerate(NAMES))[::-1])
+    )
+    outputs = {"score": ((1,), "float32")}
+    joined = part("a", whole(), align_on="ids")
+    with_targets = M.MergedDataset(joined, M.Targets(tmp_path / "t.tsv", outputs)).read(range(ROWS))
+    assert with_targets["inputs"]["a"].tolist() == with_targets["targets"][:, 0].tolist() == list(range(ROWS))[::-1]
+    assert M.MergedDataset(joined, M.Targets(None, outputs)).read(range(ROWS))["inputs"]["a"].tolist() == list(
+        range(ROWS)
+    )
+
+
+def test_samples_without_iter_and_bad_numbers_of_workers():
+    assert next(M.MergedIterator(part("a", stream(*samples("r0")))))["metadata"]["a"]["id"] == "r0"
+    for loader in (whole(), stream(*samples("r0"))):
+        assert message(read, part("a", loader), num_workers=-1) == (
+            "There are no workers, or some.\n  Received: num_workers=-1"
+        )
