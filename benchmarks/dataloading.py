@@ -322,7 +322,7 @@ def memory(folder: Path, counts: tuple[int, int]) -> str:
         *(f"made {few_rows}", f"made {many_rows}", f"seconds, {many_rows}"),
     )
     order = f"The order of a shuffle takes 8 bytes a row: {counts[1] * 8 / 2**20:.1f} MiB of {many_rows}."
-    return f"{render(headers, rows)}\n{order} Ids of a table are kept in memory, from when it is made."
+    return f"{render(headers, rows)}\n{order} Ids of a text table are kept in memory; those of HDF5 stay in the file."
 
 
 def main() -> None:
