@@ -16,6 +16,7 @@ from kipoi_utils.data_utils import numpy_collate
 
 from keras_stitch.errors import StitchError, nearest, reason
 from keras_stitch.kipoi.dataloaders import mapping_of
+from keras_stitch.kipoi.running import is_data_error
 from keras_stitch.naming import zoo_name
 
 Batch = tuple[Any, Any]
@@ -157,7 +158,7 @@ def training_data(
         try:
             first = data.read(np.asarray([0]))
         except Exception as error:  # whatever a dataloader does
-            if _is_ours(error):
+            if is_data_error(error):
                 raise StitchError(str(error)) from error
             raise StitchError(
                 f"The dataloader of {_label(source)} cannot read its first row.", received=_said(error)
@@ -299,9 +300,4 @@ def _label(source: Any) -> str:
 
 
 def _said(error: Exception) -> str:
-    return str(error) if _is_ours(error) else f"{type(error).__name__}: {reason(error)}"
-
-
-def _is_ours(error: Exception) -> bool:
-    """Whether it is what a merged dataloader says about the data."""
-    return type(error).__name__ == "DataError"
+    return str(error) if is_data_error(error) else f"{type(error).__name__}: {reason(error)}"

@@ -19,6 +19,7 @@ from keras_stitch.kipoi.describing import Missing
 from keras_stitch.kipoi.literals import is_plain
 from keras_stitch.kipoi.merging import Feeder, Merged, own_examples
 from keras_stitch.kipoi.running import late_import, may_be_data, quiet, readable
+from keras_stitch.kipoi.schema import target_arrays
 from keras_stitch.sampling import find_size, random_rows, table_dtype
 from keras_stitch.spec import Port, Wiring, shape_text
 
@@ -202,6 +203,10 @@ def _first_rows(
                 elif feeder.port is not None and feeder.arguments["path"] in placed:
                     port = feeder.port
                     part = merging.Table(port.name, arguments["path"], port.shape, table_dtype(port))
+                elif feeder.is_targets:
+                    part = merging.Targets(arguments["path"], target_arrays(wiring.outputs))
+                    yield feeder, {}, part.length
+                    continue
                 else:
                     continue
                 alone = (merging.MergedIterator if feeder.in_order else merging.MergedDataset)(part)

@@ -13,6 +13,7 @@ from keras_stitch.kipoi.describing import Argument
 from keras_stitch.kipoi.literals import WIDTH, literal
 from keras_stitch.kipoi.merging import Feeder, Merged
 from keras_stitch.kipoi.rendering import render, template_files, template_text, write_yaml
+from keras_stitch.kipoi.schema import target_arrays
 from keras_stitch.sampling import table_dtype
 from keras_stitch.spec import GraphOutput
 
@@ -126,7 +127,7 @@ def part_call(feeder: Feeder, targets: Mapping[str, Any], outputs: Sequence[Grap
     joined += [] if alignment.missing == "error" else [f"missing={literal(alignment.missing)}"]
     path = next(iter(feeder.arguments.values()), "")
     if feeder.is_targets:
-        arrays = {output.port.name: (output.port.shape, table_dtype(output.port)) for output in outputs}
+        arrays = target_arrays(outputs)
         schemas = {targets["name"]: targets} if len(outputs) == 1 else targets
         labels = {name: schemas[name]["column_labels"] for name in arrays if "column_labels" in schemas[name]}
         lines = [path, literal(arrays, indent=16, used=1)]

@@ -10,7 +10,7 @@ from keras_stitch.errors import StitchError
 from keras_stitch.kipoi.aligning import TARGETS, Alignment, alignment_of, check_joins
 from keras_stitch.kipoi.assigning import Fed, assign
 from keras_stitch.kipoi.components import RANDOM_ACCESS, Component
-from keras_stitch.kipoi.dataloaders import Dataloader, dataloader_of, named
+from keras_stitch.kipoi.dataloaders import Dataloader, dataloader_of
 from keras_stitch.kipoi.describing import Argument, Field, Missing
 from keras_stitch.kipoi.passing import distinct_examples, merge_arguments, passed_names
 from keras_stitch.kipoi.reading import KipoiPart
@@ -164,9 +164,8 @@ def own_examples(merged: Merged, name: str) -> list[tuple[str, Any]]:
 
 
 def _may_share(feeder: Feeder, own: str) -> bool:
-    if feeder.component is None or feeder.dataloader is None:
-        return False
-    return feeder.arguments[own] == own and (feeder.argument(own).required or own in named(feeder.dataloader.share))
+    # Only what is required or shared keeps its name.
+    return feeder.component is not None and feeder.arguments[own] == own
 
 
 def _named(spec: GraphSpec, wiring: Wiring, fed: list[Fed]) -> list[Feeder]:

@@ -157,10 +157,10 @@ def quiet() -> Iterator[Any]:
 
 def readable(error: BaseException, directory: Path) -> str:
     """What went wrong in a directory that is being made, without its name for the time being, in a few words."""
-    text = reason(error) if not _is_ours(error) else " ".join(str(error).split())
+    text = reason(error) if not is_data_error(error) else " ".join(str(error).split())
     for folder in (directory.resolve(), directory):
         text = text.replace(f"{folder}/", "").replace(str(folder), ".")
-    return text if _is_ours(error) else f"{type(error).__name__}: {text}"
+    return text if is_data_error(error) else f"{type(error).__name__}: {text}"
 
 
 def late_import(error: BaseException, directory: Path) -> str | None:
@@ -174,7 +174,7 @@ def late_import(error: BaseException, directory: Path) -> str | None:
 
 def _component(error: BaseException, directory: Path) -> str:
     """Whose code raised an error, judged by the files that it went through."""
-    if _is_ours(error):
+    if is_data_error(error):
         return ""  # it says so itself
     folder = directory.resolve() / "components"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
@@ -189,14 +189,14 @@ def may_be_data(error: BaseException) -> bool:
     return not isinstance(_origin(error), ImportError | NameError | SyntaxError | AttributeError | NotImplementedError)
 
 
-def _is_ours(error: BaseException) -> bool:
+def is_data_error(error: BaseException) -> bool:
     """Whether an error is what the merged dataloader says about the data."""
     return type(error).__name__ == "DataError"
 
 
 def _origin(error: BaseException) -> BaseException:
     """What a component raised, where the merged dataloader says in which row."""
-    return error.__cause__ if _is_ours(error) and error.__cause__ is not None else error
+    return error.__cause__ if is_data_error(error) and error.__cause__ is not None else error
 
 
 def _last_lines(text: str, count: int = 12) -> str:

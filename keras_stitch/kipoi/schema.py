@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from keras_stitch.errors import NamingError, StitchError
@@ -11,7 +11,7 @@ from keras_stitch.kipoi.merging import Merged
 from keras_stitch.kipoi.reading import KipoiPart
 from keras_stitch.kipoi.rendering import template_module
 from keras_stitch.sampling import table_dtype
-from keras_stitch.spec import Port, Shape, Wiring
+from keras_stitch.spec import GraphOutput, Port, Shape, Wiring
 
 
 def check_names(wiring: Wiring, merged: Merged) -> None:
@@ -77,6 +77,11 @@ def target_schemas(wiring: Wiring, parts: Mapping[str, KipoiPart], merged: Merge
     return {"name": name, **schema}
 
 
+def target_arrays(outputs: Iterable[GraphOutput]) -> dict[str, tuple[Shape | None, str]]:
+    """Shape and dtype of one row of targets, by output."""
+    return {output.port.name: (output.port.shape, table_dtype(output.port)) for output in outputs}
+
+
 def _target_labels(wiring: Wiring, merged: Merged) -> dict[str, list[str]]:
     """The labels of columns in the file with the targets, by output."""
     table = next(
@@ -84,9 +89,8 @@ def _target_labels(wiring: Wiring, merged: Merged) -> dict[str, list[str]]:
     )
     if table is None:
         return {}
-    outputs = {output.port.name: (output.port.shape, table_dtype(output.port)) for output in wiring.outputs}
     try:
-        labels = template_module("kipoi.merging.tables").Targets(table, outputs).file.labels
+        labels = template_module("kipoi.merging.tables").Targets(table, target_arrays(wiring.outputs)).file.labels
     except ValueError as error:
         raise StitchError("The targets cannot be read.", received=str(error)) from error
     return {name: list(columns) for name, columns in labels.items()}

@@ -178,3 +178,9 @@ def test_given_arguments_win_over_the_parts_examples(tmp_path):
         tmp_path / "again", dataloaders={"input1": loader}, examples={"model1_factor": 3}
     )  # fmt: skip
     assert yaml.safe_load((directory / "dataloader.yaml").read_text())["args"]["model1_factor"]["example"] == 3
+
+
+def test_random_tables_have_as_many_rows_as_the_targets(tmp_path):
+    np.save(tmp_path / "t.npy", np.ones((7, 1), "float32"))
+    directory = make_case().write(tmp_path / "composed", targets=tmp_path / "t.npy")
+    assert len(np.load(directory / "example_files" / "input1.npy")) == 7

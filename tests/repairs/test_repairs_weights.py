@@ -41,7 +41,7 @@ def opened(folder: Path, model: Layer, arrays: dict[str, Any], **options: Any) -
     return open_file(write_h5(folder / "model.h5", model, arrays, **options))
 
 
-def close(model: keras.Model, x: Any, want: np.ndarray) -> None:
+def assert_close(model: keras.Model, x: Any, want: np.ndarray) -> None:
     np.testing.assert_allclose(np.asarray(model(x, training=False)), want, atol=1e-5, rtol=1e-5)
 
 
@@ -74,12 +74,12 @@ def two(x: np.ndarray, arrays: dict[str, Any]) -> np.ndarray:
 @pytest.mark.parametrize("pieces", [0, 1, 2])
 def test_lists_of_names_in_pieces(tmp_path: Path, pieces: int) -> None:
     arrays, x = two_arrays(), floats(2, 3)
-    close(opened(tmp_path, TWO, arrays, pieces=pieces).model, x, two(x, arrays))
+    assert_close(opened(tmp_path, TWO, arrays, pieces=pieces).model, x, two(x, arrays))
 
 
 def test_layers_go_by_their_names_and_not_by_their_order(tmp_path: Path) -> None:
     arrays, x = two_arrays(), floats(2, 3)
-    close(opened(tmp_path, TWO, dict(reversed(arrays.items()))).model, x, two(x, arrays))
+    assert_close(opened(tmp_path, TWO, dict(reversed(arrays.items()))).model, x, two(x, arrays))
 
 
 def test_arrays_of_a_layer_go_by_their_names(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_arrays_of_a_layer_go_by_their_names(tmp_path: Path) -> None:
     named = {"beta": beta, "gamma": gamma, "moving_variance": variance, "moving_mean": mean}
     arrays = {"bn": [(f"bn/{key}:0", value) for key, value in named.items()]}
     x = floats(2, 3)
-    close(opened(tmp_path, said, arrays).model, x, (x - mean) / np.sqrt(variance + 1e-3) * gamma + beta)
+    assert_close(opened(tmp_path, said, arrays).model, x, (x - mean) / np.sqrt(variance + 1e-3) * gamma + beta)
 
 
 def test_branches_whose_order_keras_3_changes(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_branches_whose_order_keras_3_changes(tmp_path: Path) -> None:
     x = floats(2, 3)
     w = {name: (lambda x, w=w, b=b: x @ w + b) for name, (w, b) in arrays.items()}
     model = opened(tmp_path, functional(layers, ["x"], ["out"]), arrays).model
-    close(model, x, w["side"](x) - w["deeper"](w["deep"](x)))
+    assert_close(model, x, w["side"](x) - w["deeper"](w["deep"](x)))
 
 
 def test_frozen_layers_of_a_nested_model_come_last(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_frozen_layers_of_a_nested_model_come_last(tmp_path: Path) -> None:
     arrays, x = two_arrays(), floats(2, 3)
     model = functional([given("x", 3), called(inner, [["x", 0, 0]])], ["x"], [["inner", 1, 0]])
     loaded = opened(tmp_path, model, {"inner": [*arrays["two"], *arrays["one"]]}).model
-    close(loaded, x, two(x, arrays))
+    assert_close(loaded, x, two(x, arrays))
     assert [said.trainable for said in loaded.get_layer("inner").layers] == [False, True]
 
 
@@ -126,7 +126,7 @@ def test_a_nested_model_called_on_its_own_output(tmp_path: Path) -> None:
     for end, want in ((2, (x @ w + b) @ w + b), (1, x @ w + b)):
         layers = [given("x", 3), inner]
         model = opened(tmp_path, functional(layers, ["x"], [["inner", end, 0]]), {"inner": [w, b]}).model
-        close(model, x, want)
+        assert_close(model, x, want)
 
 
 def test_slashes_in_names(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_slashes_in_names(tmp_path: Path) -> None:
     }
     found = opened(tmp_path, functional(layers, ["x"], ["block_a"]), arrays)
     x = floats(2, 3)
-    close(found.model, x, two(x, {"one": arrays["block/a"], "two": arrays["block_a"]}))
+    assert_close(found.model, x, two(x, {"one": arrays["block/a"], "two": arrays["block_a"]}))
     assert [(done.rule, done.where) for done in found.repairs if done.rule == "layer-names"] == [
         ("layer-names", ("block/a",))
     ]
@@ -149,7 +149,7 @@ def test_weights_beside_an_old_architecture(tmp_path: Path, ending: str) -> None
     (tmp_path / "arch.json").write_text(json.dumps({**TWO, "keras_version": "2.0.6", "backend": "tensorflow"}))
     with h5py.File(tmp_path / f"w.{ending}", "w") as file:
         write_weights(file, arrays)
-    close(open_file(tmp_path / f"w.{ending}", arch=tmp_path / "arch.json").model, x, two(x, arrays))
+    assert_close(open_file(tmp_path / f"w.{ending}", arch=tmp_path / "arch.json").model, x, two(x, arrays))
 
 
 # -- what does not fit ----------------------------------------------------------------------------
@@ -262,9 +262,9 @@ def test_weights_of_cudnn(tmp_path: Path, kind: str, said: str) -> None:
     x = floats(2, 5, 3)
     if kind == "LSTM":
         both = {key: (w, u, b + second[key]) for key, (w, u, b) in gates.items()}
-        close(found.model, x, lstm(x, both, sigmoid))
+        assert_close(found.model, x, lstm(x, both, sigmoid))
     else:
-        close(found.model, x, gru(x, gates, sigmoid, recurrent_bias=second))
+        assert_close(found.model, x, gru(x, gates, sigmoid, recurrent_bias=second))
     assert ("cudnn" in [done.rule for done in found.repairs]) == (said == "CuDNN")
     assert type(found.model.layers[-1]).__name__ == kind
 
@@ -279,7 +279,7 @@ def test_gru_that_does_not_say_reset_after(tmp_path: Path, reset_after: bool | N
         bias = np.stack([bias, np.concatenate([second[key] for key in "zrh"])])
     found = opened(tmp_path, model, {"gru": [kernel, recurrent, bias]})
     x = floats(2, 5, 3)
-    close(found.model, x, gru(x, gates, recurrent_bias=second if reset_after else None))
+    assert_close(found.model, x, gru(x, gates, recurrent_bias=second if reset_after else None))
     said = {done.rule for done in found.repairs}
     assert ("gru-reset-after" in said) == (reset_after is None) and "gate-activation" in said
 
@@ -294,7 +294,7 @@ def test_kernels_of_theano_in_keras_2(tmp_path: Path, sizes: tuple[int, ...]) ->
     x = floats(2, *([6] * rank), 2)
     for backend, formula in (("theano", convolve), ("tensorflow", correlate), ("cntk", correlate)):
         model = opened(tmp_path, sequential(said), {"c": [kernel, bias]}, version="2.0.8", backend=backend).model
-        close(model, x, formula(x, kernel, bias))
+        assert_close(model, x, formula(x, kernel, bias))
 
 
 # -- the factor of hard_sigmoid -------------------------------------------------------------------
@@ -311,7 +311,7 @@ def test_hard_sigmoid_of_keras_2(tmp_path: Path, kind: str) -> None:
     if kind == "nested":
         model, name = sequential({**model, "config": {**model["config"], "name": "inner"}}, name="outer"), "inner"
     found = opened(tmp_path, model, {name: [w, b]})
-    close(found.model, x, old_hard_sigmoid(x @ w + b))
+    assert_close(found.model, x, old_hard_sigmoid(x @ w + b))
     assert "hard-sigmoid" in [done.rule for done in found.repairs]
 
 
@@ -320,7 +320,7 @@ def test_a_shared_layer_gets_the_factor_once(tmp_path: Path) -> None:
     layers = [given("x", 3), called(dense("d", activation="hard_sigmoid"), "x", "d")]
     found = opened(tmp_path, functional(layers, ["x"], [["d", 1, 0]]), {"d": [w, b]})
     x = floats(2, 3, scale=3)
-    close(found.model, x, old_hard_sigmoid(old_hard_sigmoid(x @ w + b) @ w + b))
+    assert_close(found.model, x, old_hard_sigmoid(old_hard_sigmoid(x @ w + b) @ w + b))
 
 
 def test_a_hard_sigmoid_of_the_users_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_a_hard_sigmoid_of_the_users_is_taken_as_it_is(tmp_path: Path) -> None:
     said = sequential(dense("d", activation="hard_sigmoid", batch_input_shape=[None, 3]))
     path = write_h5(tmp_path / "model.h5", said, {"d": [w, b]})
     found = open_file(path, custom_objects={"hard_sigmoid": lambda x: 3 * x})
-    close(found.model, x, 3 * (x @ w + b))
+    assert_close(found.model, x, 3 * (x @ w + b))
     assert "hard-sigmoid" not in [done.rule for done in found.repairs]
 
 
@@ -355,7 +355,7 @@ def test_a_class_of_the_users_with_the_name_of_one_of_keras(tmp_path: Path) -> N
     path = write_h5(tmp_path / "model.h5", TWO, arrays)
     model = open_file(path, custom_objects={"Dense": Dense}).model
     doubled = {name: [(key, 2 * value) for key, value in pairs] for name, pairs in arrays.items()}
-    close(model, x, two(x, doubled))
+    assert_close(model, x, two(x, doubled))
 
 
 _SIZES = st.integers(1, 4)
@@ -379,7 +379,7 @@ def test_folding_into_an_lstm(inputs: int, units: int, bias: bool, gate: str, se
     kernel, recurrent, b = [*values, np.zeros(4 * units)][:3]
     parts = [np.split(array, 4, -1) for array in (kernel, recurrent, b)]
     gates = dict(zip("ifco", zip(*parts, strict=True), strict=True))
-    close(model, x, lstm(x, gates, old_hard_sigmoid if gate == "hard_sigmoid" else sigmoid))
+    assert_close(model, x, lstm(x, gates, old_hard_sigmoid if gate == "hard_sigmoid" else sigmoid))
 
 
 @for_all(_SIZES, _SIZES, st.booleans(), st.sampled_from(["tanh", "hard_sigmoid"]), _SEEDS)
@@ -394,21 +394,21 @@ def test_folding_into_a_gru(inputs: int, units: int, reset_after: bool, activati
     gates = dict(zip("zrh", zip(*parts, strict=True), strict=True))
     second = dict(zip("zrh", np.split(biases[1], 3), strict=True)) if reset_after else None
     formula = np.tanh if activation == "tanh" else old_hard_sigmoid
-    close(model, x, gru(x, gates, activation=formula, recurrent_bias=second))
+    assert_close(model, x, gru(x, gates, activation=formula, recurrent_bias=second))
 
 
 @for_all(_SIZES, _SIZES, st.booleans(), _SEEDS)
 def test_folding_into_a_dense(inputs: int, units: int, bias: bool, seed: int) -> None:
     made = keras.layers.Dense(units, activation="hard_sigmoid", use_bias=bias)
     model, x, values = _folded(made, (inputs,), seed)
-    close(model, x, old_hard_sigmoid(x @ values[0] + (values[1] if bias else 0)))
+    assert_close(model, x, old_hard_sigmoid(x @ values[0] + (values[1] if bias else 0)))
 
 
 @for_all(_SIZES, _SIZES, st.integers(1, 2), _SEEDS)
 def test_folding_into_a_convolution(inputs: int, filters: int, rank: int, seed: int) -> None:
     made = (keras.layers.Conv1D if rank == 1 else keras.layers.Conv2D)(filters, 2, activation="hard_sigmoid")
     model, x, values = _folded(made, (*[3] * rank, inputs), seed)
-    close(model, x, old_hard_sigmoid(correlate(x, *values)))
+    assert_close(model, x, old_hard_sigmoid(correlate(x, *values)))
 
 
 def test_folding_leaves_other_activations_alone() -> None:

@@ -126,8 +126,7 @@ def _texts(array):
     array = np.asarray(array).reshape(len(array), -1)
     if array.shape[1] != 1:
         return np.asarray([" ".join(row) for row in zip(*map(_texts, array.T), strict=True)], dtype="U")
-    array = array[:, 0]
-    return as_text(array)
+    return as_text(array[:, 0])
 
 
 def _range(block, name):

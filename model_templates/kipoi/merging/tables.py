@@ -204,14 +204,12 @@ class _File:
                 self.ids = _StoredIds(file["id"].size)
             self.datasets = {}
             for name in self.arrays:
-                if name not in names and len(names) != 1:
+                if name not in names and (len(names) != 1 or len(self.arrays) > 1):
                     self.fail(
                         "lacks the data",
                         f"a dataset '{name}'" + (", or a single one" if len(self.arrays) == 1 else ""),
                         ", ".join(names) or "none",
                     )
-                if name not in names and len(self.arrays) > 1:
-                    self.fail("lacks the data", f"a dataset '{name}'", ", ".join(names))
                 self.datasets[name] = name if name in names else names[0]
             for name, dataset in self.datasets.items():
                 labels = file[dataset].attrs.get("column_labels")
