@@ -14,6 +14,7 @@ from keras_stitch.freezing import Flags, resolve_flags
 from keras_stitch.loading import Blueprint, clone
 from keras_stitch.naming import Names, clean
 from keras_stitch.spec import Feed, GraphOutput, GraphSpec, Merge, Port, Submodel, Tap, Wiring, port_text
+from keras_stitch.staging import Stages
 from keras_stitch.wiring import wire
 
 
@@ -30,6 +31,8 @@ class KerasInference:
     def outputs(self, submodel: Submodel, arriving: Sequence[Port]) -> tuple[Port, ...]:
         """The output ports for what arrives; a saved model whose shapes are as declared is believed."""
         shapes = [port.shape for port in arriving]
+        if not submodel.is_keras:
+            return submodel.outputs
         if not submodel.is_layer and shapes == [port.shape for port in submodel.inputs]:
             return submodel.outputs
         blueprint = self._blueprints[submodel.share or submodel.name]
@@ -93,6 +96,32 @@ def build(
         several are a dict by name.
     """
     return _Builder(spec, wiring, blueprints, flags).run(name or spec.name)
+
+
+def packed_models(
+    spec: GraphSpec, stages: Stages, blueprints: Mapping[str, Blueprint], flags: Flags
+) -> dict[str, keras.Model]:
+    """Build the Keras models that run in the dataloader, by step.
+
+    Raises:
+        StitchError: If a layer among them has weights that nobody has trained: they would be drawn anew each time.
+    """
+    found = {}
+    for step in stages.steps:
+        if step.cut is None:
+            continue
+        found[step.name] = build(spec, step.cut.wiring, blueprints, flags, name=step.name)
+        for name in step.submodels:
+            owner = spec.submodel(spec.submodel(name).share or name)
+            if owner.source.kind == "layer" and found[step.name].get_layer(owner.name).weights:
+                raise StitchError(
+                    f"Submodel '{name}' ({owner.source.label}) runs in the dataloader, where nothing is trained, and "
+                    "its weights are new.",
+                    expected="a layer or model with the weights that it should have",
+                    fix="Train it first and add the trained layer, or leave it in the stitched model: "
+                    "print(graph.plan()) says why it is not.",
+                )
+    return found
 
 
 class _Builder:
@@ -170,9 +199,12 @@ class _Builder:
     def _output(self, output: GraphOutput) -> Any:
         """The tensor of a graph output, made by a layer of the output's name, as losses by name need."""
         tensor = self._tapped(output.tap)
-        if output.port.name in self.layers:
+        name = output.port.name
+        if name in self.layers:
             return tensor
-        return keras.layers.Identity(name=output.port.name, dtype=merging.float_policy(str(tensor.dtype)))(tensor)
+        if name in self.inputs:  # what the dataloader delivers under that name is passed on
+            name = self.names.new(f"{name}_output")
+        return keras.layers.Identity(name=name, dtype=merging.float_policy(str(tensor.dtype)))(tensor)
 
 
 def _functional(model: keras.Model, blueprint: Blueprint, name: str, *, stop_masks: bool = False) -> keras.Model:

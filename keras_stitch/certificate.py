@@ -114,7 +114,7 @@ class Certificate:
         parts: The submodels, in the graph's order.
         inputs: What went in.
         seed: Of the random inputs.
-        format: The file that was loaded again: ``"keras"`` or ``"h5"``.
+        format: The file that was loaded again: ``"keras"`` or ``"h5"``; empty for a model that is no Keras model.
         reloaded_in: ``"a fresh process"`` or ``"this process"``.
         versions: Of keras, tensorflow and keras_stitch.
         notes: What was left out, and why.
@@ -204,7 +204,7 @@ class Certificate:
         where = "by Keras alone, in a fresh process" if self.reloaded_in == "a fresh process" else "in this process"
         said = [
             f"Equal: {RULE}, where b is what the submodels predict, each run separately.",
-            f"Saved as .{self.format} and loaded again {where}.",
+            f"Saved as {f'.{self.format}' if self.format else 'a Kipoi model'} and loaded again {where}.",
         ]
         if self.trained:
             said.append(

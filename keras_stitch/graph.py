@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -21,8 +21,12 @@ from keras_stitch.freezing import Flags, frozen_states
 from keras_stitch.naming import check_name
 from keras_stitch.progress import Step, steps
 from keras_stitch.spec import Connection, GraphSpec, InputSpec, OutputSpec, Wiring
+from keras_stitch.staging import Stages, stage
 from keras_stitch.summary import Summary, summarise
 from keras_stitch.verifying import Subject
+
+if TYPE_CHECKING:
+    from keras_stitch.kipoi.packing import Packing
 
 PathLike = str | os.PathLike[str]
 
@@ -64,13 +68,15 @@ class Graph:
     def add(
         self,
         name: str,
-        source: PathLike | keras.Model | keras.Layer,
+        source: PathLike | keras.Model | keras.Layer | Any,
         *,
         trainable: bool | None = None,
         custom_objects: Given = None,
         arch: PathLike | None = None,
         outputs: Sequence[str] | None = None,
         placement: str | None = None,
+        shapes: Any = None,
+        method: str | None = None,
     ) -> Graph:
         """Add a submodel under a name.
 
@@ -78,7 +84,9 @@ class Graph:
             name: Letters, digits and underscores, unique in the graph.
             source: The path of a ``.h5``, ``.hdf5`` or ``.keras`` file (recognised by content) or of a Kipoi
                 directory; a model of a source that Kipoi knows, ``"kipoi:DeepSEA/predict"``; a ``keras.Model``,
-                which is cloned; or any ``keras.layers.Layer``.
+                which is cloned; or any ``keras.layers.Layer``. Models of other frameworks: a Kipoi directory of
+                one, a fitted estimator of scikit-learn, or a ``torch.nn.Module``. Those two are copied at once: what
+                is done to them later does not matter.
             trainable: ``False`` freezes it, ``True`` unfreezes it, ``None`` keeps the flags as saved.
             custom_objects: Layers and functions that Keras does not have: a dict by name, the path of a Python file
                 with a dict ``OBJECTS``, a module (``"package.layers"``), a name in one (``"package.layers:Scale"``),
@@ -86,6 +94,11 @@ class Graph:
             arch: The architecture JSON that goes with a weights-only file.
             outputs: Inner layers whose outputs replace the model's own: a model without its head.
             placement: Where it runs.
+            shapes: What an estimator or a module takes, without the batch axis: one shape, ``(7,)``; a list of shapes,
+                for the arguments of ``forward``; or a dict of them by name, ``{"seq": (4, 100)}``. ``(shape, dtype)``
+                stands for a shape where a module takes no floats: ``((20,), "int64")``.
+            method: What an estimator is asked: ``"predict"``, ``"predict_proba"`` or ``"predict_log_proba"``; by
+                default the probabilities of a classifier that has them, and ``"predict"`` of all else.
 
         Returns:
             The graph.
@@ -93,6 +106,7 @@ class Graph:
         Raises:
             SourceError: If the source cannot be used.
             NamingError: If the name is malformed or taken.
+            StitchError: If an option does not go with the source.
         """
         again = f"Give this one another name, or graph.share(..., of='{name}') for the same weights once more."
         arguments.new_name(name, "submodel", self._names(), fix=again)
@@ -105,6 +119,8 @@ class Graph:
             trainable=arguments.flag_of(trainable, f"trainable= of submodel '{name}'"),
             outputs=None if outputs is None else arguments.names(outputs, f"outputs= of submodel '{name}'"),
             placement=placement,
+            shapes=shapes,
+            method=method,
         )
         return self._say(submodels=(*self._spec.submodels, self._added[name].submodel))
 
@@ -222,18 +238,28 @@ class Graph:
         Raises:
             WiringError: With every problem of the graph.
         """
-        wiring, flags = self._check()
-        return building.build(self._spec, wiring, self._blueprints(), flags)
+        _, flags = self._check()
+        stages = self._stages()
+        if stages.final is None:
+            raise StitchError(
+                f"There is no Keras model to build. {stages.plan.remark}",
+                fix="graph.save(...) writes a directory whose model it is.",
+            )
+        return building.build(self._spec, stages.final, self._blueprints(), flags)
 
     def plan(self) -> placing.Plan:
-        """Where each submodel runs, and why; ``print`` shows a table."""
-        self._check()
-        return placing.plan(self._spec)
+        """Where each submodel runs, and why; ``print`` shows a table.
+
+        Raises:
+            WiringError: With every problem of the graph.
+            StitchError: If ``placement=`` asks for a later stage than a submodel can be in.
+        """
+        return self._stages().plan
 
     def summary(self) -> Summary:
         """Every submodel with its source, placement, parameters, ports and repairs; ``print`` shows a table."""
         wiring, flags = self._check()
-        return summarise(self._spec, wiring, placing.plan(self._spec), frozen_states(self._spec, flags))
+        return summarise(self._spec, wiring, self.plan(), frozen_states(self._spec, flags))
 
     def plot(self, path: PathLike) -> Path:
         """Draw the graph into a file that ends in ``.svg`` or ``.png``; returns its path."""
@@ -293,7 +319,7 @@ class Graph:
             True
         """
         with steps(progress) as step:
-            return self._subject(model, step).verify(data, rows=rows, seed=seed, format=format)
+            return self._subject(model, step, self._packing()).verify(data, rows=rows, seed=seed, format=format)
 
     def save(
         self,
@@ -338,12 +364,14 @@ class Graph:
         target = arguments.path_of(directory, "save(...)")
         saving.check_outside(target, self._spec)
         with steps(progress) as step:
-            subject = self._subject(model, step)
+            packing = self._packing()
+            subject = self._subject(model, step, packing)
             return kipoi.write_directory(
                 target,
                 model=subject.model,
                 spec=self._spec,
-                wiring=subject.wiring,
+                stages=subject.stages,
+                packing=packing,
                 dataloaders=dataloaders,
                 targets=targets,
                 info=info,
@@ -412,30 +440,58 @@ class Graph:
         self._spec = replace(self._spec, **changes)
         return self
 
-    def _subject(self, model: keras.Model | None, step: Step) -> Subject:
-        """What is verified and saved: a model of this graph, the given one or a fresh one."""
+    def _subject(self, model: keras.Model | None, step: Step, packing: Packing | None) -> Subject:
+        """What is verified and saved: a model of this graph, the given one or a fresh one, and what is packed."""
         step("checking the graph")
         wiring, flags = self._check()
+        stages = self._stages()
         step("building the stitched model")
-        built = building.build(self._spec, wiring, self._blueprints(), flags)
-        if model is not None:
+        if stages.final is None and model is not None:
+            raise StitchError(f"model= has no meaning for this graph. {stages.plan.remark}")
+        built = None if stages.final is None else building.build(self._spec, stages.final, self._blueprints(), flags)
+        if model is not None and built is not None:
             saving.check_same_graph(model, built, self.name)
         return Subject(
             self._spec,
             wiring,
             self._blueprints(),
+            stages,
             built if model is None else model,
             model is not None,
             {name: added.customs for name, added in self._added.items()},
             {name: added.part.arch for name, added in self._added.items() if added.part and added.part.arch},
+            packing,
             step,
+        )
+
+    def _packing(self) -> Packing | None:
+        """The models that run in the dataloader, the Keras ones among them built; nothing where there are none."""
+        _, flags = self._check()
+        stages = self._stages()
+        if not stages.packs:
+            return None
+        from keras_stitch.kipoi.packing import Packing
+
+        owners = {submodel.name: submodel.share or submodel.name for submodel in self._spec.submodels}
+        parts_of = {name: self._added[owner].part for name, owner in owners.items()}
+        models = building.packed_models(self._spec, stages, self._blueprints(), flags)
+        return Packing(
+            stages,
+            models,
+            {name: part for name, part in parts_of.items() if part is not None},
+            {name: added.customs for name, added in self._added.items()},
+            {name: str(self._spec.submodel(name).source.sha256) for name in parts_of},
         )
 
     def _names(self) -> list[str]:
         return [submodel.name for submodel in self._spec.submodels]
 
     def _blueprints(self) -> dict[str, loading.Blueprint]:
-        return {name: added.blueprint for name, added in self._added.items()}
+        return {name: added.blueprint for name, added in self._added.items() if added.blueprint is not None}
+
+    def _stages(self) -> Stages:
+        wiring, _ = self._check()
+        return stage(self._spec, wiring)
 
     def _check(self) -> tuple[Wiring, Flags]:
         """The graph checked; the answer is kept until the next verb."""

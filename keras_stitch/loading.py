@@ -68,7 +68,7 @@ class Part(Protocol):
     """What loading needs of a Kipoi directory."""
 
     @property
-    def weights(self) -> Path:
+    def weights(self) -> Path | None:
         """The file with the weights or the whole model."""
 
     @property
@@ -130,6 +130,7 @@ def load(
     elif isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if part is not None:
+            assert part.weights is not None  # a Keras model: nothing else comes here
             weights, arch, kind = part.weights, part.arch, None
             custom_objects = {**part.custom_objects, **(custom_objects or {})}
             described = Source("kipoi", path.name, path=str(path.absolute()))
@@ -143,7 +144,8 @@ def load(
     else:
         raise SourceError(
             f"Submodel '{name}' cannot be made of this {type(source).__name__}.",
-            expected="the path of a saved model or of a Kipoi directory, a keras.Model or a Keras layer",
+            expected="the path of a saved model or of a Kipoi directory, a keras.Model, a Keras layer, a scikit-learn "
+            "estimator or a torch.nn.Module",
             received=repr(source)[:200],
         )
     return _described(name, described, blueprint, trainable, placement, repairs)

@@ -6,20 +6,20 @@ Kipoi is imported only where there is one.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_stitch import customs, loading
-from keras_stitch.arguments import path_of
+from keras_stitch.arguments import Shapes, in_memory, method_of, path_of, shapes_of
 from keras_stitch.building import KerasInference
 from keras_stitch.customs import CustomObjects, Given
-from keras_stitch.errors import SourceError
+from keras_stitch.errors import SourceError, StitchError
 from keras_stitch.files import is_kipoi_directory
 from keras_stitch.loading import Blueprint
 from keras_stitch.naming import unique_names, zoo_name
-from keras_stitch.spec import Port, Shape, Submodel, shape_text
+from keras_stitch.spec import Port, Shape, Source, Submodel, shape_text
 from keras_stitch.specfile import ModelEntry
 
 if TYPE_CHECKING:
@@ -33,18 +33,29 @@ class Added:
 
     Attributes:
         submodel: The plain data.
-        blueprint: Makes the Keras object.
+        blueprint: Makes the Keras object; ``None`` for a model of another framework.
         customs: The custom objects that were given for it, and those that its Kipoi directory brings along.
         part: What its Kipoi directory says, with the fields of its schema in the order of the ports.
+        kept: Whatever has to live as long as this, such as a temporary folder.
     """
 
     submodel: Submodel
-    blueprint: Blueprint
+    blueprint: Blueprint | None
     customs: CustomObjects
     part: KipoiPart | None = None
+    kept: object = None
 
 
-def load(name: str, source: Any, *, custom_objects: Given = None, arch: Any = None, **options: Any) -> Added:
+def load(
+    name: str,
+    source: Any,
+    *,
+    custom_objects: Given = None,
+    arch: Any = None,
+    shapes: Any = None,
+    method: Any = None,
+    **options: Any,
+) -> Added:
     """Load what ``Graph.add`` is given, of whatever kind it is.
 
     Args:
@@ -52,19 +63,32 @@ def load(name: str, source: Any, *, custom_objects: Given = None, arch: Any = No
         source: See ``Graph.add``.
         custom_objects: See ``Graph.add``.
         arch: See ``Graph.add``.
+        shapes: See ``Graph.add``.
+        method: See ``Graph.add``.
         options: Those of ``loading.load``.
 
     Raises:
         SourceError: If the source cannot be used.
-        StitchError: If the custom objects cannot be had.
+        StitchError: If the custom objects cannot be had, or an option does not go with the source.
 
     Example:
         >>> import keras
         >>> load("head", keras.layers.Dense(1)).submodel.source.label
         'Dense'
     """
+    kind = in_memory(source)
+    taken, method = shapes_of(name, shapes, kind), method_of(name, method, kind)
+    source, part = (source, None) if kind else find(source, f"The source of submodel '{name}'")
+    if kind or (part is not None and not part.is_keras):
+        placement = options.pop("placement", None)
+        # What a stitch.yaml is read with is for all that need it.
+        own_objects = None if isinstance(custom_objects, CustomObjects) else custom_objects
+        _check_options(name, {"custom_objects": own_objects, "arch": arch, **options})
+        if taken is not None:
+            return _from_memory(name, source, taken, method, placement)
+        assert part is not None
+        return _foreign(name, source, part, placement)
     given = customs.read(custom_objects, f"custom_objects= of submodel '{name}'")
-    source, part = find(source, f"The source of submodel '{name}'")
     arch = None if arch is None else path_of(arch, f"arch= of submodel '{name}'")
     objects = given if part is None else part.customs | given
     with customs.in_registry(objects.for_keras()):
@@ -72,6 +96,32 @@ def load(name: str, source: Any, *, custom_objects: Given = None, arch: Any = No
     said = replace(loaded.submodel.source, custom_objects=given.said, live_objects=given.live)
     added = Added(replace(loaded.submodel, source=said), loaded.blueprint, objects)
     return added if part is None else described_by(part, added)
+
+
+def _check_options(name: str, options: Mapping[str, Any]) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise StitchError(
+                f"{option}= of submodel '{name}' is for Keras models, and this is a model of another framework.",
+                received=f"{option}={value!r}"[:200],
+                fix="Leave it out: such a model runs in the dataloader as it is.",
+            )
+
+
+def _foreign(name: str, path: Path, part: KipoiPart, placement: str | None) -> Added:
+    from keras_stitch.kipoi.probing import foreign_submodel
+
+    source = Source("kipoi", part.label, path=str(path.absolute()), zoo=part.zoo)
+    return Added(foreign_submodel(name, part, source, placement), None, CustomObjects(), part)
+
+
+def _from_memory(name: str, source: Any, shapes: Shapes, method: str | None, placement: str | None) -> Added:
+    from keras_stitch.kipoi.estimators import snapshot
+    from keras_stitch.kipoi.probing import foreign_submodel
+
+    taken = snapshot(name, source, shapes, method)
+    submodel = foreign_submodel(name, taken.part, taken.source, placement, dtypes=taken.dtypes)
+    return Added(submodel, None, CustomObjects(), taken.part, kept=taken.folder)
 
 
 def find(source: Any, where: str) -> tuple[Any, KipoiPart | None]:
@@ -82,7 +132,7 @@ def find(source: Any, where: str) -> tuple[Any, KipoiPart | None]:
         where: What messages call it.
 
     Raises:
-        SourceError: When a Kipoi directory cannot be read, or its model is no Keras model.
+        SourceError: When a Kipoi directory cannot be read, or Kipoi cannot run its model.
 
     Example:
         >>> find("m1.h5", "the source")[1] is None
@@ -145,6 +195,7 @@ def described_by(part: KipoiPart, added: Added) -> Added:
         SourceError: When the schema is one of another model.
     """
     submodel = added.submodel
+    assert added.blueprint is not None  # a Keras model
     inputs, fields = _matched(submodel.inputs, part.inputs, "input", part.label)
     # Sizes of the outputs follow from those of the inputs.
     outputs = KerasInference({submodel.name: added.blueprint}).outputs(submodel, inputs)

@@ -6,7 +6,7 @@ from its source once more. Keras masks do not cross from one to the next, as the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -32,8 +32,11 @@ class Reference:
         spec: The graph.
         wiring: The same graph, checked.
         blueprints: Of every submodel that owns its weights.
-        stitched: A model of the graph. Layers that had no weights borrow its own, which were drawn when it was built.
+        stitched: The models that were built of the graph. Layers that had no weights borrow theirs, which were drawn
+            when these were built.
         trained: Whether submodels take their weights from it, too, where these differ from the sources'.
+        foreign: For every submodel that is no Keras model and owns its weights, what loads it: a function that takes
+            and gives arrays in the order of its ports.
         progress: Called with a few words at every submodel.
 
     Attributes:
@@ -45,13 +48,15 @@ class Reference:
         spec: GraphSpec,
         wiring: Wiring,
         blueprints: Mapping[str, Blueprint],
-        stitched: keras.Model,
+        stitched: Iterable[keras.Model],
         *,
         trained: bool = False,
+        foreign: Mapping[str, Callable[[], Callable[[list[Array]], list[Array]]]] | None = None,
         progress: Callable[[str], None] | None = None,
     ):
         self._spec, self._wiring, self._blueprints = spec, wiring, blueprints
-        self._stitched, self._trained = stitched, trained
+        self._stitched = {layer.name: model for model in stitched for layer in model.layers}
+        self._trained, self._foreign = trained, foreign or {}
         self._step = progress or (lambda _: None)
         self._runs: dict[str, Callable[[list[Array]], list[Any]]] = {}
         self.weights: dict[str, str] = {}
@@ -108,11 +113,10 @@ class Reference:
     def _run(self, submodel: Submodel, arriving: list[Array]) -> list[Array]:
         owner = submodel.share or submodel.name
         self._step(f"running '{submodel.name}' by itself")
-        with in_registry(self._blueprints[owner].custom_objects):
+        with in_registry(self._blueprints[owner].custom_objects if submodel.is_keras else {}):
             try:
                 if owner not in self._runs:
-                    load = self._layer if submodel.is_layer else self._model
-                    self._runs[owner] = load(owner, [array[:1] for array in arriving])
+                    self._runs[owner] = self._load(submodel, owner, [array[:1] for array in arriving])
                 return _in_batches(self._runs[owner], arriving)
             except StitchError:
                 raise
@@ -121,6 +125,12 @@ class Reference:
                 raise StitchError(
                     f"Submodel '{submodel.name}', run by itself, cannot take {shapes}: {reason(error)}"
                 ) from error
+
+    def _load(self, submodel: Submodel, owner: str, rows: Sequence[Array]) -> Callable[[list[Array]], list[Any]]:
+        if not submodel.is_keras:
+            self.weights[owner] = "of the source"
+            return self._foreign[owner]()
+        return (self._layer if submodel.is_layer else self._model)(owner, rows)
 
     def _model(self, owner: str, rows: Sequence[Array]) -> Callable[[list[Array]], list[Any]]:
         """A saved model as its own Keras model: called in the structure that it was saved with."""
@@ -143,7 +153,7 @@ class Reference:
         layer = self._blueprints[owner].take()
         layer(*rows)
         if self._spec.submodel(owner).source.kind == "layer":
-            layer.set_weights(self._stitched.get_layer(owner).get_weights())
+            layer.set_weights(self._stitched[owner].get_layer(owner).get_weights())
             self.weights[owner] = ("trained" if self._trained else "new") if layer.weights else "of the source"
         else:
             self._take_weights(owner, {"": layer})
@@ -154,7 +164,7 @@ class Reference:
         self.weights[owner] = "of the source"
         if not self._trained:
             return
-        held = self._stitched.get_layer(owner)
+        held = self._stitched[owner].get_layer(owner)
         theirs = dict(ports.leaves(held)) if "" not in own else {"": held}
         for path in own.keys() & theirs.keys():
             before, after = own[path].get_weights(), theirs[path].get_weights()

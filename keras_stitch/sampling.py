@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -96,13 +96,13 @@ def table_dtype(port: Port) -> str:
 
 
 def find_size(
-    wiring: Wiring, model: keras.Model, rows: Mapping[str, Any], bounds: Mapping[str, int] | None = None
+    wiring: Wiring, model: Callable[..., Any], rows: Mapping[str, Any], bounds: Mapping[str, int] | None = None
 ) -> tuple[int | None, str]:
     """A length for the open dimensions that the model takes, by trying.
 
     Args:
         wiring: The graph.
-        model: Its model.
+        model: Its model, or what is called like one.
         rows: A row for each input that has one already.
         bounds: As ``embedding_bounds`` gives them.
 

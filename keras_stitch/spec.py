@@ -14,6 +14,8 @@ Shape = tuple[int | None, ...]
 
 MERGES = ("concatenate", "add", "average", "maximum", "minimum", "multiply", "subtract", "stack")
 PLACEMENTS = ("model", "dataloader", "workflow")
+# What runs a submodel: Keras, or, through Kipoi, another framework or a class of the model's own.
+FRAMEWORKS = ("keras", "scikit-learn", "pytorch", "tensorflow", "kipoi")
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,9 @@ class Source:
     """Where a submodel comes from.
 
     Attributes:
-        kind: ``"file"``, ``"kipoi"`` (a directory), ``"model"`` (in memory), ``"layer"`` or
-            ``"trained layer"`` (in memory, with weights).
+        kind: ``"file"``, ``"kipoi"`` (a directory), ``"model"`` (in memory), ``"layer"``,
+            ``"trained layer"`` (in memory, with weights), ``"estimator"`` or ``"module"`` (of scikit-learn and
+            PyTorch, in memory).
         path: The absolute path, for ``file`` and ``kipoi``.
         layer: ``{"class_name": ..., "config": ...}`` for ``layer``.
         arch: The absolute path of the architecture JSON, for a weights-only file.
@@ -94,6 +97,7 @@ class Submodel:
         share: The submodel whose weights this one uses.
         layers: The layers inside, in the saved order; a layer as node has itself.
         repairs: What was repaired on loading, for tables.
+        framework: What runs it, one of ``FRAMEWORKS``.
     """
 
     name: str
@@ -106,6 +110,12 @@ class Submodel:
     share: str | None = None
     layers: tuple[LayerInfo, ...] = ()
     repairs: tuple[str, ...] = ()
+    framework: str = "keras"
+
+    @property
+    def is_keras(self) -> bool:
+        """Whether it can be part of a Keras model."""
+        return self.framework == "keras"
 
     @property
     def parameters(self) -> int:

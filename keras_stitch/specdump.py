@@ -12,6 +12,9 @@ from keras_stitch.errors import StitchError
 from keras_stitch.naming import names_file
 from keras_stitch.spec import Connection, FreezeRule, GraphSpec, InputSpec, Merge, Submodel
 
+# Sources that no file has.
+_IN_MEMORY = ("model", "trained layer", "estimator", "module")
+
 
 class _Dumper(yaml.SafeDumper):
     """Escapes the line breaks of Unicode, which PyYAML writes as they are and reads back as spaces."""
@@ -49,10 +52,11 @@ def dump(spec: GraphSpec, *, place: Callable[[str], str] = str, record: bool = F
         StitchError: If the file could not say the same as the graph.
     """
     for submodel in spec.submodels:
-        if not record and submodel.source.kind in ("model", "trained layer") and submodel.share is None:
+        if not record and submodel.source.kind in _IN_MEMORY and submodel.share is None:
+            keras = f'Save it, model.save("{submodel.name}.keras"), and add that path.'
             raise StitchError(
                 f"Submodel '{submodel.name}' is in memory, so a stitch.yaml could not bring it back.",
-                fix=f'Save it, model.save("{submodel.name}.keras"), and add that path.',
+                fix=keras if submodel.is_keras else "Write a Kipoi directory for it, and add that path.",
             )
     targets = [connection.target for connection in spec.connections]
     for target in targets:
@@ -93,7 +97,7 @@ def _model_data(submodel: Submodel, place: Callable[[str], str], record: bool) -
         data["source"] = submodel.source.zoo or place(submodel.source.path)
     if record and submodel.source.sha256:
         data["sha256"] = submodel.source.sha256
-    if record and submodel.source.kind in ("model", "trained layer"):
+    if record and submodel.source.kind in _IN_MEMORY:
         data["memory"] = submodel.source.label
     for key, value in (("trainable", submodel.trainable), ("placement", submodel.placement)):
         if value is not None:

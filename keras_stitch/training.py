@@ -1,20 +1,21 @@
-"""Training data: a directory's dataloader as Keras takes it."""
+"""Training data: a directory's dataloader, or precomputed rows, as Keras takes it."""
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import kipoi
 import numpy as np
 from kipoi.data import BaseDataLoader, Dataset, PreloadedDataset
 from kipoi_utils.data_utils import numpy_collate
 
+from keras_stitch.epochs import Epochs
 from keras_stitch.errors import StitchError, nearest, reason
+from keras_stitch.features import Features, check_finished, is_features, open_features
+from keras_stitch.keys import changes, existing_file, refusal
 from keras_stitch.kipoi.dataloaders import mapping_of
 from keras_stitch.kipoi.running import is_data_error
 from keras_stitch.naming import zoo_name
@@ -22,7 +23,7 @@ from keras_stitch.naming import zoo_name
 Batch = tuple[Any, Any]
 
 
-class TrainingData(keras.utils.PyDataset):
+class TrainingData(Epochs):
     """Batches of inputs and targets from a dataloader with random access; ``len`` is the steps of an epoch.
 
     Every row comes once in an epoch; the last batch has what is left. Rows are in another order in each epoch if
@@ -48,47 +49,28 @@ class TrainingData(keras.utils.PyDataset):
         workers: int = 0,
         max_queue_size: int = 10,
     ):
-        # Files are not read by threads: those of one process share the place where reading goes on.
-        super().__init__(workers=workers, use_multiprocessing=workers > 0, max_queue_size=max_queue_size)
         self._make, self._dataloader = make, make()
         self._parent = self._process = os.getpid()
-        self.batch_size, self.rows = batch_size, len(self._dataloader)
-        self._generator = np.random.default_rng(seed) if shuffle else None
-        self._order = self._next_order()
-
-    def __len__(self) -> int:
-        return math.ceil(self.rows / self.batch_size)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """The batches of an epoch, the short last one included."""
-        return len(self)
+        # Files are not read by threads: those of one process share the place where reading goes on.
+        options = {"workers": workers, "use_multiprocessing": workers > 0, "max_queue_size": max_queue_size}
+        super().__init__(len(self._dataloader), batch_size=batch_size, shuffle=shuffle, seed=seed, **options)
 
     def __getitem__(self, index: int) -> Batch:
-        start = range(len(self))[index] * self.batch_size
-        rows = np.arange(start, min(start + self.batch_size, self.rows))
+        rows = self.rows_of(index)
         try:
-            return _inputs_and_targets(self.read(rows if self._order is None else self._order[rows]))
+            return _inputs_and_targets(self.read(rows))
         except Exception as error:
             if os.getpid() == self._parent:
                 raise
             # Python would wait for ever for a worker whose error cannot be made again from its text.
-            raise StitchError(_said(error)) from None
+            raise StitchError(said(error)) from None
 
     def read(self, rows: np.ndarray[Any, Any]) -> Mapping[str, Any]:
         """The batch of some rows as Kipoi has it, with metadata."""
-        if _is_merged(self._dataloader):  # it reads many rows at once, and knows about processes itself
-            return dict(self._dataloader.read(rows))
-        if self._process != os.getpid():
+        # A merged dataloader knows about processes itself.
+        if self._process != os.getpid() and not is_merged(self._dataloader):
             self._dataloader, self._process = self._make(), os.getpid()
-        return dict(numpy_collate([self._dataloader[int(row)] for row in rows]))
-
-    def on_epoch_end(self) -> None:
-        """Draw the order of the next epoch; Keras calls it."""
-        self._order = self._next_order()
-
-    def _next_order(self) -> np.ndarray[Any, Any] | None:
-        return None if self._generator is None else self._generator.permutation(self.rows)
+        return read_rows(self._dataloader, rows)
 
 
 def training_data(
@@ -100,29 +82,34 @@ def training_data(
     seed: int | None = None,
     workers: int = 0,
     steps: int | None = None,
-) -> TrainingData | Iterator[Batch]:
-    """A directory's dataloader as training data for ``model.fit``.
+    directory: str | os.PathLike[str] | None = None,
+) -> TrainingData | Features | Iterator[Batch]:
+    """A directory's dataloader, or what it gave once, as training data for ``model.fit``.
 
     Args:
         source: A directory that ``Graph.save`` wrote, or any other Kipoi directory; a name in a source that Kipoi knows
-            (``"kipoi:..."``); a Kipoi dataloader class, or an object of one.
-        dataloader_args: Its arguments, ``targets_file`` among them. Relative paths start from the current folder.
+            (``"kipoi:..."``); a Kipoi dataloader class, or an object of one. Or a file that ``precompute`` wrote.
+        dataloader_args: Its arguments, ``targets_file`` among them. Relative paths start from the current folder. For
+            precomputed rows they are optional, and compared with those that the rows were made from.
         batch_size: Rows in a batch; the last one of an epoch has what is left.
         shuffle: Whether rows come in another order in each epoch. Dataloaders that go from the first row to the last
             cannot do that: for them it has to be False. ``model.fit`` shuffles batches, too, unless told not to.
         seed: Of the order; by default another one each time.
-        workers: Processes that read while the model trains. They only read: models run in this process.
+        workers: Processes that read while the model trains. They only read: models run in this process. For
+            precomputed rows threads, which are of use where the disk is slow.
         steps: For dataloaders that go from the first row to the last, how many batches there are in all; the data are
             read from the start again whenever they end. Without it they are read once. Give ``model.fit`` the
             ``steps_per_epoch`` and ``epochs`` of which it is the product, and ``shuffle=False``.
+        directory: For precomputed rows, where the directory is that they were made from, if it was moved.
 
     Returns:
-        For a dataloader with random access a ``keras.utils.PyDataset`` whose length is the steps of an epoch; for any
-        other a generator. Both give ``(inputs, targets)``: inputs by name, targets as an array or, for several outputs,
-        by name.
+        For precomputed rows and a dataloader with random access a ``keras.utils.PyDataset`` whose length is the steps
+        of an epoch; for any other a generator. All give ``(inputs, targets)``: inputs by name, targets as an array or,
+        for several outputs, by name.
 
     Raises:
-        StitchError: If there is no such dataloader, its arguments do not fit, or it gives no targets.
+        StitchError: If there is no such dataloader, its arguments do not fit, or it gives no targets; if precomputed
+            rows are not finished, or the directory, the arguments or files of data changed since.
 
     Example:
         >>> import numpy as np, keras_stitch as ks
@@ -134,18 +121,19 @@ def training_data(
         >>> len(data), data[2][1].tolist()
         (3, [[64.0], [81.0]])
     """
-    batch_size, workers = _count("batch_size", batch_size, 1), _count("workers", workers, 0)
-    steps = None if steps is None else _count("steps", steps, 1)
-    seed = None if seed is None else _count("seed", seed, 0)
+    batch_size, workers = whole_number("batch_size", batch_size, 1), whole_number("workers", workers, 0)
+    steps = None if steps is None else whole_number("steps", steps, 1)
+    seed = None if seed is None else whole_number("seed", seed, 0)
+    if isinstance(source, str | os.PathLike) and is_features(Path(source)):
+        options: dict[str, Any] = {"batch_size": batch_size, "shuffle": shuffle, "seed": seed, "workers": workers}
+        return _features(source, dataloader_args, directory, steps, options)
+    if directory is not None:
+        raise StitchError("directory= is for precomputed rows.", received=f"the dataloader of {label(source)}")
     arguments = mapping_of(dataloader_args, "dataloader_args=", "{argument: value}")
-    make = _maker(source, arguments)
+    make = maker(source, arguments)
     dataloader = make()
     if isinstance(dataloader, Dataset | PreloadedDataset):
-        if steps is not None:
-            raise StitchError(
-                "steps= is for dataloaders that go from the first row to the last; this one knows how many there are.",
-                fix="Leave it out, and give model.fit(..., epochs=...).",
-            )
+        _check_no_steps(steps)
         if workers and isinstance(source, BaseDataLoader):
             raise StitchError(
                 "A dataloader that is made already is read by one process.",
@@ -153,7 +141,7 @@ def training_data(
                 received=f"workers={workers}",
             )
         if len(dataloader) == 0:
-            raise StitchError(f"The dataloader of {_label(source)} has no rows.")
+            raise StitchError(f"The dataloader of {label(source)} has no rows.")
         data = TrainingData(make, batch_size=batch_size, shuffle=shuffle, seed=seed, workers=workers)
         try:
             first = data.read(np.asarray([0]))
@@ -161,17 +149,56 @@ def training_data(
             if is_data_error(error):
                 raise StitchError(str(error)) from error
             raise StitchError(
-                f"The dataloader of {_label(source)} cannot read its first row.", received=_said(error)
+                f"The dataloader of {label(source)} cannot read its first row.", received=said(error)
             ) from error
         _check_targets(first, source)
         return data
     if shuffle:
         raise StitchError(
-            f"The rows of {_label(source)} cannot be shuffled: its dataloader goes from the first to the last.",
+            f"The rows of {label(source)} cannot be shuffled: its dataloader goes from the first to the last.",
             expected="shuffle=False",
             fix="Shuffle the data themselves, or use dataloaders with random access.",
         )
     return _batches(make, dataloader, source, batch_size, workers, steps)
+
+
+def read_rows(dataloader: Any, rows: Sequence[int] | np.ndarray[Any, Any]) -> dict[str, Any]:
+    """The batch of some rows of a dataloader with random access, as Kipoi has it."""
+    if is_merged(dataloader):  # it reads many rows at once
+        return dict(dataloader.read(rows))
+    return dict(numpy_collate([dataloader[int(row)] for row in rows]))
+
+
+def _features(
+    source: str | os.PathLike[str],
+    dataloader_args: Mapping[str, Any] | None,
+    directory: str | os.PathLike[str] | None,
+    steps: int | None,
+    options: dict[str, Any],
+) -> Features:
+    """Precomputed rows, once it is clear that they are still what the dataloader would give."""
+    check_finished(source)
+    features = open_features(source, **options)
+    _check_no_steps(steps)
+    if directory is not None and not Path(directory).is_dir():
+        raise StitchError(f"There is no directory '{directory}'.", expected="the one that the rows were made from")
+    arguments = None
+    if dataloader_args is not None:
+        arguments = mapping_of(dataloader_args, "dataloader_args=", "{argument: value}")
+    if found := changes(features.key, arguments, None if directory is None else Path(directory)):
+        fix = f"Delete '{source}', and call ks.precompute(...) again."
+        raise refusal(f"'{source}' is stale; these are not as they were when it was precomputed", found, fix)
+    if not features.has_targets:
+        raise _without_targets(source)
+    return features
+
+
+def _check_no_steps(steps: int | None) -> None:
+    if steps is not None:
+        raise StitchError(
+            "steps= is for dataloaders that go from the first row to the last; this one knows how many there are.",
+            fix="Leave it out, and give model.fit(..., epochs=...).",
+        )
 
 
 def _batches(
@@ -194,13 +221,22 @@ def _batches(
             return
         if done == before:
             raise StitchError(
-                f"The dataloader of {_label(source)} has no rows" + (" when it is read once more." if done else "."),
+                f"The dataloader of {label(source)} has no rows" + (" when it is read once more." if done else "."),
                 expected=f"{steps} batches",
                 received=str(done),
             )
 
 
-def _count(name: str, value: Any, least: int) -> int:
+def whole_number(name: str, value: Any, least: int) -> int:
+    """An argument that is a whole number.
+
+    Raises:
+        StitchError: If it is none, or below ``least``.
+
+    Example:
+        >>> whole_number("workers", 2, 0)
+        2
+    """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise StitchError(
             f"{name}= is not a whole number, or too small.", expected=f"{least} or more", received=repr(value)
@@ -208,13 +244,21 @@ def _count(name: str, value: Any, least: int) -> int:
     return int(value)
 
 
-def _is_merged(dataloader: Any) -> bool:
+def is_merged(dataloader: Any) -> bool:
     """Whether it is what a directory of ours has; others may have a method ``read`` that means something else."""
     return any(kind.__name__ == "MergedDataset" for kind in type(dataloader).__mro__)
 
 
-def _maker(source: Any, arguments: dict[str, Any]) -> Callable[[], Any]:
-    """A function that makes the dataloader."""
+def maker(source: Any, arguments: dict[str, Any]) -> Callable[[], Any]:
+    """A function that makes a dataloader.
+
+    Args:
+        source: What ``training_data`` takes, without precomputed rows.
+        arguments: Of the dataloader.
+
+    Raises:
+        StitchError: If there is no such dataloader, or its arguments are others; by the function, if it cannot be made.
+    """
     if isinstance(source, BaseDataLoader):
         if arguments:
             raise StitchError("dataloader_args= has no meaning for a dataloader that is made already.")
@@ -230,12 +274,12 @@ def _maker(source: Any, arguments: dict[str, Any]) -> Callable[[], Any]:
     for name in arguments:
         if known and name not in known:
             raise StitchError(
-                f"The dataloader of {_label(source)} has no argument '{name}'.", expected=nearest(name, known)
+                f"The dataloader of {label(source)} has no argument '{name}'.", expected=nearest(name, known)
             )
     missing = [name for name, argument in known.items() if not argument.optional and name not in arguments]
     if missing:
         raise StitchError(
-            f"The dataloader of {_label(source)} lacks {' and '.join(map(repr, missing))}.",
+            f"The dataloader of {label(source)} lacks {' and '.join(map(repr, missing))}.",
             fix=f"dataloader_args={{{missing[0]!r}: ...}}",
         )
     values = {name: _absolute(value) for name, value in arguments.items()}
@@ -244,7 +288,7 @@ def _maker(source: Any, arguments: dict[str, Any]) -> Callable[[], Any]:
         try:
             return loader(**values)
         except Exception as error:  # whatever it does with its arguments
-            raise StitchError(f"The dataloader of {_label(source)} cannot be made.", received=_said(error)) from error
+            raise StitchError(f"The dataloader of {label(source)} cannot be made.", received=said(error)) from error
 
     return make
 
@@ -270,14 +314,13 @@ def _loader(source: Any) -> Any:
         kipoi_source, name = str(source).split(":", 1)
         return kipoi.get_dataloader_factory(name, source=kipoi_source)
     except Exception as error:  # Kipoi raises whatever it meets
-        raise StitchError(f"The dataloader of {_label(source)} cannot be loaded.", received=_said(error)) from error
+        raise StitchError(f"The dataloader of {label(source)} cannot be loaded.", received=said(error)) from error
 
 
 def _absolute(value: Any) -> Any:
     """The whole path of a file that is there: workers and dataloaders may look from another folder."""
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    return str(Path(value).resolve()) if isinstance(value, str) and value and Path(value).is_file() else value
+    path = existing_file(value)
+    return str(path) if path is not None else os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _inputs_and_targets(batch: Mapping[str, Any]) -> Batch:
@@ -287,17 +330,29 @@ def _inputs_and_targets(batch: Mapping[str, Any]) -> Batch:
 def _check_targets(batch: Mapping[str, Any], source: Any) -> None:
     targets = batch.get("targets")
     if targets is None or (isinstance(targets, Mapping | Sequence) and not len(targets)):
-        raise StitchError(
-            f"The dataloader of {_label(source)} gives no targets to train on.",
-            fix="Give it targets_file in dataloader_args; a directory takes one if it was saved with targets=.",
-        )
+        raise _without_targets(source)
 
 
-def _label(source: Any) -> str:
+def _without_targets(source: Any) -> StitchError:
+    return StitchError(
+        f"The dataloader of {label(source)} gives no targets to train on.",
+        fix="Give it targets_file in dataloader_args; a directory takes one if it was saved with targets=.",
+    )
+
+
+def label(source: Any) -> str:
+    """What messages call a source."""
     return (
         f"'{source}'" if isinstance(source, str | os.PathLike) else getattr(source, "__name__", type(source).__name__)
     )
 
 
-def _said(error: Exception) -> str:
+def said(error: BaseException) -> str:
+    """What somebody else's error says, in one line; that of the merged dataloader as it is."""
+    text = str(error.args[0]) if error.args else ""
+    if "Traceback (most recent call last):" in text:  # from a worker of Kipoi's loader
+        lines = text.rstrip().splitlines()
+        last = max(number for number, line in enumerate(lines) if line[:1].strip())
+        text = "\n".join(lines[last:])
+        return text.partition(": ")[2] if is_data_error(error) else text
     return str(error) if is_data_error(error) else f"{type(error).__name__}: {reason(error)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -23,9 +24,11 @@ from keras_stitch.given import given_inputs
 from keras_stitch.loading import Blueprint
 from keras_stitch.reference import Reference
 from keras_stitch.reload_and_predict import predict
-from keras_stitch.reloading import Arrays, Reloaded, Reloading
+from keras_stitch.reloading import HERE, Arrays, Reloaded, Reloading
 from keras_stitch.saving import save_model
 from keras_stitch.spec import GraphSpec, Port, Submodel, Wiring
+from keras_stitch.staging import Stages
+from keras_stitch.whole import Packed, Whole
 
 ROWS = 10
 RANDOM, EXAMPLE, GIVEN = "random", "example", "given"
@@ -39,20 +42,25 @@ class Subject:
         spec: The graph.
         wiring: The same, checked.
         blueprints: Of every submodel that owns its weights: what runs separately is made by them anew.
-        model: What is held against the parts. Its inputs are named like ``wiring.inputs``, in that order.
+        stages: Where its submodels run.
+        model: What is held against the parts: the Keras model that remains, ``None`` where none does. Its inputs are
+            named like those of ``stages``, in that order.
         trained: Whether it was given, so that its weights may differ from those of the sources.
         customs: The custom objects that were given for submodels, with the places where a fresh process finds them.
         archs: The architecture JSON of submodels that are Kipoi directories, where they have one.
+        packed: The models that run in the dataloader, if any do.
         progress: Called with a few words at every step.
     """
 
     spec: GraphSpec
     wiring: Wiring
     blueprints: Mapping[str, Blueprint]
-    model: keras.Model
+    stages: Stages
+    model: keras.Model | None
     trained: bool = False
     customs: Mapping[str, CustomObjects] = field(default_factory=dict)
     archs: Mapping[str, Path] = field(default_factory=dict)
+    packed: Packed | None = None
     progress: Callable[[str], None] = field(default=lambda _: None)
 
     def verify(self, data: object = None, *, rows: int = ROWS, seed: int = 0, format: str = "keras") -> Certificate:
@@ -60,14 +68,18 @@ class Subject:
         given = None if data is None else given_inputs(data, self.wiring)
         with tempfile.TemporaryDirectory(prefix="keras-stitch-") as folder:
             self.progress("saving it")
-            file = save_model(self.model, Path(folder) / f"model.{format}")
-            return self.certify(file, {} if given is None else {GIVEN: given}, rows=rows, seed=seed)
+            place = Path(folder)
+            if self.packed is not None:
+                self.packed.write(place)
+            file = None if self.model is None else save_model(self.model, place / f"model.{format}")
+            return self.certify(file, {} if given is None else {GIVEN: given}, directory=place, rows=rows, seed=seed)
 
     def certify(
         self,
-        file: Path,
+        file: Path | None,
         sets: Mapping[str, Arrays],
         *,
+        directory: Path,
         objects_file: Path | None = None,
         rows: int = ROWS,
         seed: int = 0,
@@ -75,8 +87,9 @@ class Subject:
         """Compare the parts, the model and what a file holds of it, on random inputs and on others.
 
         Args:
-            file: The saved model.
+            file: The saved Keras model; ``None`` where there is none.
             sets: ``EXAMPLE`` or ``GIVEN`` -> graph input -> array of shape ``(rows, ...)``.
+            directory: Where the packed models were written.
             objects_file: A Python file with the custom objects that the saved model needs.
             rows: How many random rows.
             seed: Of the random rows.
@@ -88,20 +101,28 @@ class Subject:
         _check_number(rows, "rows=", at_least=1)
         _check_number(seed, "seed=", at_least=0)
         notes: list[str] = []
-        bounds = sampling.embedding_bounds(self.model)
-        drawn, refused = self._draw(sets, bounds, rows, seed)
+        whole = Whole(self.stages, self.model, self.packed, directory)
+        bounds = whole.bounds()
+        drawn, refused = self._draw(whole, sets, bounds, rows, seed)
         sets = {**({} if drawn is None else {RANDOM: drawn}), **sets}
         if refused is not None:
             if not sets:
                 raise refused
             notes.append(f"No random inputs: {refused.message}")
-        self.progress("loading it again in a fresh process")
-        with Reloading(file, sets, self._custom_objects(), self._origins(), objects_file) as reloading:
-            expected, weights = self._expected(sets, notes)
-            self.progress("running the stitched model")
-            found = {kind: self._predicted(sets[kind]) for kind in expected}
+        if self.packed is not None:
+            self.progress("running the packed models")
+        features = self._features(whole, sets, notes)
+        if file is None:
+            expected, weights = self._expected({kind: sets[kind] for kind in features}, notes)
+            found, reloaded = self._last(whole, features, directory)
+        else:
             self.progress("loading it again in a fresh process")
-            reloaded = reloading.result()
+            with Reloading(file, features, self._custom_objects(), self._origins(), objects_file) as reloading:
+                expected, weights = self._expected({kind: sets[kind] for kind in features}, notes)
+                self.progress("running the stitched model")
+                found = {kind: self._predicted(features[kind]) for kind in expected}
+                self.progress("loading it again in a fresh process")
+                reloaded = reloading.result()
         if reloaded.note is not None:
             notes.append(reloaded.note)
         return Certificate(
@@ -114,7 +135,7 @@ class Subject:
             parts=tuple(self._part(submodel, weights) for submodel in self.spec.submodels),
             inputs=tuple(_range(port, kind, sets[kind], bounds) for kind in expected for port in self.wiring.inputs),
             seed=seed if RANDOM in expected else None,
-            format="keras" if file.suffix == ".keras" else "h5",
+            format="" if file is None else "keras" if file.suffix == ".keras" else "h5",
             reloaded_in=reloaded.where,
             versions=_versions(),
             notes=tuple(notes),
@@ -123,7 +144,7 @@ class Subject:
     # -- what goes in ----------------------------------------------------------
 
     def _draw(
-        self, sets: Mapping[str, Arrays], bounds: Mapping[str, int], rows: int, seed: int
+        self, whole: Whole, sets: Mapping[str, Arrays], bounds: Mapping[str, int], rows: int, seed: int
     ) -> tuple[Arrays | None, StitchError | None]:
         """Random inputs, as long as the others; or why there are none."""
         for port in self.wiring.inputs:
@@ -137,7 +158,7 @@ class Subject:
         like = next(iter(sets.values()), None)
         size: int | None = None
         if like is None:
-            size, problem = sampling.find_size(self.wiring, self.model, {}, bounds)
+            size, problem = sampling.find_size(self.wiring, whole, {}, bounds)
             if size is None:
                 return None, StitchError(
                     "No length was found for the open dimensions of the inputs.",
@@ -154,8 +175,19 @@ class Subject:
 
     def _expected(self, sets: Mapping[str, Arrays], notes: list[str]) -> tuple[dict[str, Arrays], dict[str, str]]:
         """What the parts predict, run separately, for every kind of inputs that they take; and whose weights."""
+        models = [self.model, *(self.packed.models.values() if self.packed is not None else ())]
         parts = Reference(
-            self.spec, self.wiring, self.blueprints, self.model, trained=self.trained, progress=self.progress
+            self.spec,
+            self.wiring,
+            self.blueprints,
+            [model for model in models if model is not None],
+            trained=self.trained,
+            foreign={
+                submodel.name: functools.partial(self.packed.alone, submodel.name)
+                for submodel in self.spec.submodels
+                if self.packed is not None and not submodel.is_keras
+            },
+            progress=self.progress,
         )
         expected = {}
         for kind, inputs in sets.items():
@@ -168,10 +200,42 @@ class Subject:
                 notes.append(f"No random inputs: {problem.message}")
         return expected, parts.weights
 
+    def _features(self, whole: Whole, sets: Mapping[str, Arrays], notes: list[str]) -> dict[str, Arrays]:
+        """What the final model takes, for every kind of inputs that the packed models take."""
+        found = {}
+        for kind, inputs in sets.items():
+            try:
+                found[kind] = whole.features(inputs)
+            except ValueError as problem:  # what the models that are packed say about their data
+                if kind != RANDOM or len(sets) == 1:
+                    message = f"The packed models cannot run on {kind} inputs. {problem}"
+                    raise StitchError(message, fix="Pass data= that the submodels take.") from problem
+                notes.append(f"No random inputs: {problem}")
+        return found
+
+    def _last(
+        self, whole: Whole, features: Mapping[str, Arrays], directory: Path
+    ) -> tuple[dict[str, Arrays | str], Reloaded]:
+        """What the last submodel, which is no Keras model, predicts as it was added and as it was written."""
+        assert self.packed is not None
+        found: dict[str, Arrays | str] = {}
+        after, errors = {}, {}
+        written = self.packed.last(directory)
+        name = self.wiring.outputs[0].port.name
+        for kind, arrays in features.items():
+            try:
+                found[kind] = {"": whole.predict_last(arrays)[name]}
+                after[kind] = {"": whole.predict_last(arrays, written)[name]}
+            except Exception as error:  # whatever the model does
+                found.setdefault(kind, f"it cannot predict: {reason(error)}")
+                errors[kind] = reason(error)
+        return found, Reloaded(HERE, after, errors)
+
     def _predicted(self, inputs: Arrays) -> Arrays | str:
         with in_registry(self._custom_objects()):
             try:
-                return predict(self.model, [inputs[port.name] for port in self.wiring.inputs])
+                assert self.model is not None
+                return predict(self.model, [inputs[port.name] for port in self.stages.inputs])
             except Exception as error:  # whatever Keras raises, the parts took these inputs
                 return f"it cannot predict: {reason(error)}"
 

@@ -63,7 +63,7 @@ def summary(repairs: tuple[str, ...] = ()) -> Summary:
         name="composed",
     )
     frozen = {"model1": "part", "again": "part", "head": "none"}
-    return summarise(graph, wire(graph), plan(graph), frozen)
+    return summarise(graph, wire(graph), plan(graph, wire(graph)), frozen)
 
 
 def test_the_summary_of_a_graph() -> None:

@@ -16,7 +16,8 @@ from keras_stitch.kipoi.literals import WIDTH, literal
 from keras_stitch.kipoi.merging import Feeder, Merged
 from keras_stitch.kipoi.metadata import UNSPECIFIED, Statement, citations, licences
 from keras_stitch.kipoi.rendering import render
-from keras_stitch.spec import GraphSpec, Wiring
+from keras_stitch.spec import GraphSpec
+from keras_stitch.staging import Stages
 
 _KINDS = {
     "Dataset": "Row i of the inputs is row i of every part. Rows can be shuffled, and read by several workers.",
@@ -28,13 +29,14 @@ _KINDS = {
 def write_card(
     directory: Path,
     spec: GraphSpec,
-    wiring: Wiring,
+    stages: Stages,
+    inputs: Mapping[str, Any],
     merged: Merged,
     said: Sequence[Statement],
     description: Mapping[str, Any],
     examples: Mapping[str, Any],
     urls: Mapping[str, str],
-    model: keras.Model,
+    model: keras.Model | None,
     trained: bool,
     certificate: Certificate | None = None,
 ) -> None:
@@ -43,13 +45,14 @@ def write_card(
     Args:
         directory: Where to.
         spec: The graph.
-        wiring: The same, checked.
+        stages: The same, checked, and where its submodels run.
+        inputs: The schema of every input of the model.
         merged: The merged dataloader.
         said: What the parts say about themselves.
         description: What ``model.yaml`` says.
         examples: The example of every argument, as a path in the directory, a value or ``{"url", ...}``.
         urls: The URL of every file that is hosted.
-        model: The model that is saved.
+        model: The Keras model that is saved, if there is one.
         trained: Whether its weights are no longer those of the sources.
         certificate: What the model was compared to, and by how much it differs.
     """
@@ -60,7 +63,7 @@ def write_card(
             values[name] = f"downloaded/example_files/{value.get('name') or name}"
     targets = description["schema"]["targets"]
     info = description["info"]
-    frozen = _frozen(spec, model)
+    frozen = _frozen(spec, stages, model)
     stated = licences(said)
     different = sorted({*(licence for _, licence in stated), str(info["license"])} - {UNSPECIFIED})
     text = render(
@@ -71,8 +74,9 @@ def write_card(
             "command": _command(values),
             "example": _call(values),
             "submodels": [(submodel, frozen[submodel.name]) for submodel in spec.submodels],
-            "inputs": list(description["schema"]["inputs"].items()),
-            "outputs": [(targets["name"], targets)] if len(wiring.outputs) == 1 else list(targets.items()),
+            "inputs": list(inputs.items()),
+            "outputs": [(targets["name"], targets)] if len(stages.whole.outputs) == 1 else list(targets.items()),
+            "plan": stages.plan if stages.packs else None,
             "kind_text": _KINDS[merged.kind],
             "rows": [_alignment(feeder) for feeder in merged.feeders],
             "arguments": merged.arguments,
@@ -89,7 +93,7 @@ def write_card(
             "citations": citations(said),
             "dependencies": description["dependencies"],
             "urls": urls,
-            "dtypes": {port.name: port.dtype or "float32" for port in wiring.inputs},
+            "dtypes": {port.name: port.dtype or "float32" for port in stages.inputs},
         },
     )
     (directory / "README.md").write_text(text, encoding="utf-8")
@@ -119,11 +123,14 @@ def _call(values: Mapping[str, Any]) -> str:
     return f"predictions = model.pipeline.predict(\n    {literal(dict(values), indent=4)}\n)"
 
 
-def _frozen(spec: GraphSpec, model: keras.Model) -> dict[str, str]:
-    """Whether each submodel trains in the model: "yes", "partly" or "no"; also "no" where there is nothing to train."""
-    layers = {layer.name: layer for layer in model.layers}
+def _frozen(spec: GraphSpec, stages: Stages, model: keras.Model | None) -> dict[str, str]:
+    """Whether each submodel is frozen: "yes", "partly" or "no"; also "no" where there is nothing to train."""
+    layers = {layer.name: layer for layer in model.layers} if model is not None else {}
     states = {}
     for submodel in spec.submodels:
+        if stages.plan[submodel.name].placement != "model" or submodel.name == stages.last:
+            states[submodel.name] = "yes"
+            continue
         layer = layers.get(submodel.share or submodel.name)
         training = {id(weight) for weight in layer.trainable_weights} if layer else set()
         # Moving averages, which no flag lets train, do not count.

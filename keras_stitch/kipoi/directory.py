@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,14 @@ from keras_stitch.kipoi import hosting as hosting_of
 from keras_stitch.kipoi.card import write_card
 from keras_stitch.kipoi.generating import copy_components, write_dataloader
 from keras_stitch.kipoi.merging import merge
+from keras_stitch.kipoi.packing import Packing
 from keras_stitch.kipoi.reading import KipoiPart
 from keras_stitch.kipoi.rendering import template_text, write_yaml
 from keras_stitch.sampling import table_dtype
 from keras_stitch.saving import check_format
-from keras_stitch.spec import GraphSpec, Wiring
+from keras_stitch.spec import GraphSpec
+from keras_stitch.staging import Stages
+from keras_stitch.whole import Whole
 
 EXPECTED = "model_files/expected.h5"
 ARCHITECTURE = "model_files/model.json"
@@ -36,9 +40,10 @@ _CHUNK_ROWS = 10_000
 def write_directory(
     directory: str | Path,
     *,
-    model: keras.Model,
+    model: keras.Model | None,
     spec: GraphSpec,
-    wiring: Wiring,
+    stages: Stages,
+    packing: Packing | None = None,
     dataloaders: Mapping[str, Any] | None = None,
     targets: Any = None,
     info: Mapping[str, Any] | None = None,
@@ -58,10 +63,11 @@ def write_directory(
 
     Args:
         directory: Where to. Folders above it are made.
-        model: The built model. Inputs are named like ``wiring.inputs``, in that order; one output is a tensor,
-            several are a dict by name. It is not changed, and its optimizer is not saved.
+        model: The built model; ``None`` where no Keras model remains. Inputs are named like ``stages.inputs``, in that
+            order; one output is a tensor, several are a dict by name. It is not changed; its optimizer is not saved.
         spec: The graph.
-        wiring: The same, checked.
+        stages: The same, checked, and where its submodels run.
+        packing: The models that run in the dataloader, if any do.
         dataloaders: Graph input or submodel -> ``Dataloader``, Kipoi directory, import path or class. Inputs that
             nobody covers are read from NPY, TSV, CSV or HDF5 files.
         targets: An example of a file with targets, as a path or a ``Dataloader``.
@@ -88,13 +94,14 @@ def write_directory(
             model does, or when the certificate is not passed.
     """
     step = progress or (lambda _: None)
-    target = Path(directory)
-    check_format(model, format)
+    target, wiring = Path(directory), stages.whole
+    if model is not None:
+        check_format(model, format)
     atomic.check_target(target, overwrite=overwrite)
     step("reading the dataloaders")
     parts = _with_shared(spec, parts or {})
     merged = merge(spec, wiring, dataloaders, parts, targets)
-    schema.check_names(wiring, merged)
+    schema.check_names(stages, merged)
     for feeder in merged.feeders:
         if feeder.port is not None:
             table_dtype(feeder.port)
@@ -102,66 +109,86 @@ def write_directory(
     chosen = examples_of.choose_examples(merged, examples)
     said = metadata.statements(spec, merged, parts)
     info_section = metadata.info_section(spec.name, said, info)
-    model_file = f"model_files/model.{format}"
     names = examples_of.file_names(merged, chosen)
-    urls = hosting_of.resolve_urls(hosting, [model_file, EXPECTED, *names.values()])
-    carried = custom.carry(model, custom_objects or {})
+    carried = custom.carry(model, custom_objects or {}) if model is not None else custom.Carried()
+    model_file = f"model_files/model.{format}"
+    hostable = [*([model_file] if stages.last is None else []), *(packing.hostable() if packing is not None else ())]
+    urls = hosting_of.resolve_urls(hosting, [*hostable, EXPECTED, *names.values()])
+    requirements = [*carried.requirements, *(packing.requirements if packing is not None else ())]
     with atomic.writing(target, overwrite=overwrite) as place:
         (place / "stitch.yaml").write_text(record, encoding="utf-8")
         (place / "graph.svg").write_text(picture, encoding="utf-8")
         copy_components(place, merged)
         step("saving the model")
-        write_model(model, place / model_file)
-        # Keras warns about every .h5 file that it loads as a whole, so Kipoi is given the architecture beside it.
-        extra = {"arch": ARCHITECTURE} if format == "h5" else {}
-        if carried.files:
-            carried.write(place)
-            extra["custom_objects"] = custom.FILE
+        if packing is not None:
+            packing.write(place)
+        saved = _write_final(place / model_file, model, packing, carried)
         placed = examples_of.place_examples(place, chosen, names)
-        inputs = schema.input_schemas(wiring, merged, parts)
-        dependencies = metadata.dependencies_section(said, carried.requirements)
+        inputs = schema.input_schemas(stages, merged, parts)
+        structured = packing.given(inputs) if packing is not None else inputs
+        dependencies = metadata.dependencies_section(said, requirements)
         description = {
-            "defined_as": "model.SuffixedKerasModel" if urls else "kipoi.model.KerasModel",
-            "args": {"weights": model_file, **extra},
+            **saved.described({}),
             "default_dataloader": ".",
             "info": info_section,
             "dependencies": dependencies,
-            "schema": {"inputs": inputs, "targets": target_schemas},
-            **_writers(wiring),
+            "schema": {"inputs": structured, "targets": target_schemas},
+            **_writers(stages),
         }
-        if urls:
-            (place / "model.py").write_text(template_text("kipoi/model.py"), encoding="utf-8")
         write_yaml(place / "model.yaml", description)
 
         def describe(known: Mapping[str, Any]) -> None:
             write_dataloader(
-                place, spec.name, merged, inputs, target_schemas, wiring.outputs, info_section, dependencies, known
+                place,
+                spec.name,
+                merged,
+                structured,
+                target_schemas,
+                wiring.outputs,
+                info_section,
+                dependencies,
+                known,
+                packing,
             )
 
         describe(placed)
         step("making examples")
         before = set(place.rglob("*"))
-        placed |= examples_of.add_random_tables(place, merged, wiring, model, placed, names)
+        whole = Whole(stages, model, packing, place)
+        placed |= examples_of.add_random_tables(place, merged, wiring, whole, placed, names)
         describe(placed)
 
         step("running Kipoi on the examples")
         running.run_examples(place, place / EXPECTED)
         _remove_new(place, before | {place / EXPECTED} | {place / str(value) for value in placed.values()})
-        largest = running.check_predictions(model, wiring, place / EXPECTED)
+        called = model if model is not None else whole.last_called
+        own_inputs = [port.name for port in stages.inputs]
+        paths = ["/".join(map(str, path)) for path in packing.paths()] if packing is not None else own_inputs
+        largest = running.check_predictions(called, paths, wiring, place / EXPECTED)
         test: dict[str, Any] = {"expect": EXPECTED, "precision_decimal": running.precision_decimal(largest)}
         certificate = None
         if certify is not None:
-            own = {"example": running.stored_inputs(place / EXPECTED, wiring, _CERTIFIED_ROWS)}
-            objects_file = place / custom.FILE if carried.files else None
-            certificate = certify(place / model_file, own, objects_file=objects_file)
+            if packing is None:
+                own = running.stored_inputs(place / EXPECTED, wiring, _CERTIFIED_ROWS)
+            else:
+                own = running.read_inputs(place, _CERTIFIED_ROWS)
+            certificate = certify(
+                None if model is None else place / model_file,
+                {"example": own},
+                directory=place,
+                objects_file=place / custom.FILE if carried.files else None,
+            )
             certificate.require()
             (place / CERTIFICATE).write_text(certificate.to_json(), encoding="utf-8")
 
         step("describing it")
         hosted = {file: hosting_of.remote_file(place / file, url) for file, url in urls.items()}
-        description["args"] = {"weights": hosted.get(model_file, model_file), **extra}
+        if urls and model is not None:
+            (place / "model.py").write_text(template_text("kipoi/model.py"), encoding="utf-8")
+        if packing is not None:
+            packing.host(place, hosted)
         test["expect"] = hosted.get(EXPECTED, EXPECTED)
-        write_yaml(place / "model.yaml", {**description, "test": test})
+        write_yaml(place / "model.yaml", {**description, **saved.described(hosted), "test": test})
         if hosted:
             describe(
                 {
@@ -172,9 +199,46 @@ def write_directory(
                 }
             )
             (place / ".gitignore").write_text("".join(f"/{file}\n" for file in hosted), encoding="utf-8")
-        write_card(place, spec, wiring, merged, said, description, placed, urls, model, trained, certificate)
+        write_card(place, spec, stages, inputs, merged, said, description, placed, urls, model, trained, certificate)
         step("putting it in place")
     return target
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """The model of a directory, as it was written.
+
+    Attributes:
+        defined_as: What ``model.yaml`` says it is, its arguments apart.
+        args: Its arguments.
+    """
+
+    defined_as: Mapping[str, str]
+    args: Mapping[str, Any]
+
+    def described(self, hosted: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+        """The part of ``model.yaml`` that says how it is loaded, from files that may lie at URLs."""
+        args = {key: hosted.get(value, value) if isinstance(value, str) else value for key, value in self.args.items()}
+        keras_model = self.defined_as.get("defined_as") == "kipoi.model.KerasModel"
+        defined_as = {"defined_as": "model.SuffixedKerasModel"} if hosted and keras_model else self.defined_as
+        return {**defined_as, "args": args}
+
+
+def _write_final(file: Path, model: keras.Model | None, packing: Packing | None, carried: custom.Carried) -> _Saved:
+    """Writes the model of the directory: the Keras model into a file, or else the last submodel."""
+    folder, place = file.parent, file.parent.parent
+    if model is None:
+        assert packing is not None
+        folder.mkdir()
+        written = packing.as_model(place)
+        return _Saved(written, written.pop("args"))
+    write_model(model, file)
+    # Keras warns about every .h5 file that it loads as a whole, so Kipoi is given the architecture beside it.
+    extra = {"arch": ARCHITECTURE} if file.suffix == ".h5" else {}
+    if carried.files:
+        carried.write(place)
+        extra["custom_objects"] = custom.FILE
+    return _Saved({"defined_as": "kipoi.model.KerasModel"}, {"weights": f"{folder.name}/{file.name}", **extra})
 
 
 def write_model(model: keras.Model, path: Path) -> None:
@@ -203,9 +267,9 @@ def _with_shared(spec: GraphSpec, parts: Mapping[str, KipoiPart]) -> dict[str, K
     return {name: parts[owner] for name, owner in owners.items() if owner in parts}
 
 
-def _writers(wiring: Wiring) -> dict[str, Any]:
+def _writers(stages: Stages) -> dict[str, Any]:
     """How many rows Kipoi stores at once: its 10,000 are too many where rows are large."""
-    ports = [*wiring.inputs, *(output.port for output in wiring.outputs)]
+    ports = [*stages.inputs, *(output.port for output in stages.whole.outputs)]
     largest = 4
     for port in ports:
         size = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,7 @@ def add_random_tables(
     directory: Path,
     merged: Merged,
     wiring: Wiring,
-    model: Any,
+    model: Callable[..., Any],
     placed: Mapping[str, Any],
     names: Mapping[str, str],
 ) -> dict[str, str]:
@@ -146,7 +146,8 @@ def add_random_tables(
         directory: With everything but these examples.
         merged: The merged dataloader.
         wiring: The graph.
-        model: Its model: which lengths it takes is tried out where the shape leaves them open.
+        model: Its model, or what is called like one: which lengths it takes is tried out where the shape leaves them
+            open.
         placed: The examples that there are.
         names: What ``file_names`` gave.
 
@@ -242,7 +243,7 @@ def _explained(problem: str, directory: Path, fix: str | None) -> Iterator[None]
         raise SaveError(f"{problem}.", received=readable(error, directory), fix=chosen) from error
 
 
-def _size(wiring: Wiring, model: Any, rows: Mapping[str, Any]) -> int:
+def _size(wiring: Wiring, model: Callable[..., Any], rows: Mapping[str, Any]) -> int:
     """A length for the open dimensions that the model takes."""
     size, problem = find_size(wiring, model, rows)
     if size is None:

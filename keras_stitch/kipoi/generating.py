@@ -12,6 +12,7 @@ from keras_stitch.kipoi.components import Component
 from keras_stitch.kipoi.describing import Argument
 from keras_stitch.kipoi.literals import WIDTH, literal
 from keras_stitch.kipoi.merging import Feeder, Merged
+from keras_stitch.kipoi.packing import Packing
 from keras_stitch.kipoi.rendering import render, template_files, template_text, write_yaml
 from keras_stitch.kipoi.schema import target_arrays
 from keras_stitch.sampling import table_dtype
@@ -48,6 +49,7 @@ def write_dataloader(
     info: Mapping[str, Any],
     dependencies: Mapping[str, Any],
     examples: Mapping[str, Any],
+    packing: Packing | None = None,
 ) -> None:
     """Writes ``dataloader.py`` and ``dataloader.yaml``.
 
@@ -55,12 +57,13 @@ def write_dataloader(
         directory: Where to.
         graph: The name of the graph.
         merged: The merged dataloader.
-        inputs: The schema of every graph input.
+        inputs: The schema of what the model takes.
         targets: The schema of the targets.
         outputs: The graph outputs, which targets are for.
         info: The info section of the model.
         dependencies: The dependencies section.
         examples: The example of every argument that has one, as it is to be written.
+        packing: The models that run in the dataloader, if any do.
     """
     name = class_name(graph)
 
@@ -83,6 +86,7 @@ def write_dataloader(
         ],
         "parts": [part_call(feeder, targets, outputs) for feeder in merged.feeders],
         "described": described,
+        "packed": packing.calls() if packing is not None else None,
     }  # fmt: skip
     (directory / "dataloader.py").write_text(render("kipoi/dataloader.py.jinja", values), encoding="utf-8")
     metadata = {feeder.name: feeder.metadata for feeder in merged.feeders if feeder.metadata}
@@ -95,7 +99,8 @@ def write_dataloader(
             "args": {argument.name: _described(argument, examples) for argument in merged.arguments},
             "info": {
                 "authors": info["authors"],
-                "doc": f"The inputs of {graph}, merged from the dataloaders of its parts.",
+                "doc": f"The inputs of {graph}, merged from the dataloaders of its parts"
+                + (", by the models that run in it." if packing is not None else "."),
                 "license": info["license"],
             },
             "dependencies": dependencies,

@@ -1,10 +1,7 @@
-"""Reads a Kipoi directory whose model is a Keras model."""
+"""Reads a Kipoi directory: what it says about its model, of whatever framework."""
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,27 +10,25 @@ from typing import Any
 
 import h5py
 import kipoi
-from kipoi.model import KerasModel
-from kipoi.specs import RemoteFile
 
 from keras_stitch.customs import CustomObjects, read_file
 from keras_stitch.errors import SourceError, StitchError
 from keras_stitch.kipoi.components import default_dataloader, find_yaml, load_yaml
 from keras_stitch.kipoi.dataloaders import Dataloader
 from keras_stitch.kipoi.describing import Field, read_dependencies, read_fields, read_info
-from keras_stitch.kipoi.rendering import template_module
+from keras_stitch.kipoi.fetching import fetch
+from keras_stitch.kipoi.foreign import framework_of, packed_files, plain_schema, structure_of
 from keras_stitch.kipoi.sources import locate
-
-_WHAT = {"weights": "file of weights", "arch": "architecture", "custom_objects": "file of custom objects"}
 
 
 @dataclass(frozen=True)
 class KipoiPart:
-    """What a Kipoi directory says about its Keras model.
+    """What a Kipoi directory says about its model.
 
     Attributes:
         path: The directory.
-        weights: The file with the weights or the whole model; it may have no ending.
+        weights: The file with the weights or the whole Keras model; it may have no ending. ``None`` for a model
+            of another framework.
         arch: The architecture JSON, where the file has weights only.
         customs: The custom objects that it needs.
         inputs: The inputs of the model's schema, in its order; shapes without the batch axis.
@@ -43,10 +38,16 @@ class KipoiPart:
         dependencies: ``conda``, ``pip`` and ``conda_channels``.
         dataloader: Its default dataloader; ``None`` where there is none.
         zoo: Its name in a source that Kipoi knows, ``"kipoi:DeepSEA/predict"``, if it was named like that.
+        framework: What runs it, one of ``spec.FRAMEWORKS``.
+        description: Its ``model.yaml`` as plain data, column labels read from the files that have them.
+        input_structure: Whether the model takes an ``"array"``, a ``"list"`` or a ``"dict"``.
+        output_structure: The same for what it gives.
+        args: The arguments of a model of another framework, with the places that ``files`` have.
+        files: What a copy of a model of another framework consists of: files here, by their places in the copy.
     """
 
     path: Path
-    weights: Path
+    weights: Path | None = None
     arch: Path | None = None
     customs: CustomObjects = field(default_factory=CustomObjects)
     inputs: tuple[Field, ...] = ()
@@ -56,6 +57,17 @@ class KipoiPart:
     dependencies: Mapping[str, list[str]] = field(default_factory=dict)
     dataloader: Dataloader | None = None
     zoo: str | None = None
+    framework: str = "keras"
+    description: Mapping[str, Any] = field(default_factory=dict)
+    input_structure: str = "array"
+    output_structure: str = "array"
+    args: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def is_keras(self) -> bool:
+        """Whether it is a Keras model, and nothing more."""
+        return self.framework == "keras"
 
     @property
     def custom_objects(self) -> Mapping[str, Any]:
@@ -75,7 +87,7 @@ def read_directory(path: str | os.PathLike[str]) -> KipoiPart:
         path: A directory with a ``model.yaml``, also one that ``write_directory`` made.
 
     Raises:
-        SourceError: When there is no ``model.yaml``, it is not valid, or the model is not a Keras model.
+        SourceError: When there is no ``model.yaml``, it is not valid, or Kipoi cannot run its model.
     """
     directory = Path(path).resolve()
     found = find_yaml(directory, "model")
@@ -91,7 +103,8 @@ def read_directory(path: str | os.PathLike[str]) -> KipoiPart:
     except Exception as error:  # Kipoi's parsers raise whatever they meet
         raise SourceError(f"'{found}' is not valid.", received=f"{type(error).__name__}: {error}") from error
     downloads = directory / "downloaded" / "model_files"
-    return _read(str(path), str(found), directory, downloads, description, raw, default_dataloader(directory, raw))
+    dataloader = default_dataloader(directory, raw)
+    return _read(str(path), str(found), directory, directory, downloads, description, raw, dataloader)
 
 
 def read_source(name: str) -> KipoiPart:
@@ -101,14 +114,15 @@ def read_source(name: str) -> KipoiPart:
         name: ``"<source>:<model>"``, such as ``"kipoi:DeepSEA/predict"``.
 
     Raises:
-        SourceError: When it is not to be had, or is not a Keras model.
+        SourceError: When it is not to be had, or Kipoi cannot run it.
     """
     located = locate(name, "model")
     directory = located.directory.resolve()
     found = find_yaml(directory, "model")
     raw = located.raw if located.raw is not None else load_yaml(found) if found else {}
     dataloader = default_dataloader(directory, raw, located.root / located.inner)
-    part = _read(name, name, directory, located.downloads, located.description, raw, dataloader)
+    root = located.root.resolve()
+    part = _read(name, name, directory, root, located.downloads, located.description, raw, dataloader)
     return replace(part, zoo=name)
 
 
@@ -116,58 +130,42 @@ def _read(
     label: str,
     described_in: str,
     directory: Path,
+    root: Path,
     downloads: Path,
     description: Any,
     raw: Mapping[str, Any],
     dataloader: Dataloader | None,
 ) -> KipoiPart:
-    _check_keras(label, directory, description)
-    files = {
-        name: _file(label, directory, downloads, name, description.args.get(name))
-        for name in ("weights", "arch", "custom_objects")
-    }
-    if files["weights"] is None:
-        raise SourceError(f"'{described_in}' names no weights.", expected="args: {weights: <file>}")
-    whole = _is_whole(files["weights"])
-    return KipoiPart(
+    framework = framework_of(label, directory, description)
+    inputs, targets = description.schema.inputs, description.schema.targets
+    part = KipoiPart(
         path=directory,
-        weights=files["weights"],
-        arch=None if whole else files["arch"],
-        customs=_custom_objects(label, files["custom_objects"]),
-        inputs=read_fields(description.schema.inputs),
-        outputs=read_fields(description.schema.targets),
-        is_list=isinstance(description.schema.inputs, list),
+        inputs=read_fields(inputs),
+        outputs=read_fields(targets),
+        is_list=isinstance(inputs, list),
         info=read_info(description.info, raw),
         dependencies=read_dependencies(description.dependencies),
         dataloader=dataloader,
+        framework=framework,
+        description={**raw, "schema": {"inputs": plain_schema(inputs), "targets": plain_schema(targets)}},
+        input_structure=structure_of(inputs),
+        output_structure=structure_of(targets),
     )
-
-
-def _check_keras(path: str, directory: Path, description: Any) -> None:
-    kind = description.defined_as or description.type
-    if kind in ("keras", "kipoi.model.KerasModel"):
-        return
-    module, _, name = kind.partition(".")
-    file = directory / f"{module}.py"
-    if file.is_file() and name:
-        try:
-            loaded = template_module("kipoi.merging.loading").load_object(file, name)
-        except Exception as error:  # whatever the module does
-            raise SourceError(
-                f"The model class of '{path}' cannot be loaded.", received=f"{type(error).__name__}: {error}"
-            ) from error
-        is_keras = inspect.isclass(loaded) and issubclass(loaded, KerasModel)
-        if is_keras:
-            if loaded.predict_on_batch is not KerasModel.predict_on_batch:
-                raise SourceError(
-                    f"The model of '{path}' is more than its Keras model: {kind} changes the predictions.",
-                    expected="predict_on_batch as in kipoi.model.KerasModel",
-                )
-            return
-    raise SourceError(
-        f"The model of '{path}' is not a Keras model.",
-        expected="defined_as: kipoi.model.KerasModel, or a subclass in the directory",
-        received=kind,
+    if framework != "keras":
+        files, args = packed_files(label, framework, directory, root, downloads, description)
+        return replace(part, files=files, args=args)
+    found = {
+        name: fetch(label, directory, downloads, name, description.args.get(name))
+        for name in ("weights", "arch", "custom_objects")
+    }
+    if found["weights"] is None:
+        raise SourceError(f"'{described_in}' names no weights.", expected="args: {weights: <file>}")
+    whole = _is_whole(found["weights"])
+    return replace(
+        part,
+        weights=found["weights"],
+        arch=None if whole else found["arch"],
+        customs=_custom_objects(label, found["custom_objects"]),
     )
 
 
@@ -186,30 +184,3 @@ def _custom_objects(label: str, file: Path | None) -> CustomObjects:
         return read_file(file, f"The custom objects of '{label}'")
     except StitchError as error:
         raise SourceError(error.message, expected=error.expected, received=error.received, fix=error.fix) from error
-
-
-def _file(label: str, directory: Path, downloads: Path, name: str, value: Any) -> Path | None:
-    if value is None:
-        return None
-    if not isinstance(value, RemoteFile):
-        file = directory / str(value)
-        if file.is_file():
-            return file
-        raise SourceError(f"The model.yaml of '{label}' names a file that is not there.", received=f"{name}: {value}")
-    # Kipoi's name for it; only a Python file needs its ending.
-    place = downloads / name / ((value.md5 or "file") + (".py" if name == "custom_objects" else ""))
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            file = Path(value.get_file(str(place)))
-    except Exception as error:  # Kipoi raises a bare Exception
-        raise SourceError(f"The {_WHAT[name]} of '{label}' cannot be downloaded.", received=str(error)) from error
-    if value.md5 and not value.validate(str(file)):
-        # Kipoi would take it for the right one the next time.
-        file.unlink()
-        raise SourceError(
-            f"The {_WHAT[name]} of '{label}' is not what it was: another file was downloaded.",
-            expected=f"md5 {value.md5}, as its model.yaml says",
-            received=f"another one from {value.url}",
-            fix="Ask its authors, or correct the md5 if the new file is meant.",
-        )
-    return file

@@ -7,13 +7,14 @@ import io
 import logging
 import math
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import kipoi
 import numpy as np
+from kipoi_utils import cd
 
 from keras_stitch.comparing import TOLERANCE, compare
 from keras_stitch.errors import SaveError, reason
@@ -53,12 +54,13 @@ def run_examples(directory: Path, expected: Path) -> None:
         )
 
 
-def check_predictions(model: Any, wiring: Wiring, expected: Path) -> float:
+def check_predictions(model: Any, inputs: Sequence[str], wiring: Wiring, expected: Path) -> float:
     """Compares what Kipoi predicted to what the model in memory predicts, in every output.
 
     Args:
-        model: The model that was saved.
-        wiring: Its graph: the names of inputs and outputs.
+        model: The model that was saved, or what is called like one.
+        inputs: The names of its inputs, in their order; one that is not called by its name is ``""``.
+        wiring: The graph: the names of the outputs.
         expected: The file that ``run_examples`` wrote.
 
     Returns:
@@ -68,24 +70,25 @@ def check_predictions(model: Any, wiring: Wiring, expected: Path) -> float:
         SaveError: When an output differs by more than ``1e-5 * max(1, max|b|)``.
     """
     with h5py.File(expected) as file:
-        inputs = {port.name: file["inputs"][port.name][:] for port in wiring.inputs}
+        given = {name: (file["inputs"][name] if name else file["inputs"])[:] for name in inputs}
         names = [output.port.name for output in wiring.outputs]
         stored = {name: (file["preds"] if len(names) == 1 else file["preds"][name])[:] for name in names}
     batches = []
-    rows = len(next(iter(inputs.values())))
+    rows = len(next(iter(given.values())))
     for start in range(0, rows, _BATCH):
-        batch = [inputs[port.name][start : start + _BATCH] for port in wiring.inputs]
+        batch = [array[start : start + _BATCH] for array in given.values()]
         # Eager: predict() would compile the model, and TensorFlow warns where that happens often.
         batches.append(model(batch, training=False))
     largest = 0.0
     for name in names:
         own = np.concatenate([np.asarray(batch[name] if len(names) > 1 else batch) for batch in batches])
-        compared = compare(stored[name], own)
+        # A model that is no Keras model may give a number for each row, which counts as a row with one number.
+        compared = compare(stored[name].reshape(own.shape) if stored[name].ndim == 1 else stored[name], own)
         largest = max(largest, compared.magnitude)
         if compared.equal:
             continue
         if (compared.problem or "").startswith("NaN") and any(
-            array.dtype.kind == "f" and np.isnan(array).any() for array in inputs.values()
+            array.dtype.kind == "f" and np.isnan(array).any() for array in given.values()
         ):
             raise SaveError(
                 f"The examples hold NaN, on which the output '{name}' is not the same each time.",
@@ -105,6 +108,29 @@ def stored_inputs(expected: Path, wiring: Wiring, rows: int) -> dict[str, np.nda
     """The first rows of the inputs that ``run_examples`` stored, by graph input."""
     with h5py.File(expected) as file:
         return {port.name: file["inputs"][port.name][:rows] for port in wiring.inputs}
+
+
+def read_inputs(directory: Path, rows: int) -> dict[str, np.ndarray[Any, Any]]:
+    """The first rows of the graph inputs that the examples have, before the models in the dataloader run.
+
+    Args:
+        directory: One whose dataloader runs models.
+        rows: How many.
+
+    Raises:
+        SaveError: When the dataloader fails.
+    """
+    with quiet():
+        try:
+            loader = kipoi.get_dataloader_factory(str(directory), "dir")
+            with cd(loader.source_dir):
+                made = loader.init_example()
+                made.packed = None
+                return dict(next(iter(made.batch_iter(batch_size=rows)))["inputs"])
+        except Exception as error:  # whatever a component does
+            raise SaveError(
+                "The merged dataloader cannot read its examples once more.", received=readable(error, directory)
+            ) from error
 
 
 def precision_decimal(largest: float) -> int:

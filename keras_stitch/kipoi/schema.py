@@ -5,37 +5,47 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from keras_stitch.cutting import tensor_name
 from keras_stitch.errors import NamingError, StitchError
 from keras_stitch.kipoi.describing import Field
 from keras_stitch.kipoi.merging import Merged
 from keras_stitch.kipoi.reading import KipoiPart
 from keras_stitch.kipoi.rendering import template_module
 from keras_stitch.sampling import table_dtype
-from keras_stitch.spec import GraphOutput, Port, Shape, Wiring
+from keras_stitch.spec import GraphOutput, Port, Shape, Tap, Wiring
+from keras_stitch.staging import Connected, Stages, tensors
 
 
-def check_names(wiring: Wiring, merged: Merged) -> None:
+def check_names(stages: Stages, merged: Merged) -> None:
     """Refuses names by which Kipoi tells the end of a nested schema.
 
     Raises:
         NamingError: For an input or output called ``shape``, or a component called ``doc``.
     """
+    wiring = stages.whole
     outputs = [output.port.name for output in wiring.outputs] if len(wiring.outputs) > 1 else []
+    inputs = [*(port.name for port in wiring.inputs), *(port.name for port in stages.inputs)]
     for word, names, what in (
-        ("shape", [*(port.name for port in wiring.inputs), *outputs], "A graph input or output"),
+        ("shape", [*inputs, *outputs], "A graph input or output"),
         ("doc", [feeder.name for feeder in merged.feeders], "A submodel with a dataloader, or an input without one,"),
     ):
         if word in names:
             raise NamingError(f"{what} cannot be called '{word}': Kipoi's schemas use the word.", fix="Rename it.")
 
 
-def input_schemas(wiring: Wiring, merged: Merged, parts: Mapping[str, KipoiPart]) -> dict[str, dict[str, Any]]:
-    """The schema of every graph input, with what its component or the Kipoi models it feeds say about it."""
+def input_schemas(stages: Stages, merged: Merged, parts: Mapping[str, KipoiPart]) -> dict[str, dict[str, Any]]:
+    """The schema of every input of the model, with what a component or the Kipoi models about it say."""
+    wiring = stages.whole
     fields = {name: field for feeder in merged.feeders for name, field in feeder.fields.items()}
+    own = {port.name for port in wiring.inputs}
     found = {}
-    for port in wiring.inputs:
-        about = fields.get(port.name) or _part_field(port.name, wiring, parts)
-        feeds = " and ".join(f"{node}.{target}" for node, target in wiring.input_targets(port.name))
+    for port in stages.inputs:
+        source = stages.delivered.get(port.name, port.name)
+        if source not in own:
+            found[port.name] = array_schema(port, _delivered(source, stages, parts), _made_of(source))
+            continue
+        about = fields.get(str(source)) or _part_field(str(source), wiring, parts)
+        feeds = " and ".join(f"{node}.{target}" for node, target in wiring.input_targets(str(source)))
         found[port.name] = array_schema(port, about, f"Input of {feeds}." if feeds else "Input that is an output.")
     return found
 
@@ -115,6 +125,22 @@ def array_schema(port: Port, about: Field | None, doc: str) -> dict[str, Any]:
     if about is not None and about.special_type is not None:
         schema["special_type"] = about.special_type
     return schema
+
+
+def _delivered(source: Connected, stages: Stages, parts: Mapping[str, KipoiPart]) -> Field | None:
+    """What the part that makes a tensor in the dataloader says about it."""
+    for step in stages.steps:
+        for node in step.submodels:
+            ports = [port.name for port in stages.whole.node_outputs[node]]
+            for number, name in enumerate(ports):
+                if node in parts and tensor_name(stages.whole, Tap(node, name)) == source:
+                    return parts[node].outputs[number] if len(parts[node].outputs) == len(ports) else None
+    return None
+
+
+def _made_of(source: Connected) -> str:
+    names = " and ".join(dict.fromkeys(tensors(source)))
+    return f"What {names} gives." if isinstance(source, str) else f"Made of {names}."
 
 
 def _part_field(name: str, wiring: Wiring, parts: Mapping[str, KipoiPart]) -> Field | None:

@@ -14,6 +14,7 @@ from kipoi_utils.utils import load_module
 
 from keras_stitch.kipoi import write_directory
 from keras_stitch.spec import Feed, GraphOutput, GraphSpec, Port, Source, Submodel, Tap, Wiring
+from keras_stitch.staging import Stages, stage
 
 
 @dataclass
@@ -24,10 +25,15 @@ class Case:
     wiring: Wiring
     model: keras.Model
 
+    @property
+    def stages(self) -> Stages:
+        """Everything in the stitched model."""
+        return stage(self.spec, self.wiring)
+
     def write(self, directory: Path, **options: Any) -> Path:
         defaults = {"picture": "<svg xmlns='http://www.w3.org/2000/svg'/>\n", "record": f"name: {self.spec.name!r}\n"}
         return write_directory(
-            directory, model=self.model, spec=self.spec, wiring=self.wiring, **{**defaults, **options}
+            directory, model=self.model, spec=self.spec, stages=self.stages, **{**defaults, **options}
         )
 
 

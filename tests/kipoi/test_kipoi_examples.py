@@ -71,10 +71,20 @@ def test_predictions_that_are_not_numbers(tmp_path, recwarn):
     rows = {"input1": np.ones((3, 3), "float32"), "input2": np.ones((3, 6), "float32")}
     rows["input1"][1, 0] = np.nan
     own = np.array(case.model([rows["input1"], rows["input2"]]))
-    running.check_predictions(case.model, case.wiring, write_expected(tmp_path / "a.h5", own, rows))
+    running.check_predictions(
+        case.model,
+        [port.name for port in case.wiring.inputs],
+        case.wiring,
+        write_expected(tmp_path / "a.h5", own, rows),
+    )
     own[2] = np.nan
     with pytest.raises(SaveError) as error:
-        running.check_predictions(case.model, case.wiring, write_expected(tmp_path / "b.h5", own, rows))
+        running.check_predictions(
+            case.model,
+            [port.name for port in case.wiring.inputs],
+            case.wiring,
+            write_expected(tmp_path / "b.h5", own, rows),
+        )
     assert str(error.value) == (
         "The examples hold NaN, on which the output 'score' is not the same each time.\n"
         "  Expected: NaN in the same places\n"
@@ -83,10 +93,20 @@ def test_predictions_that_are_not_numbers(tmp_path, recwarn):
     )
     rows["input1"][:] = 1
     with pytest.raises(SaveError, match="NaN in other places: 2 of 3 differ"):
-        running.check_predictions(case.model, case.wiring, write_expected(tmp_path / "c.h5", own[[1, 2, 0]], rows))
+        running.check_predictions(
+            case.model,
+            [port.name for port in case.wiring.inputs],
+            case.wiring,
+            write_expected(tmp_path / "c.h5", own[[1, 2, 0]], rows),
+        )
     own[:] = np.inf
     with pytest.raises(SaveError, match="infinity in other places"):
-        running.check_predictions(case.model, case.wiring, write_expected(tmp_path / "d.h5", own, rows))
+        running.check_predictions(
+            case.model,
+            [port.name for port in case.wiring.inputs],
+            case.wiring,
+            write_expected(tmp_path / "d.h5", own, rows),
+        )
     assert not [warning for warning in recwarn if issubclass(warning.category, RuntimeWarning)]
 
 
@@ -111,11 +131,16 @@ def test_a_trained_model_has_flags_and_weights_of_its_own(tmp_path):
     graph.add("relu", keras.layers.ReLU())
     graph.add_input("x", [f"{name}.x" for name in ("whole", "half", "none")])
     graph.connect(["whole", "half", "none"], "relu")
-    wiring, _ = graph._check()
     model = graph.build()
     model.get_layer("whole").trainable = False
     model.get_layer("half").layers[1].trainable = False
-    options = {"model": model, "spec": graph.spec, "wiring": wiring, "picture": "<svg/>", "record": "name: composed\n"}
+    options = {
+        "model": model,
+        "spec": graph.spec,
+        "stages": graph._stages(),
+        "picture": "<svg/>",
+        "record": "name: composed\n",
+    }
     for trained in (False, True):
         directory = write_directory(tmp_path / str(trained), trained=trained, **options)
         text = (directory / "README.md").read_text()

@@ -94,7 +94,7 @@ def test_any_text_gives_valid_python_and_yaml(graph, doc, default):
     info = info_section(graph, [], {"doc": doc or "x", "authors": [doc or "x"], "license": doc or "x"})
     with tempfile.TemporaryDirectory() as folder:
         inputs = {
-            name: {**schema, "doc": doc} for name, schema in input_schemas(case.wiring, merged, {}).items()
+            name: {**schema, "doc": doc} for name, schema in input_schemas(case.stages, merged, {}).items()
         }  # fmt: skip
         write_dataloader(
             Path(folder), graph, merged, inputs, {}, (), info, dependencies_section([]), {"input1_file": default}
@@ -138,7 +138,7 @@ def test_a_nasty_graph_is_formatted(tmp_path):
         merged.owners,
     )  # fmt: skip
     info = info_section("x", [], {})
-    write_dataloader(tmp_path, 'a "b"\n\\ {{c}}', merged, input_schemas(case.wiring, merged, {}), {}, (), info, {}, {})
+    write_dataloader(tmp_path, 'a "b"\n\\ {{c}}', merged, input_schemas(case.stages, merged, {}), {}, (), info, {}, {})
     source = (tmp_path / "dataloader.py").read_text()
     assert formatted(source) == source
 

@@ -210,7 +210,7 @@ def test_words_that_kipois_schemas_use():
     ):
         case = make_case(with_model=False, **options)
         with pytest.raises(NamingError, match=f"cannot be called '{name}': Kipoi's schemas use the word."):
-            check_names(case.wiring, merge(case.spec, case.wiring))
+            check_names(case.stages, merge(case.spec, case.wiring))
 
 
 class Local(Dataset):

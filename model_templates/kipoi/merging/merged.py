@@ -16,9 +16,11 @@ class Merged:
 
     Args:
         parts: ``Part``, ``Table`` and ``Targets``, each under a name of its own.
+        packed: The models that run on what the parts give, if any do.
     """
 
-    def __init__(self, *parts):
+    def __init__(self, *parts, packed=None):
+        self.packed = packed
         # Targets may come without a file, as for predictions.
         self.parts = [part for part in parts if not getattr(part, "absent", False)]
         self.without_targets = next((part for part in parts if getattr(part, "absent", False)), None)
@@ -55,12 +57,19 @@ class Merged:
         return next(reader for reader in self.readers if part in reader.parts)
 
     def batch(self, block):
-        """Returns a block that was compared as Kipoi has its batches."""
+        """Returns a block that was compared as Kipoi has its batches, with the numbers of its rows for the models."""
         if self.without_targets is not None:
             block |= self.without_targets.placeholder(size(block))
         nested = nest({path: array for path, array in block.items() if path[0] != "keys"})
         nested.setdefault("metadata", {})
         return nested
+
+    def finish(self, batch):
+        """Returns a batch as it leaves the dataloader: the models run here, in the process that made it."""
+        rows = batch.pop("rows")
+        if self.packed is not None:
+            batch["inputs"] = self.packed.run(batch["inputs"], rows.tolist())
+        return batch
 
     def build(self):
         """Kipoi's hook, called in every worker before the first row."""
@@ -90,8 +99,8 @@ class Merged:
 class MergedDataset(Merged, Dataset):
     """A merged dataloader with random access: rows can be shuffled, and read by several workers."""
 
-    def __init__(self, *parts):
-        super().__init__(*parts)
+    def __init__(self, *parts, packed=None):
+        super().__init__(*parts, packed=packed)
         self.length, self.kept, self.places = self.base[0].length, None, {}
         joins = self.joins()
         if joins:
@@ -112,6 +121,10 @@ class MergedDataset(Merged, Dataset):
 
     def read(self, rows):
         """Returns the batch of some rows, given by their numbers."""
+        return self.finish(self.raw(rows))
+
+    def raw(self, rows):
+        """Returns what workers read of some rows, before the models run: ``finish`` makes a batch of it."""
         return self.batch(self._block(rows))
 
     def _block(self, rows):
@@ -123,12 +136,12 @@ class MergedDataset(Merged, Dataset):
         for reader in self.joined:
             block |= reader.read(self.places[reader.parts[0].name][rows])
         compare(block, self.parts, rows)
-        return block
+        return block | {("rows",): rows}
 
     def _batch_iterable(self, batch_size=32, shuffle=False, num_workers=0, drop_last=False, **options):
-        return numbers(
+        loader = numbers(
             self.length,
-            self.read,
+            self.raw,
             self.build,
             batch_size=batch_size,
             shuffle=shuffle,
@@ -136,13 +149,14 @@ class MergedDataset(Merged, Dataset):
             drop_last=drop_last,
             **options,
         )
+        return _Finished(loader, self.finish)
 
 
 class MergedIterator(Merged, SampleIterator):
     """A merged dataloader that goes from the first row to the last, as some of its parts can only do that."""
 
-    def __init__(self, *parts):
-        super().__init__(*parts)
+    def __init__(self, *parts, packed=None):
+        super().__init__(*parts, packed=packed)
         self.lookups = self.samples = None
 
     def __iter__(self):
@@ -178,7 +192,7 @@ class MergedIterator(Merged, SampleIterator):
         blocks = self._compared(batch_size, workers)
         for block in rebatch(blocks, batch_size) if self.joined else blocks:
             if size(block) == batch_size or not drop_last:
-                yield self.batch(block)
+                yield self.finish(self.batch(block))
 
     def _samples(self):
         for batch in self.batch_iter():
@@ -205,7 +219,7 @@ class MergedIterator(Merged, SampleIterator):
                 for name, own in places.items():
                     block |= readers[name].read(own[kept])
             compare(block, self.parts, rows)
-            yield block
+            yield block | {("rows",): np.asarray(rows)}
         for join in joins.values():
             join.finish()
         if not start:
@@ -251,6 +265,19 @@ class MergedIterator(Merged, SampleIterator):
             for piece in blocks:
                 block |= piece
             yield block
+
+
+class _Finished:
+    """The batches of a loader, made whole in the process that iterates over them."""
+
+    def __init__(self, loader, finish):
+        self.loader, self.finish = loader, finish
+
+    def __len__(self):
+        return len(self.loader)
+
+    def __iter__(self):
+        return map(self.finish, self.loader)
 
 
 def different_lengths(lengths, at_least=()):

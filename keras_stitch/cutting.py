@@ -1,0 +1,132 @@
+"""A part of a checked graph as a graph of its own: some of its submodels, with inputs where tensors come in."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from keras_stitch.errors import NamingError
+from keras_stitch.naming import clean
+from keras_stitch.spec import Feed, GraphOutput, Port, Tap, Wiring
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Some submodels of a graph.
+
+    Attributes:
+        wiring: They alone, as a graph. Tensors of other submodels are its inputs.
+        takes: For each of its inputs, the tensor of the whole graph.
+        gives: For each of its outputs, the tensor of the whole graph.
+    """
+
+    wiring: Wiring
+    takes: Mapping[str, Tap]
+    gives: Mapping[str, Tap]
+
+
+def cut(whole: Wiring, nodes: Collection[str], wanted: Sequence[GraphOutput], name: str) -> Cut:
+    """Take some submodels out of a graph.
+
+    Args:
+        whole: The graph.
+        nodes: The submodels.
+        wanted: What the part should give: tensors of these submodels or, passed on, of others.
+        name: The part's name.
+
+    Raises:
+        NamingError: If two tensors that come in would have one name.
+
+    Example:
+        >>> from keras_stitch.spec import GraphSpec, Source, Submodel, Connection
+        >>> from keras_stitch.wiring import wire
+        >>> x, y = (Port("x", (3,)),), (Port("y", (3,)),)
+        >>> models = [Submodel(name, Source("file", name), x, y) for name in ("model1", "model2")]
+        >>> whole = wire(GraphSpec("g", tuple(models), (Connection("model2", ("model1",)),)))
+        >>> cut(whole, ["model2"], whole.outputs, "head").takes
+        {'model1': Tap(node='model1', port='y', part=None, merged=False)}
+    """
+    cutter = _Cutter(whole, nodes)
+    order = tuple(node for node in whole.order if node in nodes)
+    feeds = {node: tuple(map(cutter.feed, whole.feeds[node])) for node in order}
+    outputs = tuple(replace(output, tap=cutter.tap(output.tap)) for output in wanted)
+    # Graph inputs first, then what submodels deliver, both in the order of the whole graph.
+    positions, added = [port.name for port in whole.inputs], list(whole.feeds)
+    found = sorted(
+        cutter.inputs.items(),
+        key=lambda item: (
+            (0, positions.index(item[0])) if item[1][0].node is None else (1, added.index(item[1][0].node))
+        ),
+    )
+    wiring = Wiring(
+        name,
+        order,
+        tuple(port for _, (_, port) in found),
+        outputs,
+        feeds,
+        {node: whole.node_outputs[node] for node in order},
+    )
+    return Cut(wiring, {key: tap for key, (tap, _) in found}, {output.port.name: output.tap for output in wanted})
+
+
+def tensor_name(whole: Wiring, tap: Tap) -> str:
+    """What a tensor is called where it leaves its part of the graph: the submodel's name, and the port's if needed.
+
+    Args:
+        whole: The graph.
+        tap: The tensor; its ``part`` does not matter.
+    """
+    if tap.node is None:
+        return tap.port
+    if tap.merged:
+        several = len(whole.feeds[tap.node]) > 1
+        return f"{tap.node}_{clean(tap.port)}_input" if several else f"{tap.node}_input"
+    return tap.node if len(whole.node_outputs[tap.node]) == 1 else f"{tap.node}_{clean(tap.port)}"
+
+
+def tensor_port(whole: Wiring, tap: Tap) -> Port:
+    """Name, shape and dtype of a whole tensor."""
+    if tap.node is None:
+        return next(port for port in whole.inputs if port.name == tap.port)
+    if tap.merged:
+        port = next(feed.port for feed in whole.feeds[tap.node] if feed.port.name == tap.port)
+    else:
+        port = next(port for port in whole.node_outputs[tap.node] if port.name == tap.port)
+    return Port(tensor_name(whole, tap), port.shape, port.dtype)
+
+
+def arriving(whole: Wiring, tap: Tap) -> Feed:
+    """What is merged for the input port that a tap points at."""
+    return next(feed for feed in whole.feeds[tap.node or ""] if feed.port.name == tap.port)
+
+
+class _Cutter:
+    """Rewrites taps: those of other submodels become inputs, which are collected."""
+
+    def __init__(self, whole: Wiring, nodes: Collection[str]):
+        self._whole, self._nodes = whole, nodes
+        self.inputs: dict[str, tuple[Tap, Port]] = {}
+
+    def feed(self, feed: Feed) -> Feed:
+        return replace(feed, taps=tuple(map(self.tap, feed.taps)))
+
+    def tap(self, tap: Tap) -> Tap:
+        if tap.node in self._nodes:
+            return tap
+        if tap.merged:
+            feed = arriving(self._whole, tap)
+            if len(feed.taps) == 1 and None in (tap.part, feed.taps[0].part):
+                return self.tap(replace(feed.taps[0], part=tap.part or feed.taps[0].part))
+        source, port = replace(tap, part=None), tensor_port(self._whole, tap)
+        known = self.inputs.setdefault(port.name, (source, port))
+        if known[0] != source:
+            raise NamingError(
+                f"Two tensors that go from one stage to the next would both be called '{port.name}'.",
+                received=f"{_text(known[0])} and {_text(source)}",
+                fix="Rename the submodel or the graph input.",
+            )
+        return Tap(None, port.name, tap.part)
+
+
+def _text(tap: Tap) -> str:
+    return f"the graph input '{tap.port}'" if tap.node is None else f"'{tap.node}.{tap.port}'"

@@ -1,0 +1,62 @@
+"""Which rows are in which batch of which epoch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+
+class Epochs(keras.utils.PyDataset):
+    """A ``PyDataset`` over numbered rows; ``len`` is the steps of an epoch.
+
+    Every row comes once in an epoch; the last batch has what is left. Rows are in another order in each epoch if
+    ``shuffle``, by a random generator of its own.
+
+    Args:
+        rows: How many rows.
+        batch_size: Rows in a batch.
+        shuffle: Whether the order changes.
+        seed: Of the order.
+        options: What ``keras.utils.PyDataset`` takes.
+
+    Example:
+        >>> epochs = Epochs(5, batch_size=2, shuffle=False)
+        >>> len(epochs), epochs.rows_of(2)
+        (3, array([4]))
+    """
+
+    def __init__(
+        self, rows: int, *, batch_size: int = 32, shuffle: bool = True, seed: int | None = None, **options: Any
+    ):
+        super().__init__(**options)
+        self.batch_size, self.rows = batch_size, rows
+        self._generator = np.random.default_rng(seed) if shuffle else None
+        self._order = self._next_order()
+
+    def __len__(self) -> int:
+        return math.ceil(self.rows / self.batch_size)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The batches of an epoch, the short last one included."""
+        return len(self)
+
+    def rows_of(self, index: int) -> np.ndarray[Any, Any]:
+        """The numbers of the rows of a batch, int64.
+
+        Raises:
+            IndexError: If there is no such batch.
+        """
+        start = range(len(self))[index] * self.batch_size
+        rows = np.arange(start, min(start + self.batch_size, self.rows))
+        return rows if self._order is None else self._order[rows]
+
+    def on_epoch_end(self) -> None:
+        """Draw the order of the next epoch; Keras calls it."""
+        self._order = self._next_order()
+
+    def _next_order(self) -> np.ndarray[Any, Any] | None:
+        return None if self._generator is None else self._generator.permutation(self.rows)

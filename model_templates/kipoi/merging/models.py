@@ -1,0 +1,171 @@
+"""Models that run in the dataloader: loaded once, in the process that made it, and run on whole batches.
+
+Workers only read: a TensorFlow model that the parent has used hangs for ever in a forked worker.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+
+import kipoi
+import numpy as np
+
+from .connections import arrays_of, names_in
+from .loading import neighbours_first
+from .problems import problem, reason, span
+
+
+class Model:
+    """A model that runs in the dataloader, through Kipoi.
+
+    Args:
+        name: What it is called, also in messages.
+        folder: The Kipoi directory that it lies in; several models of one folder are one model on several inputs.
+        takes: The connection that feeds it, or a list or dict of connections, as the model has its inputs.
+        gives: The tensors that it makes: for each name the shape of a row, None for a size that varies; in the order of
+            the arrays that it predicts.
+        keys: Where it predicts a dict or nested lists, the keys that lead to each of them.
+    """
+
+    def __init__(self, name, folder, takes, gives, keys=None):
+        self.name, self.folder, self.takes, self.gives = name, folder, takes, gives
+        self.keys = keys or ([()] if len(gives) == 1 else [(number,) for number in range(len(gives))])
+
+    def run(self, model, tensors, uses, rows):
+        """Adds what it predicts to the arrays by name.
+
+        Args:
+            model: What Kipoi has loaded.
+            tensors: Arrays of shape (rows, ...) by name.
+            uses: How often each of them is taken in all.
+            rows: The numbers of the rows, for messages.
+        """
+        given = structured(self.takes, lambda connection: self.arriving(connection, tensors, uses, rows))
+        try:
+            predicted = model.predict_on_batch(given)
+        except Exception as error:
+            shapes = ", ".join(f"{array.shape} {array.dtype}" for array in leaves_of(given))
+            raise problem(
+                f"The model '{self.name}' fails on {span(rows)}.",
+                expected=f"predictions for {shapes}",
+                received=reason(error),
+            ) from error
+        for (name, shape), keys in zip(self.gives.items(), self.keys, strict=True):
+            tensors[name] = self.checked(predicted, keys, name, shape, rows, given)
+
+    def arriving(self, connection, tensors, uses, rows):
+        try:
+            array = arrays_of(connection, tensors)
+        except Exception as error:
+            raise problem(
+                f"What feeds the model '{self.name}' cannot be merged, in {span(rows)}.", received=reason(error)
+            ) from error
+        # A model may change what it is given, and others would take that for the data.
+        if not array.flags.writeable or any(uses[name] > 1 for name in names_in(connection)):
+            return np.array(array)
+        return array
+
+    def checked(self, predicted, keys, name, shape, rows, given):
+        """Returns one array of a prediction: a row for each that was given, of the right shape, without NaN."""
+        where = f"The model '{self.name}' gives"
+        what = f"an array of shape ({len(rows)}{''.join(f', {size}' for size in shape)})"
+        try:
+            for key in keys:
+                predicted = predicted[key]
+            array = np.asarray(predicted)
+        except Exception as error:
+            raise problem(
+                f"{where} no '{name}' for {span(rows)}.", expected=what, received=f"{type(predicted).__name__}"
+            ) from error
+        if array.ndim == 1 and shape == (1,):
+            array = array[:, None]
+        if array.ndim == 0 or len(array) != len(rows):
+            count = "one value" if array.ndim == 0 else f"{len(array)} rows"
+            raise problem(f"{where} {count} as '{name}' for {span(rows)}.", expected=what, received=str(array.shape))
+        if array.ndim != len(shape) + 1 or any(
+            size not in (None, own) for size, own in zip(shape, array.shape[1:], strict=True)
+        ):
+            raise problem(
+                f"{where} another shape as '{name}' for {span(rows)}.", expected=what, received=str(array.shape)
+            )
+        if array.dtype.kind not in "fc" or not np.isnan(array).any():
+            return array
+        bad = np.flatnonzero(np.isnan(array).reshape(len(array), -1).any(1))
+        own = any(array.dtype.kind == "f" and np.isnan(array).any() for array in leaves_of(given))
+        raise problem(
+            f"{where} NaN as '{name}' for {span([rows[row] for row in bad])}, {len(bad)} of the {len(rows)} in "
+            f"{span(rows)}.",
+            expected="numbers",
+            received="NaN, of inputs with NaN" if own else "NaN, of inputs without NaN",
+        )
+
+
+class Packed:
+    """The models of a dataloader, and what it gives in the end.
+
+    Args:
+        models: In the order in which they run.
+        inputs: What the dataloader gives as inputs: a connection, or a list or dict of connections.
+    """
+
+    def __init__(self, *models, inputs):
+        self.models, self.inputs, self.loaded, self.process = models, inputs, {}, os.getpid()
+        taken = [*leaves_of(inputs), *(connection for model in models for connection in leaves_of(model.takes))]
+        self.uses = Counter(name for connection in taken for name in names_in(connection))
+
+    def run(self, inputs, rows):
+        """Returns what the dataloader gives, for what its parts read.
+
+        Args:
+            inputs: Arrays of shape (rows, ...) by name.
+            rows: The numbers of the rows, for messages.
+        """
+        tensors = dict(inputs)
+        for model in self.models:
+            model.run(self.model(model), tensors, self.uses, rows)
+        try:
+            return structured(self.inputs, lambda connection: arrays_of(connection, tensors))
+        except Exception as error:
+            raise problem(f"The inputs cannot be merged, in {span(rows)}.", received=reason(error)) from error
+
+    def model(self, model):
+        """Returns what Kipoi makes of a model's folder, once."""
+        if os.getpid() != self.process:
+            raise problem(
+                f"The model '{model.name}' would run in a process forked from the one that made the dataloader, where "
+                "TensorFlow hangs for ever.",
+                fix="Let the dataloader start the workers itself: batch_iter(num_workers=...).",
+            )
+        if model.folder not in self.loaded:
+            self.loaded[model.folder] = load_model(model.folder, model.name)
+        return self.loaded[model.folder]
+
+
+def load_model(folder, name):
+    """Returns the model in a Kipoi directory."""
+    try:
+        # Several directories may each have a model.py.
+        with neighbours_first(folder):
+            return kipoi.get_model(str(folder), source="dir", with_dataloader=False)
+    except Exception as error:
+        raise problem(f"The model '{name}' cannot be loaded.", received=reason(error)) from error
+
+
+def structured(nested, function):
+    """Returns a list or dict with what a function makes of its items, or that of a single one."""
+    if isinstance(nested, Mapping):
+        return {key: structured(item, function) for key, item in nested.items()}
+    if isinstance(nested, list | tuple):
+        return [structured(item, function) for item in nested]
+    return function(nested)
+
+
+def leaves_of(nested):
+    """Yields the items of a list or dict, or the single one."""
+    if isinstance(nested, Mapping):
+        nested = list(nested.values())
+    if isinstance(nested, list | tuple):
+        for item in nested:
+            yield from leaves_of(item)
+    else:
+        yield nested
