@@ -7,18 +7,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import kipoi
 import numpy as np
 from kipoi.data import BaseDataLoader, Dataset, PreloadedDataset
-from kipoi_utils.data_utils import numpy_collate
 
+from keras_stitch.dataloading import label, maker, read_rows, said, whole_number
 from keras_stitch.epochs import Epochs
-from keras_stitch.errors import StitchError, nearest, reason
+from keras_stitch.errors import StitchError
 from keras_stitch.features import Features, check_finished, is_features, open_features
-from keras_stitch.keys import changes, existing_file, refusal
+from keras_stitch.keys import changes, refusal
 from keras_stitch.kipoi.dataloaders import mapping_of
 from keras_stitch.kipoi.running import is_data_error
-from keras_stitch.naming import zoo_name
+from keras_stitch.workers import Workers
 
 Batch = tuple[Any, Any]
 
@@ -30,12 +29,13 @@ class TrainingData(Epochs):
     ``shuffle``, by a random generator of its own.
 
     Args:
-        make: Makes the dataloader, one of Kipoi's with random access by rows. Each worker makes its own: open files
+        make: Makes the dataloader, one of Kipoi's with random access by rows. Each worker has its own: open files
             that processes share have one place where reading goes on, and rows would get mixed up.
         batch_size: Rows in a batch.
         shuffle: Whether the order changes.
         seed: Of the order.
-        workers: Processes that read ahead while the model trains; with 0 the rows are read in between.
+        workers: Processes that read ahead while the model trains; with 0 the rows are read in between. Models that are
+            packed into the dataloader run in this process.
         max_queue_size: How many batches they are ahead at most.
     """
 
@@ -49,27 +49,18 @@ class TrainingData(Epochs):
         workers: int = 0,
         max_queue_size: int = 10,
     ):
-        self._make, self._dataloader = make, make()
-        self._parent = self._process = os.getpid()
-        # Files are not read by threads: those of one process share the place where reading goes on.
-        options = {"workers": workers, "use_multiprocessing": workers > 0, "max_queue_size": max_queue_size}
+        self._dataloader = make()
+        self._readers = Workers(make, self._dataloader, workers) if workers else None
+        # Keras' threads wait for the processes that read, and keep batches ready; one more, as it takes none for one.
+        options = {"workers": workers + 1 if workers else 0, "max_queue_size": max_queue_size}
         super().__init__(len(self._dataloader), batch_size=batch_size, shuffle=shuffle, seed=seed, **options)
 
     def __getitem__(self, index: int) -> Batch:
         rows = self.rows_of(index)
-        try:
-            return _inputs_and_targets(self.read(rows))
-        except Exception as error:
-            if os.getpid() == self._parent:
-                raise
-            # Python would wait for ever for a worker whose error cannot be made again from its text.
-            raise StitchError(said(error)) from None
+        return _inputs_and_targets(self.read(rows) if self._readers is None else self._readers.read(rows))
 
     def read(self, rows: np.ndarray[Any, Any]) -> Mapping[str, Any]:
-        """The batch of some rows as Kipoi has it, with metadata."""
-        # A merged dataloader knows about processes itself.
-        if self._process != os.getpid() and not is_merged(self._dataloader):
-            self._dataloader, self._process = self._make(), os.getpid()
+        """The batch of some rows as Kipoi has it, with metadata, read by this process."""
         return read_rows(self._dataloader, rows)
 
 
@@ -162,13 +153,6 @@ def training_data(
     return _batches(make, dataloader, source, batch_size, workers, steps)
 
 
-def read_rows(dataloader: Any, rows: Sequence[int] | np.ndarray[Any, Any]) -> dict[str, Any]:
-    """The batch of some rows of a dataloader with random access, as Kipoi has it."""
-    if is_merged(dataloader):  # it reads many rows at once
-        return dict(dataloader.read(rows))
-    return dict(numpy_collate([dataloader[int(row)] for row in rows]))
-
-
 def _features(
     source: str | os.PathLike[str],
     dataloader_args: Mapping[str, Any] | None,
@@ -227,102 +211,6 @@ def _batches(
             )
 
 
-def whole_number(name: str, value: Any, least: int) -> int:
-    """An argument that is a whole number.
-
-    Raises:
-        StitchError: If it is none, or below ``least``.
-
-    Example:
-        >>> whole_number("workers", 2, 0)
-        2
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise StitchError(
-            f"{name}= is not a whole number, or too small.", expected=f"{least} or more", received=repr(value)
-        )
-    return int(value)
-
-
-def is_merged(dataloader: Any) -> bool:
-    """Whether it is what a directory of ours has; others may have a method ``read`` that means something else."""
-    return any(kind.__name__ == "MergedDataset" for kind in type(dataloader).__mro__)
-
-
-def maker(source: Any, arguments: dict[str, Any]) -> Callable[[], Any]:
-    """A function that makes a dataloader.
-
-    Args:
-        source: What ``training_data`` takes, without precomputed rows.
-        arguments: Of the dataloader.
-
-    Raises:
-        StitchError: If there is no such dataloader, or its arguments are others; by the function, if it cannot be made.
-    """
-    if isinstance(source, BaseDataLoader):
-        if arguments:
-            raise StitchError("dataloader_args= has no meaning for a dataloader that is made already.")
-        return lambda: source
-    loader: Any = source if isinstance(source, type) else _loader(source)
-    if not issubclass(loader, BaseDataLoader):
-        raise StitchError(
-            "training_data(...) takes a dataloader.",
-            expected="a Kipoi directory, or a Kipoi dataloader",
-            received=repr(source)[:200],
-        )
-    known = dict(loader.args or {})
-    for name in arguments:
-        if known and name not in known:
-            raise StitchError(
-                f"The dataloader of {label(source)} has no argument '{name}'.", expected=nearest(name, known)
-            )
-    missing = [name for name, argument in known.items() if not argument.optional and name not in arguments]
-    if missing:
-        raise StitchError(
-            f"The dataloader of {label(source)} lacks {' and '.join(map(repr, missing))}.",
-            fix=f"dataloader_args={{{missing[0]!r}: ...}}",
-        )
-    values = {name: _absolute(value) for name, value in arguments.items()}
-
-    def make() -> Any:
-        try:
-            return loader(**values)
-        except Exception as error:  # whatever it does with its arguments
-            raise StitchError(f"The dataloader of {label(source)} cannot be made.", received=said(error)) from error
-
-    return make
-
-
-def _loader(source: Any) -> Any:
-    if not isinstance(source, str | os.PathLike):
-        raise StitchError(
-            "training_data(...) takes a dataloader.",
-            expected="a Kipoi directory, or a Kipoi dataloader",
-            received=repr(source)[:200],
-        )
-    path = Path(source)
-    named = None if path.is_dir() else zoo_name(str(source))
-    if named is None and not path.is_dir():
-        raise StitchError(
-            f"There is no directory '{source}'.",
-            expected="a Kipoi directory, such as graph.save(...) writes",
-            received="a file" if path.exists() else None,
-        )
-    try:
-        if path.is_dir():
-            return kipoi.get_dataloader_factory(str(path.resolve()), source="dir")
-        kipoi_source, name = str(source).split(":", 1)
-        return kipoi.get_dataloader_factory(name, source=kipoi_source)
-    except Exception as error:  # Kipoi raises whatever it meets
-        raise StitchError(f"The dataloader of {label(source)} cannot be loaded.", received=said(error)) from error
-
-
-def _absolute(value: Any) -> Any:
-    """The whole path of a file that is there: workers and dataloaders may look from another folder."""
-    path = existing_file(value)
-    return str(path) if path is not None else os.fspath(value) if isinstance(value, os.PathLike) else value
-
-
 def _inputs_and_targets(batch: Mapping[str, Any]) -> Batch:
     return batch["inputs"], batch["targets"]
 
@@ -338,21 +226,3 @@ def _without_targets(source: Any) -> StitchError:
         f"The dataloader of {label(source)} gives no targets to train on.",
         fix="Give it targets_file in dataloader_args; a directory takes one if it was saved with targets=.",
     )
-
-
-def label(source: Any) -> str:
-    """What messages call a source."""
-    return (
-        f"'{source}'" if isinstance(source, str | os.PathLike) else getattr(source, "__name__", type(source).__name__)
-    )
-
-
-def said(error: BaseException) -> str:
-    """What somebody else's error says, in one line; that of the merged dataloader as it is."""
-    text = str(error.args[0]) if error.args else ""
-    if "Traceback (most recent call last):" in text:  # from a worker of Kipoi's loader
-        lines = text.rstrip().splitlines()
-        last = max(number for number, line in enumerate(lines) if line[:1].strip())
-        text = "\n".join(lines[last:])
-        return text.partition(": ")[2] if is_data_error(error) else text
-    return str(error) if is_data_error(error) else f"{type(error).__name__}: {reason(error)}"

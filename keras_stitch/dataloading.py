@@ -1,0 +1,139 @@
+"""Dataloaders by what users name them, and their rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import kipoi
+import numpy as np
+from kipoi.data import BaseDataLoader
+from kipoi_utils.data_utils import numpy_collate
+
+from keras_stitch.errors import StitchError, nearest, reason
+from keras_stitch.keys import existing_file
+from keras_stitch.kipoi.running import is_data_error
+from keras_stitch.naming import zoo_name
+
+
+def maker(source: Any, arguments: dict[str, Any]) -> Callable[[], Any]:
+    """A function that makes a dataloader.
+
+    Args:
+        source: What ``training_data`` takes, without precomputed rows.
+        arguments: Of the dataloader.
+
+    Raises:
+        StitchError: If there is no such dataloader, or its arguments are others; by the function, if it cannot be made.
+    """
+    if isinstance(source, BaseDataLoader):
+        if arguments:
+            raise StitchError("dataloader_args= has no meaning for a dataloader that is made already.")
+        return lambda: source
+    loader: Any = source if isinstance(source, type) else _loader(source)
+    if not issubclass(loader, BaseDataLoader):
+        raise StitchError(
+            "training_data(...) takes a dataloader.",
+            expected="a Kipoi directory, or a Kipoi dataloader",
+            received=repr(source)[:200],
+        )
+    known = dict(loader.args or {})
+    for name in arguments:
+        if known and name not in known:
+            raise StitchError(
+                f"The dataloader of {label(source)} has no argument '{name}'.", expected=nearest(name, known)
+            )
+    missing = [name for name, argument in known.items() if not argument.optional and name not in arguments]
+    if missing:
+        raise StitchError(
+            f"The dataloader of {label(source)} lacks {' and '.join(map(repr, missing))}.",
+            fix=f"dataloader_args={{{missing[0]!r}: ...}}",
+        )
+    values = {name: _absolute(value) for name, value in arguments.items()}
+
+    def make() -> Any:
+        try:
+            return loader(**values)
+        except Exception as error:  # whatever it does with its arguments
+            raise StitchError(f"The dataloader of {label(source)} cannot be made.", received=said(error)) from error
+
+    return make
+
+
+def read_rows(dataloader: Any, rows: Sequence[int] | np.ndarray[Any, Any]) -> dict[str, Any]:
+    """The batch of some rows of a dataloader with random access, as Kipoi has it."""
+    if is_merged(dataloader):  # it reads many rows at once
+        return dict(dataloader.read(rows))
+    return dict(numpy_collate([dataloader[int(row)] for row in rows]))
+
+
+def is_merged(dataloader: Any) -> bool:
+    """Whether it is what a directory of ours has; others may have a method ``read`` that means something else."""
+    return any(kind.__name__ == "MergedDataset" for kind in type(dataloader).__mro__)
+
+
+def whole_number(name: str, value: Any, least: int) -> int:
+    """An argument that is a whole number.
+
+    Raises:
+        StitchError: If it is none, or below ``least``.
+
+    Example:
+        >>> whole_number("workers", 2, 0)
+        2
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise StitchError(
+            f"{name}= is not a whole number, or too small.", expected=f"{least} or more", received=repr(value)
+        )
+    return int(value)
+
+
+def label(source: Any) -> str:
+    """What messages call a source."""
+    return (
+        f"'{source}'" if isinstance(source, str | os.PathLike) else getattr(source, "__name__", type(source).__name__)
+    )
+
+
+def said(error: BaseException) -> str:
+    """What somebody else's error says, in one line; that of the merged dataloader as it is."""
+    text = str(error.args[0]) if error.args else ""
+    if "Traceback (most recent call last):" in text:  # from a worker of Kipoi's loader
+        lines = text.rstrip().splitlines()
+        last = max(number for number, line in enumerate(lines) if line[:1].strip())
+        text = "\n".join(lines[last:])
+        return text.partition(": ")[2] if is_data_error(error) else text
+    return str(error) if is_data_error(error) else f"{type(error).__name__}: {reason(error)}"
+
+
+def _loader(source: Any) -> Any:
+    if not isinstance(source, str | os.PathLike):
+        raise StitchError(
+            "training_data(...) takes a dataloader.",
+            expected="a Kipoi directory, or a Kipoi dataloader",
+            received=repr(source)[:200],
+        )
+    path = Path(source)
+    named = None if path.is_dir() else zoo_name(str(source))
+    if named is None and not path.is_dir():
+        raise StitchError(
+            f"There is no directory '{source}'.",
+            expected="a Kipoi directory, such as graph.save(...) writes",
+            received="a file" if path.exists() else None,
+        )
+    try:
+        if path.is_dir():
+            return kipoi.get_dataloader_factory(str(path.resolve()), source="dir")
+        kipoi_source, name = str(source).split(":", 1)
+        return kipoi.get_dataloader_factory(name, source=kipoi_source)
+    except Exception as error:  # Kipoi raises whatever it meets
+        raise StitchError(f"The dataloader of {label(source)} cannot be loaded.", received=said(error)) from error
+
+
+def _absolute(value: Any) -> Any:
+    """The whole path of a file that is there: workers and dataloaders may look from another folder."""
+    path = existing_file(value)
+    return str(path) if path is not None else os.fspath(value) if isinstance(value, os.PathLike) else value
