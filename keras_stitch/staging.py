@@ -213,7 +213,7 @@ class _Stager:
         output = GraphOutput(replace(tensor_port(self.whole, tap), name=name), tap)
         made = cut(alone, [feed.node], [output], name)
         takes = {key: self.connected(source) for key, source in made.takes.items()}
-        only = replace(made.wiring, order=(), node_outputs={})
+        only = replace(made.wiring, order=())
         return Step(name, (), replace(made, wiring=only), takes, {name: output.port})
 
     def given(self, submodel: Submodel, port: Port) -> Port:

@@ -5,6 +5,7 @@ Every file is loaded by Keras alone; nothing of ``keras_stitch.building`` takes 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from functools import reduce
 from pathlib import Path
@@ -37,15 +38,24 @@ class World:
     def source(self, node: Node) -> Path | keras.Layer:
         return self.held.get(node.name) or toy_models.saved(node.kind, node.seed, node.how)
 
-    def graph(self) -> ks.Graph:
-        """The graph as a user would write it."""
+    def graph(self, placed: Collection[str] = (), foreign: Mapping[str, Path] | None = None) -> ks.Graph:
+        """The graph as a user would write it.
+
+        Args:
+            placed: The nodes that are asked to run in the dataloader.
+            foreign: Kipoi directories that stand for nodes; no rule of freezing is given then, as they have no layers.
+        """
         case = self.case
         graph = ks.Graph(case.name)
         for node in map(case.node, case.order):
+            placement = "dataloader" if node.name in placed else None
             if node.share is not None:
                 graph.share(node.name, of=node.share)
+            elif foreign and node.name in foreign:
+                graph.add(node.name, foreign[node.name])
             else:
-                graph.add(node.name, self.source(node), trainable=node.trainable, outputs=node.inner)
+                options = {"trainable": node.trainable, "outputs": node.inner, "placement": placement}
+                graph.add(node.name, self.source(node), **options)
         targets: dict[str, list[str]] = {given.name: [] for given in case.inputs}
         for node in case.nodes:
             for port, feed in zip(node.ports, node.feeds, strict=True):
@@ -60,7 +70,7 @@ class World:
                 graph.add_input(given.name, targets[given.name] or (), shape=given.shape)
         for name, ref in case.outputs:
             graph.add_output(name, ref.text)
-        for verb, pattern, layers in case.rules:
+        for verb, pattern, layers in case.rules if not foreign else ():
             getattr(graph, verb)(pattern, layers=layers)
         return graph
 
