@@ -58,14 +58,9 @@ def cut(whole: Wiring, nodes: Collection[str], wanted: Sequence[GraphOutput], na
             (0, positions.index(item[0])) if item[1][0].node is None else (1, added.index(item[1][0].node))
         ),
     )
-    wiring = Wiring(
-        name,
-        order,
-        tuple(port for _, (_, port) in found),
-        outputs,
-        feeds,
-        {node: whole.node_outputs[node] for node in order},
-    )
+    feeds |= {node: tuple(merged.values()) for node, merged in cutter.merged.items()}
+    made = {node: whole.node_outputs[node] for node in feeds}
+    wiring = Wiring(name, order, tuple(port for _, (_, port) in found), outputs, feeds, made)
     return Cut(wiring, {key: tap for key, (tap, _) in found}, {output.port.name: output.tap for output in wanted})
 
 
@@ -101,11 +96,15 @@ def arriving(whole: Wiring, tap: Tap) -> Feed:
 
 
 class _Cutter:
-    """Rewrites taps: those of other submodels become inputs, which are collected."""
+    """Rewrites taps: tensors of other submodels become inputs, which are collected.
+
+    What is merged for another submodel is merged once more, by the part itself.
+    """
 
     def __init__(self, whole: Wiring, nodes: Collection[str]):
         self._whole, self._nodes = whole, nodes
         self.inputs: dict[str, tuple[Tap, Port]] = {}
+        self.merged: dict[str, dict[str, Feed]] = {}
 
     def feed(self, feed: Feed) -> Feed:
         return replace(feed, taps=tuple(map(self.tap, feed.taps)))
@@ -113,10 +112,9 @@ class _Cutter:
     def tap(self, tap: Tap) -> Tap:
         if tap.node in self._nodes:
             return tap
-        if tap.merged:
-            feed = arriving(self._whole, tap)
-            if len(feed.taps) == 1 and None in (tap.part, feed.taps[0].part):
-                return self.tap(replace(feed.taps[0], part=tap.part or feed.taps[0].part))
+        if tap.node is not None and tap.merged:
+            self.merged.setdefault(tap.node, {})[tap.port] = self.feed(arriving(self._whole, tap))
+            return tap
         source, port = replace(tap, part=None), tensor_port(self._whole, tap)
         known = self.inputs.setdefault(port.name, (source, port))
         if known[0] != source:

@@ -214,7 +214,7 @@ def _too_late(spec: GraphSpec, submodel: Submodel, bound: _Bound) -> StitchError
         )
         return StitchError(message, expected="placement='dataloader'", received="placement='model'")
     why = f"it {bound.reason}"
-    if cause.name not in bound.reason:
+    if f"'{cause.name}'" not in bound.reason:
         why += f", because of '{cause.name}'"
     return StitchError(
         f"Submodel '{submodel.name}' cannot run in the stitched model: {why}.",

@@ -144,7 +144,7 @@ class _Stager:
             return Stages(self.whole, self.plan, final=self.whole)
         if last is None:
             final = cut(self.whole, self.plan.at("model"), self.whole.outputs, self.whole.name)
-            delivered = {name: self.connected(tap) for name, tap in final.takes.items()}
+            delivered = {port.name: self.delivered(final.takes[port.name], port) for port in final.wiring.inputs}
         else:
             final = None
             delivered = {feed.port.name: self.fed(feed) for feed in self.whole.feeds[last]}
@@ -247,6 +247,11 @@ class _Stager:
         merged = tap.merged
         whole = self.fed(arriving(self.whole, tap), cast=False) if merged else tensor_name(self.whole, tap)
         return whole if tap.part is None else Take(whole, *tap.part)
+
+    def delivered(self, tap: Tap, port: Port) -> Connected:
+        # NumPy, and Kipoi's files, have no bfloat16; every one of them is a float32.
+        made = self.connected(tap)
+        return Cast(made, "float32") if port.dtype == "bfloat16" and tap.node is not None else made
 
     def fed(self, feed: Feed, *, cast: bool = True) -> Connected:
         """What arrives at an input port, merged by NumPy; Keras ports cast by themselves."""
