@@ -193,7 +193,8 @@ def shapes_of(name: str, given: object, kind: str | None) -> Shapes | None:
         )
     items: list[tuple[str | None, Any]]
     if isinstance(given, Mapping):
-        structure, items = "dict", list(given.items())
+        # A name for the only input is the port's: it is passed by position.
+        structure, items = "array" if len(given) == 1 else "dict", list(given.items())
         for key in given:
             # Kipoi's schemas end where they find the word.
             if not isinstance(key, str) or not key.isidentifier() or key in ("shape", "doc"):

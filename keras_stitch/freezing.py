@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 
 from keras_stitch.errors import StitchError, nearest
@@ -53,10 +53,19 @@ def resolve_flags(spec: GraphSpec, problems: list[StitchError]) -> Flags:
     return flags
 
 
-def frozen_states(spec: GraphSpec, flags: Flags) -> dict[str, str]:
-    """``"all"``, ``"part"`` or ``"none"`` for every submodel, judged by the layers that have weights."""
+def frozen_states(spec: GraphSpec, flags: Flags, untrained: Collection[str] = ()) -> dict[str, str]:
+    """``"all"``, ``"part"`` or ``"none"`` for every submodel, judged by the layers that have weights.
+
+    Args:
+        spec: The graph.
+        flags: As ``resolve_flags`` gives them.
+        untrained: Submodels that are outside the Keras model, so that nothing in them trains.
+    """
     states = {}
     for submodel in spec.submodels:
+        if submodel.name in untrained:
+            states[submodel.name] = "all"
+            continue
         owner = spec.submodel(submodel.share or submodel.name)
         weighted = [flags[owner.name][layer.path] for layer in owner.layers if layer.parameters or owner.is_layer]
         states[submodel.name] = "none" if all(weighted) else "part" if any(weighted) else "all"

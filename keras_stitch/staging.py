@@ -97,6 +97,11 @@ class Stages:
         return self.plan.last
 
     @property
+    def outside(self) -> tuple[str, ...]:
+        """The submodels that are not in the Keras model, so that nothing in them trains."""
+        return (*self.plan.at("dataloader"), *([self.last] if self.last is not None else []))
+
+    @property
     def packs(self) -> bool:
         """Whether the dataloader does more than reading."""
         return bool(self.steps) or self.last is not None

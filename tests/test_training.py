@@ -82,6 +82,17 @@ class OfOneProcess(Rows):
         return super().__getitem__(index)
 
 
+class Killed(Rows):
+    """Ends every process that asks for a late row, but the one that made it."""
+
+    parent = os.getpid()
+
+    def __getitem__(self, index):
+        if index > 20 and os.getpid() != self.parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+
 class Loaded(PreloadedDataset):
     data_fn = staticmethod(lambda count=10: batch(0, count))
 
@@ -476,6 +487,65 @@ def test_a_directory_that_goes_from_the_first_row_to_the_last(saved, tmp_path, w
     data = ks.training_data(saved(in_order), arguments, **options, steps=8)
     batches = fit(data, steps_per_epoch=4, epochs=2, shuffle=False)
     assert [labelled(epoch) for epoch in epochs(batches, 4)] == [list(range(ROWS))] * 2
+
+
+PROCESS = '''
+import os
+
+import numpy as np
+from kipoi.model import BaseModel
+
+
+class Process(BaseModel):
+    """Gives the first number of a row, and the process that it runs in."""
+
+    def predict_on_batch(self, x):
+        return np.stack([x[:, 0], np.full(len(x), os.getpid())], axis=1).astype("float64")
+'''
+
+
+def packed(folder: Path) -> Path:
+    """Input a goes through a model that is no Keras model, and through one that is."""
+    zoo = folder / "zoo"
+    zoo.mkdir()
+    (zoo / "model.py").write_text(PROCESS)
+    array = {"shape": "(2,)", "doc": "Numbers."}
+    schema = {"inputs": {"name": "x", **array}, "targets": {"name": "y", **array}}
+    description = {"defined_as": "model.Process", "args": {}, "info": {"doc": "A model."}, "schema": schema}
+    (zoo / "model.yaml").write_text(yaml.safe_dump(description))
+    graph = ks.Graph("packed").add("process", zoo).add("double", layers.Rescaling(2.0), placement="dataloader")
+    graph.add("head", dense(4)).add_input("a", ["process", "double"], shape=(2,), dtype="float32")
+    graph.connect(["process", "double"], "head")
+    arguments = tables(folder / "example")
+    del arguments["b_file"]
+    return save(graph, folder, arguments)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_packed_models_run_in_this_process_and_workers_read(saved, tmp_path, workers):
+    arguments = tables(tmp_path)
+    del arguments["b_file"]
+    data = ks.training_data(saved(packed), arguments, batch_size=8, seed=0, workers=workers)
+    orders = []
+    for epoch in epochs(fit(data, epochs=2), 4):
+        rows = np.concatenate([inputs["process"] for inputs, _ in epoch])
+        assert set(rows[:, 1]) == {os.getpid()}
+        double = np.concatenate([inputs["double"] for inputs, _ in epoch])
+        np.testing.assert_array_equal(double[:, 0], 2 * rows[:, 0])
+        np.testing.assert_array_equal(np.concatenate([targets for _, targets in epoch])[:, 0], 3 * rows[:, 0] - 1)
+        orders.append(rows[:, 0].astype(int).tolist())
+    assert [sorted(order) for order in orders] == [list(range(ROWS))] * 2
+    assert orders[0] != orders[1]
+
+
+def test_a_worker_that_is_killed_ends_the_training():
+    data = ks.training_data(Killed, {"count": 40}, batch_size=4, shuffle=False, workers=2)
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    # Keras has TensorFlow pass it on, with a text of its own around it.
+    with pytest.raises(Exception, match="A process that reads rows has died.") as error:
+        model.fit(data, epochs=1, verbose=0, shuffle=False)
+    assert "Expected: batches\n  Fix: Look for a lack of memory, or read without them: workers=0." in str(error.value)
 
 
 def test_sequences_by_workers_after_the_parent_has_read(saved, tmp_path, monkeypatch):

@@ -128,7 +128,7 @@ def _frozen(spec: GraphSpec, stages: Stages, model: keras.Model | None) -> dict[
     layers = {layer.name: layer for layer in model.layers} if model is not None else {}
     states = {}
     for submodel in spec.submodels:
-        if stages.plan[submodel.name].placement != "model" or submodel.name == stages.last:
+        if submodel.name in stages.outside:
             states[submodel.name] = "yes"
             continue
         layer = layers.get(submodel.share or submodel.name)

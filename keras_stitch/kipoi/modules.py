@@ -83,7 +83,7 @@ def write_module(name: str, module: Any, shapes: Shapes, directory: Path) -> Wri
         args={"weights": "model_files/module.pt2"},
         pip=[f"torch=={importlib.metadata.version('torch').partition('+')[0]}"],
     )
-    return Written(what, ports, bound, dtypes, predict)
+    return Written(f"{what} of PyTorch", ports, bound, dtypes, predict)
 
 
 def _arrays(given: Any) -> Any:

@@ -327,6 +327,12 @@ def same(found: np.ndarray, expected: torch.Tensor) -> bool:
     return compare(found, expected.detach().numpy()).equal
 
 
+def test_a_name_for_the_only_input_of_a_module_is_that_of_its_port() -> None:
+    module = torch.nn.Linear(3, 2)  # whose forward calls it something else
+    graph = ks.Graph("g").add("net", module, shapes={"rows": (3,)})
+    assert graph.spec.submodel("net").inputs[0].name == "rows"
+
+
 def test_a_module_in_training_stays_in_training(capfd, caplog):
     module = seeded(Convolutions)
     before = {key: value.clone() for key, value in module.state_dict().items()}
@@ -339,7 +345,7 @@ def test_a_module_in_training_stays_in_training(capfd, caplog):
     assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
     assert all(parameter.requires_grad for parameter in module.parameters())
     assert ports(found) == [("seq", (4, 30), "float32"), ("output", (2,), "float32")]
-    assert (found.submodel.framework, found.submodel.source.label) == ("pytorch", "Convolutions")
+    assert (found.submodel.framework, found.submodel.source.label) == ("pytorch", "Convolutions of PyTorch")
     assert found.submodel.source.kind == "module"
     x = np.random.default_rng(0).standard_normal((5, 4, 30)).astype("float32")
     (given,) = predicted(found, x)
