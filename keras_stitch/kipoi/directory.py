@@ -108,7 +108,8 @@ def write_directory(
     target_schemas = schema.target_schemas(wiring, parts, merged)
     chosen = examples_of.choose_examples(merged, examples)
     said = metadata.statements(spec, merged, parts)
-    info_section = metadata.info_section(spec.name, said, info)
+    kind = "Keras model" if packing is None else "Kipoi model"
+    info_section = metadata.info_section(spec.name, said, info, kind)
     names = examples_of.file_names(merged, chosen)
     carried = custom.carry(model, custom_objects or {}) if model is not None else custom.Carried()
     model_file = f"model_files/model.{format}"
@@ -126,7 +127,7 @@ def write_directory(
         placed = examples_of.place_examples(place, chosen, names)
         inputs = schema.input_schemas(stages, merged, parts)
         structured = packing.given(inputs) if packing is not None else inputs
-        dependencies = metadata.dependencies_section(said, requirements)
+        dependencies = metadata.dependencies_section(said, requirements, _framework(spec, stages))
         description = {
             **saved.described({}),
             "default_dataloader": ".",
@@ -260,6 +261,14 @@ def write_model(model: keras.Model, path: Path) -> None:
         raise SaveError(
             f"Keras cannot save the model as {path.name}.", received=f"{type(error).__name__}: {error}"
         ) from error
+
+
+def _framework(spec: GraphSpec, stages: Stages) -> str:
+    """Of the model of the directory; a module in memory becomes a class that needs no more than it says."""
+    if stages.last is None:
+        return "keras"
+    submodel = spec.submodel(stages.last)
+    return "kipoi" if submodel.source.kind == "module" else submodel.framework
 
 
 def _with_shared(spec: GraphSpec, parts: Mapping[str, KipoiPart]) -> dict[str, KipoiPart]:

@@ -21,7 +21,8 @@ from keras_stitch.spec import GraphOutput
 FOLDER = "components"
 RUNTIME = "merging"
 _WHOLE = {"dataloader_files", "components"}
-_SKIPPED = {"downloaded", "model_files", "example_files", "__pycache__", "workflow"}
+_LEFT_BEHIND = {"downloaded", "__pycache__"}
+_SKIPPED = {*_LEFT_BEHIND, "model_files", "example_files", "workflow"}
 
 
 def copy_components(directory: Path, merged: Merged) -> None:
@@ -166,7 +167,7 @@ def _own_files(component: Component) -> dict[Path, str]:
             if path.name.startswith(".") or not path.resolve().is_relative_to(folder):
                 continue
             if path.is_dir():
-                if not path.is_symlink() and path.name not in _SKIPPED:
+                if not path.is_symlink() and path.name not in (_LEFT_BEHIND if whole else _SKIPPED):
                     visit(path, whole or (current == folder and path.name in _WHOLE))
             elif whole or path.suffix == ".py" or relative.as_posix() in ("dataloader.yaml", "dataloader.yml"):
                 found[path] = relative.as_posix()

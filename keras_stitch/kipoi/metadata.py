@@ -40,13 +40,18 @@ class Statement:
 
 
 def statements(spec: GraphSpec, merged: Merged, parts: Mapping[str, KipoiPart]) -> list[Statement]:
-    """What every part says: submodels in their order, then component dataloaders. Bare layers are no parts."""
+    """What every part says: submodels in their order, then component dataloaders.
+
+    Bare layers are no parts, and submodels that share the weights of another say nothing new.
+    """
     found = []
     for submodel in spec.submodels:
         part = parts.get(submodel.name)
+        if submodel.share is not None:
+            continue
         if part is not None:
             found.append(Statement(submodel.name, part.info, part.dependencies, True))
-        elif not submodel.is_layer and submodel.share is None:
+        elif not submodel.is_layer:
             found.append(Statement(submodel.name, {}, {}, True))
     for feeder in merged.feeders:
         if feeder.component is not None:
@@ -55,13 +60,16 @@ def statements(spec: GraphSpec, merged: Merged, parts: Mapping[str, KipoiPart]) 
     return found
 
 
-def info_section(graph: str, said: Sequence[Statement], given: Mapping[str, Any] | None) -> dict[str, Any]:
+def info_section(
+    graph: str, said: Sequence[Statement], given: Mapping[str, Any] | None, kind: str = "Keras model"
+) -> dict[str, Any]:
     """The ``info`` section of ``model.yaml``.
 
     Args:
         graph: The name of the graph.
         said: What the parts say.
         given: What the user says: it overrides; authors and tags are added to those of the parts.
+        kind: What the parts are stitched into.
 
     Raises:
         StitchError: When ``given`` has an unknown key or a value of another kind.
@@ -84,7 +92,7 @@ def info_section(graph: str, said: Sequence[Statement], given: Mapping[str, Any]
     section = {
         "authors": authors,
         "contributors": _people("contributors", given.get("contributors")),
-        "doc": given.get("doc") or f"{graph}: {models or 'layers'} stitched into one Keras model.",
+        "doc": given.get("doc") or f"{graph}: {models or 'layers'} stitched into one {kind}.",
         "name": given.get("name"),
         "version": str(given.get("version", "0.1")),
         "license": given.get("license") or agreed or UNSPECIFIED,
@@ -108,7 +116,9 @@ def licences(said: Iterable[Statement]) -> list[tuple[str, str]]:
     return [(statement.part, statement.info.get("license") or UNSPECIFIED) for statement in said]
 
 
-def dependencies_section(said: Sequence[Statement], more: Iterable[str] = ()) -> dict[str, list[str]]:
+def dependencies_section(
+    said: Sequence[Statement], more: Iterable[str] = (), framework: str = "keras"
+) -> dict[str, list[str]]:
     """The ``dependencies`` section: what the stitched model needs, and what its parts add.
 
     What the stitched model pins wins: parts made for an older Keras run in the present one.
@@ -116,6 +126,7 @@ def dependencies_section(said: Sequence[Statement], more: Iterable[str] = ()) ->
     Args:
         said: What the parts say.
         more: Requirements that are added where nobody else names their package.
+        framework: Of the model, one of ``spec.FRAMEWORKS``: Kipoi warns where its package is not listed.
     """
     release = ".".join(importlib.metadata.version("keras").split(".")[:2])
     # numpy<2: Kipoi writes HDF5 with names that NumPy 2 removed. setuptools: Kipoi imports pkg_resources.
@@ -129,8 +140,20 @@ def dependencies_section(said: Sequence[Statement], more: Iterable[str] = ()) ->
         channels += statement.dependencies.get("conda_channels", ())
     named = {_package(item) for item in [*pip, *conda]} | pinned
     pip += [item for item in more if _package(item) not in named]
+    if framework == "scikit-learn" and "scikit-learn" not in named:
+        pip.append("scikit-learn")
+    if framework == "pytorch" and "pytorch" not in named:
+        # Kipoi looks for conda's name of it.
+        conda += [f"py{item}" for item in pip if re.fullmatch(r"torch\b[^\[;@]*", item)][:1] or ["pytorch"]
+    pip, conda = _without_bare(pip), _without_bare(conda)
     channels = [channel for channel in _unique(channels) if channel != "defaults"]
     return {"conda": _unique(conda), "pip": _unique(pip), "conda_channels": [*channels, "defaults"]}
+
+
+def _without_bare(items: Sequence[str]) -> list[str]:
+    """Requirements without those that only name a package of which another says the version."""
+    versions = {_package(item) for item in items if _package(item) != item.strip().lower().replace("_", "-")}
+    return [item for item in items if _package(item) not in versions or re.search(r"[^\w.-]", item.strip())]
 
 
 def _package(requirement: str) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import keras
 import numpy as np
+from kipoi_utils import cd
+from kipoi_utils.utils import load_obj
 
 from keras_stitch.customs import CustomObjects
 from keras_stitch.files import quiet_keras
@@ -19,7 +22,7 @@ from keras_stitch.kipoi.components import load_yaml
 from keras_stitch.kipoi.foreign import flattened, load_packed, nested, write_packed
 from keras_stitch.kipoi.literals import WIDTH, literal
 from keras_stitch.kipoi.reading import KipoiPart
-from keras_stitch.kipoi.rendering import render, template_module, template_text, write_yaml
+from keras_stitch.kipoi.rendering import template_module, template_text, write_yaml
 from keras_stitch.kipoi.running import quiet
 from keras_stitch.staging import Cast, Connected, Merged, Stages, Step, Take
 from keras_stitch.whole import Runs
@@ -27,6 +30,12 @@ from keras_stitch.whole import Runs
 FOLDER = "packed_model"
 _COMPONENTS = "components"
 _WEIGHTS = "model_files/model.keras"
+# What Kipoi's old names of frameworks stand for.
+_OLD_KINDS = {
+    "sklearn": "kipoi.model.SklearnModel",
+    "pytorch": "kipoi.model.PyTorchModel",
+    "tensorflow2": "kipoi.model.TensorFlow2Model",
+}
 Array = np.ndarray[Any, Any]
 
 
@@ -117,22 +126,31 @@ class Packing:
     def as_model(self, directory: Path) -> dict[str, Any]:
         """Makes the last submodel, once it is written, the directory's model; returns what ``model.yaml`` says it is.
 
-        Its files lie below ``components``, like those of packed models. A class of its own is loaded from there by a
-        short ``model.py``.
+        Its files lie below ``components``, like those of packed models. Where it is a class of its own, or imports its
+        neighbours, a short ``model.py`` makes it.
         """
-        folder = self._last_folder
+        assert self.stages.last is not None
+        folder, files = self._last_folder, self.parts[self.stages.last].files
         said = load_yaml(directory / folder / "model.yaml")
-        args = {
-            key: f"{folder}/{value}" if isinstance(value, str) and (directory / folder / value).exists() else value
-            for key, value in said.get("args", {}).items()
-        }
-        kind = said.get("defined_as") or ""
-        file, _, name = kind.partition(".")
-        if (directory / folder / f"{file}.py").is_file():
-            values = {"folder": folder, "file": f"{file}.py", "name": name}
-            (directory / "model.py").write_text(render("kipoi/packed_class.py.jinja", values), encoding="utf-8")
-            return {"defined_as": f"model.{name}", "args": args}
-        return {key: said[key] for key in ("defined_as", "type") if key in said} | {"args": args}
+        kind, args = said.get("defined_as") or _OLD_KINDS.get(str(said.get("type"))), said.get("args", {})
+        if kind is None:  # a class of the old kind, which takes nothing
+            kind, args = f"{args['file'].removesuffix('.py')}.{args['object']}", {}
+
+        def placed(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {key: placed(item) for key, item in value.items()}
+            if isinstance(value, list):
+                return [placed(item) for item in value]
+            named = isinstance(value, str) and any(value in (place, *_above(place)) for place in files)
+            return f"{folder}/{value}" if named else value
+
+        if kind.startswith("kipoi.model."):
+            alone = placed(_with_module_file(args, files))
+            if not _needs_neighbours(directory, kind, alone, files):
+                return {"defined_as": kind, "args": alone}
+        (directory / "model.py").write_text(template_text("kipoi/packed_class.py"), encoding="utf-8")
+        own = {"python_folder": folder, "python_class": kind}
+        return {"defined_as": "model.PackedModel", "args": {**own, **placed(args)}}
 
     def _write_keras(self, step: Step, place: Path) -> None:
         model, carried = self.models[step.name], self.carried[step.name]
@@ -267,6 +285,41 @@ class Packing:
             return [array[:, None] if array.ndim == 1 else array for array in found]
 
         return run
+
+
+def _above(place: str) -> list[str]:
+    """The folders that a file lies in."""
+    return [parent.as_posix() for parent in PurePosixPath(place).parents][:-1]
+
+
+def _with_module_file(args: Mapping[str, Any], files: Collection[str]) -> dict[str, Any]:
+    """The arguments of a model of PyTorch with the file of its module, which may be part of the name of its class."""
+    name = next((name for name in ("module_obj", "module_class") if args.get(name)), None)
+    if name is None or args.get("module_file"):
+        return dict(args)
+    module, _, inner = args[name].partition(".")
+    return {**args, name: inner, "module_file": f"{module}.py"} if f"{module}.py" in files else dict(args)
+
+
+def _needs_neighbours(directory: Path, kind: str, args: Mapping[str, Any], files: Collection[str]) -> bool:
+    """Whether a model of Kipoi's own classes imports Python files that lie beside it, as pickles may do."""
+    names = {place.partition("/")[0].removesuffix(".py") for place in files if place.endswith(".py")}
+    if not names:
+        return False
+    known: dict[str, Any] = sys.modules
+    before = {name: known.get(name) for name in names}
+    known.update(dict.fromkeys(names))  # imports of them fail
+    try:
+        with cd(str(directory)), quiet():
+            load_obj(kind)(**args)
+    except (ImportError, AttributeError):
+        return True
+    finally:
+        for name, module in before.items():
+            del known[name]
+            if module is not None:
+                known[name] = module
+    return False
 
 
 def _mapped(nested: Any, function: Callable[[Connected], Any]) -> Any:

@@ -11,6 +11,8 @@ class ExportedModule(PyTorchModel):
         weights: The file; its name may lack an ending, as that of Kipoi's downloads does.
     """
 
+    MODEL_PACKAGE = "torch"
+
     def __init__(self, weights):
         # Opened here: by name, torch goes by the ending.
         with open(weights, "rb") as file:

@@ -40,10 +40,10 @@ class Model:
             uses: How often each of them is taken in all.
             rows: The numbers of the rows, for messages.
         """
-        given = structured(self.takes, lambda connection: self.arriving(connection, tensors, uses, rows))
+        given = arriving(self.takes, tensors, uses, f"What feeds the model '{self.name}' cannot be merged", rows)
         try:
             predicted = model.predict_on_batch(given)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             shapes = ", ".join(f"{array.shape} {array.dtype}" for array in leaves_of(given))
             raise problem(
                 f"The model '{self.name}' fails on {span(rows)}.",
@@ -53,51 +53,53 @@ class Model:
         for (name, shape), keys in zip(self.gives.items(), self.keys, strict=True):
             tensors[name] = self.checked(predicted, keys, name, shape, rows, given)
 
-    def arriving(self, connection, tensors, uses, rows):
-        try:
-            array = arrays_of(connection, tensors)
-        except Exception as error:
-            raise problem(
-                f"What feeds the model '{self.name}' cannot be merged, in {span(rows)}.", received=reason(error)
-            ) from error
-        # A model may change what it is given, and others would take that for the data.
-        if not array.flags.writeable or any(uses[name] > 1 for name in names_in(connection)):
-            return np.array(array)
-        return array
-
     def checked(self, predicted, keys, name, shape, rows, given):
         """Returns one array of a prediction: a row for each that was given, of the right shape, without NaN."""
         where = f"The model '{self.name}' gives"
-        what = f"an array of shape ({len(rows)}{''.join(f', {size}' for size in shape)})"
+        what = f"an array of shape ({len(rows)}{''.join(f', {size}' for size in shape) or ','})"
+
+        def wrong(text, received):
+            return problem(f"{where} {text} for {span(rows)}.", expected=what, received=received)
+
         try:
-            for key in keys:
-                predicted = predicted[key]
-            array = np.asarray(predicted)
+            found = self.found(predicted, keys)
+            # An array of its own: a model may fill the same one again.
+            array = np.array(found)
         except Exception as error:
-            raise problem(
-                f"{where} no '{name}' for {span(rows)}.", expected=what, received=f"{type(predicted).__name__}"
-            ) from error
+            raise wrong(f"no '{name}'", described(predicted)) from error
+        if array.dtype.kind not in "biufc" and "float" not in array.dtype.name:  # NumPy knows no bfloat16
+            raise wrong(f"no numbers as '{name}'", described(found))
         if array.ndim == 1 and shape == (1,):
             array = array[:, None]
         if array.ndim == 0 or len(array) != len(rows):
-            count = "one value" if array.ndim == 0 else f"{len(array)} rows"
-            raise problem(f"{where} {count} as '{name}' for {span(rows)}.", expected=what, received=str(array.shape))
+            count = "one value" if array.ndim == 0 else f"{len(array)} row{'' if len(array) == 1 else 's'}"
+            raise wrong(f"{count} as '{name}'", str(array.shape))
         if array.ndim != len(shape) + 1 or any(
             size not in (None, own) for size, own in zip(shape, array.shape[1:], strict=True)
         ):
-            raise problem(
-                f"{where} another shape as '{name}' for {span(rows)}.", expected=what, received=str(array.shape)
-            )
+            raise wrong(f"another shape as '{name}'", str(array.shape))
         if array.dtype.kind not in "fc" or not np.isnan(array).any():
             return array
         bad = np.flatnonzero(np.isnan(array).reshape(len(array), -1).any(1))
         own = any(array.dtype.kind == "f" and np.isnan(array).any() for array in leaves_of(given))
+        count = "" if len(rows) == 1 else f", {len(bad)} of the {len(rows)} in {span(rows)}"
         raise problem(
-            f"{where} NaN as '{name}' for {span([rows[row] for row in bad])}, {len(bad)} of the {len(rows)} in "
-            f"{span(rows)}.",
+            f"{where} NaN as '{name}' for {span([rows[row] for row in bad])}{count}.",
             expected="numbers",
             received="NaN, of inputs with NaN" if own else "NaN, of inputs without NaN",
         )
+
+    def found(self, predicted, keys):
+        """Returns what is at the end of some keys; a list has to have as many items as it should."""
+        for depth, key in enumerate(keys):
+            if isinstance(key, int):
+                beside = {other[depth] for other in self.keys if other[:depth] == keys[:depth]}
+                if not isinstance(predicted, list | tuple) or len(predicted) != len(beside):
+                    raise LookupError(key)
+            predicted = predicted[key]
+        if isinstance(predicted, Mapping):
+            raise LookupError(keys)
+        return predicted
 
 
 class Packed:
@@ -123,10 +125,7 @@ class Packed:
         tensors = dict(inputs)
         for model in self.models:
             model.run(self.model(model), tensors, self.uses, rows)
-        try:
-            return structured(self.inputs, lambda connection: arrays_of(connection, tensors))
-        except Exception as error:
-            raise problem(f"The inputs cannot be merged, in {span(rows)}.", received=reason(error)) from error
+        return arriving(self.inputs, tensors, self.uses, "The inputs cannot be merged", rows)
 
     def model(self, model):
         """Returns what Kipoi makes of a model's folder, once."""
@@ -134,7 +133,7 @@ class Packed:
             raise problem(
                 f"The model '{model.name}' would run in a process forked from the one that made the dataloader, where "
                 "TensorFlow hangs for ever.",
-                fix="Let the dataloader start the workers itself: batch_iter(num_workers=...).",
+                fix="Use num_workers=0; workers that this dataloader starts, batch_iter(num_workers=...), only read.",
             )
         if model.folder not in self.loaded:
             self.loaded[model.folder] = load_model(model.folder, model.name)
@@ -147,8 +146,40 @@ def load_model(folder, name):
         # Several directories may each have a model.py.
         with neighbours_first(folder):
             return kipoi.get_model(str(folder), source="dir", with_dataloader=False)
+    except (Exception, SystemExit) as error:
+        # Kipoi leaves out why a class cannot be imported.
+        said = error.__context__ if isinstance(error, ImportError) and error.__context__ is not None else error
+        raise problem(f"The model '{name}' cannot be loaded.", received=reason(said)) from error
+
+
+def arriving(nested, tensors, uses, message, rows):
+    """Returns the arrays of a connection, or of a list or dict of connections.
+
+    Args:
+        nested: What arrives somewhere.
+        tensors: Arrays by name.
+        uses: How often each of them is taken in all.
+        message: What is said where they do not fit together.
+        rows: The numbers of the rows.
+    """
+
+    def array_of(connection):
+        array = arrays_of(connection, tensors)
+        # Whoever takes it may change it, and others would take that for the data.
+        others = [tensors[name] for name in names_in(connection) if uses[name] > 1]
+        if not array.flags.writeable or any(np.may_share_memory(array, other) for other in others):
+            return np.array(array)
+        return array
+
+    try:
+        return structured(nested, array_of)
     except Exception as error:
-        raise problem(f"The model '{name}' cannot be loaded.", received=reason(error)) from error
+        received = ", ".join(
+            f"{name} {tensors[name].shape} {tensors[name].dtype}"
+            for name in dict.fromkeys(name for connection in leaves_of(nested) for name in names_in(connection))
+            if name in tensors
+        )
+        raise problem(f"{message}, in {span(rows)}.", received=f"{reason(error)}; of {received}") from error
 
 
 def structured(nested, function):
@@ -169,3 +200,14 @@ def leaves_of(nested):
             yield from leaves_of(item)
     else:
         yield nested
+
+
+def described(predicted):
+    """What a model gave, in a few words."""
+    if isinstance(predicted, Mapping):
+        return f"a dict of {', '.join(map(repr, predicted)) or 'nothing'}"
+    if isinstance(predicted, list | tuple):
+        return f"a {type(predicted).__name__} of {len(predicted)}"
+    if isinstance(predicted, np.ndarray):
+        return f"{predicted.shape} {predicted.dtype}"
+    return "None" if predicted is None else f"a {type(predicted).__name__}"
