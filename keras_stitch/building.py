@@ -98,6 +98,22 @@ def build(
     return _Builder(spec, wiring, blueprints, flags).run(name or spec.name)
 
 
+def build_over(spec: GraphSpec, wiring: Wiring, layers: Mapping[str, keras.Layer], *, name: str) -> keras.Model:
+    """Build a model of layers that another model has: the two share their weights.
+
+    Args:
+        spec: The graph.
+        wiring: The part of it that is built, as a graph of its own.
+        layers: For every submodel in it that owns its weights, the layer in the other model. Whether they train is
+            left as it is.
+        name: The model's name.
+
+    Returns:
+        A ``keras.Model`` as ``build`` makes it; merges and parts are layers of its own.
+    """
+    return _Builder(spec, wiring, {}, {}, layers).run(name)
+
+
 def packed_models(
     spec: GraphSpec, stages: Stages, blueprints: Mapping[str, Blueprint], flags: Flags
 ) -> dict[str, keras.Model]:
@@ -125,10 +141,18 @@ def packed_models(
 
 
 class _Builder:
-    def __init__(self, spec: GraphSpec, wiring: Wiring, blueprints: Mapping[str, Blueprint], flags: Flags):
+    def __init__(
+        self,
+        spec: GraphSpec,
+        wiring: Wiring,
+        blueprints: Mapping[str, Blueprint],
+        flags: Flags,
+        existing: Mapping[str, keras.Layer] | None = None,
+    ):
         self.spec, self.wiring, self.blueprints, self.flags = spec, wiring, blueprints, flags
+        self.existing = existing or {}
         taken = [*wiring.order, *(port.name for port in wiring.inputs), *(out.port.name for out in wiring.outputs)]
-        self.names = Names(taken)
+        self.names = Names([*taken, *self.existing])
         self.layers: dict[str, keras.Layer] = {}
         self.inputs = {port.name: keras.Input(port.shape, dtype=port.dtype, name=port.name) for port in wiring.inputs}
         self.tensors: dict[Tap, Any] = {Tap(None, name): tensor for name, tensor in self.inputs.items()}
@@ -141,7 +165,8 @@ class _Builder:
             list(self.inputs.values()), outputs if len(outputs) > 1 else next(iter(outputs.values())), name=name
         )
         for owner, layer in self.layers.items():
-            _set_flags(layer, self.flags[owner], is_layer=self.spec.submodel(owner).is_layer)
+            if owner not in self.existing:
+                _set_flags(layer, self.flags[owner], is_layer=self.spec.submodel(owner).is_layer)
         return model
 
     def _add_node(self, submodel: Submodel) -> None:
@@ -160,6 +185,8 @@ class _Builder:
 
     def _layer(self, submodel: Submodel) -> keras.Layer:
         owner = submodel.share or submodel.name
+        if owner in self.existing:
+            self.layers[owner] = self.existing[owner]
         if owner not in self.layers:
             blueprint = self.blueprints[owner]
             layer = blueprint.take()

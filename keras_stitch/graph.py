@@ -1,10 +1,9 @@
-"""``Graph``: the user's verbs over a ``GraphSpec``."""
+"""``Graph``: what becomes of a description: a model, a plan, a picture, a certificate, a directory."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,26 +11,23 @@ import keras
 
 from keras_stitch import arguments, building, customs, loading, parts, saving, specdump, specfile
 from keras_stitch import placement as placing
-from keras_stitch.arguments import MergeLike
-from keras_stitch.byname import connections_by_name
 from keras_stitch.certificate import Certificate
 from keras_stitch.customs import Given
-from keras_stitch.errors import StitchError, nearest
+from keras_stitch.description import Description, PathLike
+from keras_stitch.errors import StitchError
 from keras_stitch.freezing import Flags, frozen_states
-from keras_stitch.naming import check_name
 from keras_stitch.progress import Step, steps
-from keras_stitch.spec import Connection, GraphSpec, InputSpec, OutputSpec, Wiring
+from keras_stitch.spec import GraphSpec, Wiring
 from keras_stitch.staging import Stages, stage
 from keras_stitch.summary import Summary, summarise
 from keras_stitch.verifying import Subject
 
 if TYPE_CHECKING:
     from keras_stitch.kipoi.packing import Packing
+    from keras_stitch.training.rest import Rest
 
-PathLike = str | os.PathLike[str]
 
-
-class Graph:
+class Graph(Description):
     """A graph of saved models, described step by step and built into one Keras model.
 
     Args:
@@ -46,188 +42,8 @@ class Graph:
     """
 
     def __init__(self, name: str = "stitched"):
-        self._spec = GraphSpec(check_name(name, "graph"))
-        self._added: dict[str, parts.Added] = {}
+        super().__init__(name)
         self._checked: tuple[GraphSpec, Wiring, Flags] | None = None
-
-    @property
-    def name(self) -> str:
-        """The name of the Keras model that is built."""
-        return self._spec.name
-
-    @property
-    def spec(self) -> GraphSpec:
-        """What was said so far, as plain frozen data."""
-        return self._spec
-
-    def __repr__(self) -> str:
-        return f"<Graph '{self.name}' of {', '.join(s.name for s in self._spec.submodels) or 'nothing yet'}>"
-
-    # -- submodels -----------------------------------------------------------
-
-    def add(
-        self,
-        name: str,
-        source: PathLike | keras.Model | keras.Layer | Any,
-        *,
-        trainable: bool | None = None,
-        custom_objects: Given = None,
-        arch: PathLike | None = None,
-        outputs: Sequence[str] | None = None,
-        placement: str | None = None,
-        shapes: Any = None,
-        method: str | None = None,
-    ) -> Graph:
-        """Add a submodel under a name.
-
-        Args:
-            name: Letters, digits and underscores, unique in the graph.
-            source: The path of a ``.h5``, ``.hdf5`` or ``.keras`` file (recognised by content) or of a Kipoi
-                directory; a model of a source that Kipoi knows, ``"kipoi:DeepSEA/predict"``; a ``keras.Model``,
-                which is cloned; or any ``keras.layers.Layer``. Models of other frameworks: a Kipoi directory of
-                one, a fitted estimator of scikit-learn, or a ``torch.nn.Module``. Those two are copied at once: what
-                is done to them later does not matter.
-            trainable: ``False`` freezes it, ``True`` unfreezes it, ``None`` keeps the flags as saved.
-            custom_objects: Layers and functions that Keras does not have: a dict by name, the path of a Python file
-                with a dict ``OBJECTS``, a module (``"package.layers"``), a name in one (``"package.layers:Scale"``),
-                or a list of those.
-            arch: The architecture JSON that goes with a weights-only file.
-            outputs: Inner layers whose outputs replace the model's own: a model without its head.
-            placement: Where it runs.
-            shapes: What an estimator or a module takes, without the batch axis: one shape, ``(7,)``; a list of shapes,
-                for the arguments of ``forward``; or a dict of them by name, ``{"seq": (4, 100)}``. ``(shape, dtype)``
-                stands for a shape where a module takes no floats: ``((20,), "int64")``.
-            method: What an estimator is asked: ``"predict"``, ``"predict_proba"`` or ``"predict_log_proba"``; by
-                default the probabilities of a classifier that has them, and ``"predict"`` of all else.
-
-        Returns:
-            The graph.
-
-        Raises:
-            SourceError: If the source cannot be used.
-            NamingError: If the name is malformed or taken.
-            StitchError: If an option does not go with the source.
-        """
-        again = f"Give this one another name, or graph.share(..., of='{name}') for the same weights once more."
-        arguments.new_name(name, "submodel", self._names(), fix=again)
-        placing.check_placement(placement, name)
-        self._added[name] = parts.load(
-            name,
-            source,
-            custom_objects=custom_objects,
-            arch=arch,
-            trainable=arguments.flag_of(trainable, f"trainable= of submodel '{name}'"),
-            outputs=None if outputs is None else arguments.names(outputs, f"outputs= of submodel '{name}'"),
-            placement=placement,
-            shapes=shapes,
-            method=method,
-        )
-        return self._say(submodels=(*self._spec.submodels, self._added[name].submodel))
-
-    def share(self, name: str, of: str) -> Graph:
-        """Use the submodel ``of`` once more under a new name: other inputs, the same weights. Returns the graph."""
-        arguments.new_name(name, "submodel", self._names(), fix="Give this one another name.")
-        if of not in self._names():
-            raise StitchError(
-                f"There is no submodel '{of}' that '{name}' could share.", expected=nearest(str(of), self._names())
-            )
-        owner = self._spec.submodel(of)
-        twin = replace(owner, name=name, share=owner.share or owner.name, trainable=None)
-        return self._say(submodels=(*self._spec.submodels, twin))
-
-    # -- connections ---------------------------------------------------------
-
-    def connect(
-        self, sources: str | Sequence[str], target: str, *, merge: MergeLike = "concatenate", axis: int = -1
-    ) -> Graph:
-        """Connect one or more sources to an input port.
-
-        Args:
-            sources: One name or a list: output ports (``"model1"``, ``"model1.out"``), graph inputs, or input
-                ports (``"model1.input1"``, the tensor that feeds it). ``"model1[0]"`` and ``"model1[0:3]"`` take
-                part of the last axis, which keeps its place: ``[0]`` has size 1.
-            target: A submodel with one input port, or ``"submodel.port"``.
-            merge: How several sources become one: ``concatenate``, ``add``, ``average``, ``maximum``, ``minimum``,
-                ``multiply``, ``subtract``, ``stack``, or a Keras layer that takes a list.
-            axis: For ``concatenate`` and ``stack``, with the batch axis as 0.
-
-        Returns:
-            The graph. Names and shapes are checked by ``build``, all at once.
-        """
-        target = arguments.one_name(target, "connect(..., target)")
-        names = arguments.names(sources, f"connect(..., '{target}')")
-        connection = Connection(target, names, arguments.merge_of(merge, axis))
-        return self._say(connections=(*self._spec.connections, connection))
-
-    def connect_by_name(self) -> dict[str, list[str]]:
-        """Connect every free input port whose name says what it takes, such as ``model2_model3``.
-
-        Returns:
-            What was connected: ``{"model4.model2_model3": ["model2", "model3"]}``.
-
-        Raises:
-            StitchError: If a name can be read in two ways.
-        """
-        found = connections_by_name(self._spec)
-        self._say(connections=(*self._spec.connections, *found))
-        return {connection.target: list(connection.sources) for connection in found}
-
-    def add_input(
-        self,
-        name: str,
-        targets: str | Sequence[str] = (),
-        *,
-        shape: Sequence[int | None] | None = None,
-        dtype: str | None = None,
-    ) -> Graph:
-        """Add a graph input that feeds one or many ports.
-
-        Args:
-            name: Its name in the stitched model.
-            targets: The ports it feeds; none if it is only named in connections.
-            shape: Without the batch axis; taken from the ports where it is left out.
-            dtype: Taken from the ports where it is left out.
-
-        Returns:
-            The graph.
-        """
-        taken = [given.name for given in self._spec.inputs]
-        arguments.new_name(name, "graph input", taken, fix="List all its targets in one add_input.")
-        names = () if targets == () else arguments.names(targets, f"add_input('{name}', ...)")
-        shape, dtype = arguments.shape_of_input(name, shape), arguments.dtype_of_input(name, dtype)
-        given = InputSpec(name, names, shape, dtype)
-        return self._say(inputs=(*self._spec.inputs, given))
-
-    def add_output(self, name: str, source: str) -> Graph:
-        """Expose a tensor as a graph output under a name; without any, what nothing consumes is exposed.
-
-        Returns:
-            The graph.
-        """
-        taken = [output.name for output in self._spec.outputs]
-        arguments.new_name(name, "graph output", taken, fix="Give this one another name.")
-        source = arguments.one_name(source, f"add_output('{name}', ...)")
-        return self._say(outputs=(*self._spec.outputs, OutputSpec(name, source)))
-
-    # -- training ------------------------------------------------------------
-
-    def freeze(self, *patterns: str, layers: str | None = None) -> Graph:
-        """Freeze submodels, or layers in them; models built before are not touched.
-
-        Args:
-            patterns: Names of submodels, or glob patterns (``"encoder*"``).
-            layers: Name, path (``"block1/conv"``) or glob pattern of the layers to freeze; all by default.
-
-        Returns:
-            The graph.
-        """
-        return self._say(freezes=(*self._spec.freezes, *arguments.rules("freeze", patterns, layers, frozen=True)))
-
-    def unfreeze(self, *patterns: str, layers: str | None = None) -> Graph:
-        """Restore the flags as they were saved; the arguments are those of ``freeze``."""
-        return self._say(freezes=(*self._spec.freezes, *arguments.rules("unfreeze", patterns, layers, frozen=False)))
-
-    # -- results -------------------------------------------------------------
 
     def build(self) -> keras.Model:
         """Build the stitched model: fresh, plain Keras, independent of other builds.
@@ -258,8 +74,8 @@ class Graph:
 
     def summary(self) -> Summary:
         """Every submodel with its source, placement, parameters, ports and repairs; ``print`` shows a table."""
-        wiring, flags = self._check()
-        return summarise(self._spec, wiring, self.plan(), frozen_states(self._spec, flags))
+        wiring, _ = self._check()
+        return summarise(self._spec, wiring, self.plan(), self._frozen())
 
     def plot(self, path: PathLike) -> Path:
         """Draw the graph into a file that ends in ``.svg`` or ``.png``; returns its path."""
@@ -280,10 +96,13 @@ class Graph:
         return plotting.draw(**self._drawn()).decode()
 
     def _drawn(self) -> dict[str, Any]:
-        wiring, flags = self._check()
+        wiring, _ = self._check()
         places = {place.submodel: place.placement for place in self.plan()}
-        frozen = frozen_states(self._spec, flags)
-        return {"spec": self._spec, "wiring": wiring, "frozen": frozen, "placement": places}
+        return {"spec": self._spec, "wiring": wiring, "frozen": self._frozen(), "placement": places}
+
+    def _frozen(self) -> dict[str, str]:
+        _, flags = self._check()
+        return frozen_states(self._spec, flags, self._stages().outside)
 
     def verify(
         self,
@@ -320,6 +139,49 @@ class Graph:
         """
         with steps(progress) as step:
             return self._subject(model, step, self._packing()).verify(data, rows=rows, seed=seed, format=format)
+
+    def precompute(
+        self,
+        data: Any,
+        path: PathLike,
+        *,
+        model: keras.Model | None = None,
+        batch_size: int = 32,
+        progress: Step | None = None,
+    ) -> Rest:
+        """Run the frozen submodels at the start of the graph once, store what they make, and train the rest on it.
+
+        Layers that are random in training do nothing in what is stored. Whatever stops the call, the same one goes on
+        where it stopped; a finished file is used again while the frozen submodels, their weights and the data are the
+        same, which sha256 tells.
+
+        Args:
+            data: ``(inputs, targets)``, perhaps with sample weights: inputs are a dict by input, a list in their order
+                or the array of the only one, of shape ``(rows, ...)``; the others an array, or a dict by output. Or a
+                ``keras.utils.PyDataset``, such as ``ks.training_data`` gives; where it has no key, 64 of its rows
+                (8 batches) stand for all.
+            path: The HDF5 file to write. Folders above it are made.
+            model: A built, perhaps trained, model of this graph, whose layers say what is frozen; by default one is
+                built.
+            batch_size: Rows that run at once.
+            progress: Called with a few words at every batch; by default a bar is shown on the terminal.
+
+        Returns:
+            ``rest.model`` to train on ``rest.data()``; its layers are those of ``rest.whole``, the stitched model.
+
+        Raises:
+            StitchError: If nothing is frozen there, nothing is left to train, ``data`` do not fit, or the file holds
+                rows of something else, which is not touched.
+        """
+        from keras_stitch.training import rest
+
+        file = arguments.path_of(path, "precompute(...)")
+        with steps(progress) as step:
+            subject = self._subject(model, step, None)
+        if subject.model is None or subject.stages.final is None:
+            raise StitchError(f"There is no Keras model to train. {subject.stages.plan.remark}")
+        options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
+        return rest.precompute(self._spec, subject.stages.final, subject.model, data, file, **options)
 
     def save(
         self,
@@ -436,10 +298,6 @@ class Graph:
 
     # -- within --------------------------------------------------------------
 
-    def _say(self, **changes: Any) -> Graph:
-        self._spec = replace(self._spec, **changes)
-        return self
-
     def _subject(self, model: keras.Model | None, step: Step, packing: Packing | None) -> Subject:
         """What is verified and saved: a model of this graph, the given one or a fresh one, and what is packed."""
         step("checking the graph")
@@ -482,9 +340,6 @@ class Graph:
             {name: added.customs for name, added in self._added.items()},
             {name: str(self._spec.submodel(name).source.sha256) for name in parts_of},
         )
-
-    def _names(self) -> list[str]:
-        return [submodel.name for submodel in self._spec.submodels]
 
     def _blueprints(self) -> dict[str, loading.Blueprint]:
         return {name: added.blueprint for name, added in self._added.items() if added.blueprint is not None}

@@ -179,9 +179,14 @@ def test_imports_point_one_way():
 
 
 def test_every_verb_of_a_graph_is_documented():
-    tree = ast.parse((ROOT / "keras_stitch" / "graph.py").read_text(encoding="utf-8"))
-    graph = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Graph")
-    verbs = [node.name for node in graph.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    classes = [
+        node
+        for module in ("description", "graph")
+        for node in ast.parse((ROOT / "keras_stitch" / f"{module}.py").read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    ]
+    nodes = [node for item in classes for node in item.body if isinstance(node, ast.FunctionDef)]
+    verbs = [node.name for node in nodes if not node.name.startswith("_")]
     assert {"add", "connect", "build", "save"} <= set(verbs)
     for verb in verbs:
         if verb not in ("name", "spec"):

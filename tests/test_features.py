@@ -42,11 +42,11 @@ from test_training import (
 )
 
 import keras_stitch as ks
-from keras_stitch import unfinished
 from keras_stitch.errors import StitchError
-from keras_stitch.features import Features, open_features, write_features
-from keras_stitch.keys import Key, key_of
-from keras_stitch.unfinished import folder_of, rows_so_far
+from keras_stitch.training import unfinished
+from keras_stitch.training.features import Features, open_features, write_features
+from keras_stitch.training.keys import Key, key_of
+from keras_stitch.training.unfinished import folder_of, rows_so_far
 
 # A directory whose dataloader writes down which rows it reads, may be slow and may fail.
 LOADERS = """

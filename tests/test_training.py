@@ -543,7 +543,7 @@ def test_a_worker_that_is_killed_ends_the_training():
     model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
     model.compile("sgd", "mse")
     # Keras has TensorFlow pass it on, with a text of its own around it.
-    with pytest.raises(Exception, match="A process that reads rows has died.") as error:
+    with pytest.raises(Exception, match=r"A process that reads rows has died\.") as error:
         model.fit(data, epochs=1, verbose=0, shuffle=False)
     assert "Expected: batches\n  Fix: Look for a lack of memory, or read without them: workers=0." in str(error.value)
 

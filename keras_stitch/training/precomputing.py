@@ -9,14 +9,14 @@ from typing import Any
 
 from kipoi.data import Dataset, PreloadedDataset
 
-from keras_stitch.batches import rest, size
-from keras_stitch.dataloading import is_merged, label, maker, read_rows, said, whole_number
 from keras_stitch.errors import StitchError
-from keras_stitch.features import is_finished, write_features
-from keras_stitch.keys import key_of
 from keras_stitch.kipoi.dataloaders import mapping_of
 from keras_stitch.kipoi.running import is_data_error
 from keras_stitch.progress import Step
+from keras_stitch.training.batches import rest, size
+from keras_stitch.training.dataloading import is_merged, label, maker, read_rows, said, whole_number
+from keras_stitch.training.features import is_finished, write_features
+from keras_stitch.training.keys import key_of
 
 
 def precompute(

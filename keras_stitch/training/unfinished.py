@@ -22,9 +22,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from keras_stitch.batches import TEXT, Array, Leaf, split
 from keras_stitch.errors import SaveError, StitchError
-from keras_stitch.keys import Key, differences, refusal
+from keras_stitch.training.batches import TEXT, Array, Leaf, split
+from keras_stitch.training.keys import Key, differences, refusal
 
 # Between two notes of how many rows are whole: what a killed process loses at most, besides the batch at hand.
 SECONDS = 1.0

@@ -23,12 +23,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import keras_stitch
-from keras_stitch.batches import PARTS, TEXT, Array, Leaf, joined
-from keras_stitch.epochs import Epochs
 from keras_stitch.errors import StitchError, reason
-from keras_stitch.keys import Key, differences, refusal
 from keras_stitch.progress import Step
-from keras_stitch.unfinished import Unfinished, discard, disk, folder_of, rows_so_far, unfinished
+from keras_stitch.training.batches import PARTS, TEXT, Array, Leaf, joined
+from keras_stitch.training.epochs import Epochs
+from keras_stitch.training.keys import Key, differences, refusal
+from keras_stitch.training.unfinished import Unfinished, discard, disk, folder_of, rows_so_far, unfinished
 
 MARK = "keras_stitch_features"
 FORMAT = 1

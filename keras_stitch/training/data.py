@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from kipoi.data import BaseDataLoader, Dataset, PreloadedDataset
 
-from keras_stitch.dataloading import label, maker, read_rows, said, whole_number
-from keras_stitch.epochs import Epochs
 from keras_stitch.errors import StitchError
-from keras_stitch.features import Features, check_finished, is_features, open_features
-from keras_stitch.keys import changes, refusal
 from keras_stitch.kipoi.dataloaders import mapping_of
 from keras_stitch.kipoi.running import is_data_error
-from keras_stitch.workers import Workers
+from keras_stitch.training.dataloading import label, maker, read_rows, said, whole_number
+from keras_stitch.training.epochs import Epochs
+from keras_stitch.training.features import Features, check_finished, is_features, open_features
+from keras_stitch.training.keys import changes, refusal
+from keras_stitch.training.workers import Workers
 
 Batch = tuple[Any, Any]
 

@@ -13,9 +13,9 @@ from kipoi.data import BaseDataLoader
 from kipoi_utils.data_utils import numpy_collate
 
 from keras_stitch.errors import StitchError, nearest, reason
-from keras_stitch.keys import existing_file
 from keras_stitch.kipoi.running import is_data_error
 from keras_stitch.naming import zoo_name
+from keras_stitch.training.keys import existing_file
 
 
 def maker(source: Any, arguments: dict[str, Any]) -> Callable[[], Any]:

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_stitch.dataloading import is_merged, read_rows, said
 from keras_stitch.errors import StitchError
+from keras_stitch.training.dataloading import is_merged, read_rows, said
 
 Rows = np.ndarray[Any, Any]
 

@@ -1,0 +1,220 @@
+"""What a user says about a graph: the verbs that describe it, over a ``GraphSpec``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+import keras
+
+from keras_stitch import arguments, parts
+from keras_stitch import placement as placing
+from keras_stitch.arguments import MergeLike
+from keras_stitch.byname import connections_by_name
+from keras_stitch.customs import Given
+from keras_stitch.errors import StitchError, nearest
+from keras_stitch.naming import check_name
+from keras_stitch.spec import Connection, GraphSpec, InputSpec, OutputSpec
+
+PathLike = str | os.PathLike[str]
+
+
+class Description:
+    """A graph as it was described so far.
+
+    Args:
+        name: Becomes the Keras model's name.
+    """
+
+    def __init__(self, name: str = "stitched"):
+        self._spec = GraphSpec(check_name(name, "graph"))
+        self._added: dict[str, parts.Added] = {}
+
+    @property
+    def name(self) -> str:
+        """The name of the Keras model that is built."""
+        return self._spec.name
+
+    @property
+    def spec(self) -> GraphSpec:
+        """What was said so far, as plain frozen data."""
+        return self._spec
+
+    def __repr__(self) -> str:
+        return f"<Graph '{self.name}' of {', '.join(s.name for s in self._spec.submodels) or 'nothing yet'}>"
+
+    # -- submodels -----------------------------------------------------------
+
+    def add(
+        self,
+        name: str,
+        source: PathLike | keras.Model | keras.Layer | Any,
+        *,
+        trainable: bool | None = None,
+        custom_objects: Given = None,
+        arch: PathLike | None = None,
+        outputs: Sequence[str] | None = None,
+        placement: str | None = None,
+        shapes: Any = None,
+        method: str | None = None,
+    ) -> Self:
+        """Add a submodel under a name.
+
+        Args:
+            name: Letters, digits and underscores, unique in the graph.
+            source: The path of a ``.h5``, ``.hdf5`` or ``.keras`` file (recognised by content) or of a Kipoi
+                directory; a model of a source that Kipoi knows, ``"kipoi:DeepSEA/predict"``; a ``keras.Model``,
+                which is cloned; or any ``keras.layers.Layer``. Models of other frameworks: a Kipoi directory of
+                one, a fitted estimator of scikit-learn, or a ``torch.nn.Module``. Those two are copied at once: what
+                is done to them later does not matter.
+            trainable: ``False`` freezes it, ``True`` unfreezes it, ``None`` keeps the flags as saved.
+            custom_objects: Layers and functions that Keras does not have: a dict by name, the path of a Python file
+                with a dict ``OBJECTS``, a module (``"package.layers"``), a name in one (``"package.layers:Scale"``),
+                or a list of those.
+            arch: The architecture JSON that goes with a weights-only file.
+            outputs: Inner layers whose outputs replace the model's own: a model without its head.
+            placement: Where it runs: ``"model"``, in the stitched model, or ``"dataloader"``, before it and never
+                trained. By default the model, where that is possible; ``plan`` says where and why.
+            shapes: What an estimator or a module takes, without the batch axis: one shape, ``(7,)``; a list of shapes,
+                for the arguments of ``forward``; or a dict of them by name, ``{"seq": (4, 100)}``. ``(shape, dtype)``
+                stands for a shape where a module takes no floats: ``((20,), "int64")``.
+            method: What an estimator is asked: ``"predict"``, ``"predict_proba"`` or ``"predict_log_proba"``; by
+                default the probabilities of a classifier that has them, and ``"predict"`` of all else.
+
+        Returns:
+            The graph.
+
+        Raises:
+            SourceError: If the source cannot be used.
+            NamingError: If the name is malformed or taken.
+            StitchError: If an option does not go with the source.
+        """
+        again = f"Give this one another name, or graph.share(..., of='{name}') for the same weights once more."
+        arguments.new_name(name, "submodel", self._names(), fix=again)
+        placing.check_placement(placement, name)
+        self._added[name] = parts.load(
+            name,
+            source,
+            custom_objects=custom_objects,
+            arch=arch,
+            trainable=arguments.flag_of(trainable, f"trainable= of submodel '{name}'"),
+            outputs=None if outputs is None else arguments.names(outputs, f"outputs= of submodel '{name}'"),
+            placement=placement,
+            shapes=shapes,
+            method=method,
+        )
+        return self._say(submodels=(*self._spec.submodels, self._added[name].submodel))
+
+    def share(self, name: str, of: str) -> Self:
+        """Use the submodel ``of`` once more under a new name: other inputs, the same weights. Returns the graph."""
+        arguments.new_name(name, "submodel", self._names(), fix="Give this one another name.")
+        if of not in self._names():
+            raise StitchError(
+                f"There is no submodel '{of}' that '{name}' could share.", expected=nearest(str(of), self._names())
+            )
+        owner = self._spec.submodel(of)
+        twin = replace(owner, name=name, share=owner.share or owner.name, trainable=None)
+        return self._say(submodels=(*self._spec.submodels, twin))
+
+    # -- connections ---------------------------------------------------------
+
+    def connect(
+        self, sources: str | Sequence[str], target: str, *, merge: MergeLike = "concatenate", axis: int = -1
+    ) -> Self:
+        """Connect one or more sources to an input port.
+
+        Args:
+            sources: One name or a list: output ports (``"model1"``, ``"model1.out"``), graph inputs, or input
+                ports (``"model1.input1"``, the tensor that feeds it). ``"model1[0]"`` and ``"model1[0:3]"`` take
+                part of the last axis, which keeps its place: ``[0]`` has size 1.
+            target: A submodel with one input port, or ``"submodel.port"``.
+            merge: How several sources become one: ``concatenate``, ``add``, ``average``, ``maximum``, ``minimum``,
+                ``multiply``, ``subtract``, ``stack``, or a Keras layer that takes a list.
+            axis: For ``concatenate`` and ``stack``, with the batch axis as 0.
+
+        Returns:
+            The graph. Names and shapes are checked by ``build``, all at once.
+        """
+        target = arguments.one_name(target, "connect(..., target)")
+        names = arguments.names(sources, f"connect(..., '{target}')")
+        connection = Connection(target, names, arguments.merge_of(merge, axis))
+        return self._say(connections=(*self._spec.connections, connection))
+
+    def connect_by_name(self) -> dict[str, list[str]]:
+        """Connect every free input port whose name says what it takes, such as ``model2_model3``.
+
+        Returns:
+            What was connected: ``{"model4.model2_model3": ["model2", "model3"]}``.
+
+        Raises:
+            StitchError: If a name can be read in two ways.
+        """
+        found = connections_by_name(self._spec)
+        self._say(connections=(*self._spec.connections, *found))
+        return {connection.target: list(connection.sources) for connection in found}
+
+    def add_input(
+        self,
+        name: str,
+        targets: str | Sequence[str] = (),
+        *,
+        shape: Sequence[int | None] | None = None,
+        dtype: str | None = None,
+    ) -> Self:
+        """Add a graph input that feeds one or many ports.
+
+        Args:
+            name: Its name in the stitched model.
+            targets: The ports it feeds; none if it is only named in connections.
+            shape: Without the batch axis; taken from the ports where it is left out.
+            dtype: Taken from the ports where it is left out.
+
+        Returns:
+            The graph.
+        """
+        taken = [given.name for given in self._spec.inputs]
+        arguments.new_name(name, "graph input", taken, fix="List all its targets in one add_input.")
+        names = () if targets == () else arguments.names(targets, f"add_input('{name}', ...)")
+        shape, dtype = arguments.shape_of_input(name, shape), arguments.dtype_of_input(name, dtype)
+        given = InputSpec(name, names, shape, dtype)
+        return self._say(inputs=(*self._spec.inputs, given))
+
+    def add_output(self, name: str, source: str) -> Self:
+        """Expose a tensor as a graph output under a name; without any, what nothing consumes is exposed.
+
+        Returns:
+            The graph.
+        """
+        taken = [output.name for output in self._spec.outputs]
+        arguments.new_name(name, "graph output", taken, fix="Give this one another name.")
+        source = arguments.one_name(source, f"add_output('{name}', ...)")
+        return self._say(outputs=(*self._spec.outputs, OutputSpec(name, source)))
+
+    # -- training ------------------------------------------------------------
+
+    def freeze(self, *patterns: str, layers: str | None = None) -> Self:
+        """Freeze submodels, or layers in them; models built before are not touched.
+
+        Args:
+            patterns: Names of submodels, or glob patterns (``"encoder*"``).
+            layers: Name, path (``"block1/conv"``) or glob pattern of the layers to freeze; all by default.
+
+        Returns:
+            The graph.
+        """
+        return self._say(freezes=(*self._spec.freezes, *arguments.rules("freeze", patterns, layers, frozen=True)))
+
+    def unfreeze(self, *patterns: str, layers: str | None = None) -> Self:
+        """Restore the flags as they were saved; the arguments are those of ``freeze``."""
+        return self._say(freezes=(*self._spec.freezes, *arguments.rules("unfreeze", patterns, layers, frozen=False)))
+
+    # -- within --------------------------------------------------------------
+
+    def _say(self, **changes: Any) -> Self:
+        self._spec = replace(self._spec, **changes)
+        return self
+
+    def _names(self) -> list[str]:
+        return [submodel.name for submodel in self._spec.submodels]
