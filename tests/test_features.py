@@ -574,7 +574,7 @@ def test_unfinished_rows_are_no_training_data(directory, tmp_path):
                 f"'{source}' is not finished.\n"
                 f"  Expected: {'23' if kind == 'Dataset' else 'all'} rows\n"
                 f"  Received: {done}\n"
-                "  Fix: Call ks.precompute(...) as before; it goes on where it stopped."
+                "  Fix: Call precompute(...) as before; it goes on where it stopped."
             )
         shutil.rmtree(folder_of(path))
 
@@ -666,7 +666,7 @@ def test_rows_of_something_else_are_not_touched(made, directory, tmp_path):
             with h5py.File(taken, "w") as file:
                 file["inputs"] = np.ones(3)
         before = taken.read_bytes()
-        assert "a file that ks.precompute(...) wrote" in refused(
+        assert "a file that precompute(...) wrote" in refused(
             lambda taken=taken: precompute(folder, arguments, taken)
         )
         assert taken.read_bytes() == before
@@ -684,7 +684,7 @@ def test_files_that_are_none(tmp_path, directory):
         file["inputs"] = np.ones(3)
     said = (
         f"'{path}' holds no precomputed rows.\n"
-        "  Expected: a file that ks.precompute(...) wrote\n"
+        "  Expected: a file that precompute(...) wrote\n"
         "  Received: HDF5 with inputs"
     )
     assert refused(lambda: ks.training_data(path)) == refused(lambda: open_features(path)) == said

@@ -439,6 +439,13 @@ def test_a_directory(saved, tmp_path, workers):
     assert orders[0] != orders[1]
 
 
+def test_a_directory_says_what_its_rows_are_made_from(saved, tmp_path):
+    data = ks.training_data(saved(from_tables), tables(tmp_path), shuffle=False)
+    assert {"a_file", "b_file", "targets_file"} == set(data.key.data)
+    assert "dataloader.py" in data.key.files
+    assert ks.training_data(Rows).key is None
+
+
 def test_the_same_weights_with_and_without_workers(saved, tmp_path):
     weights = []
     for workers in (0, 2):

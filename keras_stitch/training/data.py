@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from keras_stitch.kipoi.running import is_data_error
 from keras_stitch.training.dataloading import label, maker, read_rows, said, whole_number
 from keras_stitch.training.epochs import Epochs
 from keras_stitch.training.features import Features, check_finished, is_features, open_features
-from keras_stitch.training.keys import changes, refusal
+from keras_stitch.training.keys import Key, changes, key_of, refusal
 from keras_stitch.training.workers import Workers
 
 Batch = tuple[Any, Any]
@@ -37,6 +38,7 @@ class TrainingData(Epochs):
         workers: Processes that read ahead while the model trains; with 0 the rows are read in between. Models that are
             packed into the dataloader run in this process.
         max_queue_size: How many batches they are ahead at most.
+        key: Says what the rows are made from, where that is known.
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class TrainingData(Epochs):
         seed: int | None = None,
         workers: int = 0,
         max_queue_size: int = 10,
+        key: Callable[[], Key] | None = None,
     ):
-        self._dataloader = make()
+        self._dataloader, self._key = make(), key
         self._readers = Workers(make, self._dataloader, workers) if workers else None
         # Keras' threads wait for the processes that read, and keep batches ready; one more, as it takes none for one.
         options = {"workers": workers + 1 if workers else 0, "max_queue_size": max_queue_size}
@@ -58,6 +61,11 @@ class TrainingData(Epochs):
     def __getitem__(self, index: int) -> Batch:
         rows = self.rows_of(index)
         return _inputs_and_targets(self.read(rows) if self._readers is None else self._readers.read(rows))
+
+    @property
+    def key(self) -> Key | None:
+        """What the rows are made from, by the content of all files; computed anew each time."""
+        return None if self._key is None else self._key()
 
     def read(self, rows: np.ndarray[Any, Any]) -> Mapping[str, Any]:
         """The batch of some rows as Kipoi has it, with metadata, read by this process."""
@@ -133,7 +141,9 @@ def training_data(
             )
         if len(dataloader) == 0:
             raise StitchError(f"The dataloader of {label(source)} has no rows.")
-        data = TrainingData(make, batch_size=batch_size, shuffle=shuffle, seed=seed, workers=workers)
+        folder = Path(source) if isinstance(source, str | os.PathLike) else None
+        key = functools.partial(key_of, folder, arguments) if folder is not None and folder.is_dir() else None
+        data = TrainingData(make, batch_size=batch_size, shuffle=shuffle, seed=seed, workers=workers, key=key)
         try:
             first = data.read(np.asarray([0]))
         except Exception as error:  # whatever a dataloader does

@@ -122,9 +122,9 @@ def open_features(path: str | os.PathLike[str], **options: Any) -> Features:
         >>> open_features("nowhere.h5")
         Traceback (most recent call last):
         keras_stitch.errors.StitchError: There is no file 'nowhere.h5'.
-          Expected: a file that ks.precompute(...) wrote
+          Expected: a file that precompute(...) wrote
     """
-    place, expected = Path(path), "a file that ks.precompute(...) wrote"
+    place, expected = Path(path), "a file that precompute(...) wrote"
     if not place.is_file():
         check_finished(path)
         raise StitchError(f"There is no file '{path}'.", expected=expected)
@@ -166,7 +166,7 @@ def check_finished(path: str | os.PathLike[str]) -> None:
             f"'{path}' is not finished.",
             expected="all rows" if rows is None else f"{rows:,} rows",
             received=f"{done:,} rows" + (" so far" if rows is None else ""),
-            fix="Call ks.precompute(...) as before; it goes on where it stopped.",
+            fix="Call precompute(...) as before; it goes on where it stopped.",
         )
 
 
