@@ -227,9 +227,9 @@ def prediction(folder: Path, rows: int, rounds: int) -> str:
 
 
 def trunk(units: int = 64) -> keras.Model:
-    """A network of DNA, 500 bases, whose last layer is pooled."""
-    inputs = keras.Input((500, 4), name="dna")
-    y = layers.MaxPooling1D(4)(layers.Conv1D(64, 15, activation="relu")(inputs))
+    """A network of DNA, 1000 bases, whose last layer is pooled."""
+    inputs = keras.Input((1000, 4), name="dna")
+    y = layers.MaxPooling1D(4)(layers.Conv1D(128, 15, activation="relu")(inputs))
     y = layers.MaxPooling1D(4)(layers.Conv1D(128, 11, activation="relu")(y))
     return keras.Model(inputs, layers.GlobalMaxPooling1D()(layers.Conv1D(units, 7, activation="relu")(y)))
 
@@ -250,7 +250,7 @@ def with_packed_trunk(folder: Path, rows: int) -> tuple[Runs, str]:
     graph.connect("trunk", "head")
     rng = np.random.default_rng(0)
     files = {"dna_file": folder / "dna.npy", "targets_file": folder / "targets.npy"}
-    np.save(files["dna_file"], np.eye(4, dtype="float32")[rng.integers(0, 4, (rows, 500))])
+    np.save(files["dna_file"], np.eye(4, dtype="float32")[rng.integers(0, 4, (rows, 1000))])
     np.save(files["targets_file"], rng.standard_normal((rows, 1)).astype("float32"))
     few = folder / "few.npy"
     np.save(few, np.load(files["targets_file"])[:10])
@@ -272,7 +272,7 @@ def with_frozen_trunk(folder: Path, rows: int) -> tuple[Runs, str]:
     """Ten epochs of the stitched model with a frozen trunk, and by what crosses the cut behind it."""
     graph = ks.Graph("frozen").add("trunk", trunk(), trainable=False).add("head", head()).connect("trunk", "head")
     rng = np.random.default_rng(0)
-    inputs = np.eye(4, dtype="float32")[rng.integers(0, 4, (rows, 500))]
+    inputs = np.eye(4, dtype="float32")[rng.integers(0, 4, (rows, 1000))]
     targets = rng.standard_normal((rows, 1)).astype("float32")
     model = compiled(graph.build())
 
@@ -326,7 +326,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="rounds of prediction")
     parser.add_argument("--rows", type=int, default=2048, help="rows to predict")
     parser.add_argument("--training-rounds", type=int, default=5)
-    parser.add_argument("--training-rows", type=int, default=2048)
+    parser.add_argument("--training-rows", type=int, default=1024)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary).resolve()

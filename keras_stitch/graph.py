@@ -303,9 +303,10 @@ class Graph(Description):
         step("checking the graph")
         wiring, flags = self._check()
         stages = self._stages()
-        step("building the stitched model")
         if stages.final is None and model is not None:
             raise StitchError(f"model= has no meaning for this graph. {stages.plan.remark}")
+        if stages.final is not None:
+            step("building the stitched model")
         built = None if stages.final is None else building.build(self._spec, stages.final, self._blueprints(), flags)
         if model is not None and built is not None:
             saving.check_same_graph(model, built, self.name)

@@ -101,8 +101,8 @@ def plan(spec: GraphSpec, wiring: Wiring) -> Plan:
     if last is not None:
         submodel = spec.submodel(last)
         remark = (
-            f"No Keras model remains: '{last}' ({framework(submodel)}) makes the predictions, so it is the directory's "
-            "model, through Kipoi's own class."
+            f"No Keras model remains: '{last}' ({framework(submodel)}) makes the predictions.\n"
+            "So it is the directory's model, through Kipoi's own class."
         )
         bounds[last] = _Bound("model", f"{framework(submodel)}, and the last one: no Keras model remains", last)
     elif not any(bound.placement == "model" for bound in bounds.values()):

@@ -21,7 +21,7 @@ class Row:
         source: A file name or a layer's class.
         placement: Where it runs.
         frozen: ``"yes"``, ``"partly"`` or ``"no"``.
-        parameters: Number of weights; shared ones count at their owner.
+        parameters: Number of weights; shared ones count at their owner. ``None`` where Keras does not know.
         inputs: Input ports with the shapes that arrive.
         outputs: Output ports.
         repairs: What was repaired on loading.
@@ -31,7 +31,7 @@ class Row:
     source: str
     placement: str
     frozen: str
-    parameters: int
+    parameters: int | None
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     repairs: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ class Summary:
                 row.source,
                 row.placement,
                 row.frozen,
-                f"{row.parameters:,}",
+                "-" if row.parameters is None else f"{row.parameters:,}",
                 ports_cell(row.inputs),
                 ports_cell(row.outputs),
             ]
@@ -86,7 +86,7 @@ def _row(submodel: Submodel, wiring: Wiring, plan: Plan, frozen: Mapping[str, st
         f"shares {submodel.share}" if submodel.share else submodel.source.label,
         plan[submodel.name].placement,
         FROZEN[frozen[submodel.name]],
-        0 if submodel.share else submodel.parameters,
+        None if not submodel.is_keras else 0 if submodel.share else submodel.parameters,
         tuple(feed.port for feed in wiring.feeds[submodel.name]),
         tuple(wiring.node_outputs[submodel.name]),
         () if submodel.share else submodel.repairs,

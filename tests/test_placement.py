@@ -146,7 +146,7 @@ def test_the_last_submodel_is_the_model_of_the_directory() -> None:
     assert made["model2"].reason == "feeds 'model4', which is scikit-learn, not Keras"
     assert made.at("dataloader") == ("model1", "model2", "model3")
     assert made.remark == (
-        "No Keras model remains: 'model4' (scikit-learn) makes the predictions, so it is the directory's model, "
+        "No Keras model remains: 'model4' (scikit-learn) makes the predictions.\nSo it is the directory's model, "
         "through Kipoi's own class."
     )
     assert str(made).endswith(f"\n{made.remark}")

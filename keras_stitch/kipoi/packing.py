@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -157,6 +159,7 @@ class Packing:
         (place / _WEIGHTS).parent.mkdir(parents=True)
         with quiet_keras():
             model.save(place / _WEIGHTS)
+        _undated(place / _WEIGHTS)
         carried.write(place)
         names = " and ".join(step.submodels) or "A merge by a Keras layer"
         assert step.cut is not None
@@ -285,6 +288,18 @@ class Packing:
             return [array[:, None] if array.ndim == 1 else array for array in found]
 
         return run
+
+
+def _undated(file: Path) -> None:
+    """Takes the time of saving out of a ``.keras`` file, so that the same model has the same sha256."""
+    with zipfile.ZipFile(file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["metadata.json"] = json.dumps(
+        {key: value for key, value in json.loads(members["metadata.json"]).items() if key != "date_saved"}
+    ).encode()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
 
 
 def _above(place: str) -> list[str]:

@@ -18,6 +18,7 @@ from kipoi_utils import cd
 
 from keras_stitch.comparing import TOLERANCE, compare
 from keras_stitch.errors import SaveError, reason
+from keras_stitch.kipoi.rendering import template_module
 from keras_stitch.spec import Wiring
 
 _BATCH = 32
@@ -164,21 +165,16 @@ def quiet() -> Iterator[Any]:
         text = printed.getvalue()
         return [*records, *([text.strip()] if records or "mismatch" in text else [])]
 
-    def not_about_retracing(record: logging.LogRecord) -> bool:
-        # Each save has a model of its own, and TensorFlow takes them for one that is compiled again and again.
-        return "triggered tf.function retracing" not in record.getMessage()
-
-    tensorflow = logging.getLogger("tensorflow")
     logger, handler = logging.getLogger("kipoi"), Collect(logging.WARNING)
     propagate, handlers = logger.propagate, logger.handlers[:]
     logger.propagate, logger.handlers = False, [handler]
-    tensorflow.addFilter(not_about_retracing)
+    # Each save has a model of its own.
+    without_remarks = template_module("kipoi.merging.models").without_remarks
     try:
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(progress):
+        with without_remarks(), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(progress):
             yield said
     finally:
         logger.propagate, logger.handlers = propagate, handlers
-        tensorflow.removeFilter(not_about_retracing)
 
 
 def readable(error: BaseException, directory: Path) -> str:

@@ -14,7 +14,7 @@ from kipoi.data import BaseDataLoader, Dataset, PreloadedDataset
 from keras_stitch.errors import StitchError
 from keras_stitch.kipoi.dataloaders import mapping_of
 from keras_stitch.kipoi.running import is_data_error
-from keras_stitch.training.dataloading import label, maker, read_rows, said, whole_number
+from keras_stitch.training.dataloading import is_merged, label, maker, read_rows, said, whole_number
 from keras_stitch.training.epochs import Epochs
 from keras_stitch.training.features import Features, check_finished, is_features, open_features
 from keras_stitch.training.keys import Key, changes, key_of, refusal
@@ -61,6 +61,11 @@ class TrainingData(Epochs):
     def __getitem__(self, index: int) -> Batch:
         rows = self.rows_of(index)
         return _inputs_and_targets(self.read(rows) if self._readers is None else self._readers.read(rows))
+
+    def first(self) -> Mapping[str, Any]:
+        """The first row, to look at; packed models do not run for it."""
+        raw = getattr(self._dataloader, "raw", None) if is_merged(self._dataloader) else None
+        return read_rows(self._dataloader, [0]) if raw is None else raw([0])
 
     @property
     def key(self) -> Key | None:
@@ -145,7 +150,7 @@ def training_data(
         key = functools.partial(key_of, folder, arguments) if folder is not None and folder.is_dir() else None
         data = TrainingData(make, batch_size=batch_size, shuffle=shuffle, seed=seed, workers=workers, key=key)
         try:
-            first = data.read(np.asarray([0]))
+            first = data.first()
         except Exception as error:  # whatever a dataloader does
             if is_data_error(error):
                 raise StitchError(str(error)) from error

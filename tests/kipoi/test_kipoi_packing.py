@@ -231,6 +231,14 @@ def head_on(graph: ks.Graph, source: Any, size: int) -> ks.Graph:
     return graph.add("head", dense(size, 1, "h")).connect(source, "head")
 
 
+def test_saving_again_writes_the_same_packed_models(tmp_path: Path) -> None:
+    graph = ks.Graph("g").add("a", dense(3, 4), placement="dataloader").add("b", dense(4, 1)).connect("a", "b")
+    file = "components/a/packed_model/model_files/model.keras"
+    first, again = (graph.save(tmp_path / name) / file for name in ("first", "again"))
+    assert first.read_bytes() == again.read_bytes()  # no time of saving, which would make stored features stale
+    np.testing.assert_array_equal(keras.saving.load_model(first)(np.eye(3)), keras.saving.load_model(again)(np.eye(3)))
+
+
 def test_targets_and_a_trained_model(tmp_path: Path) -> None:
     graph = ks.Graph("trained").add("line", regression(3), shapes=(3,))
     head_on(graph, "line", 1)

@@ -3,6 +3,8 @@
 Workers only read: a TensorFlow model that the parent has used hangs for ever in a forked worker.
 """
 
+import contextlib
+import logging
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -123,8 +125,9 @@ class Packed:
             rows: The numbers of the rows, for messages.
         """
         tensors = dict(inputs)
-        for model in self.models:
-            model.run(self.model(model), tensors, self.uses, rows)
+        with without_remarks():
+            for model in self.models:
+                model.run(self.model(model), tensors, self.uses, rows)
         return arriving(self.inputs, tensors, self.uses, "The inputs cannot be merged", rows)
 
     def model(self, model):
@@ -138,6 +141,21 @@ class Packed:
         if model.folder not in self.loaded:
             self.loaded[model.folder] = load_model(model.folder, model.name)
         return self.loaded[model.folder]
+
+
+@contextlib.contextmanager
+def without_remarks():
+    """Keeps back TensorFlow's remark on functions that it compiles often: it takes all Keras models for one."""
+
+    def is_no_remark(record):
+        return "triggered tf.function retracing" not in record.getMessage()
+
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(is_no_remark)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_no_remark)
 
 
 def load_model(folder, name):
