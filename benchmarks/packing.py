@@ -234,9 +234,10 @@ def trunk(units: int = 64) -> keras.Model:
     return keras.Model(inputs, layers.GlobalMaxPooling1D()(layers.Conv1D(units, 7, activation="relu")(y)))
 
 
-def head(units: int = 64) -> keras.Model:
-    inputs = keras.Input((units,), name="pooled")
-    return keras.Model(inputs, layers.Dense(1)(layers.Dense(32, "relu")(inputs)))
+def head(hidden: int = 32) -> keras.Model:
+    inputs = keras.Input((64,), name="pooled")
+    y = layers.Dense(hidden, "relu")(layers.Dense(hidden, "relu")(inputs))
+    return keras.Model(inputs, layers.Dense(1)(y))
 
 
 def compiled(model: keras.Model) -> keras.Model:
@@ -270,7 +271,8 @@ def with_packed_trunk(folder: Path, rows: int) -> tuple[Runs, str]:
 
 def with_frozen_trunk(folder: Path, rows: int) -> tuple[Runs, str]:
     """Ten epochs of the stitched model with a frozen trunk, and by what crosses the cut behind it."""
-    graph = ks.Graph("frozen").add("trunk", trunk(), trainable=False).add("head", head()).connect("trunk", "head")
+    graph = ks.Graph("frozen").add("trunk", trunk(), trainable=False).add("head", head(160))
+    graph.connect("trunk", "head")
     rng = np.random.default_rng(0)
     inputs = np.eye(4, dtype="float32")[rng.integers(0, 4, (rows, 1000))]
     targets = rng.standard_normal((rows, 1)).astype("float32")
@@ -325,8 +327,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15, help="rounds of prediction")
     parser.add_argument("--rows", type=int, default=2048, help="rows to predict")
-    parser.add_argument("--training-rounds", type=int, default=5)
-    parser.add_argument("--training-rows", type=int, default=1024)
+    parser.add_argument("--training-rounds", type=int, default=3)
+    parser.add_argument("--training-rows", type=int, default=2048)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary).resolve()

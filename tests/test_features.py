@@ -666,9 +666,7 @@ def test_rows_of_something_else_are_not_touched(made, directory, tmp_path):
             with h5py.File(taken, "w") as file:
                 file["inputs"] = np.ones(3)
         before = taken.read_bytes()
-        assert "a file that precompute(...) wrote" in refused(
-            lambda taken=taken: precompute(folder, arguments, taken)
-        )
+        assert "a file that precompute(...) wrote" in refused(lambda taken=taken: precompute(folder, arguments, taken))
         assert taken.read_bytes() == before
     folder_of(tmp_path / "z.h5").mkdir()
     (folder_of(tmp_path / "z.h5") / "thesis.doc").write_text("")
