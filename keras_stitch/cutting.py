@@ -117,10 +117,14 @@ class _Cutter:
             return tap
         source, port = replace(tap, part=None), tensor_port(self._whole, tap)
         known = self.inputs.setdefault(port.name, (source, port))
-        if known[0] != source:
+        if known[0] != source or port.name in self._nodes:
+            other = f"the submodel '{port.name}'" if known[0] == source else _text(known[0])
+            what = "Two tensors that go from one stage to the next would both be"
+            if known[0] == source:
+                what = "A tensor that goes from one stage to the next, and a submodel there, would both be"
             raise NamingError(
-                f"Two tensors that go from one stage to the next would both be called '{port.name}'.",
-                received=f"{_text(known[0])} and {_text(source)}",
+                f"{what} called '{port.name}'.",
+                received=f"{other} and {_text(source)}",
                 fix="Rename the submodel or the graph input.",
             )
         return Tap(None, port.name, tap.part)

@@ -43,7 +43,7 @@ from test_training import (
 
 import keras_stitch as ks
 from keras_stitch.errors import StitchError
-from keras_stitch.training import unfinished
+from keras_stitch.training import keys, unfinished
 from keras_stitch.training.features import Features, open_features, write_features
 from keras_stitch.training.keys import Key, key_of
 from keras_stitch.training.unfinished import folder_of, rows_so_far
@@ -627,12 +627,13 @@ def test_stale_rows(made, tmp_path):
     model = directory / "components" / "model.h5"
     first = sha(model)
     model.write_bytes(b"other weights")
+    described = f"{keys.hashes(directory)['dataloader.yaml'][:12]}..."
     (directory / "dataloader.yaml").rename(tmp_path / "away")
     (directory / "new.py").write_text("")
     assert refused(lambda: ks.training_data(path)) == (
         f"{stale}components/model.h5, dataloader.yaml, new.py.\n"
         f"  Expected: components/model.h5: sha256 {first}; "
-        f"dataloader.yaml: sha256 {sha(tmp_path / 'away')}; new.py: not there\n"
+        f"dataloader.yaml: sha256 {described}; new.py: not there\n"
         f"  Received: components/model.h5: sha256 {sha(model)}; "
         f"dataloader.yaml: not there; new.py: sha256 {sha(directory / 'new.py')}\n{fix}"
     )
@@ -836,3 +837,28 @@ def test_memory_and_speed(tmp_path):
     at = features.rows_of(199)
     np.testing.assert_array_equal(targets[:, 0], at)
     np.testing.assert_array_equal(inputs, block[at % 10_000] + (at // 10_000 * 10_000).astype("float32")[:, None])
+
+
+def test_words_about_a_dataloader_do_not_count(tmp_path):
+    (tmp_path / "dataloader.py").write_text('class A:\n    """Reads. Example: x.npy"""\n\n    width = 3\n')
+    said = {"defined_as": "dataloader.A", "args": {"x": {"doc": "X.", "example": "x.npy"}}, "info": {"doc": "A."}}
+    (tmp_path / "dataloader.yaml").write_text(yaml.safe_dump(said))
+    before = keys.hashes(tmp_path)
+    (tmp_path / "dataloader.py").write_text('class A:\n    """Reads. Example: y.npy"""\n\n    width = 3\n')
+    said = {**said, "args": {"x": {"doc": "Y.", "example": "y.npy"}}, "info": {"doc": "B.", "license": "MIT"}}
+    (tmp_path / "dataloader.yaml").write_text(yaml.safe_dump(said))
+    assert keys.hashes(tmp_path) == before
+    (tmp_path / "dataloader.py").write_text('class A:\n    """Reads. Example: y.npy"""\n\n    width = 4\n')
+    (tmp_path / "dataloader.yaml").write_text(yaml.safe_dump({**said, "args": {"z": {}}}))
+    assert {name for name, checksum in keys.hashes(tmp_path).items() if checksum != before[name]} == set(before)
+
+
+def test_a_model_that_is_no_keras_model_does_not_count(tmp_path):
+    folder = tmp_path / "components" / "top" / "packed_model"
+    other = tmp_path / "components" / "first" / "packed_model"
+    for place in (folder, other):
+        place.mkdir(parents=True)
+        (place / "model.pkl").write_bytes(b"a")
+    args = {"pkl_file": "components/top/packed_model/model.pkl", "predict_method": "predict"}
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump({"args": args}))
+    assert list(keys.hashes(tmp_path)) == ["components/first/packed_model/model.pkl"]

@@ -104,8 +104,9 @@ def _check_same(name: str, part: KipoiPart, directory: Path, written: Written) -
         rows = rows_for(written.ports, count, written.bound)
         try:
             with quiet():
-                expected = flattened(name, part, written.predict(rows))
-                found = flattened(name, part, model.predict_on_batch(nested(part, rows)))
+                # Copies, as both may change what they are given.
+                expected = flattened(name, part, written.predict([row.copy() for row in rows]))
+                found = flattened(name, part, model.predict_on_batch(nested(part, [row.copy() for row in rows])))
         except SourceError:
             raise
         except Exception as error:  # the framework's

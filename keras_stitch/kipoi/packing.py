@@ -26,6 +26,7 @@ from keras_stitch.kipoi.literals import WIDTH, literal
 from keras_stitch.kipoi.reading import KipoiPart
 from keras_stitch.kipoi.rendering import template_module, template_text, write_yaml
 from keras_stitch.kipoi.running import quiet
+from keras_stitch.shapes import kind_of
 from keras_stitch.staging import Cast, Connected, Merged, Stages, Step, Take
 from keras_stitch.whole import Runs
 
@@ -194,8 +195,9 @@ class Packing:
         gives = {port.name: tuple(port.shape or ()) for port in step.gives.values()}
         lines = [literal(step.name), f"HERE / {literal(self.folder(step))}"]
         lines += [f"takes={source(self._takes(step), 8, 7)}", f"gives={literal(gives, 8, 7)}"]
-        keys = self._keys(step)
-        return [*lines, *([f"keys={literal(keys, 8, 6)}"] if keys is not None else [])]
+        keys, whole = self._keys(step), self._whole(step)
+        lines += [f"keys={literal(keys, 8, 6)}"] if keys is not None else []
+        return [*lines, *([f"whole={literal(whole, 8, 7)}"] if whole else [])]
 
     def _takes(self, step: Step) -> Any:
         """What feeds a model, in the structure that it takes."""
@@ -209,6 +211,11 @@ class Packing:
             return [(name,) for name in step.gives] if len(step.gives) > 1 else None
         paths = [field.path for field in self.parts[step.name].outputs]
         return None if paths in ([()], [(number,) for number in range(len(paths))]) else paths
+
+    def _whole(self, step: Step) -> dict[str, str]:
+        """The tensors of another framework that are whole numbers: nothing but the probe says that they are."""
+        dtypes = {port.name: port.dtype for port in step.gives.values() if step.cut is None}
+        return {name: dtype for name, dtype in dtypes.items() if dtype is not None and kind_of(dtype) != "float"}
 
     def paths(self) -> list[tuple[str | int, ...]]:
         """What leads to each input of the final model in what the dataloader gives."""
@@ -252,6 +259,7 @@ class Packing:
                 _mapped(self._takes(step), made),
                 {port.name: tuple(port.shape or ()) for port in step.gives.values()},
                 self._keys(step),
+                self._whole(step),
             )
             for step in self.stages.steps
         ]
@@ -283,7 +291,8 @@ class Packing:
         part = self.parts[owner]
 
         def run(arrays: list[Array]) -> list[Array]:
-            found = flattened(owner, part, model.predict_on_batch(nested(part, arrays)))
+            # Copies, as a model may change what it is given.
+            found = flattened(owner, part, model.predict_on_batch(nested(part, [array.copy() for array in arrays])))
             # A number for each row is a row with one number.
             return [array[:, None] if array.ndim == 1 else array for array in found]
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_stitch.comparing import compare
 from keras_stitch.errors import SourceError, reason
 from keras_stitch.kipoi.describing import Field
 from keras_stitch.kipoi.foreign import fingerprint, flattened, load_packed, nested, to_install, write_packed
@@ -81,7 +82,7 @@ def foreign_submodel(
 def _loaded(name: str, part: KipoiPart, folder: Path) -> Any:
     try:
         return load_packed(folder)
-    except Exception as error:  # Kipoi, the framework and the model's own code raise whatever they meet
+    except (Exception, SystemExit) as error:  # Kipoi, the framework and the model's own code raise whatever they meet
         text = str(error)
         fix = to_install(text)
         if isinstance(error, FileNotFoundError):
@@ -119,18 +120,48 @@ def _probed(
             ]
             try:
                 with quiet():
-                    given = model.predict_on_batch(nested(part, rows))
+                    given = model.predict_on_batch(nested(part, _copies(rows)))
             except ImportError as error:
                 raise SourceError(
                     f"Submodel '{name}' ({part.label}) imports a module when it predicts, and does not find it.",
                     received=reason(error),
                     fix="Import it at the top of the Python file, where its neighbours are found, or install it.",
                 ) from error
-            except Exception:  # whatever it does with numbers that it does not take
+            except (Exception, SystemExit):  # whatever it does with numbers that it does not take
                 continue
+            _check_row_by_row(name, model, part, rows, given)
             return (tried if typed else [None] * len(ports)), given
     _check_features(name, model, part, ports)
     return dtypes or (["float32"] if typed else [None]) * len(ports), None
+
+
+def _check_row_by_row(name: str, model: Any, part: KipoiPart, rows: Sequence[Any], given: Any) -> None:
+    """Refuses a model that predicts something else for the same rows, again or without the others beside them."""
+    known = [np.array(array) for array in flattened(name, part, given)]
+    for what, count in (("when it is asked once more", ROWS), ("when it is asked for one of them alone", 1)):
+        try:
+            with quiet():
+                again = model.predict_on_batch(nested(part, _copies([row[:count] for row in rows])))
+                arrays = flattened(name, part, again)
+        except (Exception, SystemExit):  # one row may be too few for it, which is said when that happens
+            continue
+        for field, array, expected in zip(part.outputs, arrays, known, strict=True):
+            numbers = expected.dtype.kind in "biuf" and array.dtype.kind in "biuf"
+            if not numbers or expected.ndim == 0 or len(expected) != ROWS or array.shape != expected[:count].shape:
+                continue  # said elsewhere
+            result = compare(array, expected[:count])
+            if not result.equal:
+                raise SourceError(
+                    f"Submodel '{name}' ({part.label}) predicts something else for the same rows {what}.",
+                    expected=f"differences of '{field.name}' up to {result.allowed:.3g}",
+                    received=result.problem or f"{result.largest:.3g}",
+                    fix="Make what it predicts for a row depend on that row alone.",
+                )
+
+
+def _copies(rows: Sequence[Any]) -> list[Any]:
+    """Arrays that a model may change."""
+    return [row.copy() if isinstance(row, np.ndarray) else row for row in rows]
 
 
 def _check_features(name: str, model: Any, part: KipoiPart, ports: Sequence[Port]) -> None:

@@ -267,6 +267,7 @@ def _join(part: Unfinished, path: Path, key: Key) -> None:
     new = part.folder / "joined.h5"
     with disk(path):
         try:
+            _reserve(part, new)
             with h5py.File(new, "w", alignment_threshold=_PAGE, alignment_interval=_PAGE) as file:
                 file.attrs[MARK], file.attrs["rows"] = FORMAT, part.done
                 file["about"] = json.dumps(about)  # as an attribute it could not be long
@@ -285,6 +286,16 @@ def _join(part: Unfinished, path: Path, key: Key) -> None:
         if os.path.lexists(path):
             raise StitchError(f"'{path}' exists meanwhile, and is not replaced.")
         new.replace(path)
+
+
+def _reserve(part: Unfinished, new: Path) -> None:
+    """Try whether the disk has room for the file: HDF5 may end the process where it has none."""
+    sizes = [file.stat().st_size for file in part.folder.iterdir() if file.is_file()]
+    texts = sum(leaf.dtype == TEXT for leaf in part.leaves)
+    needed = sum(sizes) + 64 * part.done * texts + 16 * _PAGE * (len(part.leaves) + 1)
+    with new.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, needed)
 
 
 def _mapped(path: Path, dataset: Any) -> Array | None:

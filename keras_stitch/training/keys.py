@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from keras_stitch.errors import StitchError
 from keras_stitch.files import sha256
@@ -24,6 +27,8 @@ _WITHOUT_AT_TOP = frozenset(
 )
 # Kipoi makes downloaded/ when it is first needed, of what files that count name with their checksums.
 _WITHOUT = frozenset({"downloaded", "__pycache__"})
+# These say what others say too: docs and examples change where nothing is computed in another way.
+_WORDY = frozenset({"dataloader.py", "dataloader.yaml", "dataloader.yml"})
 _NAMED = 4
 
 
@@ -102,10 +107,11 @@ def key_of(directory: Path, arguments: Mapping[str, Any]) -> Key:
 def hashes(directory: Path) -> dict[str, str]:
     """The sha256 of every file of a directory that decides what its dataloader gives, by relative name.
 
-    Left out are the model that is trained and what describes it, examples, documentation, caches and hidden files.
+    Left out are the model of the directory and what describes it, examples, documentation, caches and hidden files.
     """
     found = {}
     seen = set()
+    own = _folders_of_the_model(directory)
     for folder, folders, names in os.walk(directory, followlinks=True):
         at_top = Path(folder) == directory
         folders[:] = sorted(name for name in folders if not _is_left_out(name, at_top))
@@ -116,9 +122,47 @@ def hashes(directory: Path) -> dict[str, str]:
         seen.add(real)
         for name in names:
             path = Path(folder, name)
-            if not _is_left_out(name, at_top) and path.is_file():
-                found[path.relative_to(directory).as_posix()] = sha256(path)
+            place = path.relative_to(directory).as_posix()
+            if not _is_left_out(name, at_top) and path.is_file() and not place.startswith(own):
+                found[place] = _without_words(path) if place in _WORDY else sha256(path)
     return dict(sorted(found.items()))
+
+
+def _folders_of_the_model(directory: Path) -> tuple[str, ...]:
+    """Where the files of a directory's model lie that is no Keras model: the dataloader does not use them."""
+    try:
+        said = yaml.safe_load((directory / "model.yaml").read_text(encoding="utf-8"))
+        values = [value for value in said["args"].values() if isinstance(value, str)]
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError):
+        return ()
+    places = [value.split("/") for value in values if value.startswith("components/")]
+    return tuple({"/".join([*place[:3], ""]) for place in places if len(place) > 2})
+
+
+def _without_words(path: Path) -> str:
+    """The sha256 of a file's content without what is said about it: docs, examples, authors, a licence."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        if path.suffix == ".py":
+            tree = ast.parse(text)
+            for node in ast.walk(tree):
+                if (
+                    isinstance(node, ast.ClassDef | ast.FunctionDef | ast.Module)
+                    and ast.get_docstring(node) is not None
+                ):
+                    node.body[0] = ast.Pass()
+            text = ast.unparse(tree)
+        else:
+            said = yaml.safe_load(text)
+            arguments = {
+                name: {key: value for key, value in argument.items() if key not in ("doc", "example")}
+                for name, argument in (said.get("args") or {}).items()
+            }
+            kept = {key: value for key, value in said.items() if key not in ("info", "dependencies", "output_schema")}
+            text = json.dumps({**kept, "args": arguments}, sort_keys=True, default=str)
+    except (SyntaxError, ValueError, yaml.YAMLError, AttributeError, TypeError):
+        pass  # as it is
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def existing_file(value: Any) -> Path | None:

@@ -113,10 +113,11 @@ def disk(place: Path) -> Iterator[None]:
     """Errors of the disk as ``SaveError``."""
     try:
         yield
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # h5py raises both
+        file = getattr(error, "filename", None)
         raise SaveError(
-            f"'{place}' cannot be written: {error.strerror or error}.",
-            received=f"{type(error).__name__} on '{error.filename}'" if error.filename else None,
+            f"'{place}' cannot be written: {getattr(error, 'strerror', None) or error}.",
+            received=f"{type(error).__name__} on '{file}'" if file else None,
             fix="Free some space or choose another place; the rows that are done are kept.",
         ) from error
 

@@ -333,6 +333,24 @@ def test_a_name_for_the_only_input_of_a_module_is_that_of_its_port() -> None:
     assert graph.spec.submodel("net").inputs[0].name == "rows"
 
 
+def test_a_row_that_depends_on_those_beside_it() -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Softmax(0))
+    when = "when it is asked for one of them alone"
+    with pytest.raises(StitchError) as error:
+        ks.Graph("g").add("net", module, shapes=(3,))
+    said = str(error.value)
+    assert said.startswith(f"Submodel 'net' (Sequential) predicts something else for the same rows {when}.\n")
+    assert said.endswith("\n  Fix: Make what it predicts for a row depend on that row alone.")
+
+
+def test_a_module_that_changes_what_it_is_given(tmp_path: Path) -> None:
+    inputs = keras.Input((3,), name="x")
+    graph = ks.Graph("g").add("net", torch.nn.ReLU(inplace=True), shapes={"x": (3,)})
+    graph.add("same", keras.Model(inputs, keras.layers.Rescaling(1.0)(inputs)), placement="dataloader")
+    graph.add_input("x", ["net", "same"]).add("sum", keras.layers.Identity())
+    assert graph.connect(["net", "same"], "sum").verify().passed
+
+
 def test_a_module_in_training_stays_in_training(capfd, caplog):
     module = seeded(Convolutions)
     before = {key: value.clone() for key, value in module.state_dict().items()}

@@ -357,6 +357,17 @@ def test_a_key_that_is_missing(zoo: Zoo) -> None:
     )
 
 
+def test_fractions_where_whole_numbers_were(zoo: Zoo) -> None:
+    model = zoo.model("return x if x[0, 0] > 5 else x.astype(int)")
+    model.whole = {"m1": "int64"}
+    with pytest.raises(M.DataError) as error:
+        batches(loader(model))
+    assert str(error.value).startswith("The model 'm1' gives no whole numbers as 'm1' for rows ")
+    assert "\n  Expected: int64, as it gave when it was added\n  Received: float32\n  Fix: " in str(error.value)
+    model.whole = {}
+    assert len(batches(loader(model))) > 1
+
+
 def test_nan_of_inputs_with_nan(zoo: Zoo) -> None:
     values = X.copy()
     values[4:6, 0] = np.nan

@@ -27,10 +27,11 @@ class Model:
         gives: The tensors that it makes: for each name the shape of a row, None for a size that varies; in the order of
             the arrays that it predicts.
         keys: Where it predicts a dict or nested lists, the keys that lead to each of them.
+        whole: The tensors that are whole numbers or truth values, with their dtypes: what takes them cuts fractions off.
     """
 
-    def __init__(self, name, folder, takes, gives, keys=None):
-        self.name, self.folder, self.takes, self.gives = name, folder, takes, gives
+    def __init__(self, name, folder, takes, gives, keys=None, whole=None):
+        self.name, self.folder, self.takes, self.gives, self.whole = name, folder, takes, gives, whole or {}
         self.keys = keys or ([()] if len(gives) == 1 else [(number,) for number in range(len(gives))])
 
     def run(self, model, tensors, uses, rows):
@@ -71,6 +72,13 @@ class Model:
             raise wrong(f"no '{name}'", described(predicted)) from error
         if array.dtype.kind not in "biufc" and "float" not in array.dtype.name:  # NumPy knows no bfloat16
             raise wrong(f"no numbers as '{name}'", described(found))
+        if name in self.whole and array.dtype.kind not in "biu":
+            raise problem(
+                f"{where} no whole numbers as '{name}' for {span(rows)}.",
+                expected=f"{self.whole[name]}, as it gave when it was added",
+                received=str(array.dtype),
+                fix="Have it give floats for all rows, and make the directory again.",
+            )
         if array.ndim == 1 and shape == (1,):
             array = array[:, None]
         if array.ndim == 0 or len(array) != len(rows):
