@@ -13,7 +13,6 @@ import argparse
 import gc
 import importlib
 import json
-import random
 import shutil
 import subprocess
 import sys
@@ -28,6 +27,7 @@ import numpy as np
 from kipoi.data import Dataset
 from kipoiseq.dataloaders import SeqIntervalDl
 from rich.progress import track
+from timing import Runs, measure, ratio
 
 from keras_stitch.tables import render
 
@@ -43,41 +43,12 @@ MEMORY_KINDS = {
     "iterator": "MergedIterator: generator + HDF5",
 }
 
-Runs = dict[str, Callable[[], object]]
-Times = dict[str, list[float]]
-
 
 def consume(*iterables: Iterable[object]) -> None:
     """Read everything, one after another."""
     for iterable in iterables:
         for _ in iterable:
             pass
-
-
-def seconds(run: Callable[[], object]) -> float:
-    """How long a call takes, once."""
-    gc.collect()
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def measure(runs: Runs, rounds: int, what: str) -> Times:
-    """Seconds of every round; what the first call opens and indexes is not in them."""
-    for run in runs.values():
-        run()
-    times: Times = {name: [] for name in runs}
-    order = random.Random(0)
-    for _ in track(range(rounds), what, transient=True):
-        for name in order.sample(list(runs), len(runs)):
-            times[name].append(seconds(runs[name]))
-    return times
-
-
-def ratio(ones: list[float], others: list[float]) -> str:
-    """The median of the rounds' ratios, and the quartiles around it."""
-    low, middle, high = np.quantile(np.array(ones) / np.array(others), (0.25, 0.5, 0.75))
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
 def per_row(times: list[float], rows: int) -> str:

@@ -10,11 +10,8 @@ them. Needs torch and scikit-learn.
 from __future__ import annotations
 
 import argparse
-import gc
 import os
-import random
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,8 +24,8 @@ import numpy as np
 import torch
 import yaml
 from keras import layers
-from rich.progress import track
 from sklearn.ensemble import RandomForestRegressor
+from timing import Runs, measure, ratio
 
 import keras_stitch as ks
 from keras_stitch.tables import render
@@ -53,31 +50,6 @@ class Rows(Dataset):
     def __getitem__(self, index):
         return {"inputs": self.rows[index], "metadata": {"id": str(index)}}
 '''
-
-Runs = dict[str, Callable[[], object]]
-Times = dict[str, list[float]]
-
-
-def measure(runs: Runs, rounds: int, what: str) -> Times:
-    """Seconds of every round; what the first call loads and compiles is not in them."""
-    for run in runs.values():
-        run()
-    times: Times = {name: [] for name in runs}
-    order = random.Random(0)
-    for _ in track(range(rounds), what, transient=True):
-        for name in order.sample(list(runs), len(runs)):
-            gc.collect()
-            start = time.perf_counter()
-            runs[name]()
-            times[name].append(time.perf_counter() - start)
-    return times
-
-
-def ratio(ones: list[float], others: list[float]) -> str:
-    """The median of the rounds' ratios, and the quartiles around it."""
-    low, middle, high = np.quantile(np.array(ones) / np.array(others), (0.25, 0.5, 0.75))
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
-
 
 # Packed prediction against the generator that people write by hand
 

@@ -27,7 +27,7 @@ class Model:
         gives: The tensors that it makes: for each name the shape of a row, None for a size that varies; in the order of
             the arrays that it predicts.
         keys: Where it predicts a dict or nested lists, the keys that lead to each of them.
-        whole: The tensors that are whole numbers or truth values, with their dtypes: what takes them cuts fractions off.
+        whole: The dtypes of tensors that are whole numbers or truth values: what takes them cuts fractions off.
     """
 
     def __init__(self, name, folder, takes, gives, keys=None, whole=None):
