@@ -19,7 +19,7 @@ demo: $(VENV)/.stamp-examples
 # Model files that tests need are fetched first; without a network, the tests of them fail and say so.
 test: $(VENV)/.stamp-dev
 	-@$(BIN)/python tests/real_files.py
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check
