@@ -11,16 +11,12 @@ sha256, and a look at its architecture.
 from __future__ import annotations
 
 import argparse
-import gc
-import random
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
-from rich.progress import track
+from timing import Runs, Times, measure, ratio
 
 import keras_stitch as ks
 from keras_stitch.tables import render
@@ -58,35 +54,14 @@ def write_models(folder: Path) -> dict[str, Path]:
     return paths
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """How long a call takes, once."""
-    gc.collect()
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def measure(path: Path, rounds: int) -> dict[str, list[float]]:
-    """Seconds of every round."""
-    runs: dict[str, Callable[[], object]] = {
+def compared(name: str, path: Path, rounds: int) -> Times:
+    """Seconds of every round: by Keras, by Keras once more, and by keras_stitch."""
+    runs: Runs = {
         "keras": lambda: keras.models.load_model(path, compile=False),
         "again": lambda: keras.models.load_model(path, compile=False),
         "ours": lambda: ks.Graph("benchmark").add("model", path),
     }
-    for run in runs.values():
-        run()
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    order = random.Random(0)
-    for _ in range(rounds):
-        for name in order.sample(list(runs), len(runs)):
-            times[name].append(seconds(runs[name]))
-    return times
-
-
-def ratio(ours: list[float], theirs: list[float]) -> str:
-    """The median of the rounds' ratios, and the quartiles around it."""
-    low, middle, high = np.quantile(np.array(ours) / np.array(theirs), (0.25, 0.5, 0.75))
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+    return measure(runs, rounds, name)
 
 
 def main() -> None:
@@ -96,8 +71,8 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, path in track(write_models(Path(folder)).items(), "loading"):
-            times = measure(path, options.rounds)
+        for name, path in write_models(Path(folder)).items():
+            times = compared(name, path, options.rounds)
             rows.append(
                 (
                     name,

@@ -314,7 +314,9 @@ def test_open_dimensions(tmp_path: Path) -> None:
     directory = graph.save(tmp_path / "out")
     (found,) = in_process(directory).values()
     (file,) = (directory / "example_files").iterdir()
-    close(found, graph.build()(np.load(file).mean(1)))
+    rows = np.load(file)
+    assert rows.ndim == 3 and rows.shape[2] == 4
+    close(found, graph.build()([rows.mean(1)]))
 
 
 def test_only_the_dataloader_has_models(tmp_path: Path) -> None:
