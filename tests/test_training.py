@@ -789,7 +789,6 @@ def iter_once() -> SampleIterator:
 
 def test_a_generator_without_targets():
     class Bare(SampleGenerator):
-        args = {}  # noqa: RUF012  -- Kipoi writes those of functions that it loads into its own class
         generator_fn = staticmethod(lambda: iter([{"inputs": np.ones(2)}]))
 
     assert message(Bare, shuffle=False) == NO_TARGETS.format(name="Bare")

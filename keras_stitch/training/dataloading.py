@@ -9,7 +9,7 @@ from typing import Any
 
 import kipoi
 import numpy as np
-from kipoi.data import BaseDataLoader
+from kipoi.data import AVAILABLE_DATALOADERS, BaseDataLoader
 from kipoi_utils.data_utils import numpy_collate
 
 from keras_stitch.errors import StitchError, nearest, reason
@@ -39,7 +39,7 @@ def maker(source: Any, arguments: dict[str, Any]) -> Callable[[], Any]:
             expected="a Kipoi directory, or a Kipoi dataloader",
             received=repr(source)[:200],
         )
-    known = dict(loader.args or {})
+    known = _described_arguments(loader)
     for name in arguments:
         if known and name not in known:
             raise StitchError(
@@ -107,6 +107,17 @@ def said(error: BaseException) -> str:
         text = "\n".join(lines[last:])
         return text.partition(": ")[2] if is_data_error(error) else text
     return str(error) if is_data_error(error) else f"{type(error).__name__}: {reason(error)}"
+
+
+def _described_arguments(loader: type) -> dict[str, Any]:
+    """The arguments that a dataloader's description names; none where it has no description."""
+    for kind in loader.__mro__:
+        # Kipoi writes those of a function that it loads into its own class, where they are no subclass's.
+        if kind is not loader and kind in AVAILABLE_DATALOADERS.values():
+            break
+        if "args" in vars(kind):
+            return dict(vars(kind)["args"] or {})
+    return {}
 
 
 def _loader(source: Any) -> Any:
