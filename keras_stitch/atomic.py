@@ -24,7 +24,7 @@ from keras_stitch.errors import SaveError
 GENERATED = frozenset(
     {
         *("model.yaml", "dataloader.yaml", "dataloader.py", "model.py", "stitch.yaml", "graph.svg", "README.md"),
-        *("certificate.json", "model_files", "example_files", "merging", "components"),
+        *("certificate.json", "model_files", "example_files", "merging", "components", "workflow"),
         *(".gitignore", "downloaded", "__pycache__"),
     }
 )

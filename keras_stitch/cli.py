@@ -106,6 +106,25 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--seed", type=int, default=0, metavar="N", help="of the random rows (default: 0)")
     verify.add_argument("--data", metavar="NPZ", help="inputs of your own: a file with one array for each graph input")
 
+    run = command(
+        "run",
+        _run,
+        "Run a directory whole: its workflow by Snakemake, then `kipoi predict`; all results in one folder.",
+    )
+    run.add_argument("directory", metavar="DIRECTORY")
+    run.add_argument("-o", "--output", default="results", metavar="FOLDER", help="of all results (default: results)")
+    _add_predicting(run)
+
+    predict = command("predict", _predict, "Predict with any generated directory, whatever the placements in it.")
+    predict.add_argument("directory", metavar="DIRECTORY")
+    predict.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help="its ending says the kind: .h5, .tsv, .bed, .parquet"
+    )
+    predict.add_argument(
+        "--results", metavar="FOLDER", help="of what a workflow makes (default: <output>_results beside the output)"
+    )
+    _add_predicting(predict)
+
     demo = command("demo", _demo, "Stitch four small models and write, test and train the result.")
     demo.add_argument("-o", "--output", default="demo_output", metavar="DIRECTORY")
     return parser
@@ -118,6 +137,29 @@ def _add_custom_objects(command: argparse.ArgumentParser) -> None:
         metavar="FILE|MODULE",
         help="layers that Keras does not have: a Python file with a dict OBJECTS, a module, or module:Name; repeatable",
     )
+
+
+def _add_predicting(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-a",
+        "--arg",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an argument of the dataloaders, wherever it is taken; repeatable; without any, those of the examples",
+    )
+    command.add_argument("--dataloader_args", metavar="JSON", help="all of them, as kipoi predict takes them")
+    command.add_argument("--batch_size", type=int, default=32, metavar="N", help="rows that run at once (default: 32)")
+    command.add_argument("-n", "--num_workers", type=int, default=0, metavar="N", help="processes that read")
+    command.add_argument("--cores", type=int, metavar="N", help="of a workflow; jobs at a time on a cluster")
+    command.add_argument(
+        "--profile", default="local", metavar="NAME", help="of Snakemake: local, slurm or a folder (default: local)"
+    )
+    command.add_argument(
+        "--config", action="append", default=[], metavar="KEY=VALUE", help="a setting of the workflow, such as chunks=4"
+    )
+    command.add_argument("--dry-run", action="store_true", help="only show what the workflow would do")
+    command.add_argument("snakemake", nargs="*", metavar="-- OPTION", help="more options for Snakemake")
 
 
 def _inspect(options: argparse.Namespace) -> None:
@@ -197,6 +239,36 @@ def _verify(options: argparse.Namespace) -> int:
         certificate = graph.verify(data, rows=options.rows, seed=options.seed, progress=step)
     print(certificate)
     return 0 if certificate.passed else 1
+
+
+def _run(options: argparse.Namespace) -> None:
+    folder = Path(options.output)
+    name = Path(options.directory).resolve().name
+    _predict_with(options, folder / f"{name}.h5", folder)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    _predict_with(options, Path(options.output), None if options.results is None else Path(options.results))
+
+
+def _predict_with(options: argparse.Namespace, output: Path, results: Path | None) -> None:
+    from keras_stitch.predicting import predict, read_arguments
+
+    arguments = read_arguments(options.arg, options.dataloader_args)
+    settings = read_arguments(options.config, None) or {}
+    workflow = {"settings": settings, "cores": options.cores, "profile": options.profile}
+    workflow["options"] = [*options.snakemake, *(["--dry-run"] if options.dry_run else [])]
+    file = predict(
+        Path(options.directory),
+        output,
+        arguments=arguments,
+        results=results,
+        batch_size=options.batch_size,
+        workers=options.num_workers,
+        workflow=workflow,
+    )
+    if not options.dry_run:
+        print(f"written: {file}")
 
 
 def _demo(options: argparse.Namespace) -> None:

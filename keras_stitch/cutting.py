@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from keras_stitch.errors import NamingError
@@ -62,6 +62,42 @@ def cut(whole: Wiring, nodes: Collection[str], wanted: Sequence[GraphOutput], na
     made = {node: whole.node_outputs[node] for node in feeds}
     wiring = Wiring(name, order, tuple(port for _, (_, port) in found), outputs, feeds, made)
     return Cut(wiring, {key: tap for key, (tap, _) in found}, {output.port.name: output.tap for output in wanted})
+
+
+def wanted(whole: Wiring, nodes: Collection[str]) -> list[GraphOutput]:
+    """The outputs of some submodels that others take, or that are graph outputs.
+
+    Args:
+        whole: The graph.
+        nodes: The submodels, whose order is that of what is found.
+
+    Example:
+        >>> from keras_stitch.spec import GraphSpec, Source, Submodel
+        >>> from keras_stitch.wiring import wire
+        >>> node = Submodel("model1", Source("file", "m1.h5"), (Port("x", (3,)),), (Port("y", (2,)),))
+        >>> [output.port.name for output in wanted(wire(GraphSpec("g", (node,))), ["model1"])]
+        ['model1']
+    """
+    others = [node for node in whole.order if node not in nodes]
+    taps = [tap for node in others for feed in whole.feeds[node] for tap in feed.taps]
+    taps += [output.tap for output in whole.outputs]
+    # What is merged for one of them may be taken elsewhere, and is merged there once more.
+    taps += [inner for tap in taps if tap.merged for inner in _behind(whole, tap)]
+    found = {
+        tensor_name(whole, tap): Tap(tap.node, tap.port)
+        for node in nodes
+        for port in whole.node_outputs[node]
+        for tap in taps
+        if (tap.node, tap.port) == (node, port.name) and not tap.merged
+    }
+    return [GraphOutput(tensor_port(whole, tap), tap) for tap in found.values()]
+
+
+def _behind(whole: Wiring, tap: Tap) -> Iterator[Tap]:
+    for source in arriving(whole, tap).taps:
+        yield source
+        if source.merged:
+            yield from _behind(whole, source)
 
 
 def tensor_name(whole: Wiring, tap: Tap) -> str:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from keras_stitch import arguments, building, customs, loading, parts, saving, specdump, specfile
+from keras_stitch import arguments, building, customs, parts, saving, specdump, specfile
 from keras_stitch import placement as placing
+from keras_stitch.assembling import Assembly
 from keras_stitch.certificate import Certificate
 from keras_stitch.customs import Given
 from keras_stitch.description import Description, PathLike
@@ -18,12 +19,10 @@ from keras_stitch.errors import StitchError
 from keras_stitch.freezing import Flags, frozen_states
 from keras_stitch.progress import Step, steps
 from keras_stitch.spec import GraphSpec, Wiring
-from keras_stitch.staging import Stages, stage
 from keras_stitch.summary import Summary, summarise
-from keras_stitch.verifying import Subject
+from keras_stitch.workflow.jobs import Flow, flow
 
 if TYPE_CHECKING:
-    from keras_stitch.kipoi.packing import Packing
     from keras_stitch.training.rest import Rest
 
 
@@ -44,6 +43,7 @@ class Graph(Description):
     def __init__(self, name: str = "stitched"):
         super().__init__(name)
         self._checked: tuple[GraphSpec, Wiring, Flags] | None = None
+        self._placed: tuple[GraphSpec, Flow] | None = None
 
     def build(self) -> keras.Model:
         """Build the stitched model: fresh, plain Keras, independent of other builds.
@@ -54,14 +54,13 @@ class Graph(Description):
         Raises:
             WiringError: With every problem of the graph.
         """
-        _, flags = self._check()
-        stages = self._stages()
-        if stages.final is None:
+        built = self._assembly().build()
+        if built is None:
             raise StitchError(
-                f"There is no Keras model to build. {stages.plan.remark}",
+                f"There is no Keras model to build. {self.plan().remark}",
                 fix="graph.save(...) writes a directory whose model it is.",
             )
-        return building.build(self._spec, stages.final, self._blueprints(), flags)
+        return built
 
     def plan(self) -> placing.Plan:
         """Where each submodel runs, and why; ``print`` shows a table.
@@ -70,7 +69,7 @@ class Graph(Description):
             WiringError: With every problem of the graph.
             StitchError: If ``placement=`` asks for a later stage than a submodel can be in.
         """
-        return self._stages().plan
+        return self._flow().plan
 
     def summary(self) -> Summary:
         """Every submodel with its source, placement, parameters, ports and repairs; ``print`` shows a table."""
@@ -102,7 +101,7 @@ class Graph(Description):
 
     def _frozen(self) -> dict[str, str]:
         _, flags = self._check()
-        return frozen_states(self._spec, flags, self._stages().outside)
+        return frozen_states(self._spec, flags, self._flow().outside)
 
     def verify(
         self,
@@ -138,7 +137,8 @@ class Graph(Description):
             True
         """
         with steps(progress) as step:
-            return self._subject(model, step, self._packing()).verify(data, rows=rows, seed=seed, format=format)
+            subject = self._assembly().whole_subject(model, step)
+            return subject.verify(data, rows=rows, seed=seed, format=format)
 
     def precompute(
         self,
@@ -177,11 +177,11 @@ class Graph(Description):
 
         file = arguments.path_of(path, "precompute(...)")
         with steps(progress) as step:
-            subject = self._subject(model, step, None)
+            subject = self._assembly().subject(model, step, packs=False)
         if subject.model is None or subject.stages.final is None:
             raise StitchError(f"There is no Keras model to train. {subject.stages.plan.remark}")
         options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
-        return rest.precompute(self._spec, subject.stages.final, subject.model, data, file, **options)
+        return rest.precompute(subject.spec, subject.stages.final, subject.model, data, file, **options)
 
     def save(
         self,
@@ -226,14 +226,15 @@ class Graph(Description):
         target = arguments.path_of(directory, "save(...)")
         saving.check_outside(target, self._spec)
         with steps(progress) as step:
-            packing = self._packing()
-            subject = self._subject(model, step, packing)
+            assembly = self._assembly()
+            subject = assembly.subject(model, step)
             return kipoi.write_directory(
                 target,
                 model=subject.model,
-                spec=self._spec,
+                spec=subject.spec,
                 stages=subject.stages,
-                packing=packing,
+                packing=assembly.packing(),
+                workflow=assembly.workflow(),
                 dataloaders=dataloaders,
                 targets=targets,
                 info=info,
@@ -298,59 +299,21 @@ class Graph(Description):
 
     # -- within --------------------------------------------------------------
 
-    def _subject(self, model: keras.Model | None, step: Step, packing: Packing | None) -> Subject:
-        """What is verified and saved: a model of this graph, the given one or a fresh one, and what is packed."""
-        step("checking the graph")
-        wiring, flags = self._check()
-        stages = self._stages()
-        if stages.final is None and model is not None:
-            raise StitchError(f"model= has no meaning for this graph. {stages.plan.remark}")
-        if stages.final is not None:
-            step("building the stitched model")
-        built = None if stages.final is None else building.build(self._spec, stages.final, self._blueprints(), flags)
-        if model is not None and built is not None:
-            saving.check_same_graph(model, built, self.name)
-        return Subject(
-            self._spec,
-            wiring,
-            self._blueprints(),
-            stages,
-            built if model is None else model,
-            model is not None,
-            {name: added.customs for name, added in self._added.items()},
-            {name: added.part.arch for name, added in self._added.items() if added.part and added.part.arch},
-            packing,
-            step,
-        )
-
-    def _packing(self) -> Packing | None:
-        """The models that run in the dataloader, the Keras ones among them built; nothing where there are none."""
+    def _assembly(self) -> Assembly:
+        """The models of every stage."""
         _, flags = self._check()
-        stages = self._stages()
-        if not stages.packs:
-            return None
-        from keras_stitch.kipoi.packing import Packing
+        return Assembly(self._spec, self._flow(), flags, self._added)
 
-        owners = {submodel.name: submodel.share or submodel.name for submodel in self._spec.submodels}
-        parts_of = {name: self._added[owner].part for name, owner in owners.items()}
-        models = building.packed_models(self._spec, stages, self._blueprints(), flags)
-        return Packing(
-            stages,
-            models,
-            {name: part for name, part in parts_of.items() if part is not None},
-            {name: added.customs for name, added in self._added.items()},
-            {name: str(self._spec.submodel(name).source.sha256) for name in parts_of},
-        )
-
-    def _blueprints(self) -> dict[str, loading.Blueprint]:
-        return {name: added.blueprint for name, added in self._added.items() if added.blueprint is not None}
-
-    def _stages(self) -> Stages:
+    def _flow(self) -> Flow:
+        """What runs where; the answer is kept until the next verb."""
         wiring, _ = self._check()
-        return stage(self._spec, wiring)
+        if self._placed is None or self._placed[0] is not self._spec:
+            self._placed = (self._spec, flow(self._spec, wiring))
+        return self._placed[1]
 
     def _check(self) -> tuple[Wiring, Flags]:
         """The graph checked; the answer is kept until the next verb."""
         if self._checked is None or self._checked[0] is not self._spec:
-            self._checked = (self._spec, *building.check(self._spec, self._blueprints()))
+            blueprints = {name: added.blueprint for name, added in self._added.items() if added.blueprint is not None}
+            self._checked = (self._spec, *building.check(self._spec, blueprints))
         return self._checked[1], self._checked[2]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_stitch import customs, loading
+from keras_stitch import customs, loading, requirements
 from keras_stitch.arguments import Shapes, in_memory, method_of, path_of, shapes_of
 from keras_stitch.building import KerasInference
 from keras_stitch.customs import CustomObjects, Given
@@ -78,12 +78,33 @@ def load(
     """
     kind = in_memory(source)
     taken, method = shapes_of(name, shapes, kind), method_of(name, method, kind)
+    keras_options = {"custom_objects": custom_objects, "arch": arch, **options}
+    try:
+        added = _load(name, source, kind, taken, method, **keras_options)
+    except SourceError as problem:
+        return _elsewhere(name, source, kind, problem, keras_options)
+    if added.part is None:
+        return added
+    requires = requirements.declared(added.part.dependencies)
+    submodel = replace(added.submodel, requires=requires, unmet=requirements.unmet(requires))
+    return replace(added, submodel=submodel)
+
+
+def _load(
+    name: str,
+    source: Any,
+    kind: str | None,
+    taken: Shapes | None,
+    method: str | None,
+    *,
+    custom_objects: Given,
+    arch: Any,
+    **options: Any,
+) -> Added:
     source, part = (source, None) if kind else find(source, f"The source of submodel '{name}'")
     if kind or (part is not None and not part.is_keras):
         placement = options.pop("placement", None)
-        # What a stitch.yaml is read with is for all that need it.
-        own_objects = None if isinstance(custom_objects, CustomObjects) else custom_objects
-        _check_options(name, {"custom_objects": own_objects, "arch": arch, **options})
+        _check_options(name, {"custom_objects": custom_objects, "arch": arch, **options})
         if taken is not None:
             return _from_memory(name, source, taken, method, placement)
         assert part is not None
@@ -98,13 +119,15 @@ def load(
     return added if part is None else described_by(part, added)
 
 
-def _check_options(name: str, options: Mapping[str, Any]) -> None:
+def _check_options(
+    name: str, options: Mapping[str, Any], what: str = "of another framework", where: str = "in the dataloader "
+) -> None:
     for option, value in options.items():
-        if value is not None:
+        if value is not None and not isinstance(value, CustomObjects):  # which a stitch.yaml is read with, for all
             raise StitchError(
-                f"{option}= of submodel '{name}' is for Keras models, and this is a model of another framework.",
+                f"{option}= of submodel '{name}' is for Keras models, and this is a model {what}.",
                 received=f"{option}={value!r}"[:200],
-                fix="Leave it out: such a model runs in the dataloader as it is.",
+                fix=f"Leave it out: such a model runs {where}as it is.",
             )
 
 
@@ -124,12 +147,36 @@ def _from_memory(name: str, source: Any, shapes: Shapes, method: str | None, pla
     return Added(submodel, None, CustomObjects(), taken.part, kept=taken.folder)
 
 
-def find(source: Any, where: str) -> tuple[Any, KipoiPart | None]:
+def _elsewhere(name: str, source: Any, kind: str | None, problem: SourceError, options: Mapping[str, Any]) -> Added:
+    """A Kipoi model that cannot be loaded here, if it may run in an environment of its own; or else the problem."""
+    options = dict(options)
+    placement = options.pop("placement", None)
+    try:
+        path, part = (source, None) if kind else find(source, f"The source of submodel '{name}'", copied=True)
+    except SourceError:
+        raise problem from problem.__cause__
+    requires = () if part is None else requirements.declared(part.dependencies)
+    unmet = requirements.unmet(requires)
+    if part is None or not (unmet or placement == "workflow"):
+        raise problem
+    _check_options(name, options, "that cannot be loaded here", "")
+    from keras_stitch.kipoi.probing import believed_submodel
+
+    needs = f"needs {', '.join(unmet)}, and " if unmet else ""
+    why = f"{needs}cannot be loaded here: {' '.join((problem.received or problem.message).split())[:200]}"
+    said = Source("kipoi", part.label, path=str(Path(path).absolute()), zoo=part.zoo)
+    submodel = believed_submodel(name, part, said, placement)
+    submodel = replace(submodel, requires=requires, unmet=unmet, elsewhere=why)
+    return Added(submodel, None, CustomObjects(), part)
+
+
+def find(source: Any, where: str, *, copied: bool = False) -> tuple[Any, KipoiPart | None]:
     """The path that a source has here, and what Kipoi says of it; what is no path is left as it is.
 
     Args:
         source: A path, a name in a source of Kipoi's, or a Keras object.
         where: What messages call it.
+        copied: Whether a Kipoi model is not to be loaded here, but copied as it is.
 
     Raises:
         SourceError: When a Kipoi directory cannot be read, or Kipoi cannot run its model.
@@ -143,14 +190,14 @@ def find(source: Any, where: str) -> tuple[Any, KipoiPart | None]:
     if isinstance(source, str) and is_in_zoo(source):
         from keras_stitch.kipoi.reading import read_source
 
-        part = read_source(source)
+        part = read_source(source, copied=copied)
         return part.path, part
     path = path_of(source, where)
     if not is_kipoi_directory(path):
         return path, None
     from keras_stitch.kipoi import read_directory
 
-    return path, read_directory(path)
+    return path, read_directory(path, copied=copied)
 
 
 def placed(entry: ModelEntry, folder: Path, given: CustomObjects) -> tuple[Any, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Where each submodel of a graph runs, and why. Data only ever flow from the dataloader to the model."""
+"""Where each submodel of a graph runs, and why. Data only ever flow workflow -> dataloader -> model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from keras_stitch.spec import PLACEMENTS, GraphSpec, Submodel, Tap, Wiring
 from keras_stitch.tables import render
 
 _KERAS = {"layer": "a Keras layer", "trained layer": "a Keras layer", "model": "a Keras model in memory"}
+_ORDER = {"workflow": 0, "dataloader": 1, "model": 2}
+_STAGES = {"workflow": "an environment of its own", "dataloader": "the dataloader", "model": "the stitched model"}
 _NAMES = {
     "scikit-learn": "scikit-learn",
     "pytorch": "PyTorch",
@@ -20,11 +22,12 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Placed:
-    """One submodel's place: the stage and the reason."""
+    """One submodel's place: the stage, the reason, and the environment where it has one of its own."""
 
     submodel: str
     placement: str
     reason: str
+    environment: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,11 @@ class Plan:
         raise KeyError(submodel)
 
     def __str__(self) -> str:
-        rows = [(place.submodel, place.placement, place.reason) for place in self.places]
-        table = render(("submodel", "placement", "why"), rows)
+        headers, rows = ["submodel", "placement"], [[place.submodel, place.placement] for place in self.places]
+        if any(place.environment for place in self.places):
+            headers.append("environment")
+            rows = [[*row, place.environment or "-"] for row, place in zip(rows, self.places, strict=True)]
+        table = render([*headers, "why"], [[*row, place.reason] for row, place in zip(rows, self.places, strict=True)])
         return f"{table}\n{self.remark}" if self.remark else table
 
     def at(self, placement: str) -> tuple[str, ...]:
@@ -74,12 +80,21 @@ class _Bound:
     cause: str
 
 
-def plan(spec: GraphSpec, wiring: Wiring) -> Plan:
+def plan(
+    spec: GraphSpec,
+    wiring: Wiring,
+    leaving: Mapping[str, str] | None = None,
+    environments: Mapping[str, str] | None = None,
+    remark: str = "",
+) -> Plan:
     """Place every submodel of a graph in the latest stage that it can be in.
 
     Args:
         spec: The graph.
         wiring: The same, checked.
+        leaving: The submodels that run in environments of their own, with all that feeds them, and why.
+        environments: The name of the environment of each of them.
+        remark: What is to be said about them.
 
     Raises:
         StitchError: Where ``placement=`` asks for a later stage than possible; it names the submodel in the way.
@@ -94,25 +109,31 @@ def plan(spec: GraphSpec, wiring: Wiring) -> Plan:
         ──────────────────────────────────────────
         m          model       a saved Keras model
     """
-    bounds = {submodel.name: _own_bound(submodel) for submodel in spec.submodels}
+    leaving, environments = leaving or {}, environments or {}
+    bounds = {
+        submodel.name: _Bound("workflow", leaving[submodel.name], submodel.name)
+        if submodel.name in leaving
+        else _own_bound(submodel)
+        for submodel in spec.submodels
+    }
     _propagate(spec, wiring, bounds)
     last = _last(spec, wiring, bounds)
-    remark = ""
+    remarks = [remark] if remark else []
     if last is not None:
         submodel = spec.submodel(last)
-        remark = (
+        remarks.append(
             f"No Keras model remains: '{last}' ({framework(submodel)}) makes the predictions.\n"
             "So it is the directory's model, through Kipoi's own class."
         )
         bounds[last] = _Bound("model", f"{framework(submodel)}, and the last one: no Keras model remains", last)
     elif not any(bound.placement == "model" for bound in bounds.values()):
-        remark = "No Keras model remains: the model only passes on what the dataloader delivers."
+        remarks.append("No Keras model remains: the model only passes on what the dataloader delivers.")
     for submodel in spec.submodels:
         bound = bounds[submodel.name]
-        if submodel.placement == "model" and bound.placement != "model":
+        if submodel.placement is not None and _ORDER[submodel.placement] > _ORDER[bound.placement]:
             raise _too_late(spec, submodel, bound)
-    places = (Placed(name, bound.placement, bound.reason) for name, bound in bounds.items())
-    return Plan(tuple(places), last, remark)
+    places = (Placed(name, bound.placement, bound.reason, environments.get(name, "")) for name, bound in bounds.items())
+    return Plan(tuple(places), last, "\n".join(remarks))
 
 
 def framework(submodel: Submodel) -> str:
@@ -144,17 +165,10 @@ def fed_by(wiring: Wiring, node: str) -> tuple[str, ...]:
 
 def check_placement(placement: str | None, name: str) -> None:
     """Raise where a submodel is asked to run in a stage that there is not."""
-    if placement is None or placement in ("model", "dataloader"):
-        return
-    if placement not in PLACEMENTS:
+    if placement is not None and placement not in PLACEMENTS:
         raise StitchError(
             f"Submodel '{name}': there is no placement {placement!r}.", expected=f"one of {', '.join(PLACEMENTS)}"
         )
-    raise StitchError(
-        f"Submodel '{name}': this version of keras_stitch runs no submodel in an environment of its own.",
-        expected="placement='model' or placement='dataloader'",
-        received=f"placement='{placement}'",
-    )
 
 
 def _own_bound(submodel: Submodel) -> _Bound:
@@ -186,7 +200,7 @@ def _propagate(spec: GraphSpec, wiring: Wiring, bounds: dict[str, _Bound]) -> No
 
 
 def _move(bounds: dict[str, _Bound], name: str, because_of: str, reason: str) -> bool:
-    if bounds[name].placement == "dataloader":
+    if bounds[name].placement != "model":
         return False
     bounds[name] = _Bound("dataloader", reason, bounds[because_of].cause)
     return True
@@ -202,24 +216,31 @@ def _last(spec: GraphSpec, wiring: Wiring, bounds: Mapping[str, _Bound]) -> str 
     submodel = spec.submodel(tap.node)
     alone = len(wiring.node_outputs[tap.node]) == 1 and not any(tap.node in fed_by(wiring, n) for n in wiring.order)
     shared = submodel.share is not None or any(twin.share == submodel.name for twin in spec.submodels)
-    free = not submodel.is_keras and submodel.placement != "dataloader"
+    free = not submodel.is_keras and bounds[submodel.name].placement == "dataloader"
+    free = free and submodel.placement != "dataloader"
     return submodel.name if free and alone and not shared else None
 
 
 def _too_late(spec: GraphSpec, submodel: Submodel, bound: _Bound) -> StitchError:
     cause = spec.submodel(bound.cause)
-    if cause.name == submodel.name:
-        message = (
-            f"Submodel '{submodel.name}' cannot run in the stitched model: it is {framework(submodel)}, not Keras."
+    message = f"Submodel '{submodel.name}' cannot run in {_STAGES[submodel.placement or '']}"
+    received = f"placement='{submodel.placement}'"
+    if bound.placement == "workflow":
+        return StitchError(
+            f"{message}: {'it ' if bound.reason.startswith(('feeds', 'has ')) else ''}{bound.reason}.",
+            expected="placement='workflow', as data flow workflow -> dataloader -> model only",
+            received=received,
         )
-        return StitchError(message, expected="placement='dataloader'", received="placement='model'")
+    if cause.name == submodel.name:
+        message += f": it is {framework(submodel)}, not Keras."
+        return StitchError(message, expected="placement='dataloader'", received=received)
     why = f"it {bound.reason}"
     if f"'{cause.name}'" not in bound.reason:
         why += f", because of '{cause.name}'"
     return StitchError(
-        f"Submodel '{submodel.name}' cannot run in the stitched model: {why}.",
+        f"{message}: {why}.",
         expected="placement='dataloader', as data flow from the dataloader to the model only",
-        received="placement='model'",
+        received=received,
         fix=f"Leave placement= of '{submodel.name}' out"
         + (f", or that of '{cause.name}'." if cause.is_keras else f": '{cause.name}' is {framework(cause)}."),
     )

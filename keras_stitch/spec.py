@@ -98,6 +98,9 @@ class Submodel:
         layers: The layers inside, in the saved order; a layer as node has itself.
         repairs: What was repaired on loading, for tables.
         framework: What runs it, one of ``FRAMEWORKS``.
+        requires: The packages that its Kipoi directory declares, as pip has them: ``("keras==2.15.0",)``.
+        unmet: Those of them that this environment does not have in such a version.
+        elsewhere: Why it cannot run in this environment; empty where it can.
     """
 
     name: str
@@ -111,6 +114,9 @@ class Submodel:
     layers: tuple[LayerInfo, ...] = ()
     repairs: tuple[str, ...] = ()
     framework: str = "keras"
+    requires: tuple[str, ...] = ()
+    unmet: tuple[str, ...] = ()
+    elsewhere: str = ""
 
     @property
     def is_keras(self) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from typing import TypeAlias
 
-from keras_stitch.cutting import Cut, arriving, cut, tensor_name, tensor_port
+from keras_stitch.cutting import Cut, arriving, cut, tensor_name, tensor_port, wanted
 from keras_stitch.placement import Plan, fed_by
 from keras_stitch.placement import plan as place
 from keras_stitch.shapes import merged_dtype
@@ -114,12 +114,13 @@ class Stages:
         return tuple(feed.port for feed in self.whole.feeds[self.last or ""])
 
 
-def stage(spec: GraphSpec, wiring: Wiring) -> Stages:
+def stage(spec: GraphSpec, wiring: Wiring, plan: Plan | None = None) -> Stages:
     """Place every submodel and cut the graph into stages.
 
     Args:
         spec: The graph.
         wiring: The same, checked.
+        plan: Where its submodels run; by default as late as they can, and none in an environment of its own.
 
     Raises:
         StitchError: Where a submodel is asked to run where it cannot.
@@ -133,7 +134,7 @@ def stage(spec: GraphSpec, wiring: Wiring) -> Stages:
         >>> stage(graph, wire(graph)).delivered
         {'m': 'm'}
     """
-    return _Stager(spec, wiring, place(spec, wiring)).run()
+    return _Stager(spec, wiring, plan or place(spec, wiring)).run()
 
 
 class _Stager:
@@ -187,64 +188,31 @@ class _Stager:
             )
         return levels
 
-    def name_of(self, group: Sequence[str]) -> str:
-        """The submodels' names; of many, the first and how many more."""
-        name = "_".join(group) if len(group) <= _NAMED else f"{group[0]}_and_{len(group) - 1}_more"
-        taken = {submodel.name for submodel in self.spec.submodels} - {group[0]}
-        while name in taken or (len(group) > 1 and name == group[0]):
-            name += "_"
-        return name
-
     # -- what they take and give ---------------------------------------------
 
     def steps_of(self, group: Sequence[str]) -> Iterator[Step]:
         submodel = self.spec.submodel(group[0])
         if submodel.is_keras:
-            yield self.keras_step(self.name_of(group), group, self.wanted(group))
+            yield self.keras_step(group_name(group, self.spec), group, wanted(self.whole, group))
             return
         takes = {feed.port.name: self.fed(feed) for feed in self.whole.feeds[submodel.name]}
         gives = {port.name: self.given(submodel, port) for port in self.whole.node_outputs[submodel.name]}
         yield Step(submodel.name, (submodel.name,), None, takes, gives, submodel.share)
 
-    def keras_step(self, name: str, nodes: Sequence[str], wanted: Sequence[GraphOutput]) -> Step:
-        made = cut(self.whole, nodes, wanted, name)
+    def keras_step(self, name: str, nodes: Sequence[str], outputs: Sequence[GraphOutput]) -> Step:
+        made = cut(self.whole, nodes, outputs, name)
         takes = {key: self.connected(tap) for key, tap in made.takes.items()}
-        return Step(name, tuple(nodes), made, takes, {output.port.name: output.port for output in wanted})
+        return Step(name, tuple(nodes), made, takes, {output.port.name: output.port for output in outputs})
 
     def merge_step(self, name: str) -> Step:
         tap = self.merges[name]
-        feed = arriving(self.whole, tap)
-        alone = replace(self.whole, feeds={**self.whole.feeds, feed.node: (feed,)})
         output = GraphOutput(replace(tensor_port(self.whole, tap), name=name), tap)
-        made = cut(alone, [feed.node], [output], name)
+        made = cut(self.whole, (), [output], name)
         takes = {key: self.connected(source) for key, source in made.takes.items()}
-        only = replace(made.wiring, order=())
-        return Step(name, (), replace(made, wiring=only), takes, {name: output.port})
+        return Step(name, (), made, takes, {name: output.port})
 
     def given(self, submodel: Submodel, port: Port) -> Port:
         return tensor_port(self.whole, Tap(submodel.name, port.name))
-
-    def wanted(self, group: Sequence[str]) -> list[GraphOutput]:
-        """The outputs of some submodels that something else takes."""
-        others = [node for node in self.whole.order if node not in group]
-        taps = [tap for node in others for feed in self.whole.feeds[node] for tap in feed.taps]
-        taps += [output.tap for output in self.whole.outputs]
-        # What is merged for one of them may be taken elsewhere, and is merged there once more.
-        taps += [inner for tap in taps if tap.merged for inner in self.behind(tap)]
-        found = {
-            tensor_name(self.whole, tap): Tap(tap.node, tap.port)
-            for node in group
-            for port in self.whole.node_outputs[node]
-            for tap in taps
-            if (tap.node, tap.port) == (node, port.name) and not tap.merged
-        }
-        return [GraphOutput(tensor_port(self.whole, tap), tap) for tap in found.values()]
-
-    def behind(self, tap: Tap) -> Iterator[Tap]:
-        for source in arriving(self.whole, tap).taps:
-            yield source
-            if source.merged:
-                yield from self.behind(source)
 
     # -- connections ---------------------------------------------------------
 
@@ -271,8 +239,10 @@ class _Stager:
         else:
             dtype = merged_dtype(feed.merge, [port.dtype or "float32" for port in feed.tap_ports])
             made = Merged(feed.merge.kind, sources, feed.merge.axis, dtype)
-        wanted = next(port for port in self.spec.submodel(feed.node).inputs if port.name == feed.port.name).dtype
-        return Cast(made, wanted) if cast and wanted is not None and wanted != dtype else made
+        if not cast:  # what is merged for a submodel may be taken where that does not run
+            return made
+        taken = next(port for port in self.spec.submodel(feed.node).inputs if port.name == feed.port.name).dtype
+        return Cast(made, taken) if taken is not None and taken != dtype else made
 
 
 def _in_order(steps: Sequence[Step]) -> tuple[Step, ...]:
@@ -285,6 +255,20 @@ def _in_order(steps: Sequence[Step]) -> tuple[Step, ...]:
         }
     )
     return tuple(known[name] for name in sorter.static_order())
+
+
+def group_name(group: Sequence[str], spec: GraphSpec) -> str:
+    """A name for some submodels: theirs, or of many the first and how many more; no other submodel has it.
+
+    Example:
+        >>> group_name(["model1", "model2"], GraphSpec())
+        'model1_model2'
+    """
+    name = "_".join(group) if len(group) <= _NAMED else f"{group[0]}_and_{len(group) - 1}_more"
+    taken = {submodel.name for submodel in spec.submodels} - {group[0]}
+    while name in taken or (len(group) > 1 and name == group[0]):
+        name += "_"
+    return name
 
 
 def tensors(connected: Connected) -> Iterator[str]:

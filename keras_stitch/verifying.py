@@ -62,6 +62,7 @@ class Subject:
     archs: Mapping[str, Path] = field(default_factory=dict)
     packed: Packed | None = None
     progress: Callable[[str], None] = field(default=lambda _: None)
+    remarks: tuple[str, ...] = ()
 
     def verify(self, data: object = None, *, rows: int = ROWS, seed: int = 0, format: str = "keras") -> Certificate:
         """Save the model into a temporary folder, load it again and compare; see ``Graph.verify``."""
@@ -100,7 +101,7 @@ class Subject:
         """
         _check_number(rows, "rows=", at_least=1)
         _check_number(seed, "seed=", at_least=0)
-        notes: list[str] = []
+        notes = list(self.remarks)
         whole = Whole(self.stages, self.model, self.packed, directory)
         bounds = whole.bounds()
         drawn, refused = self._draw(whole, sets, bounds, rows, seed)

@@ -38,21 +38,28 @@ class World:
     def source(self, node: Node) -> Path | keras.Layer:
         return self.held.get(node.name) or toy_models.saved(node.kind, node.seed, node.how)
 
-    def graph(self, placed: Collection[str] = (), foreign: Mapping[str, Path] | None = None) -> ks.Graph:
+    def graph(
+        self,
+        placed: Collection[str] = (),
+        foreign: Mapping[str, Path] | None = None,
+        beforehand: Collection[str] = (),
+    ) -> ks.Graph:
         """The graph as a user would write it.
 
         Args:
             placed: The nodes that are asked to run in the dataloader.
+            beforehand: The nodes that are asked to run in environments of their own.
             foreign: Kipoi directories that stand for nodes; no rule of freezing is given then, as they have no layers.
         """
         case = self.case
         graph = ks.Graph(case.name)
         for node in map(case.node, case.order):
             placement = "dataloader" if node.name in placed else None
+            placement = "workflow" if node.name in beforehand else placement
             if node.share is not None:
                 graph.share(node.name, of=node.share)
             elif foreign and node.name in foreign:
-                graph.add(node.name, foreign[node.name])
+                graph.add(node.name, foreign[node.name], placement=placement)
             else:
                 options = {"trainable": node.trainable, "outputs": node.inner, "placement": placement}
                 graph.add(node.name, self.source(node), **options)

@@ -79,16 +79,56 @@ def test_a_placement_that_does_not_exist() -> None:
     )
 
 
-def test_a_placement_that_is_to_come() -> None:
-    with pytest.raises(StitchError) as caught:
-        check_placement("workflow", "m1")
-    assert str(caught.value) == (
-        "Submodel 'm1': this version of keras_stitch runs no submodel in an environment of its own.\n"
-        "  Expected: placement='model' or placement='dataloader'\n  Received: placement='workflow'"
+def beforehand(graph: GraphSpec, leaving: dict[str, str], **names: str) -> Plan:
+    return plan(graph, wire(graph), leaving, names)
+
+
+def test_environments_of_their_own() -> None:
+    why = "placement='workflow' asks for it"
+    found = beforehand(seed(), {"model1": why, "model3": why}, model1="model1", model3="old")
+    assert str(found) == (
+        "submodel   placement   environment   why\n"
+        "──────────────────────────────────────────────────────────────────\n"
+        "model1     workflow    model1        placement='workflow' asks for it\n"
+        "model2     model       -             a saved Keras model\n"
+        "model3     workflow    old           placement='workflow' asks for it\n"
+        "model4     model       -             a saved Keras model"
     )
+    assert found.at("workflow") == ("model1", "model3") and found["model3"].environment == "old"
 
 
-# -- the latest stage ---------------------------------------------------------------
+def test_what_runs_beforehand_is_not_moved_into_the_dataloader() -> None:
+    graph = seed(model2={"framework": "kipoi"})
+    found = beforehand(graph, {"model1": "needs keras==2.15.0"}, model1="model1")
+    assert [(place.submodel, place.placement) for place in found] == [
+        ("model1", "workflow"),
+        ("model2", "dataloader"),
+        ("model3", "model"),
+        ("model4", "model"),
+    ]
+
+
+def test_a_model_that_has_left_is_not_the_last_one() -> None:
+    graph = GraphSpec("g", (at("m", framework="scikit-learn"),))
+    found = beforehand(graph, {"m": "needs scikit-learn==1.3.2"}, m="m")
+    assert found.last is None
+    assert found.remark == "No Keras model remains: the model only passes on what the dataloader delivers."
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason", "why"),
+    [
+        ("model", "feeds 'model2', which runs in an environment of its own", "the stitched model: it feeds 'model2'"),
+        ("dataloader", "needs keras==2.15.0, and cannot be loaded here", "the dataloader: needs keras==2.15.0"),
+    ],
+)
+def test_a_later_stage_than_its_environment(asked: str, reason: str, why: str) -> None:
+    with pytest.raises(StitchError) as caught:
+        beforehand(seed(model1={"placement": asked}), {"model1": reason}, model1="model1")
+    first, expected, received = str(caught.value).splitlines()
+    assert first.startswith(f"Submodel 'model1' cannot run in {why}")
+    assert expected == "  Expected: placement='workflow', as data flow workflow -> dataloader -> model only"
+    assert received == f"  Received: placement='{asked}'"
 
 
 def test_what_another_framework_needs_goes_to_the_dataloader() -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
+from keras_stitch.model_templates.kipoi import merging as M
+from keras_stitch.model_templates.kipoi.merging import records
 from reference import World, assert_equal
 from strategies import Case, cases
 from toy_models import KINDS
@@ -17,8 +22,10 @@ from wrapped_models import wrapped
 
 import keras_stitch as ks
 from keras_stitch import StitchError
+from keras_stitch.assembling import Assembly
 from keras_stitch.staging import Stages
 from keras_stitch.whole import Whole
+from keras_stitch.workflow.jobs import Flow, Job, flow
 
 
 class Lent:
@@ -34,12 +41,12 @@ class Lent:
 def run(graph: ks.Graph, data: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], Lent, Stages]:
     """What all stages predict one after another, the packed models loaded by Kipoi from what was written."""
     try:
-        packing = graph._packing()
+        packing = graph._assembly().packing()
     except StitchError as problem:
         # Layers whose weights would be drawn anew are not packed.
         assert "where nothing is trained, and its weights are new" in str(problem)
         assume(False)
-    stages = graph._stages()
+    stages = graph._flow().stages
     final = None if stages.final is None else graph.build()
     with tempfile.TemporaryDirectory() as folder:
         if packing is not None:
@@ -90,6 +97,92 @@ def test_models_that_are_not_keras_anywhere(draws: st.DataObject, case: Case):
     assert {name for name in foreign if name != stages.last} <= set(stages.plan.at("dataloader"))
     assert_equal(found, world.expected(data, lent))
     event(f"{len(stages.steps)} steps, last {stages.last is not None}")
+
+
+class NobodyAsks:
+    """Stands for the package index: the pins below exclude each other by their numbers alone."""
+
+    def resolves(self, requirements: Collection[str]) -> bool | None:
+        return True
+
+
+def through_file(folder: Path, job: Job, made: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What a job predicts, as the dataloader of what comes next reads it from its file."""
+    path = folder / f"{job.name}.h5"
+    names = [output.port.name for output in job.gives]
+    assert set(made) == set(names)
+    rows = len(made[names[0]])
+    with h5py.File(path, "w") as file:
+        file["rows/number"] = np.arange(rows)
+        for name in names:
+            file[f"preds/{name}"] = made[name]
+        file["rows/digest"] = records.digests(records.covered(file))
+        records.write_record(file, {"model": job.name, "directory": "it", "arguments": {}, "predictions": {}})
+    read = M.Predictions(job.name, str(path), {name: (name, made[name].shape[1:]) for name in names}, made_by="it")
+    block = read.read(range(rows))
+    return {name: block["inputs", name] for name in names}
+
+
+def run_apart(
+    graph: ks.Graph, rooms: Mapping[str, int], data: dict[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], Lent, Flow]:
+    """What all predict with every submodel of ``rooms`` in an environment of that number, joined by files."""
+    wiring, flags = graph._check()
+    pinned = [
+        replace(it, requires=(f"room=={rooms[it.share or it.name]}",)) if (it.share or it.name) in rooms else it
+        for it in graph.spec.submodels
+    ]
+    spec = replace(graph.spec, submodels=tuple(pinned))
+    cut = flow(spec, wiring, NobodyAsks())
+    assembly, known, models = Assembly(spec, cut, flags, graph._added), dict(data), []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        try:
+            packings, rest = assembly.job_packings(), assembly.packing()
+        except StitchError as problem:
+            assert "where nothing is trained, and its weights are new" in str(problem)
+            assume(False)
+        for job in cut.jobs:
+            packing, place = packings[job.name], folder / job.name
+            packing.write(place)
+            models += packing.models.values()
+            made = packing.runner(place)({port.name: known[port.name] for port in job.stages.whole.inputs})
+            known |= through_file(folder, job, made)
+        if rest is not None:
+            rest.write(folder / "rest")
+            models += rest.models.values()
+        final = assembly.build()
+        whole = Whole(cut.stages, final, rest, folder / "rest")
+        predicted = whole([known[port.name] for port in cut.stages.whole.inputs])
+        names = [output.port.name for output in wiring.outputs]
+        named = predicted if isinstance(predicted, dict) else {names[0]: predicted}
+        return {name: np.asarray(named[name]) for name in names}, Lent(final, *models), cut
+
+
+@given(st.data(), cases())
+def test_any_submodels_in_environments_of_their_own(draws: st.DataObject, case: Case):
+    """Each alone or together, the later ones reading what the earlier ones wrote, others in the dataloader."""
+    world = World(case)
+    names = [node.name for node in case.nodes if node.share is None]
+    beforehand = draws.draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
+    rooms = {name: draws.draw(st.integers(1, 2)) for name in names}
+    models = [node for node in case.nodes if node.share is None and node.kind in KINDS and node.inner is None]
+    chosen = (
+        draws.draw(st.lists(st.sampled_from(models), max_size=2, unique_by=lambda node: node.name)) if models else []
+    )
+    foreign = {node.name: wrapped(node.kind, node.seed) for node in chosen}
+    graph, data = world.graph((), foreign, beforehand), world.data()
+    found, lent, cut = run_apart(graph, rooms, data)
+    assert set(beforehand) <= set(cut.plan.at("workflow"))
+    assert_flows_one_way(cut.stages)
+    done: set[str] = set()
+    for job in cut.jobs:
+        assert set(job.reads.values()) <= done  # what it reads is there
+        done.add(job.name)
+    ran = [name for job in cut.jobs for name in job.stages.whole.order]
+    assert sorted(ran) == sorted(cut.plan.at("workflow"))
+    assert_equal(found, world.expected(data, lent))
+    event(f"{len(cut.jobs)} jobs, {len(cut.plan.at('model'))} submodels left")
 
 
 @pytest.mark.parametrize("placed", [[], ["trunk"], ["trunk", "left"], ["trunk", "left", "right"]])

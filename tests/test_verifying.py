@@ -61,7 +61,7 @@ def test_every_graph_passes(case: Case) -> None:
     assert [check.inputs for check in certificate.checks].count("given") == len(graph._check()[0].outputs)
     # The oracle of the tests, which knows neither wiring nor specs, agrees with the reference.
     model = graph.build()
-    own = verifying.Reference(graph.spec, graph._check()[0], graph._blueprints(), [model]).predict(data)
+    own = verifying.Reference(graph.spec, graph._check()[0], graph._assembly()._blueprints, [model]).predict(data)
     for name, value in world.expected(data, model).items():
         np.testing.assert_allclose(own[name], value, rtol=0, atol=1e-5 * max(1, np.abs(value).max(initial=0)))
 

@@ -16,9 +16,15 @@ from keras_stitch.kipoi.literals import WIDTH, literal
 from keras_stitch.kipoi.merging import Feeder, Merged
 from keras_stitch.kipoi.metadata import UNSPECIFIED, Statement, citations, licences
 from keras_stitch.kipoi.rendering import render
+from keras_stitch.placement import Plan
 from keras_stitch.spec import GraphSpec
 from keras_stitch.staging import Stages
 
+_STAGES = {
+    "workflow": "an environment of its own",
+    "dataloader": "the dataloader",
+    "model": "the model",
+}
 _KINDS = {
     "Dataset": "Row i of the inputs is row i of every part. Rows can be shuffled, and read by several workers.",
     "SampleIterator": "Row i of the inputs is row i of every part. Rows come from the first to the last and cannot be "
@@ -29,6 +35,7 @@ _KINDS = {
 def write_card(
     directory: Path,
     spec: GraphSpec,
+    plan: Plan,
     stages: Stages,
     inputs: Mapping[str, Any],
     merged: Merged,
@@ -44,8 +51,9 @@ def write_card(
 
     Args:
         directory: Where to.
-        spec: The graph.
-        stages: The same, checked, and where its submodels run.
+        spec: The whole graph.
+        plan: Where its submodels run.
+        stages: What remains of it beside the workflow, checked.
         inputs: The schema of every input of the model.
         merged: The merged dataloader.
         said: What the parts say about themselves.
@@ -63,7 +71,7 @@ def write_card(
             values[name] = f"downloaded/example_files/{value.get('name') or name}"
     targets = description["schema"]["targets"]
     info = description["info"]
-    frozen = _frozen(spec, stages, model)
+    frozen = _frozen(spec, plan, stages, model)
     stated = licences(said)
     different = sorted({*(licence for _, licence in stated), str(info["license"])} - {UNSPECIFIED})
     text = render(
@@ -76,7 +84,8 @@ def write_card(
             "submodels": [(submodel, frozen[submodel.name]) for submodel in spec.submodels],
             "inputs": list(inputs.items()),
             "outputs": [(targets["name"], targets)] if len(stages.whole.outputs) == 1 else list(targets.items()),
-            "plan": stages.plan if stages.packs else None,
+            "plan": plan if stages.packs or plan.at("workflow") else None,
+            "stages": _STAGES,
             "kind_text": _KINDS[merged.kind],
             "rows": [_alignment(feeder) for feeder in merged.feeders],
             "arguments": merged.arguments,
@@ -106,7 +115,7 @@ def _alignment(feeder: Feeder) -> list[str]:
     if alignment.align_on is not None:
         found = f"their {alignment.align_on}"
         found += ", or left out" if alignment.missing == "inner" else ""
-    feeds = feeder.port.name if feeder.port is not None else ", ".join(feeder.fields) or "targets"
+    feeds = ", ".join(feeder.feeds) or "targets"
     return [feeder.name, feeder.kind, feeds, alignment.compared_by, found]
 
 
@@ -123,12 +132,12 @@ def _call(values: Mapping[str, Any]) -> str:
     return f"predictions = model.pipeline.predict(\n    {literal(dict(values), indent=4)}\n)"
 
 
-def _frozen(spec: GraphSpec, stages: Stages, model: keras.Model | None) -> dict[str, str]:
+def _frozen(spec: GraphSpec, plan: Plan, stages: Stages, model: keras.Model | None) -> dict[str, str]:
     """Whether each submodel is frozen: "yes", "partly" or "no"; also "no" where there is nothing to train."""
     layers = {layer.name: layer for layer in model.layers} if model is not None else {}
     states = {}
     for submodel in spec.submodels:
-        if submodel.name in stages.outside:
+        if submodel.name in (*plan.at("workflow"), *stages.outside):
             states[submodel.name] = "yes"
             continue
         layer = layers.get(submodel.share or submodel.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 
@@ -19,13 +19,14 @@ from keras_stitch.kipoi import examples as examples_of
 from keras_stitch.kipoi import hosting as hosting_of
 from keras_stitch.kipoi.card import write_card
 from keras_stitch.kipoi.generating import copy_components, write_dataloader
-from keras_stitch.kipoi.merging import merge
+from keras_stitch.kipoi.merging import Merged, merge
 from keras_stitch.kipoi.packing import Packing
 from keras_stitch.kipoi.reading import KipoiPart
 from keras_stitch.kipoi.rendering import template_text, write_yaml
+from keras_stitch.placement import Plan
 from keras_stitch.sampling import table_dtype
 from keras_stitch.saving import check_format
-from keras_stitch.spec import GraphSpec
+from keras_stitch.spec import GraphSpec, Wiring
 from keras_stitch.staging import Stages
 from keras_stitch.whole import Whole
 
@@ -37,6 +38,39 @@ _CHUNK_BYTES = 16_000_000
 _CHUNK_ROWS = 10_000
 
 
+class Workflow(Protocol):
+    """What is asked of the models that run in environments of their own."""
+
+    @property
+    def spec(self) -> GraphSpec:
+        """The whole graph."""
+
+    @property
+    def whole(self) -> Wiring:
+        """The same, checked."""
+
+    @property
+    def plan(self) -> Plan:
+        """Where all submodels run."""
+
+    def remaining(self, merged: Merged) -> Merged:
+        """The merged dataloader of what remains, of that of the whole graph."""
+
+    def everything(self, merged: Merged) -> Merged:
+        """The merged dataloader with all arguments that there are."""
+
+    def write(
+        self,
+        directory: Path,
+        merged: Merged,
+        parts: Mapping[str, KipoiPart],
+        chosen: Mapping[str, Any],
+        info: Mapping[str, Any],
+        step: Callable[[str], None],
+    ) -> dict[str, Any]:
+        """Writes ``workflow/``; returns the examples with those that were made."""
+
+
 def write_directory(
     directory: str | Path,
     *,
@@ -44,6 +78,7 @@ def write_directory(
     spec: GraphSpec,
     stages: Stages,
     packing: Packing | None = None,
+    workflow: Workflow | None = None,
     dataloaders: Mapping[str, Any] | None = None,
     targets: Any = None,
     info: Mapping[str, Any] | None = None,
@@ -65,9 +100,10 @@ def write_directory(
         directory: Where to. Folders above it are made.
         model: The built model; ``None`` where no Keras model remains. Inputs are named like ``stages.inputs``, in that
             order; one output is a tensor, several are a dict by name. It is not changed; its optimizer is not saved.
-        spec: The graph.
+        spec: The graph; with a workflow, what remains of it.
         stages: The same, checked, and where its submodels run.
         packing: The models that run in the dataloader, if any do.
+        workflow: The models that run in environments of their own, if any do.
         dataloaders: Graph input or submodel -> ``Dataloader``, Kipoi directory, import path or class. Inputs that
             nobody covers are read from NPY, TSV, CSV or HDF5 files.
         targets: An example of a file with targets, as a path or a ``Dataloader``.
@@ -95,22 +131,24 @@ def write_directory(
     """
     step = progress or (lambda _: None)
     target, wiring = Path(directory), stages.whole
+    whole_spec = spec if workflow is None else workflow.spec
     if model is not None:
         check_format(model, format)
     atomic.check_target(target, overwrite=overwrite)
     step("reading the dataloaders")
-    parts = _with_shared(spec, parts or {})
-    merged = merge(spec, wiring, dataloaders, parts, targets)
-    schema.check_names(stages, merged)
-    for feeder in merged.feeders:
+    parts = _with_shared(whole_spec, parts or {})
+    everything = merge(whole_spec, wiring if workflow is None else workflow.whole, dataloaders, parts, targets)
+    schema.check_names(stages, everything)
+    for feeder in everything.feeders:
         if feeder.port is not None:
             table_dtype(feeder.port)
+    said = metadata.statements(whole_spec, everything, parts)
+    merged = everything if workflow is None else workflow.remaining(everything)
     target_schemas = schema.target_schemas(wiring, parts, merged)
-    chosen = examples_of.choose_examples(merged, examples)
-    said = metadata.statements(spec, merged, parts)
+    chosen = examples_of.choose_examples(everything if workflow is None else workflow.everything(everything), examples)
     kind = "Keras model" if packing is None else "Kipoi model"
     info_section = metadata.info_section(spec.name, said, info, kind)
-    names = examples_of.file_names(merged, chosen)
+    names = examples_of.file_names(merged, {name: chosen[name] for name in chosen if name in merged.owners})
     carried = custom.carry(model, custom_objects or {}) if model is not None else custom.Carried()
     model_file = f"model_files/model.{format}"
     hostable = [*([model_file] if stages.last is None else []), *(packing.hostable() if packing is not None else ())]
@@ -119,6 +157,10 @@ def write_directory(
     with atomic.writing(target, overwrite=overwrite) as place:
         (place / "stitch.yaml").write_text(record, encoding="utf-8")
         (place / "graph.svg").write_text(picture, encoding="utf-8")
+        if workflow is not None:
+            chosen = workflow.write(place, everything, parts, chosen, info_section, step)
+            merged = workflow.remaining(everything)
+        chosen = {name: value for name, value in chosen.items() if name in merged.owners}
         copy_components(place, merged)
         step("saving the model")
         if packing is not None:
@@ -127,7 +169,8 @@ def write_directory(
         placed = examples_of.place_examples(place, chosen, names)
         inputs = schema.input_schemas(stages, merged, parts)
         structured = packing.given(inputs) if packing is not None else inputs
-        dependencies = metadata.dependencies_section(said, requirements, _framework(spec, stages))
+        needed = said if workflow is None else metadata.statements(spec, merged, parts)
+        dependencies = metadata.dependencies_section(needed, requirements, _framework(spec, stages))
         description = {
             **saved.described({}),
             "default_dataloader": ".",
@@ -156,7 +199,7 @@ def write_directory(
         step("making examples")
         before = set(place.rglob("*"))
         whole = Whole(stages, model, packing, place)
-        placed |= examples_of.add_random_tables(place, merged, wiring, whole, placed, names)
+        placed |= examples_of.add_random_tables(place, merged, wiring, whole, placed, names)[0]
         describe(placed)
 
         step("running Kipoi on the examples")
@@ -200,7 +243,22 @@ def write_directory(
                 }
             )
             (place / ".gitignore").write_text("".join(f"/{file}\n" for file in hosted), encoding="utf-8")
-        write_card(place, spec, stages, inputs, merged, said, description, placed, urls, model, trained, certificate)
+        plan = stages.plan if workflow is None else workflow.plan
+        write_card(
+            place,
+            whole_spec,
+            plan,
+            stages,
+            inputs,
+            merged,
+            said,
+            description,
+            placed,
+            urls,
+            model,
+            trained,
+            certificate,
+        )
         step("putting it in place")
     return target
 

@@ -107,6 +107,9 @@ def file_names(merged: Merged, chosen: Mapping[str, Any]) -> dict[str, str]:
             taken |= {file, *(file + end for end in _INDEXES if value.with_name(value.name + end).is_file())}
             names[name] = f"{FOLDER}/{file}"
     for feeder in merged.feeders:
+        if feeder.predicted is not None and (name := feeder.arguments["path"]) not in chosen:
+            file = f"{feeder.predicted.model}.h5"
+            names[name] = f"{FOLDER}/{file if file not in taken else f'{name}.h5'}"
         if feeder.port is not None and (name := feeder.arguments["path"]) not in chosen:
             file = f"{feeder.port.name}.npy"
             names[name] = f"{FOLDER}/{file if file not in taken else f'{name}.npy'}"
@@ -137,7 +140,7 @@ def add_random_tables(
     model: Callable[..., Any],
     placed: Mapping[str, Any],
     names: Mapping[str, str],
-) -> dict[str, str]:
+) -> tuple[dict[str, str], int]:
     """Writes an NPY file with random rows for every table reader that has no example.
 
     As many rows as the other components' examples have, or 10; the same numbers each time.
@@ -152,7 +155,7 @@ def add_random_tables(
         names: What ``file_names`` gave.
 
     Returns:
-        The example of each such argument.
+        The example of each such argument, and how many rows there are.
     """
     wanted = {
         feeder.arguments["path"]: feeder.port
@@ -165,12 +168,12 @@ def add_random_tables(
         count = length if feeder.alignment.align_on is None else count
         rows |= first
     if not wanted:
-        return {}
+        return {}, count
     size = _size(wiring, model, rows)
     (directory / FOLDER).mkdir(exist_ok=True)
     for argument, port in wanted.items():
         np.save(directory / names[argument], random_rows(port, count, size, seed=_seed(wiring, port)))
-    return {argument: names[argument] for argument in wanted}
+    return {argument: names[argument] for argument in wanted}, count
 
 
 def _seed(wiring: Wiring, port: Port) -> int:
@@ -201,6 +204,9 @@ def _first_rows(
                     part = merging.Part(
                         feeder.name, module["LOADERS"][feeder.name], arguments, inputs, in_order=feeder.in_order
                     )
+                elif feeder.predicted is not None and feeder.arguments["path"] in placed:
+                    path, found = arguments["path"], feeder.predicted
+                    part = merging.Predictions(feeder.name, path, dict(found.tensors), found.made_by, found.model)
                 elif feeder.port is not None and feeder.arguments["path"] in placed:
                     port = feeder.port
                     part = merging.Table(port.name, arguments["path"], port.shape, table_dtype(port))

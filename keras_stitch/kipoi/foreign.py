@@ -46,13 +46,14 @@ _FILES = ("pkl_file", "weights", "savedmodel_path", "module_file", "file")
 # -- what a directory has ---------------------------------------------------------------------------------------
 
 
-def framework_of(label: str, directory: Path, description: Any) -> str:
+def framework_of(label: str, directory: Path, description: Any, *, load: bool = True) -> str:
     """What runs a model, one of ``spec.FRAMEWORKS``.
 
     Args:
         label: What messages call it.
         directory: The Kipoi directory.
         description: As Kipoi has parsed it.
+        load: Whether its own class is looked at, which may need packages that are not here.
 
     Raises:
         SourceError: When Kipoi could not run it, or only at the cost of all other models.
@@ -81,6 +82,8 @@ def framework_of(label: str, directory: Path, description: Any) -> str:
     else:
         module, _, name = kind.partition(".")
         file = f"{module}.py"
+    if not load:
+        return "kipoi"
     found = _class(label, directory / file, kind, name)
     if not inspect.isclass(found) or not issubclass(found, kipoi.model.BaseModel):
         raise SourceError(

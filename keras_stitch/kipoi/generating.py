@@ -138,6 +138,12 @@ def part_call(feeder: Feeder, targets: Mapping[str, Any], outputs: Sequence[Grap
         labels = {name: schemas[name]["column_labels"] for name in arrays if "column_labels" in schemas[name]}
         lines = [path, literal(arrays, indent=16, used=1)]
         return "merging.Targets", [*lines, *([f"labels={literal(labels, 16, 8)}"] if labels else []), *joined]
+    if feeder.predicted is not None:
+        found = feeder.predicted
+        lines = [literal(feeder.name), path, literal(dict(found.tensors), 16, 1), f"made_by={literal(found.made_by)}"]
+        given = ", ".join(f"{literal(name)}: {name}" for name in found.given)
+        lines += [f"model={literal(found.model)}"] if found.model != feeder.name else []
+        return "merging.Predictions", [*lines, *([f"given={{{given}}}"] if given else []), *joined]
     if feeder.port is not None:
         port = feeder.port
         lines = [literal(port.name), path, f"shape={literal(port.shape)}", f"dtype={literal(table_dtype(port))}"]

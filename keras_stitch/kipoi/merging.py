@@ -14,9 +14,26 @@ from keras_stitch.kipoi.dataloaders import Dataloader, dataloader_of
 from keras_stitch.kipoi.describing import Argument, Field, Missing
 from keras_stitch.kipoi.passing import distinct_examples, merge_arguments, passed_names
 from keras_stitch.kipoi.reading import KipoiPart
-from keras_stitch.spec import GraphSpec, Port, Wiring, shape_text
+from keras_stitch.spec import GraphSpec, Port, Shape, Wiring, shape_text
 
 TARGETS_FILE = "targets_file"
+
+
+@dataclass(frozen=True)
+class PredictionFile:
+    """A file with what models predicted beforehand, in an environment of their own.
+
+    Attributes:
+        model: What made it.
+        made_by: The sha256 that stands for the models and their dataloader, once they are written.
+        tensors: For every input that it feeds, the name of the tensor in it and the shape of a row.
+        given: The arguments that the dataloader of those models has as well, and that have to be the same.
+    """
+
+    model: str
+    made_by: str
+    tensors: Mapping[str, tuple[str, Shape]]
+    given: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -31,6 +48,7 @@ class Feeder:
         arguments: The name in the merged dataloader for every argument that is passed on.
         alignment: How its rows find those of the others.
         dataloader: What the user said about it.
+        predicted: The file with predictions that it is, if it is one.
     """
 
     name: str
@@ -40,11 +58,17 @@ class Feeder:
     arguments: Mapping[str, str] = field(default_factory=dict)
     alignment: Alignment = field(default_factory=Alignment)
     dataloader: Dataloader | None = None
+    predicted: PredictionFile | None = None
 
     @property
     def is_targets(self) -> bool:
         """Whether it is the file with the targets."""
-        return self.component is None and self.port is None
+        return self.component is None and self.port is None and self.predicted is None
+
+    @property
+    def feeds(self) -> tuple[str, ...]:
+        """The inputs that it gives something to."""
+        return tuple(self.fields) if self.port is None else (self.port.name,)
 
     @property
     def in_order(self) -> bool:
@@ -65,12 +89,17 @@ class Feeder:
             return self.component.metadata
         if self.is_targets:
             return {"id": {"doc": "Name of the row in the file with the targets; empty where there is no file."}}
+        if self.predicted is not None:
+            return {"id": {"doc": f"Id, genomic range or number of the row in the file of {self.predicted.model}."}}
         return {"id": {"doc": f"Name of the row in the file for {self.name}: its column id, or its number."}}
 
     def argument(self, own: str) -> Argument:
         """One of its arguments, by the name that it has there."""
         if self.component is not None:
             return next(argument for argument in self.component.arguments if argument.name == own)
+        if self.predicted is not None:
+            doc = f"HDF5 file with the predictions of {self.predicted.model}, which the workflow makes."
+            return Argument("path", doc, "str")
         table = self.dataloader.table if self.dataloader else None
         example = Missing if table is None else table
         if self.is_targets:

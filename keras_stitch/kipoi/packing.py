@@ -87,7 +87,7 @@ class Packing:
         for step in self.stages.steps:
             place = directory / self.folder(step)
             if step.cut is None and not place.exists():
-                write_packed(self.parts[step.name], place, sha256=self.sha256[step.name])
+                write_packed(self.parts[step.name], place, sha256=self.sha256.get(step.name))
             elif step.cut is not None:
                 self._write_keras(step, place)
         if (last := self.stages.last) is not None:
@@ -279,7 +279,7 @@ class Packing:
         """
         with tempfile.TemporaryDirectory(prefix="keras-stitch-") as folder:
             place = Path(folder) / "model"
-            write_packed(self.parts[owner], place, sha256=self.sha256[owner])
+            write_packed(self.parts[owner], place, sha256=self.sha256.get(owner))
             return self._runs(owner, load_packed(place))
 
     def last(self, directory: Path) -> Runs:

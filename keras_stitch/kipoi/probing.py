@@ -79,6 +79,26 @@ def foreign_submodel(
     )
 
 
+def believed_submodel(name: str, part: KipoiPart, source: Source, placement: str | None) -> Submodel:
+    """A Kipoi model that cannot run here as a submodel: ports as the schema says, and float32 outputs.
+
+    Args:
+        name: The user's name.
+        part: What its directory says, and its files.
+        source: Where it comes from; its sha256 is filled in.
+        placement: Where the user wants it to run.
+    """
+    inputs, outputs = _ports(part.inputs, "input"), _ports(part.outputs, "output")
+    return Submodel(
+        name,
+        replace(source, sha256=fingerprint(part)),
+        inputs=tuple(inputs),
+        outputs=tuple(replace(port, shape=port.shape or (1,), dtype="float32") for port in outputs),
+        placement=placement,
+        framework=part.framework,
+    )
+
+
 def _loaded(name: str, part: KipoiPart, folder: Path) -> Any:
     try:
         return load_packed(folder)

@@ -80,11 +80,13 @@ class KipoiPart:
         return self.zoo or self.path.name
 
 
-def read_directory(path: str | os.PathLike[str]) -> KipoiPart:
+def read_directory(path: str | os.PathLike[str], *, copied: bool = False) -> KipoiPart:
     """Reads a Kipoi directory; what its ``model.yaml`` names by URL is downloaded by Kipoi.
 
     Args:
         path: A directory with a ``model.yaml``, also one that ``write_directory`` made.
+        copied: Whether the model will be copied as it is, and run elsewhere: its code is not loaded, and a Keras model
+            counts as one of another framework.
 
     Raises:
         SourceError: When there is no ``model.yaml``, it is not valid, or Kipoi cannot run its model.
@@ -104,14 +106,15 @@ def read_directory(path: str | os.PathLike[str]) -> KipoiPart:
         raise SourceError(f"'{found}' is not valid.", received=f"{type(error).__name__}: {error}") from error
     downloads = directory / "downloaded" / "model_files"
     dataloader = default_dataloader(directory, raw)
-    return _read(str(path), str(found), directory, directory, downloads, description, raw, dataloader)
+    return _read(str(path), str(found), directory, directory, downloads, description, raw, dataloader, copied)
 
 
-def read_source(name: str) -> KipoiPart:
+def read_source(name: str, *, copied: bool = False) -> KipoiPart:
     """Reads a model of a source that Kipoi knows, which Kipoi brings here if it is not here yet.
 
     Args:
         name: ``"<source>:<model>"``, such as ``"kipoi:DeepSEA/predict"``.
+        copied: As for ``read_directory``.
 
     Raises:
         SourceError: When it is not to be had, or Kipoi cannot run it.
@@ -122,8 +125,19 @@ def read_source(name: str) -> KipoiPart:
     raw = located.raw if located.raw is not None else load_yaml(found) if found else {}
     dataloader = default_dataloader(directory, raw, located.root / located.inner)
     root = located.root.resolve()
-    part = _read(name, name, directory, root, located.downloads, located.description, raw, dataloader)
+    part = _read(name, name, directory, root, located.downloads, located.description, raw, dataloader, copied)
     return replace(part, zoo=name)
+
+
+def copied(part: KipoiPart) -> KipoiPart:
+    """The same part, to be copied as it is: with its files, also where it is a Keras model.
+
+    Raises:
+        SourceError: When a file is not there any more.
+    """
+    if part.files:
+        return part
+    return read_source(part.zoo, copied=True) if part.zoo else read_directory(part.path, copied=True)
 
 
 def _read(
@@ -135,8 +149,9 @@ def _read(
     description: Any,
     raw: Mapping[str, Any],
     dataloader: Dataloader | None,
+    copied: bool,
 ) -> KipoiPart:
-    framework = framework_of(label, directory, description)
+    framework = framework_of(label, directory, description, load=not copied)
     inputs, targets = description.schema.inputs, description.schema.targets
     part = KipoiPart(
         path=directory,
@@ -151,7 +166,7 @@ def _read(
         input_structure=structure_of(inputs),
         output_structure=structure_of(targets),
     )
-    if framework != "keras":
+    if copied or framework != "keras":
         files, args = packed_files(label, framework, directory, root, downloads, description)
         return replace(part, files=files, args=args)
     found = {

@@ -137,7 +137,7 @@ def test_a_trained_model_has_flags_and_weights_of_its_own(tmp_path):
     options = {
         "model": model,
         "spec": graph.spec,
-        "stages": graph._stages(),
+        "stages": graph._flow().stages,
         "picture": "<svg/>",
         "record": "name: composed\n",
     }

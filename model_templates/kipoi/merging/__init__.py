@@ -8,6 +8,7 @@ from .loading import from_function, load_dataloader
 from .merged import MergedDataset, MergedIterator
 from .models import Model, Packed
 from .parts import Part
+from .predictions import Predictions
 from .problems import DataError
 from .tables import Table, Targets
 
@@ -20,6 +21,7 @@ __all__ = [
     "Model",
     "Packed",
     "Part",
+    "Predictions",
     "Table",
     "Take",
     "Targets",

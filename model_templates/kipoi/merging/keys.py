@@ -63,6 +63,38 @@ def values(block, part, kind, by_centre, stranded):
     return list(zip(*(field.tolist() for field in (*fields, *([strand] if stranded else []))), strict=True))
 
 
+def of_rows(block, parts):
+    """Returns what the rows of a block are compared by, over all parts, as arrays by field.
+
+    Args:
+        block: Rows of all parts, compared.
+        parts: The parts.
+
+    Returns:
+        ``id`` where a part has ids, ``chr``, ``start``, ``end``, ``strand`` and ``resized`` where one has ranges. An id
+        that one part does not know is that of the next; ranges that were not resized come first. Texts are UTF-8 bytes.
+    """
+    found = {}
+    for part in parts:
+        if has(block, part.name, "ids"):
+            texts = _texts(block["keys", part.name, "ids"])
+            texts = np.where(np.isin(texts, _UNKNOWN), "", texts)
+            found["id"] = texts if "id" not in found else np.where(found["id"] == "", texts, found["id"])
+    for part in sorted((part for part in parts if has(block, part.name, "ranges")), key=lambda part: part.resized)[:1]:
+        start, end = _start_and_end(block, part.name)
+        strand = block.get(("keys", part.name, "strand"))
+        found |= {
+            "chr": _texts(block["keys", part.name, "chr"]),
+            "start": start,
+            "end": end,
+            "strand": np.full(len(start), "*") if strand is None else _texts(strand),
+            "resized": np.full(len(start), part.resized),
+        }
+    return {
+        field: np.char.encode(array, "utf-8") if array.dtype.kind == "U" else array for field, array in found.items()
+    }
+
+
 def is_stranded(block, part):
     """Whether the strand of every row is known."""
     strand = _range(block, part.name)[3]

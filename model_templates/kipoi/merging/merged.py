@@ -5,7 +5,8 @@ from kipoi.data import Dataset, SampleIterator
 
 from .blocks import leaves, nest, rebatch, size
 from .joining import Join, nothing_in_common, only, orders, scan
-from .keys import compare
+from .keys import compare, of_rows
+from .predictions import check_together
 from .problems import problem
 from .readers import open_readers
 from .workers import check_options, numbers
@@ -30,6 +31,7 @@ class Merged:
         self.joined = [reader for reader in self.readers if reader.parts[0].align_on is not None]
         if not self.base:  # that of the targets, which are not there, would be the order
             self.base = [self.joined.pop(0)]
+        check_together(self.parts)
         self.check_lengths()
 
     def check_lengths(self):
@@ -63,6 +65,10 @@ class Merged:
         nested = nest({path: array for path, array in block.items() if path[0] != "keys"})
         nested.setdefault("metadata", {})
         return nested
+
+    def numbered(self, block):
+        """Returns a block as ``batch`` does, with what its rows are compared by, for a file that is joined later."""
+        return {**self.batch(block), "keys": of_rows(block, self.parts)}
 
     def finish(self, batch):
         """Returns a batch as it leaves the dataloader: the models run here, in the process that made it."""
@@ -127,6 +133,24 @@ class MergedDataset(Merged, Dataset):
         """Returns what workers read of some rows, before the models run: ``finish`` makes a batch of it."""
         return self.batch(self._block(rows))
 
+    def numbered_batches(self, batch_size=32, num_workers=0, rows=None):
+        """Yields batches in order, each with its ``rows``: their numbers, and the keys that they are compared by.
+
+        Args:
+            batch_size: Rows in a batch; the last may have fewer.
+            num_workers: Processes that read.
+            rows: A range of numbers of rows; all by default.
+        """
+        wanted = range(self.length) if rows is None else rows
+
+        def read(places):
+            return self.numbered(self._block([wanted[place] for place in places]))
+
+        options = {"batch_size": batch_size, "num_workers": num_workers}
+        for batch in numbers(len(wanted), read, self.build, **options) if len(wanted) else ():
+            chosen, keys = batch["rows"], batch.pop("keys")
+            yield {**self.finish(batch), "rows": {"number": chosen.astype("int64"), **keys}}
+
     def _block(self, rows):
         rows = np.asarray(rows)
         own = rows if self.kept is None else self.kept[rows]
@@ -186,13 +210,34 @@ class MergedIterator(Merged, SampleIterator):
                 ),
             )
         check_options(batch_size=batch_size, num_workers=num_workers)
-        return self._batches(batch_size, num_workers, drop_last)
+        return (self.finish(self.batch(block)) for block in self._blocks(batch_size, num_workers, drop_last))
 
-    def _batches(self, batch_size, workers, drop_last):
+    def numbered_batches(self, batch_size=32, num_workers=0, rows=None):
+        """Yields batches in order, each with its ``rows``: their numbers, and the keys that they are compared by.
+
+        Args:
+            batch_size: Rows in a batch; the last may have fewer.
+            num_workers: Processes that read those parts that have random access.
+            rows: All, ``None``: no row can be read without those before it.
+        """
+        if rows is not None:
+            raise problem(
+                "The rows cannot be read in pieces, as some parts can only be read from the first row to the last.",
+                expected="one piece: chunks: 1",
+                received=f"{rows}",
+            )
+        count = 0
+        for block in self._blocks(batch_size, num_workers):
+            batch = self.numbered(block)
+            keys, chosen = batch.pop("keys"), np.arange(count, count + size(block), dtype="int64")
+            count += size(block)
+            yield {**self.finish(batch), "rows": {"number": chosen, **keys}}
+
+    def _blocks(self, batch_size, workers, drop_last=False):
         blocks = self._compared(batch_size, workers)
         for block in rebatch(blocks, batch_size) if self.joined else blocks:
             if size(block) == batch_size or not drop_last:
-                yield self.finish(self.batch(block))
+                yield block
 
     def _samples(self):
         for batch in self.batch_iter():

@@ -1,0 +1,173 @@
+"""Predicts with a generated directory, whatever its placements: the workflow first, if there is one, then Kipoi."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_stitch.errors import StitchError, nearest
+from keras_stitch.kipoi.components import find_yaml, load_yaml
+from keras_stitch.workflow.running import has_workflow, models_of, run_workflow
+
+# The command itself, of this environment. -P: files in the user's folder do not take the place of modules.
+_KIPOI = "import sys; from kipoi.__main__ import main; sys.exit(main())"
+
+
+def predict(
+    directory: Path,
+    output: Path,
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    results: Path | None = None,
+    batch_size: int = 32,
+    workers: int = 0,
+    workflow: Mapping[str, Any] | None = None,
+) -> Path:
+    """Predict with a generated directory.
+
+    Args:
+        directory: The directory, with or without a workflow.
+        output: The file to write; its ending says what Kipoi writes: ``.h5``, ``.tsv``, ``.bed``. One that is there is
+            replaced, once all is predicted.
+        arguments: Of the dataloaders, of all stages; by default those of the examples.
+        results: Where the workflow's files go; by default beside the output.
+        batch_size: Rows that run at once.
+        workers: Processes that read.
+        workflow: What ``run_workflow`` takes beside these.
+
+    Returns:
+        The file.
+
+    Raises:
+        StitchError: When arguments are missing or unknown, or something fails.
+    """
+    directory = directory.resolve()
+    if find_yaml(directory, "model") is None or find_yaml(directory, "dataloader") is None:
+        raise StitchError(
+            f"'{directory.name}' is no directory to predict with.",
+            expected="one that graph.save(...) or keras-stitch save wrote, with model.yaml and dataloader.yaml",
+            received="no such directory" if not directory.is_dir() else "a directory without them",
+        )
+    own = _described(directory)
+    jobs = models_of(directory) if has_workflow(directory) else {}
+    others = {name: _described(place) for name, place in jobs.items()}
+    given = None if arguments is None else _checked(directory, arguments, own, others)
+    predicted: dict[str, Path] = {}
+    if jobs:
+        results = results or output.with_name(f"{output.stem}_results")
+        settings = {"batch_size": batch_size, "workers": workers}
+        options = dict(workflow or {})
+        options["settings"] = {**settings, **options.get("settings", {})}
+        predicted = run_workflow(directory, results, arguments=given, **options)
+        if "--dry-run" in options.get("options", ()):
+            return output
+    passed = _examples(directory, own) if given is None else {name: given[name] for name in own if name in given}
+    passed |= {f"{name}_file": str(file.resolve()) for name, file in predicted.items() if f"{name}_file" in own}
+    _kipoi_predict(directory, passed, output, batch_size, workers)
+    return output
+
+
+def read_arguments(pairs: Sequence[str], whole: str | None) -> dict[str, Any] | None:
+    """The dataloader arguments on a command line; ``None`` where there are none.
+
+    Args:
+        pairs: ``NAME=VALUE`` each; values are read as JSON where they are some.
+        whole: All as one JSON object, or the path of a file with one, as ``kipoi predict`` takes them.
+
+    Raises:
+        StitchError: When one cannot be read.
+
+    Example:
+        >>> read_arguments(["flank=100", "file=a.bed"], None)
+        {'flank': 100, 'file': 'a.bed'}
+    """
+    found: dict[str, Any] = {}
+    if whole is not None:
+        text = Path(whole).read_text(encoding="utf-8") if Path(whole).is_file() else whole
+        try:
+            found = json.loads(text)
+        except ValueError as error:
+            raise StitchError(f"--dataloader_args is no JSON: {error}.", received=whole[:200]) from error
+        if not isinstance(found, dict):
+            raise StitchError("--dataloader_args is no JSON object.", received=whole[:200])
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not (name and equals):
+            raise StitchError(f"Cannot read -a {pair!r}.", expected="NAME=VALUE")
+        if name in found:
+            raise StitchError(f"The argument '{name}' is given twice.")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found or None
+
+
+def _described(directory: Path) -> dict[str, Any]:
+    """What a directory says about the arguments of its dataloader."""
+    found = find_yaml(directory, "dataloader")
+    return dict(load_yaml(found).get("args") or {}) if found is not None else {}
+
+
+def _checked(
+    directory: Path,
+    arguments: Mapping[str, Any],
+    own: Mapping[str, Any],
+    jobs: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Arguments that somebody takes, none missing; files by their whole paths."""
+    made = {f"{name}_file" for name in jobs}
+    known = {name: about for args in (own, *jobs.values()) for name, about in args.items() if name not in made}
+    for name in arguments:
+        if name not in known:
+            raise StitchError(
+                f"'{directory.name}' has no dataloader argument '{name}'.", expected=nearest(name, known), fix=None
+            )
+    missing = [name for name, about in known.items() if not about.get("optional") and name not in arguments]
+    if missing:
+        raise StitchError(
+            f"'{directory.name}' lacks the dataloader argument{'s' * (len(missing) > 1)} "
+            f"{' and '.join(map(repr, missing))}.",
+            expected="all of them, or none for the examples",
+            received=", ".join(arguments),
+        )
+    return {
+        name: str(Path(value).absolute()) if isinstance(value, str) and value and Path(value).exists() else value
+        for name, value in arguments.items()
+    }
+
+
+def _examples(directory: Path, described: Mapping[str, Any]) -> dict[str, Any]:
+    found = {}
+    for name, about in described.items():
+        if "example" not in about:
+            continue
+        value = about["example"]
+        if isinstance(value, Mapping) and "url" in value:
+            raise StitchError(
+                f"The example of '{name}' lies at a URL.", fix=f"Download {value['url']} and pass it: -a {name}=FILE."
+            )
+        is_file = isinstance(value, str) and value and (directory / value).is_file()
+        found[name] = str(directory / value) if is_file else value
+    return found
+
+
+def _kipoi_predict(directory: Path, passed: Mapping[str, Any], output: Path, batch_size: int, workers: int) -> None:
+    """Has ``kipoi predict`` write a file that takes the place of the output when it is whole."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as temporary:
+        made = Path(temporary).resolve() / f"predictions{output.suffix}"
+        command = [sys.executable, "-P", "-c", _KIPOI, "predict", str(directory), "--source=dir"]
+        command += [f"--dataloader_args={json.dumps(passed)}", f"--batch_size={batch_size}", f"--num_workers={workers}"]
+        done = subprocess.run([*command, "-o", str(made)], check=False)
+        if done.returncode or not made.is_file():
+            raise StitchError(
+                f"Kipoi cannot predict with '{directory.name}'.",
+                received=f"exit status {done.returncode}; its messages are above",
+            )
+        made.replace(output)

@@ -1,0 +1,65 @@
+"""What an environment of a workflow needs, as files for uv and for conda."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_stitch import requirements
+from keras_stitch.environments import Environment
+from keras_stitch.kipoi.rendering import write_yaml
+
+_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the models of one environment, their dataloaders and their custom objects need.
+
+    Attributes:
+        environment: The models, and what the plan found out.
+        said: The ``dependencies`` of models and dataloaders, as Kipoi has them.
+        more: Requirements of custom objects.
+    """
+
+    environment: Environment
+    said: Sequence[Mapping[str, Sequence[str]]] = ()
+    more: Sequence[str] = ()
+
+    @property
+    def python(self) -> str:
+        """The version of Python that one of them names, or else this one."""
+        return next((found for it in self.said if (found := requirements.python_of(it))), _PYTHON)
+
+    @property
+    def pip(self) -> list[str]:
+        """As pip and uv have them: those of conda, too, where pip has a package of that name."""
+        declared = [item for it in self.said for item in requirements.declared(it)]
+        return list(requirements.joined([*self.environment.requirements, *declared, *self.more]))
+
+    @property
+    def section(self) -> dict[str, list[str]]:
+        """The ``dependencies`` section of Kipoi, for ``kipoi env create``: conda's packages from conda."""
+        conda = _once(item for it in self.said for item in it.get("conda", ()))
+        named = requirements.packages(requirements.declared({"conda": conda}))
+        pip = [item for item in self.pip if requirements.package(item) not in named]
+        channels = _once(item for it in self.said for item in it.get("conda_channels", ()) if item != "defaults")
+        kept = [item for item in conda if not item.rpartition("::")[2].startswith(("python=", "python>", "python<"))]
+        return {"conda": [f"python={self.python}", *kept], "pip": pip, "conda_channels": [*channels, "defaults"]}
+
+    def write(self, folder: Path) -> None:
+        """Writes ``requirements.txt`` and ``environment.yaml``."""
+        folder.mkdir(parents=True)
+        of = ", ".join(self.environment.submodels)
+        (folder / "requirements.txt").write_text(f"# What {of} need.\n" + "".join(f"{item}\n" for item in self.pip))
+        section = self.section
+        named: list[Any] = [*section["conda"], "pip", {"pip": section["pip"]}]
+        described = {"name": f"kipoi-{self.environment.name}", "channels": section["conda_channels"]}
+        write_yaml(folder / "environment.yaml", {**described, "dependencies": named})
+
+
+def _once(items: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(items))

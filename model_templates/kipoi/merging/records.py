@@ -1,0 +1,90 @@
+"""Files with predictions: what each was made from, and a digest of every row.
+
+Needs h5py and NumPy only, as the scripts of a workflow load this file alone, in whatever environment they run. A file
+has the groups ``preds``, ``metadata`` and ``rows``: ``rows/number`` counts from 0, ``rows/id``, ``rows/chr``,
+``rows/start``, ``rows/end``, ``rows/strand`` and ``rows/resized`` are what rows are compared by, where they are known,
+and ``rows/digest`` notices a row that was moved or changed. Texts are UTF-8 bytes of a fixed length.
+"""
+
+import hashlib
+import json
+
+import h5py
+import numpy as np
+
+ATTRIBUTE = "made_from"
+_BYTES = 1 << 20
+
+
+def digests(arrays):
+    """Returns one 64-bit digest for each row, as uint64: a sum of its 8-byte words, each times an odd number.
+
+    Args:
+        arrays: Arrays of shape (rows, ...), the number of the row among them. Fixed-length bytes count without the
+            zeros at their end.
+    """
+    total = np.zeros(len(arrays[0]), "uint64")
+    for position, array in enumerate(arrays):
+        flat = np.ascontiguousarray(array).reshape(len(array), -1)
+        octets = flat.view("uint8").reshape(len(flat), -1)
+        if missing := -octets.shape[1] % 8:
+            octets = np.pad(octets, ((0, 0), (0, missing)))
+        words = octets.view("uint64")
+        total += (words * _odd_numbers(position, words.shape[1])).sum(1, dtype="uint64")
+    return total
+
+
+def covered(file, start=None, stop=None):
+    """Returns the arrays of an open file that its digests cover, for some rows, in their order."""
+    rows, slices = file["rows"], slice(start, stop)
+    return [rows[name][slices] for name in sorted(rows) if name != "digest"] + [
+        dataset[slices] for _, dataset in predictions(file)
+    ]
+
+
+def predictions(file):
+    """Returns name and dataset of every tensor in an open file, by name."""
+    found = []
+    file["preds"].visititems(lambda name, item: found.append((name, item)) if isinstance(item, h5py.Dataset) else None)
+    return sorted(found)
+
+
+def write_record(file, record):
+    """Writes into an open file what it was made from, with the key by which others name it: the last step."""
+    record = {**record, "rows": len(file["rows/digest"]), "content": content_of(file)}
+    file.attrs[ATTRIBUTE] = json.dumps({**record, "key": key_of(record)}, sort_keys=True)
+
+
+def read_record(file):
+    """Returns what an open file was made from; None where it does not say so, as it was not finished."""
+    text = file.attrs.get(ATTRIBUTE)
+    return None if text is None else json.loads(text)
+
+
+def content_of(file):
+    """Returns the sha256 of the digests of all rows in an open file."""
+    return hashlib.sha256(file["rows/digest"][:].tobytes()).hexdigest()
+
+
+def key_of(record):
+    """Returns the sha256 of a record as it was before it had a key."""
+    known = {name: value for name, value in record.items() if name != "key"}
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def sha256_of(path):
+    """Returns the sha256 of a file's bytes."""
+    with open(path, "rb") as file:
+        found = hashlib.sha256()
+        while block := file.read(_BYTES):
+            found.update(block)
+    return found.hexdigest()
+
+
+def _odd_numbers(position, count):
+    """Returns numbers by which words are multiplied, the same everywhere: splitmix64's, made odd."""
+    with np.errstate(over="ignore"):
+        mixed = np.arange(1, count + 1, dtype="uint64") * np.uint64(0x9E3779B97F4A7C15) + np.uint64(position << 32)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (mixed ^ (mixed >> np.uint64(31))) | np.uint64(1)

@@ -1,0 +1,139 @@
+"""Joins the pieces of a model's predictions in their order and records what they were made from.
+
+Runs in the model's own environment. Reads and writes a few megabytes at a time.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+
+import h5py
+import results
+from results import Problem
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True, help="directory of the Kipoi model")
+    parser.add_argument("--pieces", required=True, nargs="+", help="HDF5 files in the order of their rows")
+    parser.add_argument("--arguments", type=results.parsed, default={}, help="of its dataloader, as JSON")
+    parser.add_argument("--predictions", type=results.parsed, default={}, help="JSON: argument -> HDF5 file")
+    parser.add_argument("--output", required=True, help="the HDF5 file")
+    options = parser.parse_args()
+    folder, output = os.path.abspath(options.model), os.path.abspath(options.output)
+    records = results.load_records(folder)
+    try:
+        recorded = {name: hashed(records, value) for name, value in options.arguments.items()}
+        # Afterwards, so that a file that changes while it is read does not have the time that the pieces saw.
+        made = results.made_from(folder, options.arguments, options.predictions)
+        with contextlib.ExitStack() as stack:
+            pieces = [opened(stack, path) for path in options.pieces]
+            check(made, pieces)
+            with results.new_file(output) as file:
+                copy(file, pieces)
+                add_digests(file, records)
+                kept = {key: made[key] for key in ("model", "directory", "predictions")}
+                records.write_record(file, {**kept, "arguments": recorded})
+    except Problem as error:
+        sys.exit(f"Error: {error}")
+
+
+def hashed(records, value):
+    """Returns an argument as it is recorded: of a file what is in it, wherever it is."""
+    if isinstance(value, str) and os.path.isfile(value):
+        return {"sha256": records.sha256_of(value), "bytes": os.path.getsize(value)}
+    return value
+
+
+def opened(stack, path):
+    """Returns path, open file and description of a piece."""
+    try:
+        file = stack.enter_context(h5py.File(path, "r"))
+        text = file.attrs.get("piece")
+    except OSError as error:
+        raise Problem(f"The piece '{path}' cannot be read: {error}") from error
+    if text is None:
+        raise Problem(f"The piece '{path}' does not say what it was made from: it was not finished.")
+    return path, file, json.loads(text)
+
+
+def check(made, pieces):
+    """Raises where pieces do not belong together, or were made from something else than they should."""
+    at = 0
+    for path, file, piece in pieces:
+        for key, what in (
+            ("model", "by another model"),
+            ("directory", "by another version of the model's directory"),
+            ("arguments", "with other arguments of the dataloader"),
+            ("files", "before a file among the arguments was changed"),
+            ("predictions", "from other predictions"),
+        ):
+            if piece[key] != made[key]:
+                raise Problem(
+                    f"The piece '{path}' was made {what}. Expected: {json.dumps(made[key], sort_keys=True)}. "
+                    f"Received: {json.dumps(piece[key], sort_keys=True)}. Remove it and run the workflow again."
+                )
+        if piece["start"] != at:
+            raise Problem(
+                f"The pieces are not in their order, or one is missing. Expected: one that starts at row {at}. "
+                f"Received: '{path}', which starts at row {piece['start']}"
+            )
+        at = piece["stop"]
+        for name, dataset in datasets(file).items():
+            if len(dataset) != piece["stop"] - piece["start"]:
+                raise Problem(
+                    f"The piece '{path}' was changed. Expected: {piece['stop'] - piece['start']} rows in {name}. "
+                    f"Received: {len(dataset)}"
+                )
+    totals = {piece["rows"] for _, _, piece in pieces}
+    if len(totals) > 1 or (None not in totals and totals != {at}):
+        raise Problem(f"The pieces are not all rows. Expected: {max(totals)}. Received: {at}")
+    if not at:
+        raise Problem(f"There are no rows to predict for '{made['model']}'.")
+
+
+def datasets(file):
+    """Returns all datasets of an open file by name."""
+    found = {}
+    file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def copy(file, pieces):
+    """Writes the rows of all pieces, one dataset after the other."""
+    full = [(path, datasets(piece)) for path, piece, said in pieces if said["stop"] > said["start"]]
+    for name in sorted(set().union(*(found for _, found in full))):
+        sources = []
+        for path, found in full:
+            if name not in found:
+                raise Problem(f"The piece '{path}' lacks {name}, which others have.")
+            sources.append(found[name])
+        widest = max(sources, key=lambda source: source.dtype.itemsize)
+        for (path, _), source in zip(full, sources, strict=True):
+            texts = source.dtype.kind == widest.dtype.kind == "S"
+            if source.shape[1:] != widest.shape[1:] or not (texts or source.dtype == widest.dtype):
+                raise Problem(
+                    f"The piece '{path}' differs from others in {name}. Expected: rows of shape {widest.shape[1:]} and "
+                    f"dtype {widest.dtype}. Received: {source.shape[1:]} and {source.dtype}"
+                )
+        target = results.create(file, name, sum(map(len, sources)), widest.shape[1:], widest.dtype)
+        at = 0
+        for source in sources:
+            for start, stop in results.blocks(len(source), results.row_bytes(target)):
+                target[at + start : at + stop] = source[start:stop]
+            at += len(source)
+
+
+def add_digests(file, records):
+    """Adds a digest of every row, made from what was written."""
+    width = sum(results.row_bytes(dataset) for dataset in datasets(file).values())
+    rows = len(file["rows/number"])
+    digests = file.create_dataset("rows/digest", shape=(rows,), dtype="uint64")
+    for start, stop in results.blocks(rows, width):
+        digests[start:stop] = records.digests(records.covered(file, start, stop))
+
+
+if __name__ == "__main__":
+    main()
