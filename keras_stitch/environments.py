@@ -14,8 +14,11 @@ from keras_stitch.requirements import installed, joined, package, packages
 from keras_stitch.resolvers import Resolver, Uv
 from keras_stitch.spec import GraphSpec, Submodel, Wiring
 
-# What runs a Kipoi model; see kipoi/metadata.py for the reasons of the limits.
-OWN_BASE = ("kipoi", "numpy<2", "setuptools<80.9", "h5py", "pandas")
+# What runs a Kipoi model. numpy<2: Kipoi writes HDF5 with names that NumPy 2 removed. setuptools: Kipoi imports
+# pkg_resources, about which later versions warn at every start.
+_SHARED = ("numpy<2", "setuptools<80.9", "h5py", "pandas")
+# six: a package that Kipoi needs imports it and does not say so; TensorFlow brings it along.
+OWN_BASE = ("kipoi", "six", *_SHARED)
 _PYTHON = f"Python {sys.version_info.major}.{sys.version_info.minor}"
 _NO_INDEX = "the package index could not be asked"
 _NOWHERE = f"no environment for {_PYTHON} has them"
@@ -59,7 +62,7 @@ class Settled:
 def final_base() -> tuple[str, ...]:
     """What the stitched model needs, with the Keras that is installed here or a later one."""
     release = ".".join((installed("keras") or "3").split(".")[:2])
-    return ("kipoi", f"keras>={release}", "tensorflow", *OWN_BASE[1:])
+    return ("kipoi", f"keras>={release}", "tensorflow", *_SHARED)
 
 
 def settle(spec: GraphSpec, wiring: Wiring, resolver: Resolver | None = None) -> Settled:

@@ -162,8 +162,8 @@ def _elsewhere(name: str, source: Any, kind: str | None, problem: SourceError, o
     _check_options(name, options, "that cannot be loaded here", "")
     from keras_stitch.kipoi.probing import believed_submodel
 
-    needs = f"needs {', '.join(unmet)}, and " if unmet else ""
-    why = f"{needs}cannot be loaded here: {' '.join((problem.received or problem.message).split())[:200]}"
+    here = " ".join((problem.received or problem.message).split())[:200]
+    why = f"needs {', '.join(unmet)} (here: {here})" if unmet else f"cannot be loaded here: {here}"
     said = Source("kipoi", part.label, path=str(Path(path).absolute()), zoo=part.zoo)
     submodel = believed_submodel(name, part, said, placement)
     submodel = replace(submodel, requires=requires, unmet=unmet, elsewhere=why)

@@ -88,7 +88,7 @@ def test_environments_of_their_own() -> None:
     found = beforehand(seed(), {"model1": why, "model3": why}, model1="model1", model3="old")
     assert str(found) == (
         "submodel   placement   environment   why\n"
-        "──────────────────────────────────────────────────────────────────\n"
+        "─────────────────────────────────────────────────────────────────────\n"
         "model1     workflow    model1        placement='workflow' asks for it\n"
         "model2     model       -             a saved Keras model\n"
         "model3     workflow    old           placement='workflow' asks for it\n"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from keras_stitch.environments import final_base
 from keras_stitch.errors import StitchError, nearest
 from keras_stitch.kipoi.dataloaders import mapping_of
 from keras_stitch.kipoi.literals import is_plain
@@ -128,9 +128,7 @@ def dependencies_section(
         more: Requirements that are added where nobody else names their package.
         framework: Of the model, one of ``spec.FRAMEWORKS``: Kipoi warns where its package is not listed.
     """
-    release = ".".join(importlib.metadata.version("keras").split(".")[:2])
-    # numpy<2: Kipoi writes HDF5 with names that NumPy 2 removed. setuptools: Kipoi imports pkg_resources.
-    pip = ["kipoi", f"keras>={release}", "tensorflow", "numpy<2", "setuptools<80.9", "h5py", "pandas"]
+    pip = list(final_base())
     conda = [f"python={sys.version_info.major}.{sys.version_info.minor}"]
     pinned = {_package(item) for item in [*pip, *conda]} | {"tensorflow-gpu", "tensorflow-cpu", "theano"}
     channels: list[str] = []

@@ -161,7 +161,8 @@ class _Jobs:
             for submodel in map(self.spec.submodel, group)
             if submodel.share is not None and submodel.share not in group
         }
-        return Job(name, self.environments[group[0]], spec, stage(spec, part.wiring, plan), self.reads(part), owners)
+        stages, runs_here = stage(spec, part.wiring, plan), not any(node in self.away for node in group)
+        return Job(name, self.environments[group[0]], spec, stages, self.reads(part), owners, runs_here)
 
     def spec_order(self, group: Sequence[str]) -> list[str]:
         return [submodel.name for submodel in self.spec.submodels if submodel.name in group]

@@ -28,7 +28,7 @@ for name, model in MODELS.items():
 # uv and Kipoi may be next to the Python that runs Snakemake, which need not be active. PYTHONPATH would bring packages
 # into environments that others than theirs.
 BESIDE = shlex.quote(os.path.dirname(sys.executable))
-shell.prefix(f'set -euo pipefail; unset PYTHONPATH PYTHONHOME; PATH="$PATH":{BESIDE}; ')
+shell.prefix(f'set -euo pipefail; unset PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE; PATH="$PATH":{BESIDE}; ')
 
 
 def one_of(names):
