@@ -38,8 +38,10 @@ OLD_PINS = ["tensorflow-cpu==2.15.1", "keras==2.15.0"]
 MAKE_OLD = """
     import sys
     import numpy as np
+    import tensorflow as tf
     from tensorflow import keras
 
+    tf.get_logger().setLevel("ERROR")
     motif = np.eye(4)[["ACGT".index(base) for base in sys.argv[2]]]
     model = keras.Sequential([
         keras.layers.Conv1D(1, 8, input_shape=(50, 4), name="matches"),

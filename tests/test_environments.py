@@ -496,5 +496,14 @@ def test_old_keras_on_the_real_index(index: Uv) -> None:
         "old": "its keras==2.15.0 and keras>=3.10 of the stitched model exclude each other",
         "hidden": "its tensorflow-cpu==2.15.1 and keras>=3.10 of the stitched model exclude each other",
     }
-    requirements = ("kipoi", "six", "numpy<2", "setuptools<80.9", "h5py", "pandas", "keras==2.15.0", "tensorflow-cpu==2.15.1")
+    requirements = (
+        "kipoi",
+        "six",
+        "numpy<2",
+        "setuptools<80.9",
+        "h5py",
+        "pandas",
+        "keras==2.15.0",
+        "tensorflow-cpu==2.15.1",
+    )
     assert made.environments == (Environment("old_hidden", ("old", "hidden"), requirements),)

@@ -65,7 +65,6 @@ class Workflow(Protocol):
         merged: Merged,
         parts: Mapping[str, KipoiPart],
         chosen: Mapping[str, Any],
-        info: Mapping[str, Any],
         step: Callable[[str], None],
     ) -> dict[str, Any]:
         """Writes ``workflow/``; returns the examples with those that were made."""
@@ -158,7 +157,7 @@ def write_directory(
         (place / "stitch.yaml").write_text(record, encoding="utf-8")
         (place / "graph.svg").write_text(picture, encoding="utf-8")
         if workflow is not None:
-            chosen = workflow.write(place, everything, parts, chosen, info_section, step)
+            chosen = workflow.write(place, everything, parts, chosen, step)
             merged = workflow.remaining(everything)
         chosen = {name: value for name, value in chosen.items() if name in merged.owners}
         copy_components(place, merged)

@@ -15,7 +15,7 @@ import yaml
 from keras_stitch import files
 from keras_stitch.environments import Environment
 from keras_stitch.kipoi import examples as examples_of
-from keras_stitch.kipoi import schema
+from keras_stitch.kipoi import metadata, schema
 from keras_stitch.kipoi.generating import copy_components, write_dataloader
 from keras_stitch.kipoi.merging import Merged
 from keras_stitch.kipoi.packing import Packing
@@ -101,7 +101,6 @@ class Workflow:
         merged: Merged,
         parts: Mapping[str, KipoiPart],
         chosen: Mapping[str, Any],
-        info: Mapping[str, Any],
         step: Callable[[str], None],
     ) -> dict[str, Any]:
         """Writes ``workflow/`` with a Kipoi directory for each job, and runs on the examples those that can run here.
@@ -111,7 +110,6 @@ class Workflow:
             merged: The merged dataloader of the whole graph.
             parts: For submodels that are Kipoi directories, what was read there.
             chosen: The example of every argument, files as paths here.
-            info: The info section.
             step: Called with a few words for every job.
 
         Returns:
@@ -132,7 +130,7 @@ class Workflow:
             step(f"writing {job.name} for its own environment")
             folder, own = place / "models" / job.name, self.of_job(merged, job)
             folder.mkdir(parents=True)
-            placed = self._write_job(folder, job, own, parts, chosen, info, needs[job.environment].section)
+            placed = self._write_job(folder, job, own, parts, chosen, needs[job.environment].section)
             self.made_by[job.name] = _manifest(folder)
             models[job.name] = _configured(job, own, placed, folder.relative_to(place).as_posix())
             if (argument := f"{job.name}_file") not in chosen:
@@ -152,7 +150,6 @@ class Workflow:
         merged: Merged,
         parts: Mapping[str, KipoiPart],
         chosen: Mapping[str, Any],
-        info: Mapping[str, Any],
         dependencies: Mapping[str, Any],
     ) -> dict[str, Any]:
         """Writes the Kipoi directory of a job; returns the examples of its arguments, as it names them."""
@@ -163,8 +160,10 @@ class Workflow:
         own = {name: value for name, value in chosen.items() if name in merged.owners}
         placed = examples_of.place_examples(folder, own, examples_of.file_names(merged, own))
         schemas = schema.input_schemas(job.stages, merged, parts)
-        about = {**info, "doc": f"{' and '.join(job.stages.whole.order)}, run in an environment of their own."}
-        write_dataloader(folder, job.name, merged, schemas, {}, job.gives, about, dependencies, placed, packing)
+        # Nothing of the user's, and no example: predictions stay good where only those change.
+        doc = f"{' and '.join(job.stages.whole.order)}, run in an environment of their own."
+        about = {"authors": [], "doc": doc, "license": metadata.UNSPECIFIED}
+        write_dataloader(folder, job.name, merged, schemas, {}, job.gives, about, dependencies, {}, packing)
         write_yaml(
             folder / "model.yaml",
             {
@@ -204,15 +203,17 @@ def _saved_anew(name: str, jobs: Sequence[Job]) -> bool:
 def _configured(job: Job, merged: Merged, placed: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """What ``config.yaml`` says about a job: the examples stand for data until others are named."""
     reads = {it.predicted.model: name for it in merged.feeders if it.predicted for name in it.arguments.values()}
-    args = {}
+    args, listed = {}, []
     for argument in merged.arguments:
         if argument.name in placed and argument.name not in reads.values():
             value = placed[argument.name]
             is_file = isinstance(value, str) and value.startswith(f"{examples_of.FOLDER}/")
             args[argument.name] = f"{folder}/{value}" if is_file else value
+            listed += [argument.name] if is_file else []
     return {
         "environment": job.environment,
         "dataloader_args": args,
+        "files": listed,
         "predictions": {argument: model for model, argument in reads.items()},
     }
 

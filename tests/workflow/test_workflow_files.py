@@ -309,9 +309,6 @@ def test_altered_model_is_refused(copied: Workflow) -> None:
 
 def test_missing_input_files_are_named(copied: Workflow) -> None:
     copied.change(second__table_file="nowhere.tsv", first__table_file="/nowhere/table.tsv")
-    for name in ("first", "second"):  # an argument is known to be a file by its example
-        (copied.model(name) / "example_files").mkdir()
-        shutil.copy(copied.folder / "workflow" / "table.tsv", copied.model(name) / "example_files")
 
     said = copied.run("--dry-run", works=False)
 

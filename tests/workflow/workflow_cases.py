@@ -75,7 +75,7 @@ class Tiny(BaseModel):
 DATALOADER_YAML = """
 defined_as: dataloader.Rows
 args:
-  table_file: {{doc: Rows, example: example_files/table.tsv}}
+  table_file: {{doc: Rows}}
   factor: {{doc: Number, type: float}}
   rows: {{doc: How many, type: int, optional: true}}
 {more}
@@ -240,11 +240,13 @@ def make(folder: Path, environment: Path) -> Workflow:
             "first": {
                 "environment": "tiny",
                 "dataloader_args": {"table_file": "table.tsv", "factor": 2.0},
+                "files": ["table_file"],
                 "predictions": {},
             },
             "second": {
                 "environment": "tiny",
                 "dataloader_args": {"table_file": "table.tsv"},
+                "files": ["table_file"],
                 "predictions": {"first_file": "first"},
             },
         },

@@ -11,8 +11,9 @@ from .problems import problem, reason
 from .tables import fits
 
 _BLOCK_BYTES = 4_000_000
-_BLOCK_ROWS = 8192
+_BLOCK_ROWS = 32768
 _RANGE = ("chr", "start", "end", "strand")
+_DIGEST = ("rows", "digest")
 _AGAIN = "Run the workflow again: it makes what is missing or out of date."
 
 
@@ -35,7 +36,7 @@ class Predictions:
         self.name, self.path, self.inputs, self.model = name, os.path.abspath(path), inputs, model or name
         self.align_on, self.missing, self.parts = align_on, missing, [self]
         self.process = self.opened = None
-        self.cached = (0, 0, {})
+        self.cached, self.reached = (0, 0, {}), 0
         if not os.path.isfile(self.path):
             self.fail("is not there", "the HDF5 file that the workflow makes", "nothing of that name", fix=_AGAIN)
         try:
@@ -76,7 +77,8 @@ class Predictions:
         self.ids = ("id",) if "id" in known else None
         self.ranges = () if "chr" in known else None
         self.resized = "resized" in known and bool(known["resized"][0])
-        width = sum(dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])) for dataset in tensors.values())
+        everything = [*known.values(), *tensors.values()]
+        width = sum(dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])) for dataset in everything)
         self.rows_at_once = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // max(1, width)))
 
     def check_given(self, given):
@@ -104,41 +106,45 @@ class Predictions:
         """Returns the block of some rows, given by their numbers."""
         rows = np.asarray(rows)
         first, last = int(rows[0]), int(rows[-1]) + 1
-        if last - first == len(rows) <= self.rows_at_once and np.array_equal(rows, np.arange(first, last)):
-            return self.block(self.contiguous(first, last))
+        if last - first == len(rows) and np.array_equal(rows, np.arange(first, last)):
+            return self.block(*self.contiguous(first, last))
+        if self.length <= self.rows_at_once:
+            return self.block(self.contiguous(0, self.length)[0], rows)
         # HDF5 takes rows in their order in the file only, and none twice.
         ordered, places = np.unique(rows, return_inverse=True)
-        found = self.checked(ordered, ordered)
-        return self.block({path: array[places] for path, array in found.items()})
+        return self.block(self.checked(ordered, ordered), places)
 
     def contiguous(self, first, last):
-        """The arrays of neighbouring rows, from what was read ahead."""
+        """Arrays with neighbouring rows, and where in them these are; reads ahead where reading goes on."""
+        self.open()  # another process has read nothing yet
         start, stop, arrays = self.cached
         if not start <= first <= last <= stop:
-            start, stop = first, min(first + max(self.rows_at_once, last - first), self.length)
+            self.cached = (0, 0, {})  # not both in memory
+            # As many whole batches as fit, so that none is read in part and then again; one where only that is wanted.
+            count, goes_on = last - first, 0 <= first - self.reached <= self.rows_at_once
+            batches = max(1, self.rows_at_once // count) if goes_on else 1
+            start, stop = first, min(first + batches * count, self.length)
             arrays = self.checked(slice(start, stop), np.arange(start, stop))
             self.cached = (start, stop, arrays)
-        # Copies, as whoever gets them may change them.
-        return {path: array[first - start : last - start].copy() for path, array in arrays.items()}
+        self.reached = last
+        return arrays, slice(first - start, last - start)
 
     def checked(self, chosen, numbers):
         """The arrays of some rows by their places in the file, all as they were when they were predicted."""
-        file = self.open()
+        self.open()
         try:
-            digests = file["rows/digest"][chosen]
-            rows = {("rows", name): file["rows"][name][chosen] for name in sorted(file["rows"]) if name != "digest"}
-            tensors = {("preds", name): dataset[chosen] for name, dataset in self.tensors}
+            found = {path: dataset[chosen] for path, dataset in self.datasets.items()}
         except OSError as error:
             self.fail(f"cannot be read at rows {numbers[0]} to {numbers[-1]}", "whole data", reason(error), fix=_AGAIN)
-        found = {**rows, **tensors}
-        moved = rows["rows", "number"] != numbers
+        digests = found.pop(_DIGEST)
+        moved = found["rows", "number"] != numbers
         changed = records.digests(list(found.values())) != digests
         if moved.any():
             at = int(np.argmax(moved))
             self.fail(
                 f"has another row in the place of row {numbers[at]}",
                 f"the rows in the order of the data, number {numbers[at]} here",
-                f"number {rows['rows', 'number'][at]}",
+                f"number {found['rows', 'number'][at]}",
                 fix=_AGAIN,
             )
         if changed.any():
@@ -146,33 +152,36 @@ class Predictions:
             self.fail(f"was changed at row {numbers[at]}", "the row as it was predicted", "another digest", fix=_AGAIN)
         return found
 
-    def block(self, arrays):
-        """Arrays of the file as a block of the merged dataloader."""
-        block = {("inputs", name): arrays["preds", tensor] for name, (tensor, _) in self.inputs.items()}
+    def block(self, arrays, rows):
+        """Some rows of arrays of the file as a block of the merged dataloader, which may be changed."""
+        block = {("inputs", name): arrays["preds", tensor][rows].copy() for name, (tensor, _) in self.inputs.items()}
         if self.ids is not None:
-            block["keys", self.name, "ids"] = arrays["rows", "id"]
+            block["keys", self.name, "ids"] = arrays["rows", "id"][rows].copy()
         if self.ranges is not None:
             for field in _RANGE:
                 if ("rows", field) in arrays:
-                    block["keys", self.name, field] = arrays["rows", field]
-        block["metadata", self.name, "id"] = self.names(arrays)
+                    block["keys", self.name, field] = arrays["rows", field][rows].copy()
+        block["metadata", self.name, "id"] = self.names(arrays, rows)
         return block
 
-    def names(self, arrays):
+    def names(self, arrays, rows):
         """The ids of rows; where there are none their genomic ranges, or else their numbers."""
         if self.ids is not None:
-            return as_text(arrays["rows", "id"])
+            return decoded(arrays["rows", "id"][rows])
         if self.ranges is None:
-            return arrays["rows", "number"].astype("U")
-        ranges = zip(as_text(arrays["rows", "chr"]), arrays["rows", "start"], arrays["rows", "end"], strict=True)
-        return np.asarray([f"{chromosome}:{start}-{end}" for chromosome, start, end in ranges], dtype="U")
+            return arrays["rows", "number"][rows].astype("U")
+        chromosomes = decoded(arrays["rows", "chr"][rows])
+        ranges = (field.tolist() for field in (chromosomes, arrays["rows", "start"][rows], arrays["rows", "end"][rows]))
+        return np.asarray([f"{name}:{start}-{end}" for name, start, end in zip(*ranges, strict=True)], dtype="U")
 
     def open(self):
-        """The file, opened by each process for itself: an open one cannot be shared."""
+        """Opens the file, each process for itself: an open one cannot be shared."""
         if self.process != os.getpid():
             self.opened, self.process, self.cached = h5py.File(self.path, "r"), os.getpid(), (0, 0, {})
-            self.tensors = records.predictions(self.opened)
-        return self.opened
+            # Those that have a digest in the order in which it was made of them.
+            known, tensors = self.opened["rows"], records.predictions(self.opened)
+            self.datasets = {("rows", name): known[name] for name in sorted(known)}
+            self.datasets |= {("preds", name): dataset for name, dataset in tensors}
 
     def build(self):
         """Kipoi's hook for workers: nothing is open that they could share."""
@@ -212,6 +221,14 @@ def check_source(part, argument, path):
         return
     if record.get("key") != part.record["predictions"][argument]:
         part.fail(f"was made from another {argument}", f"that of '{path}'", "one with other rows", fix=_AGAIN)
+
+
+def decoded(array):
+    """Returns fixed-length bytes as text; the code points of ASCII are its bytes."""
+    octets = np.ascontiguousarray(array).view("uint8")
+    if array.dtype.kind != "S" or octets.max(initial=0) > 127:
+        return as_text(array)
+    return octets.astype("uint32").view(f"U{array.dtype.itemsize}")
 
 
 def shown(value):

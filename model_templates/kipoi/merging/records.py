@@ -6,6 +6,7 @@ has the groups ``preds``, ``metadata`` and ``rows``: ``rows/number`` counts from
 and ``rows/digest`` notices a row that was moved or changed. Texts are UTF-8 bytes of a fixed length.
 """
 
+import functools
 import hashlib
 import json
 
@@ -27,10 +28,13 @@ def digests(arrays):
     for position, array in enumerate(arrays):
         flat = np.ascontiguousarray(array).reshape(len(array), -1)
         octets = flat.view("uint8").reshape(len(flat), -1)
-        if missing := -octets.shape[1] % 8:
-            octets = np.pad(octets, ((0, 0), (0, missing)))
+        width = octets.shape[1]
+        if width % 8:
+            padded = np.zeros((len(octets), width + -width % 8), "uint8")
+            padded[:, :width] = octets
+            octets = padded
         words = octets.view("uint64")
-        total += (words * _odd_numbers(position, words.shape[1])).sum(1, dtype="uint64")
+        total += words @ _odd_numbers(position, words.shape[1])
     return total
 
 
@@ -63,7 +67,10 @@ def read_record(file):
 
 def content_of(file):
     """Returns the sha256 of the digests of all rows in an open file."""
-    return hashlib.sha256(file["rows/digest"][:].tobytes()).hexdigest()
+    known, found = file["rows/digest"], hashlib.sha256()
+    for start in range(0, len(known), _BYTES // 8):
+        found.update(known[start : start + _BYTES // 8])
+    return found.hexdigest()
 
 
 def key_of(record):
@@ -81,10 +88,13 @@ def sha256_of(path):
     return found.hexdigest()
 
 
+@functools.lru_cache(64)
 def _odd_numbers(position, count):
     """Returns numbers by which words are multiplied, the same everywhere: splitmix64's, made odd."""
     with np.errstate(over="ignore"):
         mixed = np.arange(1, count + 1, dtype="uint64") * np.uint64(0x9E3779B97F4A7C15) + np.uint64(position << 32)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return (mixed ^ (mixed >> np.uint64(31))) | np.uint64(1)
+    found = (mixed ^ (mixed >> np.uint64(31))) | np.uint64(1)
+    found.flags.writeable = False  # whoever asks again gets the same array
+    return found

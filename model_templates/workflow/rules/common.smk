@@ -80,17 +80,13 @@ def python_of(wildcards):
 
 
 def file_arguments(name):
-    """Returns the dataloader arguments of a model that are files: as they are there, or as their examples are."""
-    path = FOLDER / "models" / name / "dataloader.yaml"
-    described = (yaml.safe_load(path.read_text()) if path.is_file() else {}).get("args") or {}
-    found = []
-    for argument, value in MODELS[name]["dataloader_args"].items():
-        example = (described.get(argument) or {}).get("example")
-        hosted = isinstance(example, dict) and "url" in example
-        shipped = isinstance(example, str) and (FOLDER / "models" / name / example).is_file()
-        if isinstance(value, str) and value and (hosted or shipped or (FOLDER / value).is_file()):
-            found.append(argument)
-    return found
+    """Returns the dataloader arguments of a model that are files: those that are listed, or whose value is one."""
+    given, known = MODELS[name]["dataloader_args"], MODELS[name].get("files") or []
+    return [
+        argument
+        for argument, value in given.items()
+        if isinstance(value, str) and value and (argument in known or (FOLDER / value).is_file())
+    ]
 
 
 def missing_files():
