@@ -23,7 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 where ``verify`` finds a difference, or 2 after a mistake of the user's.
     """
-    options = _parser().parse_args(arguments)
+    parser, given = _parser(), list(sys.argv[1:] if arguments is None else arguments)
+    # What follows -- is Snakemake's.
+    own = given[: given.index("--")] if "--" in given else given
+    options = parser.parse_args(own)
+    options.snakemake = given[len(own) + 1 :]
+    if options.snakemake and options.run not in (_run, _predict):
+        parser.error(f"only run and predict pass options on to Snakemake: {' '.join(options.snakemake)}")
     # TensorFlow's banner is of no use to anyone here; who wants it sets the variable.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
@@ -159,7 +165,7 @@ def _add_predicting(command: argparse.ArgumentParser) -> None:
         "--config", action="append", default=[], metavar="KEY=VALUE", help="a setting of the workflow, such as chunks=4"
     )
     command.add_argument("--dry-run", action="store_true", help="only show what the workflow would do")
-    command.add_argument("snakemake", nargs="*", metavar="-- OPTION", help="more options for Snakemake")
+    command.epilog = "What follows -- is passed on to Snakemake."
 
 
 def _inspect(options: argparse.Namespace) -> None:
