@@ -197,7 +197,7 @@ def said(program: str, *arguments: str) -> str:
 
 
 def jobs() -> list[list[str]]:
-    """Number, state, seconds or so, and rule of every job that Slurm has had."""
+    """Number, state, time and rule of every job that Slurm has had."""
     lines = said("squeue", "--states=all", "--sort=i", "--noheader", "--format=%i|%T|%M|%k").splitlines()
     return [line.strip().split("|") for line in lines]
 

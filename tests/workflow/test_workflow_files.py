@@ -12,9 +12,13 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 import workflow_cases
-from workflow_cases import ROWS, TEMPLATES, Workflow, content, is_alive, wait_for
+from workflow_cases import ROWS, TEMPLATES, VARIABLES, Workflow, content, is_alive, wait_for
+
+from keras_stitch import StitchError
+from keras_stitch.workflow.running import run_workflow
 
 ALL = ["combine first", "combine second", "predict first", "predict second"]
 FIRST = "predictions/first.h5"
@@ -268,6 +272,39 @@ def test_killed_snakemake_leaves_nothing_that_is_taken_for_a_result(fresh: Workf
     wait_for(lambda: not is_alive(orphan))
     assert_right(fresh)
     assert fresh.jobs(FIRST) == []
+
+
+RUN = """
+import sys
+from pathlib import Path
+from keras_stitch.workflow.running import run_workflow
+
+run_workflow(Path(sys.argv[1]), Path(sys.argv[2]), cores=2, options=[sys.argv[3]])
+"""
+
+
+def test_the_same_command_goes_on_where_all_was_killed(fresh: Workflow) -> None:
+    """What ``keras-stitch run`` does: no lock has to be taken away by hand, and none of one that lives is."""
+    command = [sys.executable, "-c", RUN, str(fresh.folder), str(fresh.results), FIRST]
+    options = {"env": VARIABLES, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    held = hold(fresh, "first")
+    first = subprocess.Popen(command, **options)
+    orphan = wait_for(held)
+    (snakemake,) = [child for child in psutil.Process(first.pid).children() if "snakemake" in child.cmdline()]
+    first.kill()
+    first.wait()
+
+    with pytest.raises(StitchError, match="The workflow is running already"):  # Snakemake lives
+        run_workflow(fresh.folder, fresh.results)
+    snakemake.kill()
+    wait_for(lambda: not is_alive(snakemake.pid))
+
+    again = subprocess.Popen(command, **options)
+    wait_for(lambda: held() not in (None, orphan))
+    release(fresh, "first")
+    assert again.wait(120) == 0
+    wait_for(lambda: not is_alive(orphan))
+    assert_right(fresh)
 
 
 def hold(workflow: Workflow, model: str):
