@@ -22,6 +22,7 @@ from keras_stitch.workflow.jobs import Flow
 
 if TYPE_CHECKING:
     from keras_stitch.kipoi.packing import Packing
+    from keras_stitch.kipoi.reading import KipoiPart
     from keras_stitch.workflow.generating import Workflow
 
 
@@ -113,7 +114,6 @@ class Assembly:
             owners: The submodel whose weights another has, where that runs in another job.
         """
         from keras_stitch.kipoi.packing import Packing
-        from keras_stitch.kipoi.reading import copied
 
         added = {it.name: self.added[it.share or owners.get(it.name, it.name)] for it in spec.submodels}
         blueprints, flags = dict(self._blueprints), dict(self.flags)
@@ -122,18 +122,14 @@ class Assembly:
             if owner in blueprints:
                 blueprints[name] = blueprints[owner]
         parts = {
-            it.name: part if it.is_keras else copied(part)
+            it.name: part if it.is_keras else _as_it_is(part)
             for it in spec.submodels
             if (part := added[it.name].part) is not None
         }
         return Packing(
             stages,
             building.packed_models(spec, stages, blueprints, flags),
-            {
-                it.name: parts[it.name] if it.is_keras else copied(parts[it.name])
-                for it in spec.submodels
-                if it.name in parts
-            },
+            parts,
             {name: known.customs for name, known in self.added.items()},
             # Of a Keras model, it is the sha256 of its weights alone.
             {it.name: str(it.source.sha256) for it in spec.submodels if added[it.name].blueprint is None},
@@ -142,3 +138,11 @@ class Assembly:
     @cached_property
     def _blueprints(self) -> dict[str, Blueprint]:
         return {name: added.blueprint for name, added in self.added.items() if added.blueprint is not None}
+
+
+def _as_it_is(part: KipoiPart) -> KipoiPart:
+    """A part with its files, and the fields of its schema in the order of the ports."""
+    from keras_stitch.kipoi.reading import copied
+
+    found = copied(part)
+    return replace(found, inputs=part.inputs or found.inputs, outputs=part.outputs or found.outputs)

@@ -155,8 +155,8 @@ def _add_predicting(command: argparse.ArgumentParser) -> None:
         help="an argument of the dataloaders, wherever it is taken; repeatable; without any, those of the examples",
     )
     command.add_argument("--dataloader_args", metavar="JSON", help="all of them, as kipoi predict takes them")
-    command.add_argument("--batch_size", type=int, default=32, metavar="N", help="rows that run at once (default: 32)")
-    command.add_argument("-n", "--num_workers", type=int, default=0, metavar="N", help="processes that read")
+    command.add_argument("--batch_size", type=int, metavar="N", help="rows that run at once (default: 32)")
+    command.add_argument("-n", "--num_workers", type=int, metavar="N", help="processes that read (default: none)")
     command.add_argument("--cores", type=int, metavar="N", help="of a workflow; jobs at a time on a cluster")
     command.add_argument(
         "--profile", default="local", metavar="NAME", help="of Snakemake: local, slurm or a folder (default: local)"

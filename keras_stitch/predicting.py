@@ -24,8 +24,8 @@ def predict(
     *,
     arguments: Mapping[str, Any] | None = None,
     results: Path | None = None,
-    batch_size: int = 32,
-    workers: int = 0,
+    batch_size: int | None = None,
+    workers: int | None = None,
     workflow: Mapping[str, Any] | None = None,
 ) -> Path:
     """Predict with a generated directory.
@@ -36,8 +36,8 @@ def predict(
             replaced, once all is predicted.
         arguments: Of the dataloaders, of all stages; by default those of the examples.
         results: Where the workflow's files go; by default beside the output.
-        batch_size: Rows that run at once.
-        workers: Processes that read.
+        batch_size: Rows that run at once; by default what ``config.yaml`` says, or 32.
+        workers: Processes that read; by default what ``config.yaml`` says, or none.
         workflow: What ``run_workflow`` takes beside these.
 
     Returns:
@@ -60,15 +60,16 @@ def predict(
     predicted: dict[str, Path] = {}
     if jobs:
         results = results or output.with_name(f"{output.stem}_results")
-        settings = {"batch_size": batch_size, "workers": workers}
         options = dict(workflow or {})
+        asked = {"batch_size": batch_size, "workers": workers}
+        settings = {name: value for name, value in asked.items() if value is not None}
         options["settings"] = {**settings, **options.get("settings", {})}
         predicted = run_workflow(directory, results, arguments=given, **options)
         if "--dry-run" in options.get("options", ()):
             return output
     passed = _examples(directory, own) if given is None else {name: given[name] for name in own if name in given}
     passed |= {f"{name}_file": str(file.resolve()) for name, file in predicted.items() if f"{name}_file" in own}
-    _kipoi_predict(directory, passed, output, batch_size, workers)
+    _kipoi_predict(directory, passed, output, 32 if batch_size is None else batch_size, workers or 0)
     return output
 
 

@@ -86,7 +86,7 @@ def _row(submodel: Submodel, wiring: Wiring, plan: Plan, frozen: Mapping[str, st
         f"shares {submodel.share}" if submodel.share else submodel.source.label,
         plan[submodel.name].placement,
         FROZEN[frozen[submodel.name]],
-        None if not submodel.is_keras else 0 if submodel.share else submodel.parameters,
+        None if not submodel.is_keras or submodel.elsewhere else 0 if submodel.share else submodel.parameters,
         tuple(feed.port for feed in wiring.feeds[submodel.name]),
         tuple(wiring.node_outputs[submodel.name]),
         () if submodel.share else submodel.repairs,

@@ -11,6 +11,7 @@ from functools import cached_property
 
 from keras_stitch.cutting import Cut, cut, wanted
 from keras_stitch.environments import Environment, Resolver, settle
+from keras_stitch.errors import StitchError
 from keras_stitch.placement import Placed, Plan, fed_by
 from keras_stitch.placement import plan as place
 from keras_stitch.spec import GraphOutput, GraphSpec, Submodel, Wiring
@@ -170,6 +171,17 @@ class _Jobs:
     def alone(self, submodel: Submodel, group: Sequence[str]) -> Submodel:
         """A submodel as its job has it: by its own Kipoi directory where this Keras is not its own."""
         own = submodel.is_keras and submodel.name in self.away
+        for option, given in (
+            ("outputs=", submodel.inner_outputs),
+            ("custom_objects=", submodel.source.custom_objects or submodel.source.live_objects),
+        ):
+            if own and given:
+                raise StitchError(
+                    f"Submodel '{submodel.name}' runs in an environment of its own, as its Kipoi directory says, and "
+                    f"{option} says otherwise.",
+                    expected=f"none, or placement='model' for one that this Keras loads: {', '.join(submodel.unmet)}",
+                    received=f"{option} {', '.join(map(str, given))}",
+                )
         return replace(
             submodel,
             share=submodel.share if submodel.share in group else None,

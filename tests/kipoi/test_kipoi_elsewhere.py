@@ -143,6 +143,24 @@ def test_a_keras_model_is_copied_as_it_is(tmp_path: Path) -> None:
     np.testing.assert_allclose(load_packed(tmp_path / "copy").predict_on_batch(x), model(x), atol=1e-6)
 
 
+def test_what_it_takes_goes_by_name(tmp_path: Path) -> None:
+    """The schema may have its inputs in another order than the file."""
+    first, second = keras.Input((3,), name="first"), keras.Input((3,), name="second")
+    model = keras.Model([first, second], keras.layers.Subtract()([first, second]))
+    schema = {"second": array((3,)), "first": array((3,))}
+    folder = described(
+        tmp_path / "net", "kipoi.model.KerasModel", {"weights": "weights.keras"}, schema, array((3,)), ["keras==2.15.0"]
+    )
+    model.save(folder / "weights.keras")
+    graph = ks.Graph().add("net", folder, placement="workflow")
+    assembly = graph._assembly()
+    ((job, packing),) = assembly.job_packings().items()
+    packing.write(tmp_path / job)
+    assert packing.models == {}
+    data = {"first": np.full((2, 3), 5.0, "float32"), "second": np.ones((2, 3), "float32")}
+    np.testing.assert_array_equal(packing.runner(tmp_path / job)(data)["net"], np.full((2, 3), 4.0))
+
+
 def test_pins_of_a_keras_model_that_loads(tmp_path: Path) -> None:
     """It could be stitched, and says that it wants another Keras: that counts, unless the user says otherwise."""
     folder, _ = keras_part(tmp_path / "net", ["keras==2.15.0", "tensorflow-cpu==2.15.1"])

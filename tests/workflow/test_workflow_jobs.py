@@ -129,3 +129,15 @@ def test_a_submodel_keeps_what_was_said_of_it() -> None:
     found = cut(seed(model1=away("x==1")))
     assert isinstance(found.jobs[0].spec.submodel("model1"), Submodel)
     assert found.jobs[0].spec.submodel("model1").elsewhere == "needs x==1 (here: none)"
+
+
+def test_what_the_user_says_of_a_model_that_is_copied_as_it_is() -> None:
+    pins = {"requires": ("keras==2.15.0",), "unmet": ("keras==2.15.0",), "placement": "workflow"}
+    with pytest.raises(StitchError) as caught:
+        cut(seed(model1={**pins, "inner_outputs": ("pool",)}))
+    assert str(caught.value) == (
+        "Submodel 'model1' runs in an environment of its own, as its Kipoi directory says, and outputs= says "
+        "otherwise.\n"
+        "  Expected: none, or placement='model' for one that this Keras loads: keras==2.15.0\n"
+        "  Received: outputs= pool"
+    )
