@@ -144,7 +144,7 @@ class MergedDataset(Merged, Dataset):
         wanted = range(self.length) if rows is None else rows
 
         def read(places):
-            return self.numbered(self._block([wanted[place] for place in places]))
+            return self.numbered(self._block(wanted.start + wanted.step * places))
 
         options = {"batch_size": batch_size, "num_workers": num_workers}
         for batch in numbers(len(wanted), read, self.build, **options) if len(wanted) else ():

@@ -223,8 +223,9 @@ class StreamReader(_FileReader):
 
         def read(chosen):
             self.prepare()
-            with source.guarded(f"at {'batch' if isinstance(loader, BatchDataset) else 'row'} {chosen[0]}"):
-                return source.loader[chosen[0]]
+            number = int(chosen[0])
+            with source.guarded(f"at {'batch' if isinstance(loader, BatchDataset) else 'row'} {number}"):
+                return source.loader[number]
 
         count = len(source)
         if source.opens_files:

@@ -92,15 +92,15 @@ def new_file(path):
 def create(file, name, rows, shape, dtype):
     """Creates a dataset that can grow: each row has the given shape."""
     size = dtype.itemsize * int(np.prod(shape, dtype="int64"))
+    # Numbers of rows are read with every batch, and are small.
+    options = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if name != "rows/number" else {}
     return file.create_dataset(
         name,
         shape=(rows, *shape),
         dtype=dtype,
         maxshape=(None, *shape),
         chunks=(max(1, min(_CHUNK_BYTES // max(1, size), 1 << 16)), *shape),
-        compression="gzip",
-        compression_opts=1,
-        shuffle=True,
+        **options,
     )
 
 
