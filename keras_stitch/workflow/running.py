@@ -77,7 +77,10 @@ def run_workflow(
         if _is_locked(results):  # by one that was killed, as nobody else runs here
             _call([*command, "--unlock", "--quiet", "all"], results, lock)
         command += ["--workflow-profile", str(_profile(folder, profile)), "--rerun-incomplete"]
-        command += ["--cores" if profile != "slurm" else "--jobs", "all" if cores is None else str(cores)]
+        if profile == "slurm":  # whose profile says how many jobs, unless the user does
+            command += [] if cores is None else ["--jobs", str(cores)]
+        else:
+            command += ["--cores", "all" if cores is None else str(cores)]
         _call([*command, *options], results, lock)
     return {name: results / "predictions" / f"{name}.h5" for name in configured["models"]}
 

@@ -138,6 +138,8 @@ def test_a_cluster(directory: Path, commands: list[list[str]], tmp_path: Path) -
     options = {"profile": "slurm", "cores": 20, "options": ["--slurm-status-command", "squeue"]}
     predict(directory, tmp_path / "out.h5", workflow=options)
     assert after(commands[0], "--workflow-profile").endswith("workflow/profiles/slurm")
+    predict(directory, tmp_path / "out.h5", workflow={"profile": "slurm"})
+    assert not {"--jobs", "--cores"} & set(commands[2])  # the profile says how many
     assert after(commands[0], "--jobs") == "20" and commands[0][-2:] == ["--slurm-status-command", "squeue"]
 
 
