@@ -27,6 +27,7 @@ import numpy as np
 import uv
 import yaml
 from keras import layers
+from pyfaidx import Faidx
 
 import keras_stitch as ks
 
@@ -83,6 +84,7 @@ def write_regions(folder: Path, dna: np.ndarray, binds: np.ndarray) -> dict[str,
     (folder / "intervals.bed").write_text("".join(f"{place}\n" for place in places))
     sequences = "".join("ACGT"[base] for row in dna for base in row.argmax(axis=1))
     (folder / "genome.fa").write_text(f">chr1\n{sequences}\n")
+    Faidx(str(folder / "genome.fa"))  # writes the index, which several models would else write at the same time
     labels = [f"{place}\t{int(label)}" for place, label in zip(places, binds[:, 0], strict=True)]
     (folder / "labels.tsv").write_text("\n".join(["chr\tstart\tend\tbinds", *labels]) + "\n")
     names = {"intervals_file": "intervals.bed", "fasta_file": "genome.fa", "targets_file": "labels.tsv"}

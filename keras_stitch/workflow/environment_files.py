@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,17 +45,17 @@ class Needs:
     def section(self) -> dict[str, list[str]]:
         """The ``dependencies`` section of Kipoi, for ``kipoi env create``: conda's packages from conda."""
         conda = _once(item for it in self.said for item in it.get("conda", ()))
-        named = requirements.packages(requirements.declared({"conda": conda}))
-        pip = [item for item in self.pip if requirements.package(item) not in named]
+        from_conda = requirements.declared({"conda": conda})
+        pip = [item for item in self.pip if item not in from_conda]
         channels = _once(item for it in self.said for item in it.get("conda_channels", ()) if item != "defaults")
-        kept = [item for item in conda if not item.rpartition("::")[2].startswith(("python=", "python>", "python<"))]
+        kept = [item for item in conda if not re.fullmatch(r"(?:.*::)?\s*python\b(?!-).*", item)]
         return {"conda": [f"python={self.python}", *kept], "pip": pip, "conda_channels": [*channels, "defaults"]}
 
     def write(self, folder: Path) -> None:
         """Writes ``requirements.txt`` and ``environment.yaml``."""
         folder.mkdir(parents=True)
         of = ", ".join(self.environment.submodels)
-        (folder / "requirements.txt").write_text(f"# What {of} need.\n" + "".join(f"{item}\n" for item in self.pip))
+        (folder / "requirements.txt").write_text(f"# Needed by {of}.\n" + "".join(f"{item}\n" for item in self.pip))
         section = self.section
         named: list[Any] = [*section["conda"], "pip", {"pip": section["pip"]}]
         described = {"name": f"kipoi-{self.environment.name}", "channels": section["conda_channels"]}

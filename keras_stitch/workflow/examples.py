@@ -8,17 +8,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlparse
 
 import h5py
 import numpy as np
+from kipoi.specs import RemoteFile
 
-from keras_stitch.errors import SaveError
+from keras_stitch.errors import SaveError, reason
 from keras_stitch.kipoi import examples as examples_of
 from keras_stitch.kipoi.generating import copy_components, write_dataloader
 from keras_stitch.kipoi.merging import Merged
 from keras_stitch.kipoi.rendering import template_module
+from keras_stitch.kipoi.running import quiet
 from keras_stitch.kipoi.schema import array_schema
 from keras_stitch.sampling import row_shape
 from keras_stitch.workflow.jobs import Flow, Job
@@ -32,6 +35,29 @@ class Examples:
     def __init__(self) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="keras-stitch-")
         self._folder = Path(self._temporary.name).resolve()
+
+    def downloads(self, chosen: Mapping[str, Any]) -> dict[str, Path]:
+        """Files for the examples that lie at URLs, as nobody would download them where a job runs.
+
+        Args:
+            chosen: The examples that there are.
+
+        Raises:
+            SaveError: When one cannot be had.
+        """
+        found = {}
+        for name, value in chosen.items():
+            if not (isinstance(value, Mapping) and "url" in value):
+                continue
+            place = self._folder / name / str(value.get("name") or PurePosixPath(urlparse(value["url"]).path).name)
+            place.parent.mkdir()
+            try:
+                with quiet():
+                    RemoteFile(**value).get_file(str(place))
+            except Exception as error:  # Kipoi raises a bare Exception
+                raise SaveError(f"The example of '{name}' cannot be downloaded.", received=reason(error)) from error
+            found[name] = place
+        return found
 
     def tables(self, flow: Flow, merged: Merged, chosen: Mapping[str, Any]) -> tuple[dict[str, Path], int]:
         """Random tables for the inputs that nobody covers, so that all jobs and what remains read the same rows.

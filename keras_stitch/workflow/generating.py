@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,9 @@ FOLDER = "workflow"
 _STATIC = ("Snakefile", "rules", "scripts", "profiles")
 _ABOUT = """\
 # What the workflow runs with; `--config chunks=4` of keras-stitch run and of snakemake wins over what is said here.
-# backend: uv, or conda (kipoi env create). workers: processes that read, for each model. chunks: pieces of the rows
-# that are predicted in parallel. Texts among dataloader_args that name a file start from this folder.
+# backend: uv, or conda (kipoi env create). python: of every environment. workers: processes that read, for each model.
+# chunks: pieces of the rows that are predicted in parallel. A text among dataloader_args that names a file starts from
+# this folder.
 """
 
 
@@ -123,6 +124,7 @@ class Workflow:
         for name, known in needs.items():
             known.write(place / "envs" / name)
         step("making examples")
+        chosen |= self._made.downloads(chosen)
         tables, rows = self._made.tables(self.flow, merged, chosen)
         chosen |= tables
         models = {}
@@ -136,8 +138,8 @@ class Workflow:
             if (argument := f"{job.name}_file") not in chosen:
                 step(f"running {job.name} on the examples")
                 chosen[argument] = self._made.predictions(place, job, models[job.name], chosen, rows)
-        python = needs[self.flow.jobs[0].environment].python
-        settings = {"backend": "uv", "python": python, "batch_size": 32, "workers": 0, "chunks": 1}
+        pythons = {name: known.python for name, known in needs.items()}
+        settings = {"backend": "uv", "python": pythons, "batch_size": 32, "workers": 0, "chunks": 1}
         limits = {"memory_mb": 4000, "runtime_minutes": 240}
         text = yaml.safe_dump({**settings, **limits, "models": models}, sort_keys=False, width=100)
         (place / "config.yaml").write_text(_ABOUT + text, encoding="utf-8")
@@ -179,7 +181,6 @@ class Workflow:
 
     def _needs(self, environment: Environment, merged: Merged, parts: Mapping[str, KipoiPart]) -> Needs:
         jobs = [job for job in self.flow.jobs if job.environment == environment.name]
-        models = [parts[name].dependencies for name in environment.submodels if name in parts]
         loaders = [
             feeder.component.dependencies
             for job in jobs
@@ -187,17 +188,10 @@ class Workflow:
             if feeder.component is not None
         ]
         # Keras models that are saved anew need this Keras, whatever they needed before.
-        own = [
-            said
-            for name, said in zip((n for n in environment.submodels if n in parts), models, strict=True)
-            if not _saved_anew(name, jobs)
-        ]
+        anew = {submodel.name for job in jobs for submodel in job.spec.submodels if submodel.is_keras}
+        own = [parts[name].dependencies for name in environment.submodels if name in parts and name not in anew]
         more = [item for job in jobs for item in self.packings[job.name].requirements]
         return Needs(environment, [*own, *loaders], more)
-
-
-def _saved_anew(name: str, jobs: Sequence[Job]) -> bool:
-    return any(submodel.is_keras for job in jobs for submodel in job.spec.submodels if submodel.name == name)
 
 
 def _configured(job: Job, merged: Merged, placed: Mapping[str, Any], folder: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import yaml
-from zoo_models import array, described
+from zoo_models import array, described, write_dataloader
 
 import keras_stitch as ks
 from keras_stitch import StitchError
@@ -159,6 +160,23 @@ def test_what_it_takes_goes_by_name(tmp_path: Path) -> None:
     assert packing.models == {}
     data = {"first": np.full((2, 3), 5.0, "float32"), "second": np.ones((2, 3), "float32")}
     np.testing.assert_array_equal(packing.runner(tmp_path / job)(data)["net"], np.full((2, 3), 4.0))
+
+
+def test_an_example_at_a_url_is_brought_along(tmp_path: Path) -> None:
+    folder, _ = keras_part(tmp_path / "net", [])
+    write_dataloader(folder, array((7,), "numbers"))
+    rows = (folder / "example_files" / "rows.npy").rename(tmp_path / "hosted.npy")
+    said = yaml.safe_load((folder / "dataloader.yaml").read_text())
+    md5 = hashlib.md5(rows.read_bytes()).hexdigest()
+    said["args"]["rows_file"]["example"] = {"url": rows.as_uri(), "md5": md5, "name": "rows.npy"}
+    (folder / "dataloader.yaml").write_text(yaml.safe_dump(said))
+    directory = ks.Graph("g").add("net", folder, placement="workflow").save(tmp_path / "composed")
+    configured = yaml.safe_load((directory / "workflow" / "config.yaml").read_text())["models"]["net"]
+    assert configured["dataloader_args"] == {"rows_file": "models/net/example_files/rows.npy"}
+    assert (directory / "workflow" / "models/net/example_files/rows.npy").read_bytes() == rows.read_bytes()
+    rows.unlink()
+    with pytest.raises(StitchError, match=r"The example of 'rows_file' cannot be downloaded"):
+        ks.Graph("g").add("net", folder, placement="workflow").save(tmp_path / "again")
 
 
 def test_pins_of_a_keras_model_that_loads(tmp_path: Path) -> None:

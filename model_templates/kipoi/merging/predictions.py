@@ -201,7 +201,7 @@ def check_together(parts):
     parts = [part for part in parts if isinstance(part, Predictions)]
     for number, one in enumerate(parts):
         for other in parts[number + 1 :]:
-            for argument in one.record["arguments"].keys() & other.record["arguments"].keys():
+            for argument in sorted(one.record["arguments"].keys() & other.record["arguments"].keys()):
                 mine, its = one.record["arguments"][argument], other.record["arguments"][argument]
                 if mine != its:
                     raise problem(

@@ -71,6 +71,12 @@ def conda_of(wildcards):
     return f"envs/{MODELS[wildcards.model]['environment']}/environment.yaml"
 
 
+def version_of(wildcards):
+    """Returns the version of an environment's Python."""
+    versions = config["python"]
+    return versions[wildcards.environment] if isinstance(versions, dict) else versions
+
+
 def python_of(wildcards):
     """Returns the command that starts the Python of a model's environment."""
     name = MODELS[wildcards.model]["environment"]
