@@ -15,8 +15,10 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
+import yaml
 
 from keras_stitch.errors import SourceError, nearest, reason
 
@@ -188,3 +190,19 @@ def is_lambda_refusal(error: Exception) -> bool:
     """Whether Keras refused to run Python code that a file or a config holds."""
     text = str(error)
     return "lambda" in text.lower() and ("unsafe" in text or "safe_mode" in text or "arbitrary code" in text)
+
+
+def find_yaml(directory: Path, kind: str) -> Path | None:
+    """``model.yaml`` or ``dataloader.yaml``, with either ending."""
+    return next((path for end in ("yaml", "yml") if (path := directory / f"{kind}.{end}").is_file()), None)
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; a ``SourceError`` where there is none."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SourceError(f"'{path}' cannot be read.", received=str(error)) from error
+    if not isinstance(content, dict):
+        raise SourceError(f"'{path}' does not describe anything.", received=type(content).__name__)
+    return content

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_stitch.errors import StitchError, nearest
-from keras_stitch.kipoi.components import find_yaml, load_yaml
+from keras_stitch.files import find_yaml, load_yaml
 from keras_stitch.workflow.running import has_workflow, models_of, run_workflow
 
 # The command itself, of this environment. -P: files in the user's folder do not take the place of modules.

@@ -17,6 +17,7 @@ from kipoi.data import AVAILABLE_DATALOADERS
 from kipoi_utils.utils import infer_parent_class, override_default_kwargs
 
 from keras_stitch.errors import SourceError, StitchError, reason
+from keras_stitch.files import find_yaml, load_yaml
 from keras_stitch.kipoi import describing
 from keras_stitch.kipoi.dataloaders import SOURCES, Dataloader
 from keras_stitch.kipoi.rendering import template_module
@@ -120,22 +121,6 @@ def default_dataloader(
         if find_yaml(place, "dataloader") is not None:
             return Dataloader(str(place))
     return Dataloader(str(directory)) if find_yaml(directory, "dataloader") is not None else None
-
-
-def find_yaml(directory: Path, kind: str) -> Path | None:
-    """``model.yaml`` or ``dataloader.yaml``, with either ending."""
-    return next((path for end in ("yaml", "yml") if (path := directory / f"{kind}.{end}").is_file()), None)
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; a ``SourceError`` where there is none."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SourceError(f"'{path}' cannot be read.", received=str(error)) from error
-    if not isinstance(content, dict):
-        raise SourceError(f"'{path}' does not describe anything.", received=type(content).__name__)
-    return content
 
 
 def _from_source(located: Located, args: dict[str, Any]) -> Component:

@@ -18,9 +18,8 @@ from kipoi_utils import cd
 from kipoi_utils.utils import load_obj
 
 from keras_stitch.customs import CustomObjects
-from keras_stitch.files import quiet_keras
+from keras_stitch.files import load_yaml, quiet_keras
 from keras_stitch.kipoi import custom
-from keras_stitch.kipoi.components import load_yaml
 from keras_stitch.kipoi.foreign import flattened, load_packed, nested, write_packed
 from keras_stitch.kipoi.literals import WIDTH, literal
 from keras_stitch.kipoi.reading import KipoiPart

@@ -13,7 +13,8 @@ import kipoi
 
 from keras_stitch.customs import CustomObjects, read_file
 from keras_stitch.errors import SourceError, StitchError
-from keras_stitch.kipoi.components import default_dataloader, find_yaml, load_yaml
+from keras_stitch.files import find_yaml, load_yaml
+from keras_stitch.kipoi.components import default_dataloader
 from keras_stitch.kipoi.dataloaders import Dataloader
 from keras_stitch.kipoi.describing import Field, read_dependencies, read_fields, read_info
 from keras_stitch.kipoi.fetching import fetch

@@ -14,7 +14,7 @@ from typing import IO, Any
 import yaml
 
 from keras_stitch.errors import StitchError
-from keras_stitch.kipoi.components import load_yaml
+from keras_stitch.files import load_yaml
 
 FOLDER = "workflow"
 PROFILES = ("local", "slurm")

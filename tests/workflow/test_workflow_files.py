@@ -21,6 +21,7 @@ from keras_stitch import StitchError
 from keras_stitch.workflow.running import run_workflow
 
 ALL = ["combine first", "combine second", "predict first", "predict second"]
+pytestmark = pytest.mark.environments
 FIRST = "predictions/first.h5"
 TABLE = '{"table_file": "../workflow/table.tsv"}'
 

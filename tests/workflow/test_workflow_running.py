@@ -9,6 +9,7 @@ import fcntl
 import importlib.util
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,13 @@ def test_an_example_at_a_url(directory: Path, commands: list[list[str]], tmp_pat
     assert str(caught.value) == (
         "The example of 'a_file' lies at a URL.\n  Fix: Download https://x.org/a and pass it: -a a_file=FILE."
     )
+
+
+def test_running_and_predicting_start_at_once() -> None:
+    """Neither TensorFlow nor Kipoi is imported here: both are in the processes that are started."""
+    code = "import sys, keras_stitch.predicting; sys.exit(len({'tensorflow', 'keras', 'kipoi'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_arguments_on_the_command_line(tmp_path: Path) -> None:
