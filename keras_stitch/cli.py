@@ -261,7 +261,7 @@ def _predict_with(options: argparse.Namespace, output: Path, results: Path | Non
     from keras_stitch.predicting import predict, read_arguments
 
     arguments = read_arguments(options.arg, options.dataloader_args)
-    settings = read_arguments(options.config, None) or {}
+    settings = _pairs(options.config, "--config")
     workflow = {"settings": settings, "cores": options.cores, "profile": options.profile}
     workflow["options"] = [*options.snakemake, *(["--dry-run"] if options.dry_run else [])]
     file = predict(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -12,8 +13,17 @@ from typing import Any
 
 from keras_stitch.errors import StitchError, nearest
 from keras_stitch.files import find_yaml, load_yaml
-from keras_stitch.workflow.running import has_workflow, models_of, run_workflow
+from keras_stitch.workflow.running import (
+    files_of,
+    has_workflow,
+    models_of,
+    run_workflow,
+    settings_of,
+    with_texts,
+)
 
+# Of files that Kipoi writes.
+_ENDINGS = ("h5", "hdf5", "tsv", "bed", "parquet", "pq", "pqt")
 # The command itself, of this environment. -P: files in the user's folder do not take the place of modules.
 _KIPOI = "import sys; from kipoi.__main__ import main; sys.exit(main())"
 
@@ -53,23 +63,29 @@ def predict(
             expected="one that graph.save(...) or keras-stitch save wrote, with model.yaml and dataloader.yaml",
             received="no such directory" if not directory.is_dir() else "a directory without them",
         )
+    if output.suffix.removeprefix(".") not in _ENDINGS or output.is_dir():
+        raise StitchError(
+            f"Kipoi cannot write '{output.name}'.",
+            expected=f"a file that ends in {', '.join(f'.{it}' for it in _ENDINGS)}",
+        )
     own = _described(directory)
-    jobs = models_of(directory) if has_workflow(directory) else {}
-    others = {name: _described(place) for name, place in jobs.items()}
-    given = None if arguments is None else _checked(directory, arguments, own, others)
-    predicted: dict[str, Path] = {}
-    if jobs:
-        results = results or output.with_name(f"{output.stem}_results")
-        options = dict(workflow or {})
-        asked = {"batch_size": batch_size, "workers": workers}
-        settings = {name: value for name, value in asked.items() if value is not None}
-        options["settings"] = {**settings, **options.get("settings", {})}
-        predicted = run_workflow(directory, results, arguments=given, **options)
-        if "--dry-run" in options.get("options", ()):
-            return output
-    passed = _examples(directory, own) if given is None else {name: given[name] for name in own if name in given}
-    passed |= {f"{name}_file": str(file.resolve()) for name, file in predicted.items() if f"{name}_file" in own}
-    _kipoi_predict(directory, passed, output, 32 if batch_size is None else batch_size, workers or 0)
+    jobs = {name: _described(place) for name, place in models_of(directory).items()} if has_workflow(directory) else {}
+    given = None if arguments is None else _checked(directory, arguments, own, jobs)
+    options = dict(workflow or {})
+    asked = {"batch_size": batch_size, "workers": workers}
+    settings = {name: value for name, value in asked.items() if value is not None} | dict(options.pop("settings", {}))
+    with contextlib.ExitStack() as stack:
+        predicted: dict[str, Path] = {}
+        if jobs:
+            place = results or output.with_name(f"{output.stem}_results")
+            running = run_workflow(directory, place, arguments=given, settings=settings, **options)
+            predicted = stack.enter_context(running)
+            if "--dry-run" in options.get("options", ()):
+                return output
+            settings = settings_of(directory) | settings
+        passed = _examples(directory, own) if given is None else {name: given[name] for name in own if name in given}
+        passed |= {f"{name}_file": str(file.resolve()) for name, file in predicted.items() if f"{name}_file" in own}
+        _kipoi_predict(directory, passed, output, settings.get("batch_size", 32), settings.get("workers", 0))
     return output
 
 
@@ -123,12 +139,15 @@ def _checked(
 ) -> dict[str, Any]:
     """Arguments that somebody takes, none missing; files by their whole paths."""
     made = {f"{name}_file" for name in jobs}
-    known = {name: about for args in (own, *jobs.values()) for name, about in args.items() if name not in made}
+    everybody = [own, *jobs.values()]
+    known = {name: about for args in reversed(everybody) for name, about in args.items() if name not in made}
     for name in arguments:
         if name not in known:
             raise StitchError(
                 f"'{directory.name}' has no dataloader argument '{name}'.", expected=nearest(name, known), fix=None
             )
+    files = [name for name, about in known.items() if _names_file(directory, about)]
+    files += [name for name in files_of(directory) if name in known] if jobs else []
     missing = [name for name, about in known.items() if not about.get("optional") and name not in arguments]
     if missing:
         raise StitchError(
@@ -137,10 +156,20 @@ def _checked(
             expected="all of them, or none for the examples",
             received=", ".join(arguments),
         )
-    return {
-        name: str(Path(value).absolute()) if isinstance(value, str) and value and Path(value).exists() else value
-        for name, value in arguments.items()
-    }
+    for name in files:
+        value = arguments.get(name)
+        if isinstance(value, str) and not Path(value).is_file():
+            raise StitchError(
+                f"The file for '{name}' is not there.",
+                expected=f"a file, as seen from '{Path.cwd()}'",
+                received=repr(value),
+            )
+    return dict(with_texts(arguments, lambda text: str(Path(text).absolute()) if Path(text).exists() else text))
+
+
+def _names_file(directory: Path, about: Mapping[str, Any]) -> bool:
+    example = about.get("example")
+    return isinstance(example, str) and bool(example) and (directory / example).is_file()
 
 
 def _examples(directory: Path, described: Mapping[str, Any]) -> dict[str, Any]:

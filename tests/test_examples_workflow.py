@@ -99,7 +99,7 @@ def stitch(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_what_another_argument_runs_again(four_models: tuple[Path, str], tmp_path: Path) -> None:
-    """Once more is nothing to do; another file for model3 touches no workflow model; one for model1 all of them."""
+    """Another file for model3, which remains, runs no model again; one for model1 runs both."""
     output, _ = four_models
     work = output.with_name("four_models_work")
     # Beside the others: Snakemake knows the workflow by its way from there.
@@ -114,8 +114,8 @@ def test_what_another_argument_runs_again(four_models: tuple[Path, str], tmp_pat
         with h5py.File(results / "four_models.h5") as file:
             return re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, re.MULTILINE), file["preds"][:]
 
-    ran, before = run()
-    assert ran == []
+    with h5py.File(work / "results" / "four_models.h5") as file:
+        before = file["preds"][:]
     for name in ("input1", "input2"):
         np.save(tmp_path / f"{name}.npy", np.load(work / f"{name}.npy") * 0.5)
     ran, after = run(input2_file=str(tmp_path / "input2.npy"))

@@ -21,12 +21,14 @@ class Joined:
         ports: What the part takes of it: the names that the tensors have here and there.
         merged: The merged dataloader of those models.
         made_by: The sha256 that stands for them, once they are written.
+        before: The arguments of the models whose files they read, directly or through others.
     """
 
     name: str
     ports: tuple[Port, ...]
     merged: Merged
     made_by: str = ""
+    before: tuple[str, ...] = ()
 
 
 def split(merged: Merged, inputs: Collection[str], files: Sequence[Joined], *, targets: bool) -> Merged:
@@ -66,7 +68,8 @@ def _feeder(file: Joined, taken: Collection[str], arguments: Collection[str], ow
             fix="Rename the submodel or the graph input.",
         )
     name = file.name if file.name not in taken else f"{file.name}_predictions"
-    given = tuple(it.name for it in file.merged.arguments if it.name in owners)
+    known = dict.fromkeys([*(it.name for it in file.merged.arguments), *file.before])
+    given = tuple(name for name in known if name in owners)
     tensors = {port.name: (port.name, port.shape or ()) for port in file.ports}
     own = PredictionFile(file.name, file.made_by, tensors, given)
     doc = f"What {file.name} predicts, from its file."

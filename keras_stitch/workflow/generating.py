@@ -93,8 +93,18 @@ class Workflow:
         for job in self.flow.jobs:
             ports = tuple(output.port for output in job.gives if reads.get(output.port.name) == job.name)
             if ports:
-                found.append(Joined(job.name, ports, self.of_job(merged, job), self.made_by.get(job.name, "")))
+                own, before = self.of_job(merged, job), self._before(merged, job)
+                found.append(Joined(job.name, ports, own, self.made_by.get(job.name, ""), before))
         return found
+
+    def _before(self, merged: Merged, job: Job) -> tuple[str, ...]:
+        """The arguments of the jobs whose files a job reads, directly or through others."""
+        names: dict[str, None] = {}
+        for other in self.flow.jobs:
+            if other.name in job.reads.values():
+                own = (argument.name for argument in self.of_job(merged, other).arguments)
+                names |= dict.fromkeys([*own, *self._before(merged, other)])
+        return tuple(names)
 
     def write(
         self,

@@ -7,19 +7,21 @@ import fcntl
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import h5py
 import yaml
 
 from keras_stitch.errors import StitchError
-from keras_stitch.files import load_yaml
+from keras_stitch.files import load_yaml, sha256
 
 FOLDER = "workflow"
 PROFILES = ("local", "slurm")
 CONFIG = "config.yaml"
 _LOCK = ".running"
+_BACKENDS = ("uv", "conda")
 
 
 def has_workflow(directory: Path) -> bool:
@@ -33,6 +35,19 @@ def models_of(directory: Path) -> dict[str, Path]:
     return {name: directory / FOLDER / "models" / name for name in configured["models"]}
 
 
+def settings_of(directory: Path) -> dict[str, Any]:
+    """What ``config.yaml`` says, apart from the models."""
+    configured = load_yaml(directory / FOLDER / CONFIG)
+    return {name: value for name, value in configured.items() if name != "models"}
+
+
+def files_of(directory: Path) -> list[str]:
+    """The dataloader arguments of a workflow that name files."""
+    configured = load_yaml(directory / FOLDER / CONFIG)
+    return [name for model in configured["models"].values() for name in model.get("files") or ()]
+
+
+@contextlib.contextmanager
 def run_workflow(
     directory: Path,
     results: Path,
@@ -42,8 +57,10 @@ def run_workflow(
     cores: int | None = None,
     profile: str = "local",
     options: Sequence[str] = (),
-) -> dict[str, Path]:
+) -> Iterator[dict[str, Path]]:
     """Have Snakemake make all files with predictions that are missing or out of date.
+
+    In the block, nobody else can run the workflow with results in the same place.
 
     Args:
         directory: The generated directory; nothing is written there.
@@ -54,11 +71,12 @@ def run_workflow(
         profile: ``"local"``, ``"slurm"``, or the folder of a profile of your own.
         options: More options for Snakemake.
 
-    Returns:
+    Yields:
         The file of every job.
 
     Raises:
-        StitchError: When Snakemake is not here, is running there already, or a job fails.
+        StitchError: When a setting is wrong, Snakemake is not here or is running there already, a job fails, or a file
+            is not there in the end, or was made with something else.
     """
     if importlib.util.find_spec("snakemake") is None:
         raise StitchError(
@@ -66,8 +84,11 @@ def run_workflow(
             fix="pip install 'keras_stitch[workflow]'",
         )
     folder = (directory / FOLDER).resolve()
-    results.mkdir(parents=True, exist_ok=True)
     configured = _configured(folder, arguments, settings or {})
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StitchError(f"'{results}' cannot be a folder of results: {error.strerror}.") from error
     with _alone(results) as lock:
         config = results / CONFIG
         config.write_text(yaml.safe_dump(configured, sort_keys=False), encoding="utf-8")
@@ -82,7 +103,34 @@ def run_workflow(
         else:
             command += ["--cores", "all" if cores is None else str(cores)]
         _call([*command, *options], results, lock)
-    return {name: results / "predictions" / f"{name}.h5" for name in configured["models"]}
+        files = {name: results / "predictions" / f"{name}.h5" for name in configured["models"]}
+        if "--dry-run" not in options:
+            for name, model in configured["models"].items():
+                _check_made(folder / "models" / name, files[name], model["dataloader_args"])
+        yield files
+
+
+def _check_made(model: Path, file: Path, arguments: Mapping[str, Any]) -> None:
+    """Raises where a file is not what was asked for: options of Snakemake's can leave out what would make it."""
+    spec = importlib.util.spec_from_file_location("records", model / "merging" / "records.py")
+    assert spec is not None and spec.loader is not None
+    records = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(records)
+    record = None
+    with contextlib.suppress(OSError), h5py.File(file, "r") as opened:
+        record = records.read_record(opened)
+    if record is None:
+        raise StitchError(f"The workflow did not make '{file.name}'.", expected="a whole file", received=str(file))
+    changed = [key for key, value in arguments.items() if not records.is_made_with(record["arguments"].get(key), value)]
+    if record["directory"] != sha256(model / "sha256.json"):
+        changed.append("model")
+    if changed:
+        raise StitchError(
+            f"The file '{file}' is an older one, and the workflow did not make it anew.",
+            expected="one of the present model and arguments",
+            received=f"one made with another {' and '.join(changed)}",
+            fix="Leave out options of Snakemake's that keep it from doing so, or remove the file.",
+        )
 
 
 def _configured(folder: Path, arguments: Mapping[str, Any] | None, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,18 +140,50 @@ def _configured(folder: Path, arguments: Mapping[str, Any] | None, settings: Map
     for name, value in settings.items():
         if name not in known:
             raise StitchError(f"The workflow has no setting '{name}'.", expected=f"one of {', '.join(known)}")
-        configured[name] = value
+        configured[name] = _setting(name, value)
     for name, model in configured["models"].items():
         own = load_yaml(folder / "models" / name / "dataloader.yaml").get("args") or {}
         if arguments is not None:
             model["dataloader_args"] = {key: value for key, value in arguments.items() if key in own}
             for argument in model["predictions"]:
                 model["dataloader_args"].pop(argument, None)
-        model["dataloader_args"] = {
-            key: str(folder / value) if isinstance(value, str) and value and (folder / value).is_file() else value
-            for key, value in model["dataloader_args"].items()
-        }
+        model["dataloader_args"] = with_texts(
+            model["dataloader_args"], lambda text: str(folder / text) if (folder / text).is_file() else text
+        )
     return configured
+
+
+def _setting(name: str, value: Any) -> Any:
+    """A setting as ``config.yaml`` has it, from what a user types or gives."""
+    if name == "backend":
+        if value not in _BACKENDS:
+            raise StitchError(f"There is no backend {value!r}.", expected=f"one of {', '.join(_BACKENDS)}")
+        return value
+    if name == "python":
+        return value if isinstance(value, Mapping) else str(value)
+    least = 0 if name == "workers" else 1
+    text = str(value)
+    if isinstance(value, bool) or not text.isdecimal() or int(text) < least:
+        raise StitchError(
+            f"The setting '{name}' of the workflow is no such number.",
+            expected=f"a whole number, {least} or more",
+            received=repr(value),
+        )
+    return int(text)
+
+
+def with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """A value in which every text is changed, also in lists and dicts.
+
+    Example:
+        >>> with_texts({"a": ["x", 1]}, str.upper)
+        {'a': ['X', 1]}
+    """
+    if isinstance(value, Mapping):
+        return {key: with_texts(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [with_texts(item, change) for item in value]
+    return change(value) if isinstance(value, str) and value else value
 
 
 def _profile(folder: Path, profile: str) -> Path:
@@ -143,5 +223,5 @@ def _call(command: Sequence[str], results: Path, lock: IO[str]) -> None:
         raise StitchError(
             "The workflow stopped.",
             received=f"exit status {done.returncode} of Snakemake; its messages are above",
-            fix=f"The logs are in '{results / 'logs'}'. The same command goes on where it stopped.",
+            fix=f"Logs of jobs are in '{results / 'logs'}'. The same command goes on, once that is mended.",
         )

@@ -324,6 +324,19 @@ def test_other_arguments_than_the_dataloader_has(tmp_path: Path) -> None:
     stops(path, said, given={"intervals_file": str(bed)})
 
 
+def test_files_in_lists_and_dicts(tmp_path: Path) -> None:
+    tables = [tmp_path / "a.npy", tmp_path / "b.npy"]
+    for number, table in enumerate(tables):
+        table.write_text(str(number))
+    made = {"tables": [known(table) for table in tables], "by": {"x": known(tables[0]), "y": 2}}
+    path = write(tmp_path / "model1.h5", arguments=made)
+    a, b = map(str, tables)
+    read(path, given={"tables": [a, b], "by": {"x": a, "y": 2}})
+    for wrong in ({"tables": [b, a]}, {"tables": [a]}, {"tables": a}, {"by": {"x": a}}, {"by": {"x": b, "y": 2}}):
+        with pytest.raises(M.DataError, match=f"was made with another {next(iter(wrong))}"):
+            read(path, given=wrong)
+
+
 def test_other_predictions_than_it_was_made_from(tmp_path: Path) -> None:
     first = write(tmp_path / "model1.h5")
     with h5py.File(first) as file:

@@ -210,7 +210,7 @@ def test_nothing_is_done_twice(finished: Workflow, copied: Workflow) -> None:
 
 
 def test_changed_arguments_rerun_what_depends_on_them(copied: Workflow) -> None:
-    copied.change(second__factor=1)
+    copied.change(second__rows=ROWS)
     assert copied.jobs() == ["combine second", "predict second"]
     copied.change(first__factor=3.0)
     assert copied.jobs() == ALL
@@ -238,6 +238,45 @@ def test_changed_files_rerun_what_depends_on_them(copied: Workflow) -> None:
 
 def test_changed_batch_size_reruns_all(finished: Workflow) -> None:
     assert finished.jobs("--config", "batch_size=9") == ALL
+
+
+def test_a_file_of_the_same_name_and_an_earlier_time_is_another(copied: Workflow) -> None:
+    """As ``cp -p`` and ``mv`` leave it."""
+    table = copied.folder / "workflow" / "table.tsv"
+    before = table.stat()
+    assert copied.jobs() == []
+    table.write_text("\n".join(table.read_text().splitlines()[:-2]) + "\n")
+    os.utime(table, ns=(before.st_atime_ns - 10**12, before.st_mtime_ns - 10**12))
+    assert copied.jobs() == ALL
+
+
+def test_files_in_lists_are_watched_and_recorded(copied: Workflow) -> None:
+    """The model takes any text, so that the first of two is what it reads."""
+    others = copied.folder / "other.tsv"
+    others.write_text("a\tb\n")
+    copied.change(second__rows=None, second__others=["table.tsv", str(others), "no file"])
+    assert copied.jobs() == ["combine second", "predict second"]
+    said = copied.local(works=False)  # the dataloader has no such argument
+    assert "second" in said
+
+
+def test_one_argument_has_one_value(copied: Workflow) -> None:
+    """Else nobody could say what a file that was made from another was made from."""
+    copied.change(second__factor=1.0)
+    said = copied.local(works=False)
+    assert (
+        "Error: first_file was made with another factor. Expected: 1.0. Received: 2.0. Run all of the workflow with "
+        "the same arguments."
+    ) in said
+
+
+def test_a_result_says_what_those_that_it_was_made_from_were_made_from(finished: Workflow) -> None:
+    with h5py.File(finished.predictions("second")) as file:
+        second = json.loads(file.attrs["made_from"])
+    with h5py.File(finished.predictions("first")) as file:
+        first = json.loads(file.attrs["made_from"])
+    assert first["arguments"]["factor"] == 2.0 and second["arguments"]["factor"] == 2.0
+    assert second["arguments"]["table_file"] == first["arguments"]["table_file"]
 
 
 # What is killed
@@ -280,13 +319,14 @@ import sys
 from pathlib import Path
 from keras_stitch.workflow.running import run_workflow
 
-run_workflow(Path(sys.argv[1]), Path(sys.argv[2]), cores=2, options=[sys.argv[3]])
+with run_workflow(Path(sys.argv[1]), Path(sys.argv[2]), cores=2) as files:
+    print(*files)
 """
 
 
 def test_the_same_command_goes_on_where_all_was_killed(fresh: Workflow) -> None:
     """What ``keras-stitch run`` does: no lock has to be taken away by hand, and none of one that lives is."""
-    command = [sys.executable, "-c", RUN, str(fresh.folder), str(fresh.results), FIRST]
+    command = [sys.executable, "-c", RUN, str(fresh.folder), str(fresh.results)]
     options = {"env": VARIABLES, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     held = hold(fresh, "first")
     first = subprocess.Popen(command, **options)
@@ -296,7 +336,7 @@ def test_the_same_command_goes_on_where_all_was_killed(fresh: Workflow) -> None:
     first.wait()
 
     with pytest.raises(StitchError, match="The workflow is running already"):  # Snakemake lives
-        run_workflow(fresh.folder, fresh.results)
+        run_workflow(fresh.folder, fresh.results).__enter__()
     snakemake.kill()
     wait_for(lambda: not is_alive(snakemake.pid))
 

@@ -6,19 +6,24 @@ That the real ones do it is shown in ``test_workflow_files`` and ``test_examples
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import yaml
+from keras_stitch.model_templates.kipoi.merging import records
 
 from keras_stitch import StitchError
 from keras_stitch.cli import main
+from keras_stitch.files import sha256
 from keras_stitch.predicting import predict, read_arguments
 from keras_stitch.workflow import running
 
@@ -60,9 +65,30 @@ def directory(tmp_path: Path) -> Path:
     for name in ("example_files/a.npy", "workflow/models/model1/b.npy"):
         (place / name).parent.mkdir(exist_ok=True)
         np.save(place / name, np.ones(3))
+    for name in models:
+        merging = place / "workflow" / "models" / name / "merging"
+        merging.mkdir()
+        shutil.copy(records.__file__, merging)
+        (place / "workflow" / "models" / name / "sha256.json").write_text("{}")
     for profile in running.PROFILES:
         (place / "workflow" / "profiles" / profile).mkdir(parents=True)
     return place
+
+
+def make_predictions(results: Path) -> None:
+    """Writes what a workflow would write, as far as it is looked at."""
+    (results / "predictions").mkdir(exist_ok=True)
+
+    def recorded(value: Any) -> Any:
+        file = Path(str(value))
+        return {"sha256": sha256(file), "bytes": file.stat().st_size} if file.is_file() else value
+
+    for name, model in configured(results)["models"].items():
+        with h5py.File(results / "predictions" / f"{name}.h5", "w") as file:
+            file["rows/digest"] = np.zeros(1, "uint64")
+            given = {key: recorded(value) for key, value in model["dataloader_args"].items()}
+            directory = hashlib.sha256(b"{}").hexdigest()
+            records.write_record(file, {"model": name, "directory": directory, "arguments": given, "predictions": {}})
 
 
 @pytest.fixture
@@ -74,6 +100,8 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         found.append([str(item) for item in command])
         if "-o" in command:
             Path(command[command.index("-o") + 1]).write_bytes(b"made")
+        elif "--directory" in command and "--unlock" not in command:
+            make_predictions(Path(after(found[-1], "--directory")))
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", run)
@@ -107,7 +135,7 @@ def test_the_examples_are_predicted_where_nothing_else_is_said(
     predicted = {f"{name}_file": str(results / "predictions" / f"{name}.h5") for name in ("model1", "model2")}
     assert handed_to_kipoi(kipoi) == {"a_file": str(directory / "example_files/a.npy"), **predicted}
     assert (results / "composed.h5").read_bytes() == b"made"
-    assert sorted(path.name for path in results.iterdir()) == [".running", "composed.h5", "config.yaml"]
+    assert sorted(path.name for path in results.iterdir()) == [".running", "composed.h5", "config.yaml", "predictions"]
 
 
 def test_every_stage_gets_the_arguments_that_it_has(
@@ -161,7 +189,8 @@ def test_a_lock_of_one_that_was_killed_is_taken_away(
     locks = tmp_path / "results" / ".snakemake" / "locks"
     locks.mkdir(parents=True)
     (locks / "0.input.lock").touch()
-    running.run_workflow(directory, tmp_path / "results")
+    with running.run_workflow(directory, tmp_path / "results") as files:
+        assert sorted(files) == ["model1", "model2"]
     assert ["--unlock" in command for command in commands] == [True, False]
 
 
@@ -170,8 +199,8 @@ def test_a_lock_of_one_that_runs_is_not(directory: Path, commands: list[list[str
     results.mkdir()
     with (results / ".running").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(StitchError) as caught:
-            running.run_workflow(directory, results)
+        with pytest.raises(StitchError) as caught, running.run_workflow(directory, results):
+            pass
     assert str(caught.value) == (
         f"The workflow is running already, with its results in '{results}'.\n"
         "  Fix: Wait for it, or choose another folder with -o."
@@ -196,6 +225,56 @@ def test_what_fails_stops_it(directory: Path, tmp_path: Path, monkeypatch: pytes
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize("options", [["-n"], ["--touch"], ["--until", "environment"]])
+def test_options_that_keep_snakemake_from_making_files(
+    directory: Path, commands: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    """What is there from another run is not taken for what was asked for."""
+    for name in ("a", "b"):
+        np.save(tmp_path / f"{name}.npy", np.ones(2))
+    given = {"a_file": str(tmp_path / "a.npy"), "b_file": str(tmp_path / "b.npy")}
+    results = tmp_path / "results"
+    predict(directory, tmp_path / "out.h5", arguments=given, results=results)
+    np.save(tmp_path / "b.npy", np.zeros(2))
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0))
+    with pytest.raises(StitchError) as caught:
+        predict(directory, tmp_path / "out.h5", arguments=given, results=results, workflow={"options": options})
+    assert str(caught.value) == (
+        f"The file '{results / 'predictions' / 'model1.h5'}' is an older one, and the workflow did not make it anew.\n"
+        "  Expected: one of the present model and arguments\n"
+        "  Received: one made with another b_file\n"
+        "  Fix: Leave out options of Snakemake's that keep it from doing so, or remove the file."
+    )
+    with pytest.raises(StitchError, match=r"The workflow did not make 'model1\.h5'"):
+        predict(directory, tmp_path / "out.h5", arguments=given, workflow={"options": options})
+
+
+def test_nobody_else_runs_until_all_is_predicted(directory: Path, commands: list[list[str]], tmp_path: Path) -> None:
+    with running.run_workflow(directory, tmp_path), pytest.raises(StitchError, match="is running already"):
+        predict(directory, tmp_path / "out.h5", results=tmp_path)
+
+
+def test_files_in_lists(
+    directory: Path, commands: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", np.ones(2))
+    predict(directory, Path("out.h5"), arguments={"a_file": "a.npy", "b_file": ["a.npy", {"x": "a.npy"}, "no file"]})
+    there = str(tmp_path / "a.npy")
+    given = configured(Path("out_results"))["models"]["model1"]["dataloader_args"]
+    assert given == {"b_file": [there, {"x": there}, "no file"]}
+
+
+def test_batches_are_as_large_as_the_settings_say(directory: Path, commands: list[list[str]], tmp_path: Path) -> None:
+    predict(directory, tmp_path / "out.h5", workflow={"settings": {"batch_size": "64", "workers": "1"}})
+    assert {"--batch_size=64", "--num_workers=1"} <= set(commands[-1])
+    said = yaml.safe_load((directory / "workflow" / "config.yaml").read_text())
+    write_yaml(directory / "workflow" / "config.yaml", {**said, "batch_size": 16, "python": {"model1": "3.11"}})
+    predict(directory, tmp_path / "out.h5", workflow={"settings": {"python": "3.10"}})
+    assert "--batch_size=16" in commands[-1]
+    assert configured(tmp_path / "out_results")["python"] == "3.10"
+
+
 def test_snakemake_is_not_there(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(StitchError) as caught:
@@ -218,11 +297,31 @@ MISTAKES = [
     ),
     (
         {"arguments": {"model1_file": "x.h5"}},
-        "'composed' has no dataloader argument 'model1_file'.\n  Expected: one of a_file, flank, b_file",
+        "'composed' has no dataloader argument 'model1_file'.\n  Expected: one of a_file, b_file, flank",
     ),
     (
         {"workflow": {"settings": {"chunk": 4}}},
         "The workflow has no setting 'chunk'.\n  Expected: one of batch_size, chunks, workers",
+    ),
+    *[
+        (
+            {"workflow": {"settings": {name: value}}},
+            f"The setting '{name}' of the workflow is no such number.\n  Expected: a whole number, {least} or more\n"
+            f"  Received: {value!r}",
+        )
+        for name, value, least in (
+            ("chunks", "abc", 1),
+            ("chunks", "2.5", 1),
+            ("chunks", 0, 1),
+            ("batch_size", 1.5, 1),
+            ("workers", "-1", 0),
+            ("workers", True, 0),
+        )
+    ],
+    (
+        {"arguments": {"a_file": "nosuch.npy", "b_file": "b"}},
+        f"The file for 'a_file' is not there.\n  Expected: a file, as seen from '{Path.cwd()}'\n"
+        "  Received: 'nosuch.npy'",
     ),
     ({"workflow": {"profile": "moon"}}, "There is no profile 'moon'.\n  Expected: local, slurm, or the folder of one"),
 ]
@@ -236,6 +335,25 @@ def test_mistakes(
         predict(directory, tmp_path / "out.h5", **options)
     assert str(caught.value) == text
     assert not commands and not (tmp_path / "out.h5").exists()
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out", "folder.h5"])
+def test_an_output_that_kipoi_cannot_write(
+    directory: Path, commands: list[list[str]], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "folder.h5").mkdir()
+    with pytest.raises(StitchError) as caught:
+        predict(directory, tmp_path / name)
+    assert str(caught.value) == (
+        f"Kipoi cannot write '{name}'.\n  Expected: a file that ends in .h5, .hdf5, .tsv, .bed, .parquet, .pq, .pqt"
+    )
+    assert not commands
+
+
+def test_results_where_a_file_is(directory: Path, commands: list[list[str]], tmp_path: Path) -> None:
+    (tmp_path / "results").touch()
+    with pytest.raises(StitchError, match="results' cannot be a folder of results: File exists"):
+        predict(directory, tmp_path / "out.h5", results=tmp_path / "results")
 
 
 @pytest.mark.parametrize("there", [True, False])

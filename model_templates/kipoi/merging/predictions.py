@@ -88,13 +88,7 @@ class Predictions:
                 check_source(self, argument, value)
             elif argument in self.record["arguments"]:
                 known = self.record["arguments"][argument]
-                is_file = isinstance(known, dict) and set(known) == {"sha256", "bytes"}
-                if is_file and isinstance(value, str) and os.path.isfile(value):
-                    # A file of another size need not be read.
-                    same = os.path.getsize(value) == known["bytes"] and records.sha256_of(value) == known["sha256"]
-                else:
-                    same = not is_file and known == value
-                if not same:
+                if not records.is_made_with(known, value):
                     self.fail(
                         f"was made with another {argument}",
                         shown(known),
@@ -233,6 +227,6 @@ def decoded(array):
 
 def shown(value):
     """A recorded argument, for a message."""
-    if isinstance(value, dict) and set(value) == {"sha256", "bytes"}:
+    if records.is_file(value):
         return f"a file of {value['bytes']} bytes with sha256 {value['sha256'][:12]}"
-    return repr(value)
+    return f"[{', '.join(map(shown, value))}]" if isinstance(value, list) else repr(value)

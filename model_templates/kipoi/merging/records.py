@@ -9,6 +9,7 @@ and ``rows/digest`` notices a row that was moved or changed. Texts are UTF-8 byt
 import functools
 import hashlib
 import json
+import os
 
 import h5py
 import numpy as np
@@ -86,6 +87,24 @@ def sha256_of(path):
         while block := file.read(_BYTES):
             found.update(block)
     return found.hexdigest()
+
+
+def is_file(known):
+    """Whether a recorded argument, or a part of it, stands for a file."""
+    return isinstance(known, dict) and set(known) == {"sha256", "bytes"}
+
+
+def is_made_with(known, value):
+    """Whether a recorded argument is the same as one that is given: files by what is in them."""
+    if is_file(known):
+        there = isinstance(value, str) and os.path.isfile(value)
+        # A file of another size need not be read.
+        return there and os.path.getsize(value) == known["bytes"] and sha256_of(value) == known["sha256"]
+    if isinstance(known, list) and isinstance(value, list | tuple):
+        return len(known) == len(value) and all(map(is_made_with, known, value))
+    if isinstance(known, dict) and isinstance(value, dict):
+        return known.keys() == value.keys() and all(is_made_with(known[key], value[key]) for key in known)
+    return known == value
 
 
 @functools.lru_cache(64)

@@ -1,17 +1,19 @@
 # What the rules ask about models: where their files are, and how they are run.
 
+import hashlib
 import json
 import os
 import re
 import shlex
 import sys
+from functools import lru_cache
 
-import yaml
 from snakemake.exceptions import WorkflowError
 
 FOLDER = Path(workflow.basedir).resolve()
 MODELS = config["models"]
 RETRIES = config.get("retries")  # None: as often as --retries says
+LARGE = 1 << 24  # bytes, from which on files are not read to tell them apart
 MODELS_OF = {}
 for name, model in MODELS.items():
     MODELS_OF.setdefault(model["environment"], []).append(name)
@@ -85,14 +87,36 @@ def python_of(wildcards):
     return shlex.quote(f"environments/{name}/bin/python")
 
 
-def file_arguments(name):
-    """Returns the dataloader arguments of a model that are files: those that are listed, or whose value is one."""
-    given, known = MODELS[name]["dataloader_args"], MODELS[name].get("files") or []
-    return [
-        argument
-        for argument, value in given.items()
-        if isinstance(value, str) and value and (argument in known or (FOLDER / value).is_file())
-    ]
+def with_texts(value, change):
+    """Returns a value in which every text is changed, also in lists and dicts."""
+    if isinstance(value, dict):
+        return {key: with_texts(item, change) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_texts(item, change) for item in value]
+    return change(value) if isinstance(value, str) and value else value
+
+
+def named_files(name):
+    """Returns the files among the dataloader arguments of a model, each with the argument's name."""
+    found = []
+    for argument, value in MODELS[name]["dataloader_args"].items():
+        listed = argument in (MODELS[name].get("files") or [])
+
+        def note(text, argument=argument, listed=listed):
+            if listed or (FOLDER / text).is_file():
+                found.append((argument, text))
+
+        with_texts(value, note)
+    return found
+
+
+@lru_cache(None)
+def state_of(path):
+    """Returns what tells a file from another of the same name: its sha256, or size and time of a large one."""
+    state = os.stat(path)
+    if state.st_size > LARGE:
+        return [state.st_size, state.st_mtime_ns]
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def missing_files():
@@ -100,9 +124,9 @@ def missing_files():
     for name, model in MODELS.items():
         if not (FOLDER / "models" / name / "sha256.json").is_file():
             yield f"models/{name}/sha256.json, of the model '{name}'"
-        for argument in file_arguments(name):
-            if not (FOLDER / model["dataloader_args"][argument]).is_file():
-                yield f"{model['dataloader_args'][argument]}, which is {argument} of '{name}'"
+        for argument, file in named_files(name):
+            if not (FOLDER / file).is_file():
+                yield f"{file}, which is {argument} of '{name}'"
     for name in MODELS_OF:
         for file in ("requirements.txt", "environment.yaml"):
             if not (FOLDER / "envs" / name / file).is_file():
@@ -110,15 +134,20 @@ def missing_files():
 
 
 def files_of(wildcards):
-    given = MODELS[wildcards.model]["dataloader_args"]
-    return [in_workflow(given[argument]) for argument in file_arguments(wildcards.model)]
+    return [in_workflow(file) for _, file in named_files(wildcards.model)]
+
+
+def states_of(wildcards):
+    """Returns the states of these files: a file of another time need not be a later one."""
+    return [state_of(FOLDER / file) for _, file in named_files(wildcards.model)]
 
 
 def arguments_of(wildcards):
     """Returns the dataloader arguments of a model as JSON, paths of files as seen from the working directory."""
     given = MODELS[wildcards.model]["dataloader_args"]
-    files = {argument: in_workflow(given[argument]) for argument in file_arguments(wildcards.model)}
-    return json.dumps({**given, **files}, sort_keys=True)
+    files = {file for _, file in named_files(wildcards.model)}
+    seen = with_texts(given, lambda text: in_workflow(text) if text in files else text)
+    return json.dumps(seen, sort_keys=True)
 
 
 def predictions_for(wildcards):

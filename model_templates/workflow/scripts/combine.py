@@ -25,7 +25,10 @@ def main():
     folder, output = os.path.abspath(options.model), os.path.abspath(options.output)
     records = results.load_records(folder)
     try:
-        recorded = {name: hashed(records, value) for name, value in options.arguments.items()}
+        recorded = results.with_files(
+            options.arguments, lambda path: {"sha256": records.sha256_of(path), "bytes": os.path.getsize(path)}
+        )
+        recorded |= inherited(records, options.predictions, recorded)
         # Afterwards, so that a file that changes while it is read does not have the time that the pieces saw.
         made = results.made_from(folder, options.arguments, options.predictions)
         with contextlib.ExitStack() as stack:
@@ -40,11 +43,24 @@ def main():
         sys.exit(f"Error: {error}")
 
 
-def hashed(records, value):
-    """Returns an argument as it is recorded: of a file what is in it, wherever it is."""
-    if isinstance(value, str) and os.path.isfile(value):
-        return {"sha256": records.sha256_of(value), "bytes": os.path.getsize(value)}
-    return value
+def inherited(records, predictions, recorded):
+    """Returns what the predictions that were read were made with, and so this result, too.
+
+    An argument has the same name for all models of a workflow.
+    """
+    found = {}
+    for argument, path in predictions.items():
+        with h5py.File(path, "r") as file:
+            record = records.read_record(file)
+        for name, value in record["arguments"].items():
+            for other in (found, recorded):
+                if other.get(name, value) != value:
+                    raise Problem(
+                        f"{argument} was made with another {name}. Expected: {json.dumps(other[name])}. "
+                        f"Received: {json.dumps(value)}. Run all of the workflow with the same arguments."
+                    )
+            found[name] = value
+    return found
 
 
 def opened(stack, path):

@@ -21,9 +21,18 @@ class Problem(Exception):
     """What went wrong, for the log."""
 
 
+def with_files(value, change):
+    """Returns a value in which every text that names a file is changed, also in lists and dicts."""
+    if isinstance(value, dict):
+        return {key: with_files(item, change) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_files(item, change) for item in value]
+    return change(value) if isinstance(value, str) and os.path.isfile(value) else value
+
+
 def absolute(arguments):
     """Returns arguments in which texts that name files are absolute, as Kipoi changes the working directory."""
-    return {name: os.path.abspath(value) if _is_file(value) else value for name, value in arguments.items()}
+    return with_files(arguments, os.path.abspath)
 
 
 def load_records(folder):
@@ -44,14 +53,19 @@ def made_from(folder, arguments, predictions):
     """
     with open(os.path.join(folder, "sha256.json"), "rb") as file:
         directory = hashlib.sha256(file.read()).hexdigest()
-    states = {name: os.stat(value) for name, value in arguments.items() if _is_file(value)}
     return {
         "model": os.path.basename(folder),
         "directory": directory,
         "arguments": arguments,
-        "files": {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()},
+        "files": with_files(arguments, state_of),
         "predictions": keys_of(folder, predictions),
     }
+
+
+def state_of(path):
+    """Returns size and time of a file, by which a change is noticed without reading it."""
+    state = os.stat(path)
+    return [state.st_size, state.st_mtime_ns]
 
 
 def keys_of(folder, predictions):
@@ -122,10 +136,6 @@ def parsed(text):
     if not isinstance(value, dict):
         raise ValueError(text)
     return value
-
-
-def _is_file(value):
-    return isinstance(value, str) and os.path.isfile(value)
 
 
 def _remove(path):
