@@ -16,6 +16,9 @@ help:
 demo: $(VENV)/.stamp-examples
 	$(BIN)/keras-stitch demo -o demo_output
 
+# The tests start hundreds of processes, of which each would else compile what it imports anew.
+test: export PYTHONDONTWRITEBYTECODE :=
+
 # Model files that tests need are fetched first; without a network, the tests of them fail and say so.
 test: $(VENV)/.stamp-dev
 	-@$(BIN)/python tests/real_files.py
