@@ -60,8 +60,8 @@ def publish(zoo: Path, name: str) -> Path:
     directory, environment = zoo / name, zoo / f"{name}_environment"
     directory.mkdir(parents=True)
     pin = f"scikit-learn=={VERSIONS[name]}"
-    program, python = uv.find_uv_bin(), f"{sys.version_info.major}.{sys.version_info.minor}"
-    subprocess.run([program, "venv", "--quiet", "--clear", "--python", python, environment], check=True)
+    program = uv.find_uv_bin()
+    subprocess.run([program, "venv", "--quiet", "--clear", "--python", sys.executable, environment], check=True)
     subprocess.run([program, "pip", "install", "--quiet", "--python", environment, pin, "numpy<2"], check=True)
     ((port, size),) = INPUTS[name].items()
     run_in(environment, FIT, directory / "model.pkl", size)

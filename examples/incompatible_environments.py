@@ -118,8 +118,7 @@ def publish(zoo: Path, name: str, weights: str, pip: list[str]) -> Path:
 def make_old(zoo: Path, environment: Path) -> Path:
     """The older model, made by Keras 2.15 in an environment that has it."""
     program = uv.find_uv_bin()
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    subprocess.run([program, "venv", "--quiet", "--clear", "--python", version, environment], check=True)
+    subprocess.run([program, "venv", "--quiet", "--clear", "--python", sys.executable, environment], check=True)
     subprocess.run([program, "pip", "install", "--quiet", "--python", environment, *OLD_PINS, "numpy<2"], check=True)
     directory = publish(zoo, "gata", "model.h5", OLD_PINS)
     run_old(environment, MAKE_OLD, directory / "model_files" / "model.h5", MOTIFS["gata"])
