@@ -29,7 +29,8 @@ for name, model in MODELS.items():
 
 # uv and Kipoi may be next to the Python that runs Snakemake, which need not be active. PYTHONPATH would bring packages
 # into environments that others than theirs.
-BESIDE = shlex.quote(os.path.dirname(sys.executable))
+# uv takes no Python of a virtual environment for another one, but the one that it was made of.
+BESIDE = shlex.quote(os.pathsep.join([os.path.dirname(sys.executable), os.path.join(sys.base_prefix, "bin")]))
 shell.prefix(f'set -euo pipefail; unset PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE; PATH="$PATH":{BESIDE}; ')
 
 
