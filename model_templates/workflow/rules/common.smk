@@ -28,7 +28,7 @@ for name, model in MODELS.items():
             raise WorkflowError(f"{argument} of '{name}' in config.yaml names a model that is not there: {source}")
 
 # uv and Kipoi may be next to the Python that runs Snakemake, which need not be active. PYTHONPATH would bring packages
-# into environments that others than theirs.
+# into environments that are not theirs.
 # uv takes no Python of a virtual environment for another one, but the one that it was made of.
 BESIDE = shlex.quote(os.pathsep.join([os.path.dirname(sys.executable), os.path.join(sys.base_prefix, "bin")]))
 shell.prefix(f'set -euo pipefail; unset PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE; PATH="$PATH":{BESIDE}; ')
