@@ -73,7 +73,7 @@ class Assembly:
             model is not None,
             {name: added.customs for name, added in self.added.items()},
             {name: added.part.arch for name, added in self.added.items() if added.part and added.part.arch},
-            self.packing() if packs else None,
+            self.packing if packs else None,
             step,
             self.flow.remarks,
         )
@@ -89,6 +89,7 @@ class Assembly:
         chain = Chain(flow, self.job_packings(), subject.packed)
         return replace(subject, spec=self.spec, wiring=flow.whole, stages=stages, packed=chain, remarks=())
 
+    @cached_property
     def packing(self) -> Packing | None:
         """The models that run in the dataloader, the Keras ones among them built; nothing where there are none."""
         return self._packing(self.flow.spec, self.flow.stages, {}) if self.flow.stages.packs else None

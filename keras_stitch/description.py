@@ -75,8 +75,9 @@ class Description:
                 or a list of those.
             arch: The architecture JSON that goes with a weights-only file.
             outputs: Inner layers whose outputs replace the model's own: a model without its head.
-            placement: Where it runs: ``"model"``, in the stitched model, or ``"dataloader"``, before it and never
-                trained. By default the model, where that is possible; ``plan`` says where and why.
+            placement: Where it runs: ``"model"``, in the stitched model, ``"dataloader"``, before it and never
+                trained, or ``"workflow"``, beforehand in an environment of its own. By default as late as possible;
+                ``plan`` says where and why.
             shapes: What an estimator or a module takes, without the batch axis: one shape, ``(7,)``; a list of shapes,
                 for the arguments of ``forward``; or a dict of them by name, ``{"seq": (4, 100)}``. ``(shape, dtype)``
                 stands for a shape where a module takes no floats: ``((20,), "int64")``.

@@ -233,7 +233,7 @@ class Graph(Description):
                 model=subject.model,
                 spec=subject.spec,
                 stages=subject.stages,
-                packing=assembly.packing(),
+                packing=assembly.packing,
                 workflow=assembly.workflow(),
                 dataloaders=dataloaders,
                 targets=targets,

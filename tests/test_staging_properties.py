@@ -41,7 +41,7 @@ class Lent:
 def run(graph: ks.Graph, data: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], Lent, Stages]:
     """What all stages predict one after another, the packed models loaded by Kipoi from what was written."""
     try:
-        packing = graph._assembly().packing()
+        packing = graph._assembly().packing
     except StitchError as problem:
         # Layers whose weights would be drawn anew are not packed.
         assert "where nothing is trained, and its weights are new" in str(problem)
@@ -138,7 +138,7 @@ def run_apart(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         try:
-            packings, rest = assembly.job_packings(), assembly.packing()
+            packings, rest = assembly.job_packings(), assembly.packing
         except StitchError as problem:
             assert "where nothing is trained, and its weights are new" in str(problem)
             assume(False)

@@ -146,7 +146,7 @@ def test_rows_are_looked_up_by_ids(tmp_path: Path) -> None:
 # -- what stops it -----------------------------------------------------------------------------------------------------
 
 
-def stops(path: Path, text: str, reading: bool = False, **options: Any) -> None:
+def assert_stops(path: Path, text: str, reading: bool = False, **options: Any) -> None:
     with pytest.raises(M.DataError) as caught:
         reader = read(path, **options)
         assert reading
@@ -158,7 +158,7 @@ def stops(path: Path, text: str, reading: bool = False, **options: Any) -> None:
 def test_a_file_that_is_missing(tmp_path: Path) -> None:
     path = tmp_path / "model1.h5"
     expected = "  Expected: the HDF5 file that the workflow makes\n  Received: nothing of that name"
-    stops(path, says("is not there", path, expected, AGAIN))
+    assert_stops(path, says("is not there", path, expected, AGAIN))
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.99])
@@ -183,7 +183,7 @@ def test_a_file_that_was_not_finished(tmp_path: Path) -> None:
     path = write(tmp_path / "model1.h5")
     change(path, lambda file: file.attrs.__delitem__(records.ATTRIBUTE))
     expected = "  Expected: a file that the workflow finished\n  Received: one without a record"
-    stops(path, says("does not say what it was made from", path, expected, AGAIN))
+    assert_stops(path, says("does not say what it was made from", path, expected, AGAIN))
 
 
 def test_rows_that_are_missing(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_rows_that_are_missing(tmp_path: Path) -> None:
 
     change(path, cut)
     expected = "  Expected: 50 rows\n  Received: 40 in /preds/score"
-    stops(path, says("is cut off at row 40", path, expected, AGAIN))
+    assert_stops(path, says("is cut off at row 40", path, expected, AGAIN))
 
 
 def test_rows_that_were_shuffled(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_rows_that_were_shuffled(tmp_path: Path) -> None:
 
     change(path, shuffle)
     expected = "  Expected: the rows in the order of the data, number 21 here\n  Received: number 22"
-    stops(path, says("has another row in the place of row 21", path, expected, AGAIN), reading=True)
+    assert_stops(path, says("has another row in the place of row 21", path, expected, AGAIN), reading=True)
 
 
 @pytest.mark.parametrize("name", ["preds/score", "preds/map", "rows/id"])
@@ -228,20 +228,20 @@ def test_a_row_that_was_changed(tmp_path: Path, name: str) -> None:
 
     change(path, swap)
     expected = "  Expected: the row as it was predicted\n  Received: another digest"
-    stops(path, says("was changed at row 30", path, expected, AGAIN), reading=True)
+    assert_stops(path, says("was changed at row 30", path, expected, AGAIN), reading=True)
 
 
 def test_digests_that_were_changed(tmp_path: Path) -> None:
     path = write(tmp_path / "model1.h5")
     change(path, lambda file: file["rows/digest"].write_direct(np.zeros(ROWS, "uint64")))
     expected = "  Expected: the digests of its rows as they were\n  Received: others"
-    stops(path, says("is not as it was made", path, expected, AGAIN))
+    assert_stops(path, says("is not as it was made", path, expected, AGAIN))
 
 
 def test_a_file_of_another_model(tmp_path: Path) -> None:
     path = write(tmp_path / "model1.h5", directory="1" * 64)
     expected = "  Expected: 'model1' of this directory (000000000000)\n  Received: 'model1' (111111111111)"
-    stops(path, says("was made by another model", path, expected, "  Fix: Run the workflow of this directory."))
+    assert_stops(path, says("was made by another model", path, expected, "  Fix: Run the workflow of this directory."))
     other = shutil.copy(write(tmp_path / "model2.h5"), tmp_path / "copy.h5")
     with pytest.raises(M.DataError, match=r"Received: 'model2' \(000000000000\)"):
         read(Path(other))
@@ -250,9 +250,9 @@ def test_a_file_of_another_model(tmp_path: Path) -> None:
 def test_a_tensor_that_is_not_there_or_has_another_shape(tmp_path: Path) -> None:
     path = write(tmp_path / "model1.h5")
     lacks = says("lacks the data for 'x'", path, "  Expected: preds/y", "  Received: map, score")
-    stops(path, lacks, inputs={"x": ("y", (2,))})
+    assert_stops(path, lacks, inputs={"x": ("y", (2,))})
     shape = says("has rows of another shape for 'x'", path, "  Expected: (3,)", "  Received: (2,)")
-    stops(path, shape, inputs={"x": ("score", (3,))})
+    assert_stops(path, shape, inputs={"x": ("score", (3,))})
 
 
 def test_files_with_other_rows(tmp_path: Path) -> None:
@@ -316,12 +316,12 @@ def test_other_arguments_than_the_dataloader_has(tmp_path: Path) -> None:
     read(path, given={"intervals_file": str(bed), "flank": 10, "other": 1})
     fix = "  Fix: Run the workflow with the same arguments."
     said = says("was made with another flank", path, "  Expected: 10", "  Received: flank=11", fix)
-    stops(path, said, given={"flank": 11})
+    assert_stops(path, said, given={"flank": 11})
     before = known(bed)["sha256"][:12]
     bed.write_text("chr1\t1")
     expected = f"  Expected: a file of 6 bytes with sha256 {before}\n  Received: intervals_file={str(bed)!r}"
     said = says("was made with another intervals_file", path, expected, fix)
-    stops(path, said, given={"intervals_file": str(bed)})
+    assert_stops(path, said, given={"intervals_file": str(bed)})
 
 
 def test_files_in_lists_and_dicts(tmp_path: Path) -> None:
@@ -346,7 +346,7 @@ def test_other_predictions_than_it_was_made_from(tmp_path: Path) -> None:
     write(first, seed=9)
     expected = f"  Expected: that of '{first}'\n  Received: one with other rows"
     said = says("was made from another model1_file", second, expected, AGAIN)
-    stops(second, said, given={"model1_file": str(first)})
+    assert_stops(second, said, given={"model1_file": str(first)})
 
 
 # -- digests -----------------------------------------------------------------------------------------------------------
