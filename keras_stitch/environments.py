@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import chain, count
 
 from keras_stitch.conflicts import Conflicts, Pin, listed, resolve
+from keras_stitch.naming import name_of_several
 from keras_stitch.placement import fed_by
 from keras_stitch.requirements import installed, joined, package, packages
 from keras_stitch.resolvers import Resolver, Uv
@@ -259,6 +260,6 @@ def _owner(submodel: Submodel) -> str:
 
 
 def _name(members: Sequence[str], taken: Collection[str]) -> str:
-    name = "_".join(members) if len(members) <= 3 else f"{members[0]}_and_{len(members) - 1}_more"
+    name = name_of_several(members)
     numbered = (f"{name}_{number}" for number in count(2))
     return name if name not in taken else next(other for other in numbered if other not in taken)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from keras_stitch.errors import NamingError
+
+# A name for more submodels does not list them all.
+_NAMED = 3
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -131,3 +134,13 @@ class Names:
             name = f"{base}_{number}"
         self._taken.add(name)
         return name
+
+
+def name_of_several(names: Sequence[str]) -> str:
+    """A name for some submodels: theirs, or of many the first and how many more.
+
+    Example:
+        >>> name_of_several(["a", "b"]), name_of_several(["a", "b", "c", "d"])
+        ('a_b', 'a_and_3_more')
+    """
+    return "_".join(names) if len(names) <= _NAMED else f"{names[0]}_and_{len(names) - 1}_more"

@@ -11,6 +11,7 @@ from graphlib import TopologicalSorter
 from typing import TypeAlias
 
 from keras_stitch.cutting import Cut, arriving, cut, tensor_name, tensor_port, wanted
+from keras_stitch.naming import name_of_several
 from keras_stitch.placement import Plan, fed_by
 from keras_stitch.placement import plan as place
 from keras_stitch.shapes import merged_dtype
@@ -43,9 +44,6 @@ class Cast:
     source: Connected
     dtype: str
 
-
-# A step of more submodels does not list them all in its name.
-_NAMED = 3
 
 # What arrives somewhere: a tensor by its name, or something made of tensors.
 Connected: TypeAlias = "str | Take | Merged | Cast"
@@ -264,7 +262,7 @@ def group_name(group: Sequence[str], spec: GraphSpec) -> str:
         >>> group_name(["model1", "model2"], GraphSpec())
         'model1_model2'
     """
-    name = "_".join(group) if len(group) <= _NAMED else f"{group[0]}_and_{len(group) - 1}_more"
+    name = name_of_several(group)
     taken = {submodel.name for submodel in spec.submodels} - {group[0]}
     while name in taken or (len(group) > 1 and name == group[0]):
         name += "_"
