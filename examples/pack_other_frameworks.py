@@ -314,7 +314,7 @@ def packed_files(directory: Path) -> dict[str, str]:
     """The sha256 of each file of the packed models; of a ``.keras`` file, which has a date in it, of its weights."""
     found = {}
     for path in sorted(directory.glob("components/*/packed_model/**/*")):
-        if path.is_file():
+        if path.is_file() and path.suffix != ".pyc":
             keras_file = path.suffix == ".keras"
             content = zipfile.ZipFile(path).read("model.weights.h5") if keras_file else path.read_bytes()
             found[str(path.relative_to(directory))] = hashlib.sha256(content).hexdigest()

@@ -63,6 +63,7 @@ def writing(target: str | os.PathLike[str], *, overwrite: bool = False) -> Itera
         building = target.with_name(_prefix(target) + f"{os.getpid()}-{secrets.token_hex(4)}")
         building.mkdir()
         yield building
+        _remove_compiled(building)
         _put_in_place(building, target, overwrite=overwrite)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -118,6 +119,12 @@ def check_target(target: str | os.PathLike[str], *, overwrite: bool) -> None:
             )
     except OSError as error:
         raise SaveError(f"'{target}' cannot be read: {error.strerror}.") from error
+
+
+def _remove_compiled(building: Path) -> None:
+    """Removes what Python compiled while the directory was tried; it names this machine's paths."""
+    for folder in list(building.rglob("__pycache__")):
+        shutil.rmtree(folder)
 
 
 def _put_in_place(building: Path, target: Path, *, overwrite: bool) -> None:

@@ -227,7 +227,9 @@ def _manifest(folder: Path) -> str:
     found = {
         path.relative_to(folder).as_posix(): files.sha256(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.relative_to(folder).parts[0] != examples_of.FOLDER
+        if path.is_file()
+        and path.parent.name != "__pycache__"
+        and path.relative_to(folder).parts[0] != examples_of.FOLDER
     }
     text = json.dumps(found, indent=1, sort_keys=True) + "\n"
     (folder / "sha256.json").write_text(text, encoding="utf-8")

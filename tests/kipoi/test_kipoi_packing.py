@@ -125,6 +125,7 @@ class Every:
         graph.add_output("words_p", "words.p")
         self.graph = graph
         written = graph.save(folder / "first" / "every", dataloaders={"regressor": regressor})
+        assert not list(written.rglob("*.pyc"))
         self.yaml, self.code = described(written), (written / "dataloader.py").read_text()
         self.directory = folder / "moved" / "every"
         shutil.move(written, self.directory)
@@ -195,7 +196,6 @@ def test_what_lies_in_the_directory(every: Every) -> None:
     assert every.yaml["info"]["doc"] == f"every: {parts} stitched into one Kipoi model."
     assert every.yaml["info"]["authors"] == [{"name": "Ada"}]
     assert every.yaml["defined_as"] == "kipoi.model.KerasModel"
-    assert not list(every.directory.rglob("*.pyc"))
 
 
 def test_who_changes_a_packed_model(every: Every, tmp_path: Path) -> None:
