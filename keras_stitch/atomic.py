@@ -15,7 +15,7 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from keras_stitch.errors import SaveError
@@ -23,9 +23,9 @@ from keras_stitch.errors import SaveError
 # What a generated directory may hold, what Kipoi and Python leave in it included; anything else is somebody's.
 GENERATED = frozenset(
     {
-        *("model.yaml", "dataloader.yaml", "dataloader.py", "model.py", "stitch.yaml", "graph.svg", "README.md"),
-        *("certificate.json", "model_files", "example_files", "merging", "components", "workflow"),
-        *(".gitignore", "downloaded", "__pycache__"),
+        *("model.yaml", "dataloader.yaml", "dataloader.py", "stitched_model.py", "model.py", "stitch.yaml"),
+        *("graph.svg", "README.md", "certificate.json", "model_files", "example_files", "merging", "components"),
+        *("workflow", ".gitignore", "downloaded", "__pycache__"),
     }
 )
 _AT_FDCWD = -100 if sys.platform.startswith("linux") else -2
@@ -33,12 +33,20 @@ _EXCHANGE = 2  # RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS are the same 
 
 
 @contextlib.contextmanager
-def writing(target: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+def writing(
+    target: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    generated: Collection[str] = GENERATED,
+    mark: str = "stitch.yaml",
+) -> Iterator[Path]:
     """A temporary directory that becomes ``target`` when the block ends without an error.
 
     Args:
         target: The directory to write. Folders above it are made.
         overwrite: Whether a directory that is there, and holds nothing but what was generated, is replaced.
+        generated: The names that what was generated may have.
+        mark: The file that a generated directory always has.
 
     Yields:
         The directory to fill, next to the target.
@@ -55,7 +63,7 @@ def writing(target: str | os.PathLike[str], *, overwrite: bool = False) -> Itera
         ['model.yaml']
     """
     shown, target = str(target), Path(os.path.realpath(target))
-    check_target(target, overwrite=overwrite)
+    check_target(target, overwrite=overwrite, generated=generated, mark=mark)
     building = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -77,8 +85,14 @@ def writing(target: str | os.PathLike[str], *, overwrite: bool = False) -> Itera
             shutil.rmtree(building, ignore_errors=True)
 
 
-def check_target(target: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Refuses a target that is there and must stay.
+def check_target(
+    target: str | os.PathLike[str],
+    *,
+    overwrite: bool,
+    generated: Collection[str] = GENERATED,
+    mark: str = "stitch.yaml",
+) -> None:
+    """Refuses a target that is there and must stay; the arguments are those of ``writing``.
 
     Raises:
         SaveError: When the target is a file, exists and ``overwrite`` is false, is or holds the current
@@ -106,8 +120,8 @@ def check_target(target: str | os.PathLike[str], *, overwrite: bool) -> None:
                 f"'{target}' is not replaced: the current directory is in it.",
                 fix="Go to another directory first, or choose another place.",
             )
-        foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in GENERATED)
-        if not foreign and any(path.iterdir()) and not (path / "stitch.yaml").is_file():
+        foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in generated)
+        if not foreign and any(path.iterdir()) and not (path / mark).is_file():
             foreign = sorted(entry.name for entry in path.iterdir())
         if foreign:
             listed = ", ".join(foreign[:6]) + (", ..." if len(foreign) > 6 else "")

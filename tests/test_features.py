@@ -416,8 +416,8 @@ def test_precompute_killed_from_outside(directory, tmp_path, monkeypatch, kind):
                 precompute(directory(kind), arguments, path, batch_size=4)
             finally:
                 os._exit(0)
-        # Iterators begin again each time, and have to get further.
-        time.sleep(chosen.uniform(0.02, 0.1) + (0 if kind == "Dataset" else 0.03 * kills))
+        # Iterators begin again each time, and have to get further; so has a process of a busy machine.
+        time.sleep(chosen.uniform(0.02, 0.1) + (0.002 if kind == "Dataset" else 0.03) * kills)
         os.kill(child, signal.SIGKILL)
         kills += os.waitpid(child, 0)[1] != 0
         read, so_far = rows_read(tmp_path), rows_so_far(path)
@@ -480,7 +480,8 @@ def test_a_dataloader_that_fails_and_is_mended(directory, tmp_path, monkeypatch,
     monkeypatch.delenv("FAIL_AT")
     rows_read(tmp_path)
     precompute(folder, {"count": 23}, path, **options)
-    assert sorted(rows_read(tmp_path)) == list(range(done if kind == "Dataset" else 0, 23))
+    # Workers of the first call may read on for a moment, some rows of the second among them.
+    assert sorted(set(rows_read(tmp_path))) == list(range(done if kind == "Dataset" else 0, 23))
     everything = np.arange(23)
     assert_bitwise(open_features(path).read(everything), open_features(whole).read(everything))
     precompute(folder, {"count": 23}, path, **options)

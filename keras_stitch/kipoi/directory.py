@@ -22,7 +22,7 @@ from keras_stitch.kipoi.generating import copy_components, write_dataloader
 from keras_stitch.kipoi.merging import Merged, merge
 from keras_stitch.kipoi.packing import Packing
 from keras_stitch.kipoi.reading import KipoiPart
-from keras_stitch.kipoi.rendering import template_text, write_yaml
+from keras_stitch.kipoi.rendering import write_stitched_model, write_yaml
 from keras_stitch.placement import Plan
 from keras_stitch.sampling import table_dtype
 from keras_stitch.saving import check_format
@@ -226,8 +226,6 @@ def write_directory(
 
         step("describing it")
         hosted = {file: hosting_of.remote_file(place / file, url) for file, url in urls.items()}
-        if urls and model is not None:
-            (place / "model.py").write_text(template_text("kipoi/model.py"), encoding="utf-8")
         if packing is not None:
             packing.host(place, hosted)
         test["expect"] = hosted.get(EXPECTED, EXPECTED)
@@ -267,19 +265,17 @@ class _Saved:
     """The model of a directory, as it was written.
 
     Attributes:
-        defined_as: What ``model.yaml`` says it is, its arguments apart.
+        defined_as: Its class, as ``model.yaml`` names it.
         args: Its arguments.
     """
 
-    defined_as: Mapping[str, str]
+    defined_as: str
     args: Mapping[str, Any]
 
     def described(self, hosted: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
         """The part of ``model.yaml`` that says how it is loaded, from files that may lie at URLs."""
         args = {key: hosted.get(value, value) if isinstance(value, str) else value for key, value in self.args.items()}
-        keras_model = self.defined_as.get("defined_as") == "kipoi.model.KerasModel"
-        defined_as = {"defined_as": "model.SuffixedKerasModel"} if hosted and keras_model else self.defined_as
-        return {**defined_as, "args": args}
+        return {"defined_as": self.defined_as, "args": args}
 
 
 def _write_final(file: Path, model: keras.Model | None, packing: Packing | None, carried: custom.Carried) -> _Saved:
@@ -289,14 +285,14 @@ def _write_final(file: Path, model: keras.Model | None, packing: Packing | None,
         assert packing is not None
         folder.mkdir()
         written = packing.as_model(place)
-        return _Saved(written, written.pop("args"))
+        return _Saved(**written)
     write_model(model, file)
     # Keras warns about every .h5 file that it loads as a whole, so Kipoi is given the architecture beside it.
     extra = {"arch": ARCHITECTURE} if file.suffix == ".h5" else {}
     if carried.files:
         carried.write(place)
         extra["custom_objects"] = custom.FILE
-    return _Saved({"defined_as": "kipoi.model.KerasModel"}, {"weights": f"{folder.name}/{file.name}", **extra})
+    return _Saved(write_stitched_model(place), {"weights": f"{folder.name}/{file.name}", **extra})
 
 
 def write_model(model: keras.Model, path: Path) -> None:

@@ -20,7 +20,7 @@ from keras_stitch.errors import SourceError, reason
 from keras_stitch.files import sha256 as sha256_of
 from keras_stitch.kipoi.describing import Field, read_fields
 from keras_stitch.kipoi.fetching import NamedFiles, gone, python_files
-from keras_stitch.kipoi.rendering import template_module, write_yaml
+from keras_stitch.kipoi.rendering import STITCHED_MODEL, template_module, write_yaml
 from keras_stitch.spec import shape_text
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 _KINDS = {
     "kipoi.model.KerasModel": "keras",
+    STITCHED_MODEL: "keras",  # its class predicts what its Keras model predicts
     "kipoi.model.SklearnModel": "scikit-learn",
     "kipoi.model.PyTorchModel": "pytorch",
     "kipoi.model.OldPyTorchModel": "pytorch",

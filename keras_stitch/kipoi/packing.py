@@ -23,7 +23,7 @@ from keras_stitch.kipoi import custom
 from keras_stitch.kipoi.foreign import flattened, load_packed, nested, write_packed
 from keras_stitch.kipoi.literals import WIDTH, literal
 from keras_stitch.kipoi.reading import KipoiPart
-from keras_stitch.kipoi.rendering import template_module, template_text, write_yaml
+from keras_stitch.kipoi.rendering import template_module, template_text, write_stitched_model, write_yaml
 from keras_stitch.kipoi.running import quiet
 from keras_stitch.shapes import kind_of
 from keras_stitch.staging import Cast, Connected, Merged, Stages, Step, Take
@@ -120,9 +120,6 @@ class Packing:
             args = {key: hosted.get(f"{folder}/{value}", value) for key, value in said.get("args", {}).items()}
             if args == said.get("args", {}):
                 continue
-            if said.get("defined_as") == "kipoi.model.KerasModel":  # what is downloaded has no ending
-                said["defined_as"] = "model.SuffixedKerasModel"
-                (directory / folder / "model.py").write_text(template_text("kipoi/model.py"), encoding="utf-8")
             write_yaml(directory / folder / "model.yaml", {**said, "args": args})
 
     def as_model(self, directory: Path) -> dict[str, Any]:
@@ -166,7 +163,7 @@ class Packing:
         write_yaml(
             place / "model.yaml",
             {
-                "defined_as": "kipoi.model.KerasModel",
+                "defined_as": write_stitched_model(place),
                 "args": {"weights": _WEIGHTS, **({"custom_objects": custom.FILE} if carried.files else {})},
                 "default_dataloader": ".",
                 "info": {"authors": [], "doc": f"{names}, as one Keras model that runs in the dataloader."},

@@ -14,6 +14,8 @@ import yaml
 
 from keras_stitch.kipoi.literals import docstring, literal
 
+# The class of Keras models in generated directories: a file beside their model.yaml.
+STITCHED_MODEL = "stitched_model.StitchedModel"
 _PACKAGE = "keras_stitch.model_templates"
 
 
@@ -79,3 +81,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, str) else value
+
+
+def write_stitched_model(folder: Path) -> str:
+    """Writes the class of stitched models into a directory; returns it as ``defined_as`` names it."""
+    (folder / "stitched_model.py").write_text(template_text("kipoi/stitched_model.py"), encoding="utf-8")
+    return STITCHED_MODEL

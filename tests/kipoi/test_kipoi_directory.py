@@ -56,6 +56,7 @@ def test_tables_only_passes_the_documented_commands(tmp_path):
         "model_files/expected.h5",
         "model_files/model.keras",
         "stitch.yaml",
+        "stitched_model.py",
     ]
     assert style_problems(directory) == ""
     kipoi_runner.run_documented(directory)

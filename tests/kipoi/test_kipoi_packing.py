@@ -195,7 +195,7 @@ def test_what_lies_in_the_directory(every: Every) -> None:
     parts = "regressor, front, words, saved, line, top"
     assert every.yaml["info"]["doc"] == f"every: {parts} stitched into one Kipoi model."
     assert every.yaml["info"]["authors"] == [{"name": "Ada"}]
-    assert every.yaml["defined_as"] == "kipoi.model.KerasModel"
+    assert every.yaml["defined_as"] == "stitched_model.StitchedModel"
 
 
 def test_who_changes_a_packed_model(every: Every, tmp_path: Path) -> None:

@@ -1,0 +1,170 @@
+"""The Keras model of this directory, and a short way to its predictions.
+
+Keras' own call takes longer than the work of a small model. Here the model is one TensorFlow graph for batches of any
+size, made at the first prediction. Its weights are constants in it where they are small: then TensorFlow also merges
+operations, such as a batch normalization into the convolution before it.
+"""
+
+import os
+import shutil
+import uuid
+
+import numpy as np
+from kipoi.model import KerasModel
+
+MOST_BYTES = 64 * 2**20  # of weights that are held once more, as constants
+FEW_OPERATIONS = 64  # which are done before another thread has woken up
+
+
+class StitchedModel(KerasModel):
+    """A Keras model, loaded from a file whose name may have no ending, as Kipoi downloads them.
+
+    ``predict_on_batch`` gives what that of the Keras model gives, and takes the same.
+    """
+
+    def __init__(self, weights, arch=None, custom_objects=None, backend=None, image_dim_ordering=None):
+        super().__init__(with_suffix(weights), arch, custom_objects, backend, image_dim_ordering)
+
+    @property
+    def model(self):
+        """The Keras model. Whoever takes it may train it: from then on, predictions read its weights anew."""
+        if not self.taken:
+            self.taken, self.predictor = True, None
+        return self.keras_model
+
+    @model.setter
+    def model(self, model):
+        self.keras_model, self.taken, self.predictor = model, False, None
+
+    def predict_on_batch(self, x):
+        """Predict a batch.
+
+        Args:
+            x: Arrays of shape (rows, ...): one, a list in the order of the model's inputs, or a dict by their names.
+
+        Returns:
+            Arrays of shape (rows, ...), one or a dict by name, as the model has its outputs.
+        """
+        arrays = arranged(x, self.keras_model.inputs)
+        if arrays is None:  # Keras has more ways to take data, and messages for what it does not take
+            return self.keras_model.predict_on_batch(x)
+        if self.predictor is None:
+            self.predictor = (None if self.taken else frozen(self.keras_model)) or live(self.keras_model)
+        return self.predictor(arrays)
+
+
+def arranged(x, inputs):
+    """Returns an array for each input, of its dtype, or None where x is not plainly that."""
+    if isinstance(x, dict):
+        x = [x.get(tensor.name) for tensor in inputs] if len(x) == len(inputs) else ()
+    elif not isinstance(x, list | tuple):
+        x = [x]
+    if len(x) != len(inputs):
+        return None
+    arrays = []
+    for given, tensor in zip(x, inputs, strict=True):
+        if not isinstance(given, np.ndarray) or given.ndim != len(tensor.shape) or len(given) != len(x[0]):
+            return None
+        if any(size not in (None, own) for size, own in zip(tensor.shape, given.shape, strict=True)):
+            return None
+        try:
+            arrays.append(given.astype(tensor.dtype, casting="same_kind", copy=False))
+        except TypeError:  # as for numbers where the model takes texts
+            return None
+    return arrays
+
+
+def live(model):
+    """Returns a function of arrays that reads the model's weights at every call."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return model.predict_on_batch
+    import tensorflow as tf
+
+    given = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
+
+    def call(*tensors):
+        return model(taken_by(model, tensors), training=False)
+
+    function = tf.function(call, given, autograph=False)
+    made = []
+
+    def predict(arrays):
+        if not made:
+            made.append(function.get_concrete_function())
+        return tf.nest.map_structure(lambda tensor: tensor.numpy(), made[0](*map(tf.convert_to_tensor, arrays)))
+
+    return predict
+
+
+def frozen(model):
+    """Returns a function of arrays in which the weights are constants, or None where that does not pay or work."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    weights = [variable.numpy() for variable in (*model.trainable_variables, *model.non_trainable_variables)]
+    if sum(array.nbytes for array in weights) > MOST_BYTES or tf.config.list_physical_devices("GPU"):
+        return None
+    try:
+        with tf.Graph().as_default() as graph:
+            constants = [tf.constant(array) for array in weights]
+            split = len(model.trainable_variables)
+            given = [tf.compat.v1.placeholder(tensor.dtype, (None, *tensor.shape[1:])) for tensor in model.inputs]
+            x = taken_by(model, given)
+            found, after = model.stateless_call(constants[:split], constants[split:], x, training=False)
+            # An output may be an input, which cannot be asked for.
+            outputs = [tf.identity(tensor) for tensor in tf.nest.flatten(found)]
+        # A model that changes while it predicts, such as one that draws random numbers, has to keep what it changed.
+        if any(tensor is not constant for tensor, constant in zip(after, constants[split:], strict=True)):
+            return None
+        run = callable_of(tf, graph, given, outputs)
+    except Exception:  # whatever cannot be in a graph: a table, code that is no TensorFlow
+        return None
+    if not isinstance(found, dict | list | tuple):
+        return lambda arrays: run(*arrays)[0]
+    return lambda arrays: tf.nest.pack_sequence_as(found, run(*arrays))
+
+
+def taken_by(model, tensors):
+    """Returns tensors, in the order of the inputs, as a model was made to take them: one, a list, or a dict."""
+    import keras
+
+    one = model.inputs[0]  # of a Sequential, which does not always have an input
+    return keras.tree.pack_sequence_as(getattr(model, "input", one), list(tensors))
+
+
+def callable_of(tf, graph, inputs, outputs):
+    """Returns a function that runs a graph; a small one in the thread that calls it."""
+    from tensorflow.core.protobuf.config_pb2 import CallableOptions
+
+    options = CallableOptions(feed=[tensor.name for tensor in inputs], fetch=[tensor.name for tensor in outputs])
+    if len(graph.get_operations()) <= FEW_OPERATIONS:
+        options.run_options.inter_op_thread_pool = -1
+    threads = tf.config.threading
+    config = tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=threads.get_intra_op_parallelism_threads(),
+        inter_op_parallelism_threads=threads.get_inter_op_parallelism_threads(),
+    )
+    # What tf.keras, too, runs graphs by; Session.run takes ten times as long for a small one.
+    return tf.compat.v1.Session(graph=graph, config=config)._make_callable_from_options(options)
+
+
+def with_suffix(path):
+    """Returns a name for the same file that ends as Keras expects, and makes it where there is none."""
+    path = os.path.abspath(path)
+    with open(path, "rb") as file:
+        suffix = ".keras" if file.read(2) == b"PK" else ".h5"
+    if path.endswith((suffix, ".hdf5")):
+        return path
+    # Made under a name of its own and renamed: several processes may do this at once.
+    made = f"{path}.{uuid.uuid4().hex}"
+    try:
+        os.symlink(os.path.basename(path), made)
+    except OSError:
+        shutil.copyfile(path, made)
+    os.replace(made, path + suffix)
+    return path + suffix

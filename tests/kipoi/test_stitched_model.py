@@ -1,0 +1,270 @@
+"""The class of generated directories: the predictions of the Keras model, by one graph for all batch sizes."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from keras import layers
+from reference import World, assert_equal, by_name
+from strategies import Case, cases
+
+from keras_stitch.kipoi.rendering import template_module
+
+module = template_module("kipoi.stitched_model")
+RANDOM = np.random.default_rng(0)
+
+
+def around(model: keras.Model) -> Any:
+    """The class around a model that no file holds."""
+    made = module.StitchedModel.__new__(module.StitchedModel)
+    made.model = model
+    return made
+
+
+def normal(*shape: int) -> np.ndarray:
+    return RANDOM.standard_normal(shape).astype("float32")
+
+
+def two_inputs() -> keras.Model:
+    a, b = keras.Input((3,), name="a"), keras.Input((2,), name="b")
+    return keras.Model([a, b], layers.Dense(2)(layers.Concatenate()([layers.Dense(4, "tanh")(a), b])))
+
+
+def with_normalization() -> keras.Model:
+    """A convolution and a batch normalization, which TensorFlow makes one where both are constant."""
+    x = keras.Input((9, 4), name="x")
+    model = keras.Model([x], layers.GlobalMaxPooling1D()(layers.BatchNormalization()(layers.Conv1D(8, 3)(x))))
+    for weight in model.layers[2].weights:
+        weight.assign(RANDOM.uniform(0.5, 2, weight.shape))
+    return model
+
+
+# -- the same numbers --------------------------------------------------------------------------------------------------
+
+
+@given(cases(max_nodes=6))
+def test_predicts_what_the_keras_model_predicts(case: Case):
+    world = World(case)
+    model = world.graph().build()
+    data = {name: array for name, array in world.data().items() if name in [tensor.name for tensor in model.inputs]}
+    want = by_name(model.predict_on_batch(data), model)
+    fresh, taken = around(model), around(model)
+    assert taken.model is model
+    for wrapped in (fresh, taken):
+        assert_equal(by_name(wrapped.predict_on_batch(data), model), want)
+        assert_equal(by_name(wrapped.predict_on_batch([data[tensor.name] for tensor in model.inputs]), model), want)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 33])
+@pytest.mark.parametrize("taken", [False, True])
+def test_one_graph_for_all_batch_sizes(rows, taken):
+    model, traced = two_inputs(), []
+    assert module.frozen(model) is not None
+    model.call = lambda *args, call=model.call, **more: traced.append(1) or call(*args, **more)
+    wrapped = around(model)
+    if taken:
+        assert wrapped.model is model
+    for count in (5, rows, 32, 5):
+        x = [normal(count, 3), normal(count, 2)]
+        found = wrapped.predict_on_batch(x)
+        assert found.shape == (count, 2) and found.flags.writeable
+        np.testing.assert_allclose(found, np.asarray(two_by_hand(model, x)), rtol=0, atol=1e-6)
+    assert len(traced) == 1
+
+
+def two_by_hand(model: keras.Model, x: list[np.ndarray]) -> np.ndarray:
+    (first, b), (last, c) = (layer.get_weights() for layer in model.layers if layer.weights)
+    return np.concatenate([np.tanh(x[0] @ first + b), x[1]], axis=1) @ last + c
+
+
+def test_normalization():
+    model = with_normalization()
+    x = normal(7, 9, 4)
+    want = model.predict_on_batch(x)
+    for given_as in (x, [x], {"x": x}):
+        assert_equal({"y": around(model).predict_on_batch(given_as)}, {"y": want})
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", ">f4"])
+def test_other_dtypes_are_cast(dtype):
+    model, x = with_normalization(), normal(7, 9, 4).astype(dtype)
+    assert_equal({"y": around(model).predict_on_batch(x)}, {"y": model.predict_on_batch(x.astype("float32"))})
+
+
+def test_outputs_by_name_nested_and_what_came_in():
+    a, b = keras.Input((3,), name="a"), keras.Input((2,), dtype="int32", name="b")
+    model = keras.Model([a, b], {"z": layers.Dense(1)(a), "a": a, "b": b})
+    x = {"b": np.array([[1, 2], [3, 4]], "int32"), "a": normal(2, 3)}
+    found = around(model).predict_on_batch(x)
+    assert list(found) == ["z", "a", "b"]
+    np.testing.assert_array_equal(found["a"], x["a"])
+    np.testing.assert_array_equal(found["b"], x["b"])
+    nested = keras.Model([a], [layers.Dense(1)(a), [layers.Dense(2)(a)]])
+    found = around(nested).predict_on_batch([x["a"]])
+    assert [found[0].shape, found[1][0].shape] == [(2, 1), (2, 2)]
+
+
+# -- weights that change -----------------------------------------------------------------------------------------------
+
+
+def test_whoever_takes_the_model_may_train_it():
+    wrapped, x = around(two_inputs()), [normal(4, 3), normal(4, 2)]
+    before = wrapped.predict_on_batch(x)
+    wrapped.model.layers[-1].bias.assign([5.0, 6.0])
+    np.testing.assert_allclose(wrapped.predict_on_batch(x), before + np.array([5, 6]), rtol=0, atol=1e-5)
+    wrapped.model.compile("sgd", "mse")
+    wrapped.model.fit(x, np.ones((4, 2)), verbose=0)
+    np.testing.assert_allclose(wrapped.predict_on_batch(x), two_by_hand(wrapped.model, x), rtol=0, atol=1e-5)
+    predictor = wrapped.predictor
+    assert wrapped.model.inputs and wrapped.predictor is predictor, "it is not made anew each time"
+
+
+class Noise(layers.Layer):
+    """Draws other numbers each time."""
+
+    def __init__(self):
+        super().__init__()
+        self.seeds = keras.random.SeedGenerator(1)
+
+    def call(self, x):
+        return x + keras.random.normal(keras.ops.shape(x), seed=self.seeds)
+
+
+class Counted(layers.Layer):
+    """Looks numbers up in a table of TensorFlow, which is in no other graph."""
+
+    def __init__(self):
+        super().__init__()
+        keys = tf.constant([1, 2], "int64")
+        self.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, keys * 10), -1)
+
+    def call(self, x):
+        return self.table.lookup(x)
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+def test_what_changes_while_it_predicts_keeps_changing():
+    x = keras.Input((3,), name="x")
+    wrapped = around(keras.Model([x], Noise()(layers.Dropout(0.5)(x))))
+    one, other = (wrapped.predict_on_batch([np.zeros((2, 3), "float32")]) for _ in range(2))
+    assert np.abs(one).min() > 0 and (one != other).all()
+
+
+def test_what_cannot_be_in_a_graph_of_constants():
+    x = keras.Input((1,), dtype="int64", name="x")
+    model = keras.Model([x], Counted()(x))
+    assert module.frozen(model) is None
+    found = around(model).predict_on_batch([np.array([[1], [2], [3]])])
+    assert found.ravel().tolist() == [10, 20, -1]
+
+
+def test_large_weights_are_not_held_twice(monkeypatch):
+    model = two_inputs()
+    size = sum(array.nbytes for array in model.get_weights())
+    monkeypatch.setattr(module, "MOST_BYTES", size)
+    assert module.frozen(model) is not None
+    monkeypatch.setattr(module, "MOST_BYTES", size - 1)
+    assert module.frozen(model) is None
+
+
+def test_on_a_gpu_weights_stay_where_they_are(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["one"] if kind == "GPU" else [])
+    model, x = two_inputs(), [normal(4, 3), normal(4, 2)]
+    assert module.frozen(model) is None
+    np.testing.assert_allclose(around(model).predict_on_batch(x), two_by_hand(model, x), rtol=0, atol=1e-6)
+
+
+# -- what is left to Keras ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        {"a": normal(4, 3), "b": normal(4, 2), "c": normal(4, 2)},
+        [normal(4, 3).tolist(), normal(4, 2).tolist()],
+        [tf.constant(normal(4, 3)), normal(4, 2)],
+    ],
+    ids=["more", "lists", "tensors"],
+)
+def test_whatever_else_keras_takes(x):
+    model = two_inputs()
+    assert module.arranged(x, model.inputs) is None
+    try:
+        want = model.predict_on_batch(x)
+    except Exception as error:
+        with pytest.raises(type(error)):
+            around(model).predict_on_batch(x)
+    else:
+        np.testing.assert_array_equal(around(model).predict_on_batch(x), want)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        [normal(4, 3)],
+        [normal(4, 2), normal(4, 3)],
+        [normal(4, 3), normal(3, 2)],
+        [normal(4, 3), normal(4, 2, 1)],
+        {"a": normal(4, 3), "c": normal(4, 2)},
+        [normal(4, 3), np.array([["a", "b"]] * 4)],
+    ],
+    ids=["fewer", "exchanged", "rows", "axes", "names", "texts"],
+)
+def test_what_does_not_fit_is_never_predicted_by_the_graph(x):
+    assert module.arranged(x, two_inputs().inputs) is None
+
+
+def test_fractions_are_not_cut_off_by_the_graph():
+    x = keras.Input((2,), dtype="int32", name="x")
+    assert module.arranged([normal(4, 2)], [x]) is None
+    assert module.arranged([np.ones((4, 2), "int64")], [x])[0].dtype == "int32"
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_without_an_ending_loads(tmp_path):
+    model = keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(1)])
+    model.save(tmp_path / "m.keras")
+    (tmp_path / "m.keras").rename(tmp_path / "0123abcd")
+    loaded = module.StitchedModel(str(tmp_path / "0123abcd"))
+    x = np.ones((2, 3), "float32")
+    np.testing.assert_array_equal(loaded.predict_on_batch(x), model.predict_on_batch(x))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0123abcd", "0123abcd.keras"]
+
+
+def test_several_at_once(tmp_path):
+    path = tmp_path / "0123abcd"
+    path.write_bytes(b"PK and so on")
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(module.with_suffix(str(path)))) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [f"{path}.keras"] * 20
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["0123abcd", "0123abcd.keras"]
+
+
+def test_endings_that_keras_knows_stay(tmp_path):
+    for name, content in (("a.keras", b"PK"), ("a.h5", b"\x89HDF"), ("a.hdf5", b"\x89HDF")):
+        (tmp_path / name).write_bytes(content)
+        assert module.with_suffix(str(tmp_path / name)) == str(tmp_path / name)
+
+
+def test_without_symbolic_links(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError("no links here")
+
+    monkeypatch.setattr(module.os, "symlink", refuse)
+    (tmp_path / "a").write_bytes(b"PK")
+    made = module.with_suffix(str(tmp_path / "a"))
+    assert made == str(tmp_path / "a.keras") and not (tmp_path / "a.keras").is_symlink()
