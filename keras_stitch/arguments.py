@@ -156,6 +156,9 @@ def in_memory(source: object) -> str | None:
         >>> in_memory("m1.h5") is None
         True
     """
+    # On its PyTorch backend, every layer of Keras is a module, too.
+    if isinstance(source, keras.Layer):
+        return None
     for package, name, kind in (("sklearn.base", "BaseEstimator", "estimator"), ("torch.nn", "Module", "module")):
         base = getattr(sys.modules.get(package), name, None)
         if base is not None and isinstance(source, base):

@@ -116,7 +116,7 @@ class Certificate:
         seed: Of the random inputs.
         format: The file that was loaded again: ``"keras"`` or ``"h5"``; empty for a model that is no Keras model.
         reloaded_in: ``"a fresh process"`` or ``"this process"``.
-        versions: Of keras, tensorflow and keras_stitch.
+        versions: Of keras, its backend (tensorflow, jax or torch) and keras_stitch.
         notes: What was left out, and why.
         tolerance: The factor of ``RULE``.
 

@@ -131,6 +131,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_predicting(predict)
 
+    export = command(
+        "export",
+        _export,
+        "Export the model of a generated directory as ONNX or SavedModel, compared with Keras before it is in place.",
+    )
+    export.add_argument("source", metavar="DIRECTORY", help="or a .keras or .h5 file")
+    export.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE|FOLDER",
+        help="an .onnx file, or a folder for a SavedModel (default: <name>.onnx, or <name>_saved_model)",
+    )
+    export.add_argument("--format", metavar="onnx|saved_model", help="by default, what the ending of -o says, or onnx")
+    export.add_argument("--overwrite", action="store_true", help="replace what an earlier export wrote")
+    _add_custom_objects(export)
+
     demo = command("demo", _demo, "Stitch four small models and write, test and train the result.")
     demo.add_argument("-o", "--output", default="demo_output", metavar="DIRECTORY")
     return parser
@@ -275,6 +291,21 @@ def _predict_with(options: argparse.Namespace, output: Path, results: Path | Non
     )
     if not options.dry_run:
         print(f"written: {file}")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from keras_stitch.exporting import export_model
+
+    with steps() as step:
+        exported = export_model(
+            options.source,
+            options.output,
+            format=options.format,
+            custom_objects=options.custom_objects,
+            overwrite=options.overwrite,
+            progress=step,
+        )
+    print(f"{exported}\n\nwritten: {exported.path}")
 
 
 def _demo(options: argparse.Namespace) -> None:

@@ -219,11 +219,13 @@ class Graph(Description):
             The directory.
 
         Raises:
-            SaveError: If it cannot be written, or the written model predicts something else than its parts.
+            SaveError: If it cannot be written, the written model predicts something else than its parts, or Keras does
+                not run on TensorFlow.
         """
         from keras_stitch import kipoi
 
         target = arguments.path_of(directory, "save(...)")
+        saving.check_backend(target)
         saving.check_outside(target, self._spec)
         with steps(progress) as step:
             assembly = self._assembly()

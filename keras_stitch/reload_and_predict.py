@@ -66,7 +66,8 @@ def predict(model: Any, inputs: list[np.ndarray[Any, Any]]) -> dict[str, np.ndar
 
 def plain(value: Any) -> np.ndarray[Any, Any]:
     """A tensor as an array of a dtype that NumPy itself has."""
-    array = np.asarray(value)
+    # A tensor of PyTorch that has a gradient, or lies on a GPU, is no array for NumPy alone.
+    array = keras.ops.convert_to_numpy(value)
     if array.dtype.kind == "O":
         return array.astype("S")
     return array.astype("float32") if array.dtype.kind == "V" else array

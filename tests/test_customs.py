@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import yaml
+from backends import as_array
 from toy_objects import write_layers, write_package
 
 import keras_stitch as ks
@@ -28,7 +29,7 @@ def package(tmp_path, monkeypatch, request):
 
 
 def predicted(graph: ks.Graph) -> np.ndarray:
-    return np.asarray(graph.build()([np.ones((1, 2), "float32")]))
+    return as_array(graph.build()([np.ones((1, 2), "float32")]))
 
 
 # -- the forms ------------------------------------------------------------------------------------
@@ -113,7 +114,7 @@ def test_two_files_that_register_one_name(tmp_path):
         graph.add(name, tmp_path / f"{name}.keras", custom_objects=tmp_path / f"{name}.py")
     graph.add_input("x", ["a", "b"])
     found = graph.build()([np.ones((1, 2, 1), "float32")])
-    assert {name: np.asarray(value).ravel().tolist() for name, value in found.items()} == {"a": [4, 4], "b": [6, 6]}
+    assert {name: as_array(value).ravel().tolist() for name, value in found.items()} == {"a": [4, 4], "b": [6, 6]}
 
 
 # -- stitch.yaml ----------------------------------------------------------------------------------

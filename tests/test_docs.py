@@ -41,6 +41,13 @@ with open("intervals.bed") as bed, open("labels.tsv", "w") as labels:
     for number, line in enumerate(bed):
         print(*line.split()[:3], number % 2, sep=chr(9), file=labels)
 """,
+    "exported": """
+from keras_stitch.exporting import export_model
+
+seed = ks.Graph("composed").add("model1", "m1.h5").add("model2", "m2.h5").add("model3", "m3.h5").add("model4", "m4.h5")
+seed.connect(["model1", "input1"], "model2").connect(["model2", "model3"], "model4").save("seed")
+export_model("seed", "composed.onnx")
+""",
 }
 
 
@@ -86,12 +93,19 @@ def test_the_commands_of_the_readme_run(workplace):
     folder, _ = workplace
     spec = next(block for _, block in blocks("yaml"))
     (folder / "stitch.yaml").write_text(spec)
+    (folder / "composed.onnx").unlink()  # what the Python in the README reads; a command writes it
     lines = [line for _, block in blocks("sh") for line in block.splitlines() if line.startswith("keras-stitch ")]
     assert len(lines) >= 5
     for line in lines:
         done = run([sys.executable, "-m", "keras_stitch.cli", *shlex.split(line)[1:]], folder)
         assert done.returncode == 0, f"{line}\n{done.stderr[-3000:]}"
-    for name in ("composed.png", "stitched.keras", "from_yaml/model.yaml"):
+    for name in (
+        "composed.png",
+        "composed.onnx",
+        "composed_tf/saved_model.pb",
+        "stitched.keras",
+        "from_yaml/model.yaml",
+    ):
         assert (folder / name).is_file()
 
 

@@ -11,6 +11,8 @@ from toy_models import dense
 import keras_stitch as ks
 from keras_stitch.files import quiet_keras
 
+pytestmark = pytest.mark.backends
+
 
 def training(model: keras.Model, submodel: str = "m") -> set[str]:
     """Paths of the layers of a submodel that have weights which train."""

@@ -8,12 +8,17 @@ import keras
 import numpy as np
 import pytest
 import toy_models
+from backends import allclose, as_array, assert_allclose, only_on
 from toy_models import KINDS, dense
 
 import keras_stitch as ks
 from keras_stitch.errors import SourceError
 
+pytestmark = pytest.mark.backends
+
 RNG = np.random.default_rng(0)
+
+DOTS = only_on("tensorflow", "jax", why="PyTorch allows no dot in the name of a weight")
 
 
 def floats(*shape: int) -> np.ndarray:
@@ -21,7 +26,7 @@ def floats(*shape: int) -> np.ndarray:
 
 
 def predicted(source, x, **options) -> np.ndarray:
-    return np.asarray(ks.Graph().add("m", source, **options).build()([x], training=False))
+    return as_array(ks.Graph().add("m", source, **options).build()([x], training=False))
 
 
 @pytest.mark.parametrize("format", ["h5", "keras"])
@@ -31,7 +36,7 @@ def predicted(source, x, **options) -> np.ndarray:
 def test_the_ending_of_a_file_does_not_matter(format, name, tmp_path):
     path = shutil.copy(toy_models.saved("functional", 0, format), tmp_path / name)
     x = floats(3, 4)
-    assert np.allclose(predicted(path, x), toy_models.alone("functional", 0, format)(x), atol=1e-6)
+    assert allclose(predicted(path, x), toy_models.alone("functional", 0, format)(x), atol=1e-6)
 
 
 @pytest.mark.parametrize("ending", ["weights.h5", "h5", "bin"])
@@ -53,7 +58,7 @@ def test_weights_with_their_architecture(ending, legacy, tmp_path):
         held.save_weights(tmp_path / "saved.weights.h5")
         (tmp_path / "saved.weights.h5").rename(weights)
     x = floats(3, 4)
-    assert np.allclose(predicted(weights, x, arch=tmp_path / "arch.json"), held(x, training=False), atol=1e-6)
+    assert allclose(predicted(weights, x, arch=tmp_path / "arch.json"), held(x, training=False), atol=1e-6)
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path):
@@ -63,7 +68,9 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
         ks.Graph().add("m", tmp_path / "w.weights.h5", arch=tmp_path / "arch.json")
 
 
-@pytest.mark.parametrize("name", ["schicht_ä", "層", "a b", "a.b", "a:b", "a[0]", "{{ x }}", "it's"])
+@pytest.mark.parametrize(
+    "name", ["schicht_ä", "層", "a b", pytest.param("a.b", marks=DOTS), "a:b", "a[0]", "{{ x }}", "it's"]
+)
 @pytest.mark.parametrize("format", ["h5", "keras"])
 def test_unusual_layer_names(name, format, tmp_path):
     held = keras.Sequential([keras.Input((4,)), dense(3, name), dense(2)])
@@ -75,7 +82,7 @@ def test_unusual_layer_names(name, format, tmp_path):
     for ending in ("h5", "keras"):
         again = keras.saving.load_model(toy_models.save(model, tmp_path / f"again.{ending}"), compile=False)
         for value in again([x]).values():
-            assert np.allclose(value, held(x), atol=1e-6)
+            assert allclose(value, held(x), atol=1e-6)
 
 
 def test_an_input_that_keras_named_in_a_functional_model():
@@ -83,7 +90,7 @@ def test_an_input_that_keras_named_in_a_functional_model():
     held = keras.Model(x, dense(2)(x))
     model = ks.Graph().add("m", held).build()
     assert [tensor.name for tensor in model.inputs] == ["m_input"]
-    assert np.allclose(model([floats(2, 4) * 0 + 1]), held(np.ones((2, 4), "float32")))
+    assert allclose(model([floats(2, 4) * 0 + 1]), held(np.ones((2, 4), "float32")))
 
 
 def test_a_compiled_model_with_a_loss_of_the_users(tmp_path):
@@ -96,7 +103,7 @@ def test_a_compiled_model_with_a_loss_of_the_users(tmp_path):
         held.fit(floats(4, 4), floats(4, 3), verbose=0)
         x = floats(2, 4)
         model = ks.Graph().add("m", held).build()
-        assert np.allclose(model([x], training=False), held(x, training=False), atol=1e-6)
+        assert allclose(model([x], training=False), held(x, training=False), atol=1e-6)
         assert not model.get_layer("m").compiled and held.compiled
 
 
@@ -117,10 +124,10 @@ def test_what_the_user_trains_afterwards_does_not_reach_the_graph():
     layer(np.zeros((1, 3), "float32"))
     graph = ks.Graph().add("m", held).add("d", layer).connect("m", "d")
     x = floats(2, 4)
-    want = np.asarray(graph.build()([x]))
+    want = as_array(graph.build()([x]))
     for weight in held.weights + layer.weights:
         weight.assign(weight + 1)
-    assert np.array_equal(graph.build()([x]), want)
+    assert np.array_equal(as_array(graph.build()([x])), want)
 
 
 def test_a_layer_that_nested_models_share_stays_one():
@@ -132,7 +139,7 @@ def test_a_layer_that_nested_models_share_stays_one():
     model = ks.Graph().add("m", held).build()
     data = floats(2, 3)
     assert len(model.weights) == len(held.weights) == 2
-    assert np.allclose(model([data]), held(data), atol=1e-6)
+    assert allclose(model([data]), held(data), atol=1e-6)
 
 
 @pytest.mark.parametrize("how", ["model", "keras", "h5", "layer", "nested", "wrapped"])
@@ -141,10 +148,10 @@ def test_what_normalization_learnt_by_adapt(how, tmp_path):
     layer.adapt(floats(50, 4) * 3 + 7)
     held = keras.Sequential([keras.Input((4,), name="x"), layer, dense(2)])
     x = floats(3, 4) * 3 + 7
-    want = np.asarray(held(x))
+    want = as_array(held(x))
     if how == "layer":
         graph = ks.Graph().add("norm", layer).add_input("x", "norm", shape=(4,))
-        assert np.allclose(graph.build()([x]), layer(x), atol=1e-5)
+        assert allclose(graph.build()([x]), layer(x), atol=1e-5)
         return
     source = held
     if how == "nested":
@@ -158,7 +165,7 @@ def test_what_normalization_learnt_by_adapt(how, tmp_path):
         want = np.stack([want, want], 1)
     elif how != "model":
         source = toy_models.save(held, tmp_path / f"m.{how}")
-    assert np.allclose(predicted(source, x), want, atol=1e-5)
+    assert allclose(predicted(source, x), want, atol=1e-5)
 
 
 @pytest.mark.parametrize("as_layer", [False, True])
@@ -172,7 +179,8 @@ def test_a_vocabulary_learnt_by_adapt(as_layer):
     if as_layer:
         graph.add_input("tokens", "m", shape=(2,), dtype="int64")
     x = np.array([[5, 9], [1, 7]])
-    assert np.array_equal(graph.build()([x]), layer(x)) and graph.spec.submodels[0].source.kind != "layer"
+    assert np.array_equal(as_array(graph.build()([x])), as_array(layer(x)))
+    assert graph.spec.submodels[0].source.kind != "layer"
 
 
 @pytest.mark.parametrize(
@@ -201,15 +209,15 @@ def test_a_trained_layer_brings_its_weights(layer, tmp_path):
             for format in ("keras", "h5")
         ),
     ):
-        assert np.allclose(again([x], training=False), layer(x, training=False), atol=1e-6)
+        assert allclose(again([x], training=False), layer(x, training=False), atol=1e-6)
 
 
 def test_attention_takes_two_inputs_and_brings_its_weights():
     layer = keras.layers.MultiHeadAttention(2, 3)
     q, v = floats(2, 4, 3), floats(2, 5, 3)
-    want = np.asarray(layer(q, v))
+    want = as_array(layer(q, v))
     graph = ks.Graph().add("m", layer).add_input("v", "m.value", shape=(5, 3)).add_input("q", "m.query", shape=(4, 3))
-    assert np.allclose(graph.build()({"q": q, "v": v}), want, atol=1e-6)
+    assert allclose(graph.build()({"q": q, "v": v}), want, atol=1e-6)
 
 
 class Subclassed(keras.Model):
@@ -276,4 +284,4 @@ def test_custom_objects_in_nested_models_of_equal_names(tmp_path):
     data = np.random.default_rng(0).random((4, 3)).astype("float32")
     stitched = ks.Graph("g").add("m", path, custom_objects={"Twice": Twice}).build()
     assert len({weight.path for weight in stitched.weights}) == 4
-    np.testing.assert_allclose(stitched([data]), model(data), atol=1e-6)
+    assert_allclose(stitched([data]), model(data), atol=1e-6)

@@ -6,22 +6,25 @@ import keras
 import numpy as np
 import pytest
 import toy_models
+from backends import allclose, as_array
 from toy_models import dense
 
 import keras_stitch as ks
+
+pytestmark = pytest.mark.backends
 
 X = np.random.default_rng(0).normal(0, 1, (3, 4)).astype("float32")
 
 
 def alone(kind: str, seed: int, given: np.ndarray = X) -> np.ndarray:
-    return np.asarray(toy_models.alone(kind, seed, "h5")(given, training=False))
+    return as_array(toy_models.alone(kind, seed, "h5")(given, training=False))
 
 
 def test_chain():
     graph = ks.chain(toy_models.saved("functional", 0, "h5"), dense(4), toy_models.saved("sequential", 0, "h5"))
     model = graph.build()
     middle = model.get_layer("model2")(alone("functional", 0))
-    assert np.allclose(model([X]), alone("sequential", 0, np.asarray(middle)), atol=1e-5)
+    assert allclose(model([X]), alone("sequential", 0, as_array(middle)), atol=1e-5)
     assert [layer.name for layer in model.layers[1:]] == ["model1", "model2", "model3"]
 
 
@@ -32,7 +35,7 @@ def test_ensemble(merge, want):
     files = [toy_models.saved("functional", seed, "h5") for seed in range(3)]
     model = ks.ensemble(*files, merge=merge).build()
     members = [alone("functional", seed) for seed in range(3)]
-    assert np.allclose(model([X]), want(members, axis=0), atol=1e-5)
+    assert allclose(model([X]), want(members, axis=0), atol=1e-5)
     assert [tensor.name for tensor in model.inputs] == ["input"] and model.output_names == ["output"]
 
 
@@ -52,7 +55,7 @@ def test_siamese(merge, tmp_path):
         want = np.concatenate([one, other], 1) if merge == "concatenate" else np.sum(one * other, 1, keepdims=True)
     for format in ("keras", "h5"):
         again = keras.saving.load_model(toy_models.save(model, tmp_path / f"s.{format}"), compile=False)
-        assert np.allclose(again({"b": X[::-1], "a": X}), want, atol=1e-5)
+        assert allclose(again({"b": X[::-1], "a": X}), want, atol=1e-5)
         # One set of weights, in the files too.
         assert len(again.weights) == len(model.weights) == len(toy_models.alone("functional", 0, "h5").weights)
 

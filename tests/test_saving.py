@@ -8,11 +8,14 @@ import keras
 import numpy as np
 import pytest
 import toy_models
+from backends import allclose
 from toy_models import dense
 
 import keras_stitch as ks
 from keras_stitch.errors import SaveError
 from keras_stitch.saving import check_format, check_same_graph, save_model
+
+pytestmark = pytest.mark.backends
 
 X = np.random.default_rng(0).normal(0, 1, (3, 4)).astype("float32")
 
@@ -55,7 +58,7 @@ def test_what_h5_cannot_hold_is_refused_and_keras_can(make, message, tmp_path):
     again = keras.saving.load_model(save_model(model, tmp_path / "m.keras"), compile=False)
     data = {tensor.name: np.ones((2, 4), tensor.dtype) for tensor in model.inputs}
     for name, value in model(data).items():
-        assert np.allclose(again(data)[name], value, atol=1e-6)
+        assert allclose(again(data)[name], value, atol=1e-6)
 
 
 def test_constants_of_preprocessing_are_no_obstacle(tmp_path):
@@ -65,7 +68,7 @@ def test_constants_of_preprocessing_are_no_obstacle(tmp_path):
     model = ks.Graph().add("m", keras.Sequential([keras.Input((4,), name="x"), given])).add("n", adapted)
     model = model.connect("m", "n").build()
     again = keras.saving.load_model(save_model(model, tmp_path / "m.h5"), compile=False)
-    assert np.allclose(again([X]), model([X]), atol=1e-6)
+    assert allclose(again([X]), model([X]), atol=1e-6)
 
 
 @pytest.mark.parametrize("format", ["keras", "h5"])

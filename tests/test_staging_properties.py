@@ -11,6 +11,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from backends import as_array
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 from keras_stitch.model_templates.kipoi import merging as M
@@ -55,7 +56,7 @@ def run(graph: ks.Graph, data: dict[str, np.ndarray]) -> tuple[dict[str, np.ndar
         predicted = whole([data[port.name] for port in stages.whole.inputs])
         names = [output.port.name for output in stages.whole.outputs]
         named = predicted if isinstance(predicted, dict) else {names[0]: predicted}
-        found = {name: np.asarray(named[name]) for name in names}
+        found = {name: as_array(named[name]) for name in names}
     return found, Lent(final, *(packing.models.values() if packing is not None else ())), stages
 
 
@@ -156,7 +157,7 @@ def run_apart(
         predicted = whole([known[port.name] for port in cut.stages.whole.inputs])
         names = [output.port.name for output in wiring.outputs]
         named = predicted if isinstance(predicted, dict) else {names[0]: predicted}
-        return {name: np.asarray(named[name]) for name in names}, Lent(final, *models), cut
+        return {name: as_array(named[name]) for name in names}, Lent(final, *models), cut
 
 
 @given(st.data(), cases())

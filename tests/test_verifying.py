@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from backends import as_array, assert_allclose
 from hypothesis import given, settings
 from keras import layers
 from reference import World
@@ -63,7 +64,7 @@ def test_every_graph_passes(case: Case) -> None:
     model = graph.build()
     own = verifying.Reference(graph.spec, graph._check()[0], graph._assembly()._blueprints, [model]).predict(data)
     for name, value in world.expected(data, model).items():
-        np.testing.assert_allclose(own[name], value, rtol=0, atol=1e-5 * max(1, np.abs(value).max(initial=0)))
+        assert_allclose(own[name], value, rtol=0, atol=1e-5 * max(1, np.abs(value).max(initial=0)))
 
 
 @pytest.mark.fresh_process
@@ -313,7 +314,11 @@ def test_random_inputs_that_the_parts_refuse_are_left_out() -> None:
     @keras.saving.register_keras_serializable("tests")
     class Positive(layers.Layer):
         def call(self, x: Any) -> Any:
-            if hasattr(x, "numpy") and x.numpy().min() < 0:
+            try:
+                least = as_array(x).min()
+            except Exception:  # of every backend another, while Keras asks for shapes: there are no numbers yet
+                return x
+            if least < 0:
                 raise ValueError("a negative number")
             return x
 

@@ -34,7 +34,7 @@ class Wrapped(BaseModel):
         made = self.model(given, training=False)
         if isinstance(made, dict):
             made = [made[name] for name in self.outputs]
-        arrays = [value.numpy() for value in (made if isinstance(made, (list, tuple)) else [made])]
+        arrays = [keras.ops.convert_to_numpy(value) for value in (made if isinstance(made, (list, tuple)) else [made])]
         return arrays[0] if len(arrays) == 1 else dict(zip(self.outputs, arrays, strict=True))
 '''
 

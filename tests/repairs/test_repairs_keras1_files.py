@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from backends import allclose, assert_allclose
 from repairs_files import (
     Layer,
     called,
@@ -29,6 +30,8 @@ from repairs_files import (
 
 from keras_stitch.errors import SourceError
 from keras_stitch.opening import Opened, open_file
+
+pytestmark = pytest.mark.backends
 
 GATES = {"init": "glorot_uniform", "inner_init": "orthogonal", "forget_bias_init": "one", "activation": "tanh"}
 PENALTIES = {"W_regularizer": None, "U_regularizer": None, "b_regularizer": None, "dropout_W": 0.2, "dropout_U": 0.1}
@@ -59,7 +62,7 @@ def check(opened: Opened, x: Any, want: np.ndarray, atol: float = 1e-5) -> None:
         # Eagerly, Keras adds a bias along another axis there.
         got = opened.model.predict(x, verbose=0)
     assert not isinstance(got, list) and got.shape == want.shape
-    np.testing.assert_allclose(got, want, atol=atol, rtol=1e-5)
+    assert_allclose(got, want, atol=atol, rtol=1e-5)
 
 
 def rules(opened: Opened) -> list[str]:
@@ -145,8 +148,8 @@ def test_convolution_1d(tmp_path: Path, layout: str, backend: str) -> None:
 
 def test_the_two_convolutions_of_this_test_differ() -> None:
     x, kernel = floats(1, 5, 2), floats(3, 2, 1)
-    assert not np.allclose(correlate(x, kernel, 0), convolve(x, kernel, 0))
-    assert np.allclose(correlate(x, kernel[::-1], 0), convolve(x, kernel, 0))
+    assert not allclose(correlate(x, kernel, 0), convolve(x, kernel, 0))
+    assert allclose(correlate(x, kernel[::-1], 0), convolve(x, kernel, 0))
 
 
 def test_convolution_1d_with_a_stride_and_an_activation(tmp_path: Path) -> None:
@@ -384,6 +387,6 @@ def test_a_keras_1_model_in_a_keras_1_model(tmp_path: Path) -> None:
     opened = keras_1(tmp_path, model, {"x": [], "y": [], "inner": [w, b]})
     x, y = floats(2, 3), floats(2, 3)
     second, first = opened.model([x, y])
-    np.testing.assert_allclose(first, x @ w + b, atol=1e-5)
-    np.testing.assert_allclose(second, y @ w + b, atol=1e-5)
+    assert_allclose(first, x @ w + b, atol=1e-5)
+    assert_allclose(second, y @ w + b, atol=1e-5)
     assert [done.where for done in opened.repairs if done.rule == "nested-calls"] == [("inner",)]

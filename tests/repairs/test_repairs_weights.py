@@ -10,6 +10,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from backends import as_array, assert_allclose
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 from repairs_files import (
@@ -42,7 +43,7 @@ def opened(folder: Path, model: Layer, arrays: dict[str, Any], **options: Any) -
 
 
 def assert_close(model: keras.Model, x: Any, want: np.ndarray) -> None:
-    np.testing.assert_allclose(np.asarray(model(x, training=False)), want, atol=1e-5, rtol=1e-5)
+    assert_allclose(as_array(model(x, training=False)), want, atol=1e-5, rtol=1e-5)
 
 
 def refusal(folder: Path, model: Layer, arrays: dict[str, Any]) -> str:
