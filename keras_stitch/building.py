@@ -40,7 +40,7 @@ class KerasInference:
         if submodel.is_layer:
             # A layer is built by its first call, so a fresh one is asked.
             return (_asked(blueprint.take(), tensors, submodel, arriving),)
-        probe = _functional(blueprint.peek(), blueprint, "probe")
+        probe = _functional(blueprint.peek(), blueprint, "probe", to_keep=False)
         return tuple(
             Port(port.name, tuple(tensor.shape[1:]), str(tensor.dtype))
             for port, tensor in zip(submodel.outputs, _listed(probe(_one_or_list(tensors))), strict=True)
@@ -154,6 +154,7 @@ class _Builder:
         taken = [*wiring.order, *(port.name for port in wiring.inputs), *(out.port.name for out in wiring.outputs)]
         self.names = Names([*taken, *self.existing])
         self.layers: dict[str, keras.Layer] = {}
+        self.feeding = self._owners_that_feed()
         self.inputs = {port.name: keras.Input(port.shape, dtype=port.dtype, name=port.name) for port in wiring.inputs}
         self.tensors: dict[Tap, Any] = {Tap(None, name): tensor for name, tensor in self.inputs.items()}
 
@@ -169,6 +170,14 @@ class _Builder:
                 _set_flags(layer, self.flags[owner], is_layer=self.spec.submodel(owner).is_layer)
         return model
 
+    def _owners_that_feed(self) -> set[str]:
+        """The owners of the weights of all submodels whose outputs some layer takes."""
+        taps = [tap for feeds in self.wiring.feeds.values() for feed in feeds for tap in feed.taps]
+        # What takes a part of an output is a layer behind it, too.
+        taps += [output.tap for output in self.wiring.outputs if output.tap.part is not None]
+        nodes = {tap.node for tap in taps if not tap.merged}
+        return {submodel.share or submodel.name for submodel in self.spec.submodels if submodel.name in nodes}
+
     def _add_node(self, submodel: Submodel) -> None:
         fed = [self._fed(feed) for feed in self.wiring.feeds[submodel.name]]
         layer = self._layer(submodel)
@@ -178,7 +187,7 @@ class _Builder:
         except Exception as error:
             arriving = " and ".join(port_text(submodel.name, feed.port) for feed in self.wiring.feeds[submodel.name])
             raise StitchError(f"Submodel '{submodel.name}' cannot take {arriving}: {reason(error)}") from error
-        if submodel.is_layer and _makes_mask(layer) and self._feeds_others(submodel.share or submodel.name):
+        if submodel.is_layer and _makes_mask(layer) and (submodel.share or submodel.name) in self.feeding:
             results = [merging.without_mask(tensor, self.names, f"{submodel.name}_unmask") for tensor in results]
         for port, tensor in zip(self.wiring.node_outputs[submodel.name], results, strict=True):
             self.tensors[Tap(submodel.name, port.name)] = tensor
@@ -191,16 +200,9 @@ class _Builder:
             blueprint = self.blueprints[owner]
             layer = blueprint.take()
             if not self.spec.submodel(owner).is_layer:
-                layer = _functional(layer, blueprint, owner, stop_masks=self._feeds_others(owner))
+                layer = _functional(layer, blueprint, owner, stop_masks=owner in self.feeding)
             self.layers[owner] = layer
         return self.layers[owner]
-
-    def _feeds_others(self, owner: str) -> bool:
-        nodes = {s.name for s in self.spec.submodels if owner in (s.name, s.share)}
-        taps = [tap for feeds in self.wiring.feeds.values() for feed in feeds for tap in feed.taps]
-        # What takes a part of an output is a layer behind it, too.
-        taps += [output.tap for output in self.wiring.outputs if output.tap.part is not None]
-        return any(tap.node in nodes and not tap.merged for tap in taps)
 
     def _fed(self, feed: Feed) -> Any:
         arrived = Tap(feed.node, feed.port.name, merged=True)
@@ -234,8 +236,13 @@ class _Builder:
         return keras.layers.Identity(name=name, dtype=merging.float_policy(str(tensor.dtype)))(tensor)
 
 
-def _functional(model: keras.Model, blueprint: Blueprint, name: str, *, stop_masks: bool = False) -> keras.Model:
-    """The model under another name: lists of tensors in and out, weight paths unique, masks stopped."""
+def _functional(
+    model: keras.Model, blueprint: Blueprint, name: str, *, stop_masks: bool = False, to_keep: bool = True
+) -> keras.Model:
+    """The model under another name: lists of tensors in and out, weight paths unique, masks stopped.
+
+    A model that is to be kept, and is all that already, is only given the name.
+    """
     outputs = blueprint.outputs(model)
     paths = [weight.path for weight in model.weights]
     if len(set(paths)) < len(paths):
@@ -245,7 +252,23 @@ def _functional(model: keras.Model, blueprint: Blueprint, name: str, *, stop_mas
     if stop_masks and any(_makes_mask(layer) for _, layer in ports.leaves(model)):
         inner = Names(layer.name for layer in model.layers)
         outputs = [merging.without_mask(tensor, inner) for tensor in outputs]
-    return keras.Model(_one_or_list(list(model.inputs)), _one_or_list(outputs), name=name)
+    taken, given = _one_or_list(list(model.inputs)), _one_or_list(outputs)
+    if to_keep and _is_plain(model, taken, given):
+        model.name = name
+        return model
+    return keras.Model(taken, given, name=name)
+
+
+def _is_plain(model: keras.Model, inputs: Any, outputs: Any) -> bool:
+    """Whether a model would not differ from the one made of its tensors, which costs a tenth of loading it."""
+    if type(model).__name__ != "Functional" or not model.trainable:
+        return False
+    pairs = ((model.input, inputs), (model.output, outputs))
+    return all(type(own) is type(one) and _same(_listed(own), _listed(one)) for own, one in pairs)
+
+
+def _same(ones: list[Any], others: list[Any]) -> bool:
+    return len(ones) == len(others) and all(one is other for one, other in zip(ones, others, strict=True))
 
 
 def _makes_mask(layer: keras.Layer) -> bool:

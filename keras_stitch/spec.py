@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 Shape = tuple[int | None, ...]
@@ -204,10 +205,11 @@ class GraphSpec:
 
     def submodel(self, name: str) -> Submodel:
         """The submodel of that name; ``KeyError`` where there is none."""
-        for submodel in self.submodels:
-            if submodel.name == name:
-                return submodel
-        raise KeyError(name)
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Submodel]:
+        return {submodel.name: submodel for submodel in reversed(self.submodels)}
 
 
 @dataclass(frozen=True)
