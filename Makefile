@@ -4,12 +4,13 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint clean FORCE
+.PHONY: help demo test bench lint clean FORCE
 .NOTPARALLEL:
 
 help:
 	@echo 'make demo    stitch example models and predict with them, in demo_output/'
 	@echo 'make test    run the tests (ARGS="-k wiring" for some of them)'
+	@echo 'make bench   measure the speed and write docs/benchmarks.md (40 minutes; ARGS="--help")'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make clean   remove all that the targets above made, .venv too'
 
@@ -23,6 +24,9 @@ test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.stamp-dev
 	-@$(BIN)/python tests/real_files.py
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+bench: $(VENV)/.stamp-dev
+	$(BIN)/python benchmarks/run.py $(ARGS)
 
 lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check

@@ -22,10 +22,10 @@ import keras
 import kipoi
 import numpy as np
 import torch
-import yaml
 from keras import layers
 from sklearn.ensemble import RandomForestRegressor
 from timing import Runs, measure, ratio
+from zoo import write_kipoi
 
 import keras_stitch as ks
 from keras_stitch.tables import render
@@ -33,50 +33,7 @@ from keras_stitch.tables import render
 BATCH = 32
 EPOCHS = 10
 LEAST = 5.0  # how many times faster training on precomputed features has to be
-DATALOADER = '''
-"""Rows of an NPY file."""
-
-import numpy as np
-from kipoi.data import Dataset
-
-
-class Rows(Dataset):
-    def __init__(self, rows_file):
-        self.rows = np.load(rows_file)
-
-    def __len__(self):
-        return len(self.rows)
-
-    def __getitem__(self, index):
-        return {"inputs": self.rows[index], "metadata": {"id": str(index)}}
-'''
-
 # Packed prediction against the generator that people write by hand
-
-
-def write_kipoi(folder: Path, size: tuple[int, ...], units: int, defined_as: str, args: dict[str, Any]) -> Path:
-    """A Kipoi directory around files that are there, with a dataloader that reads an NPY file."""
-    np.save(folder / "rows.npy", np.random.default_rng(0).standard_normal((4, *size)).astype("float32"))
-    (folder / "dataloader.py").write_text(DATALOADER)
-    info = {"authors": [{"name": "nobody"}], "doc": "A model to measure.", "license": "MIT"}
-    schema = {"inputs": {"name": "rows", "shape": str(size), "doc": "Numbers."}}
-    model = {
-        "defined_as": defined_as,
-        "args": args,
-        "default_dataloader": ".",
-        "info": info,
-        "schema": {**schema, "targets": {"name": "y", "shape": str((units,)), "doc": "Numbers."}},
-    }
-    loader = {
-        "type": "Dataset",
-        "defined_as": "dataloader.Rows",
-        "args": {"rows_file": {"doc": "An NPY file.", "example": "rows.npy"}},
-        "info": info,
-        "output_schema": {**schema, "metadata": {"id": {"doc": "The row.", "type": "str"}}},
-    }
-    (folder / "model.yaml").write_text(yaml.safe_dump(model))
-    (folder / "dataloader.yaml").write_text(yaml.safe_dump(loader))
-    return folder
 
 
 def keras_directory(folder: Path, model: keras.Model) -> Path:
@@ -84,7 +41,7 @@ def keras_directory(folder: Path, model: keras.Model) -> Path:
     folder.mkdir()
     model.save(folder / "model.keras")
     size, units = model.inputs[0].shape[1:], model.outputs[0].shape[-1]
-    return write_kipoi(folder, tuple(size), units, "kipoi.model.KerasModel", {"weights": "model.keras"})
+    return write_kipoi(folder, tuple(size), (units,), "kipoi.model.KerasModel", {"weights": "model.keras"})
 
 
 def dense(size: int, units: int, hidden: int = 256) -> keras.Model:

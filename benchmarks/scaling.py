@@ -1,89 +1,129 @@
-"""How long building, saving and loading take for 10, 50 and 100 submodels.
+"""Many submodels: loading, stitching, saving, loading again and the first prediction, for 10, 100 and 500 of them.
 
-    python benchmarks/scaling.py
+    python benchmarks/scaling.py FOLDER FIGURES.json PROFILE.json
 
-Prints seconds, the smallest of three runs for each step, and beside them the time for each submodel as a
-ratio to that at 10 submodels: 1.0 throughout is linear. The submodels are saved files, all with the same
-layer names, that share one graph input; their outputs are averaged.
+A figure is the time for each submodel as a ratio to that with the fewest, measured in the same round: 1 is linear. The
+profile says in whose code the time goes with the most of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import cProfile
 import gc
-import tempfile
+import json
+import os
+import pstats
+import random
+import re
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 import keras
+import works
+from figures import Figure, Target, compared, write
 from rich.progress import track
+from timing import Times
 
-import keras_stitch as ks
-from keras_stitch.tables import render
+from keras_stitch.kipoi.rendering import template_module
 
-STEPS = ("add", "build", "save .keras", "load .keras", "save .h5", "load .h5")
-
-
-def write_models(folder: Path, count: int) -> list[Path]:
-    """Small convolutional networks of four layers, every one with the same names."""
-    paths = []
-    for number in range(count):
-        inputs = keras.Input((100, 4), name="sequence")
-        x = keras.layers.Conv1D(16, 8, activation="relu", name="conv")(inputs)
-        x = keras.layers.GlobalMaxPooling1D(name="pool")(x)
-        outputs = keras.layers.Dense(1, name="dense")(x)
-        path = folder / f"part{number}.h5"
-        keras.Model(inputs, outputs, name="model").save(path)
-        paths.append(path)
-    return paths
+COUNTS = (10, 100, 500)
+STEPS = ("load and add", "build", "save", "load again", "first prediction", "first prediction, directory")
+_LINEAR = Target("at most", 1.25)
+_PACKAGES = ("keras_stitch", "tensorflow", "keras", "h5py", "numpy")
+Timed = Callable[[str, Callable[[], Any]], Any]
 
 
-def measure(paths: list[Path], folder: Path) -> dict[str, float]:
-    """Seconds of every step, once."""
+def steps(work: works.Work, folder: Path, timed: Timed) -> None:
+    """One round: files to a stitched model, to a file, to a model, to predictions."""
     keras.utils.clear_session()
-    gc.collect()
-    seconds: dict[str, float] = {}
+    file, rows = folder / "scaled.keras", work.rows(32)
+    graph = timed("load and add", work.graph)
+    model = timed("build", graph.build)
+    timed("save", lambda: model.save(file))
+    again = timed("load again", lambda: keras.saving.load_model(file, compile=False))
+    timed("first prediction", lambda: again.predict_on_batch(rows))
+    wrapped = template_module("kipoi.stitched_model").StitchedModel(str(file))
+    timed("first prediction, directory", lambda: wrapped.predict_on_batch(rows))
+
+
+def scaling(folder: Path, rounds: int, counts: tuple[int, ...] = COUNTS) -> list[Figure]:
+    """The time for each submodel, relative to that with the fewest."""
+    most = works.deepbind(folder, max(counts))
+    sizes: dict[str, works.Work] = {}
+    for count in counts:
+        sizes[str(count)] = replace(most, files=dict(list(most.files.items())[:count]))
+    few = str(counts[0])
+    names, order = [*sizes, f"{few} again"], random.Random(0)
+    times: dict[str, Times] = {step: defaultdict(list) for step in STEPS}
+    for number in track(range(rounds + 1), "submodels", transient=True):
+        chosen = order.sample(names, len(names)) if number else [few]
+        for name in chosen:
+            count = len(sizes[name.removesuffix(" again")].files)
+
+            def timed(
+                step: str, run: Callable[[], Any], name: str = name, count: int = count, number: int = number
+            ) -> Any:
+                gc.collect()
+                start = time.perf_counter()
+                made = run()
+                if number:  # the first round imports and compiles
+                    times[step][name].append((time.perf_counter() - start) / count)
+                return made
+
+            steps(sizes[name.removesuffix(" again")], folder, timed)
+    pairs = [(name, few) for name in sizes if name != few]
+    found = []
+    for step in STEPS:
+        targets = {f"{one} / {other}": _LINEAR for one, other in pairs}
+        again = (f"{few} again", few)
+        found += compared("scaling", step, 0, times[step], pairs, again=again, unit="ms", scale=1000, targets=targets)
+    return found
+
+
+def profile(folder: Path, count: int) -> dict[str, dict[str, float]]:
+    """For every step, the share of its time that is spent in the code of each package."""
+    found: dict[str, dict[str, float]] = {}
 
     def timed(step: str, run: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        result = run()
-        seconds[step] = time.perf_counter() - start
-        return result
+        profiler = cProfile.Profile()
+        made = profiler.runcall(run)
+        shares: dict[str, float] = defaultdict(float)
+        stats = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
+        for (file, _, function), (_, _, own, _, _) in stats.items():
+            shares[_package(f"{file} {function}")] += own
+        total = sum(shares.values())
+        found[step] = {package: own / total for package, own in shares.items()}
+        return made
 
-    graph = timed("add", lambda: ks.ensemble({path.stem: path for path in paths}))
-    model = timed("build", graph.build)
-    for ending in (".keras", ".h5"):
-        path = folder / f"stitched{ending}"
-        timed(f"save {ending}", lambda path=path: model.save(path))
-        timed(f"load {ending}", lambda path=path: keras.saving.load_model(path, compile=False))
-    return seconds
+    steps(works.deepbind(folder, count), folder, timed)
+    return found
 
 
-def main(counts: list[int], repeats: int) -> str:
-    """Measure, and return the table."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        paths = write_models(folder, max(counts))
-        measure(paths[: min(counts)], folder)  # warms up
-        runs = [count for _ in range(repeats) for count in counts]
-        best: dict[int, dict[str, float]] = {}
-        for count in track(runs, description="measuring", transient=True):
-            seconds = measure(paths[:count], folder)
-            old = best.get(count, seconds)
-            best[count] = {step: min(old[step], seconds[step]) for step in STEPS}
-    rows = []
-    for step in STEPS:
-        unit = best[counts[0]][step] / counts[0]
-        cells = [f"{best[count][step]:.2f} ({best[count][step] / count / unit:.2f})" for count in counts]
-        rows.append((step, *cells))
-    return render(("seconds (for each submodel, ratio)", *map(str, counts)), rows)
+def _package(where: str) -> str:
+    for package in _PACKAGES:
+        if re.search(rf"(?:^|[/. ]){package}[/. ]", where):
+            return package
+    return "TensorFlow's C++" if "TF" in where or "pywrap" in where else "Python"
+
+
+def main() -> None:
+    """Measure, and write what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("figures", type=Path)
+    parser.add_argument("profile", type=Path)
+    parser.add_argument("--rounds", type=int, default=6, help="at least six, for an interval")
+    options = parser.parse_args()
+    write(options.figures, scaling(options.folder, options.rounds))
+    options.profile.write_text(json.dumps(profile(options.folder, max(COUNTS)), indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--counts", type=int, nargs="+", default=[10, 50, 100])
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-    print(main(options.counts, options.repeats))
+    main()

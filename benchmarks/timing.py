@@ -5,32 +5,76 @@ from __future__ import annotations
 import gc
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from rich.progress import track
 
 Runs = dict[str, Callable[[], object]]
 Times = dict[str, list[float]]
+# Faster than this, a run is repeated until it takes as long: the clock and what comes before it are then no matter.
+LEAST_SECONDS = 0.05
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """How long a call takes, once."""
+@dataclass(frozen=True)
+class Ratio:
+    """The ratio of two things that took turns.
+
+    Attributes:
+        median: Of the rounds' ratios.
+        low, high: The interval of the median, at 95 %, of its order statistics: it holds whatever the distribution.
+        rounds: How many there were; below six there is no such interval, and these are infinite.
+    """
+
+    median: float
+    low: float
+    high: float
+    rounds: int
+
+    @classmethod
+    def of(cls, ones: Sequence[float], others: Sequence[float]) -> Ratio:
+        """The ratio of what was measured in the same rounds."""
+        from scipy import stats
+
+        ratios = np.asarray(ones, float) / np.asarray(others, float)
+        median = float(np.median(ratios))
+        interval = stats.quantile_test(ratios, q=median, p=0.5).confidence_interval(0.95)
+        found = [float(interval.low), float(interval.high)]
+        low, high = (value if np.isfinite(value) else end for value, end in zip(found, (0.0, np.inf), strict=True))
+        return cls(median, low, high, len(ratios))
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def seconds(run: Callable[[], object], times: int = 1) -> float:
+    """How long a call takes, on the average of some."""
     gc.collect()
     start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def measure(runs: Runs, rounds: int, what: str) -> Times:
-    """Seconds of every round; what the first call opens and indexes is not in them."""
-    for run in runs.values():
+    for _ in range(times):
         run()
+    return (time.perf_counter() - start) / times
+
+
+def measure(runs: Runs, rounds: int, what: str, *, least: float = 0.0) -> Times:
+    """Seconds of every round; what the first call opens, indexes and traces is not in them.
+
+    Args:
+        runs: What takes turns, in an order that changes from round to round.
+        rounds: How often.
+        what: Shown beside the progress bar.
+        least: Runs are repeated until a round of them takes so many seconds.
+    """
+    often = {}
+    for name, run in runs.items():
+        run()
+        often[name] = max(1, round(least / max(seconds(run), 1e-9))) if least else 1
     times: Times = {name: [] for name in runs}
     order = random.Random(0)
     for _ in track(range(rounds), what, transient=True):
         for name in order.sample(list(runs), len(runs)):
-            times[name].append(seconds(runs[name]))
+            times[name].append(seconds(runs[name], often[name]))
     return times
 
 

@@ -1,0 +1,95 @@
+"""What stitching costs beside loading the files, and writing what Keras would write.
+
+python benchmarks/building.py WORK FOLDER FIGURES.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import works
+from figures import Figure, Target, compared, write
+from rich.progress import track
+from timing import Times
+
+LOAD, AGAIN = "load_model of the parts", "load_model again"
+PAIRS = (
+    ("graph.build()", LOAD),
+    ("adding and building", LOAD),
+    ("by hand", LOAD),
+    ("adding and building", "by hand"),
+    ("saving it", "saving by hand"),
+    ("loading it", LOAD),
+)
+TARGETS = {f"graph.build() / {LOAD}": Target("at most", 0.05)}
+
+
+def building(name: str, folder: Path, rounds: int) -> list[Figure]:
+    """All ratios of one work."""
+    work = works.WORKS[name](folder)
+    times: Times = defaultdict(list)
+    order = random.Random(0)
+    file = folder / "built.keras"
+
+    def load() -> Any:
+        return [keras.saving.load_model(path, compile=False) for path in work.files.values()]
+
+    def stitch() -> None:
+        graph, added = _timed(work.graph)
+        model, built = _timed(graph.build)
+        times["graph.build()"].append(built)
+        times["adding and building"].append(added + built)
+        times["saving it"].append(_timed(lambda: model.save(file))[1])
+        times["loading it"].append(_timed(lambda: keras.saving.load_model(file, compile=False))[1])
+
+    def by_hand() -> None:
+        model, took = _timed(lambda: works.written_by_hand(work))
+        times["by hand"].append(took)
+        times["saving by hand"].append(_timed(lambda: model.save(file))[1])
+
+    for number in track(range(rounds + 1), f"building {name}", transient=True):
+        steps: list[Callable[[], None]] = [
+            lambda: times[LOAD].append(_timed(load)[1]),
+            lambda: times[AGAIN].append(_timed(load)[1]),
+            stitch,
+            by_hand,
+        ]
+        for step in order.sample(steps, len(steps)):
+            keras.utils.clear_session()
+            step()
+        if not number:  # the first round imports and compiles
+            times.clear()
+    return compared("building", work.name, 0, times, PAIRS, again=(AGAIN, LOAD), unit="ms", scale=1000, targets=TARGETS)
+
+
+def _timed(run: Callable[[], Any]) -> tuple[Any, float]:
+    gc.collect()
+    start = time.perf_counter()
+    made = run()
+    return made, time.perf_counter() - start
+
+
+def main() -> None:
+    """Measure one work, and write what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", choices=sorted(works.WORKS))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("figures", type=Path)
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    write(options.figures, building(options.work, options.folder, options.rounds))
+
+
+if __name__ == "__main__":
+    main()

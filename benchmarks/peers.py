@@ -1,0 +1,144 @@
+"""Ways to predict with the same saved models: stitched, and what people would use instead.
+
+``python benchmarks/peers.py WORK FOLDER PEER ROWS`` runs one of them in this process alone and prints, as JSON, the
+seconds until the first prediction and the peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import works
+from works import Arrays, Work
+
+Predictor = Callable[[Arrays], np.ndarray]
+
+
+def stitched(work: Work, folder: Path) -> Predictor:
+    """The model that ``graph.build()`` gives, as Keras runs it."""
+    del folder
+    model = work.graph().build()
+    return lambda rows: model.predict_on_batch(rows)
+
+
+def by_hand(work: Work, folder: Path) -> Predictor:
+    """The same model, written in plain Keras."""
+    del folder
+    model = works.written_by_hand(work)
+    return lambda rows: model.predict_on_batch(rows)
+
+
+def one_after_another(work: Work, folder: Path) -> Predictor:
+    """Models as Keras loads them, ``predict_on_batch`` one by one, NumPy in between."""
+    import keras
+
+    del folder
+    models = {name: keras.saving.load_model(file, compile=False) for name, file in work.files.items()}
+
+    def predict(name: str, array: np.ndarray) -> np.ndarray:
+        found = models[name].predict_on_batch(array)
+        return found[0] if isinstance(found, list) else found  # as files of Keras 2 have it
+
+    return lambda rows: work.one_after_another(predict, rows)
+
+
+def directory(work: Work, folder: Path) -> Predictor:
+    """The generated directory, by Kipoi's ``predict_on_batch``."""
+    import kipoi
+
+    model = kipoi.get_model(str(saved_directory(work, folder)), source="dir", with_dataloader=False)
+    return lambda rows: model.predict_on_batch(rows)
+
+
+def merged_onnx(work: Work, folder: Path) -> Predictor:
+    """The parts exported to ONNX, merged by ``onnx.compose.merge_models``, in ONNX Runtime."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(merged_file(work, folder), providers=["CPUExecutionProvider"])
+    return lambda rows: session.run(None, rows)[0]
+
+
+PEERS = {
+    "stitched": stitched,
+    "by hand": by_hand,
+    "one after another": one_after_another,
+    "directory": directory,
+    "merged ONNX": merged_onnx,
+}
+
+
+# -- files that peers need, made once ----------------------------------------------------------------------------------
+
+
+def saved_directory(work: Work, folder: Path) -> Path:
+    """The Kipoi directory of the work's graph."""
+    place = folder / "composed"
+    return place if place.is_dir() else work.graph().save(place, examples=examples(work, folder))
+
+
+def examples(work: Work, folder: Path) -> dict[str, str]:
+    """A file of rows for every input."""
+    found = {}
+    for name, array in work.rows(2).items():
+        np.save(folder / f"{name}.npy", array)
+        found[f"{name}_file"] = str(folder / f"{name}.npy")
+    return found
+
+
+def merged_file(work: Work, folder: Path) -> Path:
+    """One ONNX file of all parts, which are exported one by one."""
+    place = folder / "merged.onnx"
+    if place.is_file():
+        return place
+    import keras
+    import onnx
+    from onnx import compose
+
+    parts = {}
+    for name, file in work.files.items():
+        exported = folder / f"{name}.onnx"
+        model = keras.saving.load_model(file, compile=False)
+        # Keras exports what was called before.
+        model(np.zeros((1, *(size or work.length for size in model.inputs[0].shape[1:])), "float32"))
+        with contextlib.redirect_stdout(io.StringIO()):
+            model.export(exported, format="onnx", verbose=False)
+        parts[name] = compose.add_prefix(onnx.load(exported), f"{name}/")
+    onnx.save(work.merged(parts), place)
+    return place
+
+
+# -- one peer in a process of its own ----------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Run one peer from nothing to its first prediction."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", choices=sorted(works.WORKS))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("peer", choices=sorted(PEERS))
+    parser.add_argument("rows", type=int)
+    options = parser.parse_args()
+    work = works.WORKS[options.work](options.folder)
+    rows = work.rows(options.rows)
+    start = time.perf_counter()
+    predict = PEERS[options.peer](work, options.folder)
+    predict(rows)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    print(json.dumps({"seconds": seconds, "bytes": peak}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""The page and the picture of the last run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+from figures import Figure
+
+from keras_stitch.tables import render
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE, PICTURE = DOCS / "benchmarks.md", DOCS / "benchmarks.svg"
+_INTRODUCTION = """# Speed
+
+What `make bench` found in its last run. Every figure is a ratio of things that took turns, in an order that changes
+from round to round: the median of the rounds' ratios and, in brackets, the interval of this median (95 %, of its order
+statistics). *Noise* is the ratio of one of them with itself, in the same rounds. A target is met or missed where the
+whole interval says so, else undecided.
+
+{machine}.
+
+- **stitched**: the model of `graph.build()`, by Keras' `predict_on_batch`;
+- **by hand**: the same graph in plain Keras;
+- **one after another**: the parts as Keras loads them, `predict_on_batch` of each, NumPy between them;
+- **directory**: the generated directory, by the `predict_on_batch` of its model class, as Kipoi and
+  `keras-stitch predict` run it;
+- **merged ONNX**: the parts exported one by one, merged by `onnx.compose.merge_models`, in ONNX Runtime.
+
+All give the same numbers, which is checked before anything is timed.
+"""
+_SECTIONS = {
+    "throughput": "## Predicting\n\nRatios of time for a batch. *one after another / stitched* is how many times "
+    "faster stitched is.",
+    "start": "## Time to the first prediction\n\nFour rows, in a process of its own: loading, stitching where it is "
+    "done, the first prediction. Importing is included where a way needs more than NumPy.",
+    "memory": "## Peak memory\n\nOf the same processes, the parts' files in the page cache apart.",
+    "building": "## Building, saving, loading\n\nAgainst `keras.saving.load_model` on the files of the parts. What is "
+    "saved and loaded again is the model from the files, in `.keras`.",
+    "compiling": "## jit_compile\n\nThe stitched model compiled by XLA against itself; that XLA compiles anew for "
+    "every batch size is not in it.",
+    "pipelines": "## Kipoi's pipeline.predict\n\nReading an NPY file is included; every part reads it for itself.",
+    "scaling": "## Many submodels\n\nThe time for each submodel with 100 and 500 of them, as a ratio to that with 10: "
+    "1 is linear.",
+}
+
+
+def targets(figures: Sequence[Figure]) -> str:
+    """The table of all figures that have a target."""
+    rows = [
+        (_case(figure), figure.what, str(figure.target), str(figure.ratio), figure.verdict)
+        for figure in figures
+        if figure.target is not None
+    ]
+    return render(("work", "ratio of time", "target", "found", ""), rows)
+
+
+def write(known: Mapping[str, Any], figures: Sequence[Figure]) -> list[Path]:
+    """Writes the page and the picture; returns their paths."""
+    parts = [_INTRODUCTION.format(machine=_machine(known["machine"]))]
+    parts += ["![Throughput](benchmarks.svg)\n", "## Targets\n", _block(targets(figures))]
+    for section, text in _SECTIONS.items():
+        chosen = [figure for figure in figures if figure.section == section]
+        if not chosen:
+            continue
+        rows = [
+            (_case(figure), figure.what, str(figure.ratio), str(figure.noise), f"{figure.base:.4g} {figure.unit}")
+            for figure in chosen
+        ]
+        below = "the first alone" if section == "scaling" else "below the line"
+        parts += [text + "\n", _block(render(("work", "ratio", "found", "noise", below), rows))]
+        if section == "scaling" and known.get("profile"):
+            parts.append(_profile(known["profile"]))
+        if section == "memory" and known.get("sizes"):
+            parts.append(_sizes(known["sizes"]))
+    PAGE.write_text("\n".join(parts), encoding="utf-8")
+    _draw(figures)
+    return [PAGE, PICTURE]
+
+
+def file_sizes(folder: Path) -> dict[str, int]:
+    """Bytes of what the ways to predict load, in the folder of a work."""
+    found = {"directory, its model": (folder / "composed/model_files/model.keras").stat().st_size}
+    found["merged ONNX"] = (folder / "merged.onnx").stat().st_size
+    parts = [path for path in folder.glob("*.keras") if path.is_file()]
+    if parts:
+        found["parts"] = sum(path.stat().st_size for path in parts)
+    return found
+
+
+def _case(figure: Figure) -> str:
+    return f"{figure.work}, batch {figure.rows}" if figure.rows else figure.work
+
+
+def _block(text: str) -> str:
+    return f"```text\n{text}\n```\n"
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    return (
+        f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['memory']} of memory, no GPU;\n"
+        f"{machine['system']}, Python {machine['python']}, {packages}"
+    )
+
+
+def _profile(profile: Mapping[str, Mapping[str, float]]) -> str:
+    packages = sorted({name for shares in profile.values() for name in shares})
+    packages.sort(key=lambda name: -sum(shares.get(name, 0) for shares in profile.values()))
+    rows = [(step, *(f"{100 * shares.get(name, 0):.0f} %" for name in packages)) for step, shares in profile.items()]
+    text = render(("500 submodels, own time in", *packages), rows)
+    return f"In whose code the time goes, as `cProfile` sees it:\n\n{_block(text)}"
+
+
+def _sizes(sizes: Mapping[str, Mapping[str, int]]) -> str:
+    names = list(dict.fromkeys(name for found in sizes.values() for name in found))
+    rows = [
+        (work, *(f"{found[name] / 2**20:.2f} MiB" if name in found else "" for name in names))
+        for work, found in sizes.items()
+    ]
+    return f"Sizes of files:\n\n{_block(render(('work', *names), rows))}"
+
+
+def _draw(figures: Sequence[Figure]) -> None:
+    """How many times faster than one after another, with intervals."""
+    ways = {"stitched": "#1f6f8b", "directory": "#e07a1f", "merged ONNX": "#7a7a7a"}
+    found: dict[str, dict[str, Figure]] = {}
+    for figure in figures:
+        one, _, way = figure.what.partition(" / ")
+        if figure.section == "throughput" and one == "one after another" and way in ways:
+            found.setdefault(_case(figure), {})[way] = figure
+    picture, axes = plt.subplots(figsize=(8, 0.42 * len(found) + 1.3), layout="constrained")
+    for row, by_way in enumerate(found.values()):
+        for shift, (way, color) in zip((-0.22, 0, 0.22), ways.items(), strict=True):
+            if way not in by_way:
+                continue
+            ratio = by_way[way].ratio
+            axes.plot([ratio.low, ratio.high], [row + shift] * 2, color=color, linewidth=2)
+            axes.plot(ratio.median, row + shift, "o", color=color, markersize=4, label=way if not row else None)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(found)), list(found))
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    ticks = [0.5, 1, 2, 5, 10, 20, 50, 100, 200]
+    low, high = axes.get_xlim()
+    shown = [tick for tick in ticks if low <= tick <= high]
+    axes.set_xticks(shown, [f"{tick:g}" for tick in shown])
+    axes.minorticks_off()
+    axes.grid(axis="x", linewidth=0.3)
+    axes.set_xlabel("times the throughput of the models one after another")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
+    with matplotlib.rc_context({"svg.hashsalt": "keras_stitch"}):
+        picture.savefig(PICTURE, metadata={"Date": None})
+    plt.close(picture)

@@ -1,0 +1,107 @@
+"""All of the speed benchmarks, one after another, and the page with what they found.
+
+    make bench                                      all, in about 40 minutes on two cores
+    make bench ARGS="--sections throughput"         some of them
+    make bench ARGS="--draw"                        only the page and the pictures, of the figures that are there
+
+Each work is measured in a process of its own. Nothing else should run beside: a figure whose interval is wide says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import report
+from figures import Figure, from_json, read, to_json
+from rich.console import Console
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
+SECTIONS = {
+    "throughput": ("seed", "deepbind10", "deepbind100", "trednet", "images", "spliceai"),
+    "starting": ("seed", "deepbind100", "images", "spliceai"),
+    "building": ("seed", "deepbind10", "deepbind100", "trednet", "images", "spliceai"),
+    "compiling": ("seed", "deepbind10", "deepbind100", "trednet", "images"),
+    "pipelines": ("deepbind10", "spliceai"),
+    "scaling": ("deepbind500",),
+}
+# What the page calls a section, by the program that measures it.
+_PARTS = {"starting": ("start", "memory")}
+_PACKAGES = ("tensorflow", "keras", "kipoi", "numpy", "onnxruntime", "onnx")
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def measured(section: str, work: str, place: Path) -> tuple[list[Figure], dict[str, Any]]:
+    """What one program finds for one work; for scaling with the profile."""
+    folder, figures, profile = place / work, place / "figures.json", place / "profile.json"
+    folder.mkdir(exist_ok=True)
+    given = [str(folder), str(figures), str(profile)] if section == "scaling" else [work, str(folder), str(figures)]
+    subprocess.run([sys.executable, str(HERE / f"{section}.py"), *given], check=True)
+    return read(figures), json.loads(profile.read_text(encoding="utf-8")) if section == "scaling" else {}
+
+
+def main() -> None:
+    """Measure what was asked for, keep the rest, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--works", nargs="+", help="only these of each section")
+    parser.add_argument("--draw", action="store_true", help="measure nothing")
+    options = parser.parse_args()
+    known: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+    figures = from_json(known.get("figures", []))
+    profile, sizes = known.get("profile", {}), known.get("sizes", {})
+    console = Console()
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # accelerator.py is for GPUs
+    if not options.draw:
+        with tempfile.TemporaryDirectory() as name:
+            for section in options.sections:
+                for work in SECTIONS[section]:
+                    if options.works and work not in options.works:
+                        continue
+                    console.print(f"{section}: {work}")
+                    found, profiled = measured(section, work, Path(name))
+                    parts = _PARTS.get(section, (section,))
+                    works = {figure.work for figure in found}
+                    figures = [old for old in figures if old.section not in parts or old.work not in works] + found
+                    profile = profiled or profile
+                    if section == "starting":
+                        sizes[found[0].work] = report.file_sizes(Path(name) / work)
+                    known = {"machine": machine(), "figures": to_json(figures), "profile": profile, "sizes": sizes}
+                    RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    written = report.write(known, figures)
+    console.print(report.targets(figures))
+    console.print(f"written: {', '.join(str(path.relative_to(HERE.parent)) for path in written)}")
+
+
+if __name__ == "__main__":
+    main()

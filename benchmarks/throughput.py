@@ -1,0 +1,76 @@
+"""Rows per second of a stitched model, against what people would use instead.
+
+    python benchmarks/throughput.py WORK FOLDER FIGURES.json
+
+All ways to predict take turns on the same rows, in one process, and give the same numbers, which is checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import peers
+import works
+from figures import Figure, Target, compared, write
+from timing import LEAST_SECONDS, measure, seconds
+
+AGAIN = ("stitched again", "stitched")
+PAIRS = (
+    ("one after another", "stitched"),
+    ("one after another", "directory"),
+    ("one after another", "merged ONNX"),
+    ("stitched", "by hand"),
+    ("stitched", "merged ONNX"),
+    ("directory", "merged ONNX"),
+)
+BY_HAND = {"stitched / by hand": Target("no more than noise from", 1)}
+FASTER = "one after another / stitched"
+TARGETS = {
+    ("spliceai", 1): {FASTER: Target("at least", 1.15), "stitched / merged ONNX": Target("at most", 1)},
+    ("spliceai", 4): {FASTER: Target("at least", 1), "stitched / merged ONNX": Target("at most", 1)},
+    ("deepbind100", 256): {FASTER: Target("at least", 3)},
+    ("seed", 32): {FASTER: Target("at least", 2.5), "directory / merged ONNX": Target("at most", 3)},
+}
+_SLOW = 0.5  # seconds of a run, from which on there are fewer rounds
+
+
+def throughput(name: str, folder: Path, rounds: int) -> list[Figure]:
+    """All ratios of one work."""
+    work = works.WORKS[name](folder)
+    predictors = {peer: make(work, folder) for peer, make in peers.PEERS.items()}
+    predictors[AGAIN[0]] = predictors[AGAIN[1]]
+    found = []
+    for rows in work.batches:
+        given = work.rows(rows)
+        expected = predictors["one after another"](given)
+        for peer, predict in predictors.items():
+            error = np.abs(predict(given) - expected).max()
+            assert error <= 1e-5 * max(1, np.abs(expected).max()), f"{peer} is off by {error} on {work.name}"
+        runs = {peer: lambda predict=predict, given=given: predict(given) for peer, predict in predictors.items()}
+        slow = seconds(runs["one after another"]) > _SLOW
+        times = measure(runs, max(9, rounds // 2) if slow else rounds, f"{name}, {rows}", least=LEAST_SECONDS)
+        targets = BY_HAND | TARGETS.get((name, rows), {})
+        found += compared(
+            "throughput", work.name, rows, times, PAIRS, again=AGAIN, unit="ms", scale=1000, targets=targets
+        )
+    return found
+
+
+def main() -> None:
+    """Measure one work, and write what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", choices=sorted(works.WORKS))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("figures", type=Path)
+    parser.add_argument("--rounds", type=int, default=25)
+    options = parser.parse_args()
+    write(options.figures, throughput(options.work, options.folder, options.rounds))
+
+
+if __name__ == "__main__":
+    main()
