@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         help="an .onnx file, or a folder for a SavedModel (default: <name>.onnx, or <name>_saved_model)",
     )
     export.add_argument("--format", metavar="onnx|saved_model", help="by default, what the ending of -o says, or onnx")
-    export.add_argument("--overwrite", action="store_true", help="replace what an earlier export wrote")
+    export.add_argument("--overwrite", action="store_true", help="replace a file, or the folder of an earlier export")
     _add_custom_objects(export)
 
     demo = command("demo", _demo, "Stitch four small models and write, test and train the result.")

@@ -67,7 +67,8 @@ class Exportable:
             made = listed(list(inputs.values()))
             outputs = dict(zip(_names(added.submodel.outputs), keras.tree.flatten(made), strict=True))
             # Keras keeps the order of a dict, and lists its tensors in another.
-            order = list(model.output) if isinstance(model.output, dict) else []
+            given = getattr(model, "output", None)  # a Sequential does not always have it
+            order = list(given) if isinstance(given, dict) else []
             order = order if set(order) == set(outputs) else list(outputs)
             self.model = keras.Model(inputs, {name: outputs[name] for name in order}, name=self.name)
 

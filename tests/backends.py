@@ -92,5 +92,5 @@ def _on_jax(model: keras.Model, weights: list[Any], given: Any) -> list[Any]:
     def total(values: list[Any]) -> Any:
         return _squares(model.stateless_call(values, others, given, training=False)[0])
 
-    # JAX has zeros for what is not reached, and no word for it.
-    return [one if np.any(one) else None for one in jax.grad(total)(weights)]
+    # JAX has zeros for what is not reached, and no word for it. One by one, operations would take longer to compile.
+    return [one if np.any(one) else None for one in jax.jit(jax.grad(total))(weights)]

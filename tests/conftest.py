@@ -22,7 +22,7 @@ settings.register_profile("default", derandomize=True, deadline=None, max_exampl
 settings.register_profile("thorough", deadline=None, max_examples=400, suppress_health_check=_slow, print_blob=True)
 # For what runs once more on every backend: building is the same there, and what differs are the numbers.
 settings.register_profile(
-    "few", derandomize=True, deadline=None, max_examples=3, suppress_health_check=_slow, phases=[Phase.generate]
+    "few", derandomize=True, deadline=None, max_examples=2, suppress_health_check=_slow, phases=[Phase.generate]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

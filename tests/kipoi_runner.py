@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import os
 import re
@@ -33,10 +34,29 @@ def kipoi_test(directory: Path, python_path: str = "") -> str:
 
 def kipoi_predict(directory: Path, args: dict, output: Path, workers: int = 0, cwd: Path | None = None) -> dict:
     """``kipoi predict DIR --source dir``; returns the arrays of the file, by their paths in it."""
-    command = ["predict", str(directory), "--source", "dir", "-n", str(workers), "-o", str(output), "--keep_inputs"]
-    text = yaml.safe_dump(args, default_flow_style=True, width=10_000).strip()
-    _run([*command, "--dataloader_args", text], cwd or directory)
+    _run(_predicting(directory, args, output, workers), cwd or directory)
     return read_h5(output)
+
+
+def kipoi_checks(
+    directory: Path, args: dict, folder: Path, cwd: Path | None = None, documented: bool = False
+) -> list[dict]:
+    """``kipoi predict`` with two workers and with none, and ``kipoi test .``; or all that the model card documents.
+
+    They run one after another in one fresh process, as each would take seconds to start. Workers are forked by the
+    first, so that no prediction was made before.
+
+    Returns:
+        What ``kipoi_predict`` does, without workers and with two.
+    """
+    outputs = [folder / f"{workers}.h5" for workers in (0, 2)]
+    commands = [(cwd or directory, _predicting(directory, args, outputs[n // 2], n)) for n in (2, 0)]
+    tests = documented_commands(directory) if documented else [["test", "."]]
+    assert ["test", "."] in tests
+    commands += [(directory, command) for command in tests]
+    given = json.dumps([(str(place), command) for place, command in commands])
+    _run([given], directory, start=[sys.executable, "-c", _ONE_AFTER_ANOTHER])
+    return [read_h5(output) for output in outputs]
 
 
 def documented_commands(directory: Path) -> list[list[str]]:
@@ -96,11 +116,33 @@ def _named(predictions: object) -> dict[str, np.ndarray]:
     return predictions if isinstance(predictions, dict) else {"": predictions}
 
 
-def _run(command: list[str], cwd: Path, python_path: str = "") -> str:
+def _predicting(directory: Path, args: dict, output: Path, workers: int) -> list[str]:
+    command = ["predict", str(directory), "--source", "dir", "-n", str(workers), "-o", str(output), "--keep_inputs"]
+    return [*command, "--dataloader_args", yaml.safe_dump(args, default_flow_style=True, width=10_000).strip()]
+
+
+# What the script ``kipoi`` does, for several commands.
+_ONE_AFTER_ANOTHER = """
+import json, os, sys
+
+given = json.loads(sys.argv[1])
+from kipoi.__main__ import main
+
+sys.path.remove("")
+for place, command in given:
+    os.chdir(place)
+    sys.argv = ["kipoi", *command]
+    if status := main():
+        sys.exit(status)
+print("all commands ended")
+"""
+
+
+def _run(command: list[str], cwd: Path, python_path: str = "", start: list[str] | None = None) -> str:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": python_path}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     done = subprocess.run(
-        [Path(sys.executable).with_name("kipoi"), *command],
+        [*(start or [Path(sys.executable).with_name("kipoi")]), *command],
         cwd=cwd,
         env=environment,
         stdout=subprocess.PIPE,
@@ -112,4 +154,5 @@ def _run(command: list[str], cwd: Path, python_path: str = "") -> str:
     plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
     problems = [line for line in plain.splitlines() if _PROBLEM.search(line)]
     assert done.returncode == 0 and not problems, f"kipoi {' '.join(command)}\n{plain[-4000:]}"
+    assert not start or plain.rstrip().endswith("all commands ended"), plain[-4000:]
     return plain

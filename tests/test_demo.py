@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from kipoi_runner import kipoi_predict, kipoi_test
+from kipoi_runner import kipoi_checks
 
 
 def run_demo(output: Path) -> subprocess.CompletedProcess[str]:
@@ -35,16 +35,15 @@ def test_it_says_what_was_written_and_checked(demo):
 
 
 def test_its_directory_passes_kipoi(demo, tmp_path):
-    """Kipoi in processes of its own: no warning, the same with 0 and 2 workers, and what Keras predicts."""
+    """Kipoi in a process of its own: no warning, the same with 0 and 2 workers, and what Keras predicts."""
     output, _ = demo
     directory, data = output / "composed", output / "data"
-    kipoi_test(directory)
     arguments = {
         "intervals_file": str(data / "intervals.bed"),
         "fasta_file": str(data / "genome.fa"),
         "measurements_file": str(data / "measurements.tsv"),
     }
-    written = [kipoi_predict(directory, arguments, tmp_path / f"{n}.h5", workers=n) for n in (0, 2)]
+    written = kipoi_checks(directory, arguments, tmp_path)
     for name, array in written[0].items():
         np.testing.assert_array_equal(array, written[1][name])
     inputs = {name: written[0][f"inputs/{name}"] for name in ("sequence", "input2")}

@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import yaml
-from kipoi_runner import kipoi_predict, kipoi_test
+from kipoi_runner import kipoi_checks
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,14 +25,12 @@ def test_spliceai_ensemble(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "largest difference" in done.stdout
-    kipoi_test(output)
-
     arguments = {
         name: str(output / argument["example"])
         for name, argument in yaml.safe_load((output / "dataloader.yaml").read_text())["args"].items()
         if "example" in argument
     }
-    written = [kipoi_predict(output, arguments, tmp_path / f"{n}.h5", workers=n) for n in (0, 2)]
+    written = kipoi_checks(output, arguments, tmp_path)
     assert written[0].keys() == written[1].keys()
     for name, array in written[0].items():
         np.testing.assert_array_equal(array, written[1][name])
@@ -67,10 +65,9 @@ def test_train_on_new_task(tmp_path):
     ) in done.stdout
     assert float(re.findall(r"difference to Kipoi's predictions: (\S+)", done.stdout)[0]) <= 1e-5
 
-    kipoi_test(output)
     files = {"fasta_file": "genome.fa", "intervals_file": "chr2.bed", "targets_file": "chr2.tsv"}
     arguments = {name: str(data / file) for name, file in files.items()}
-    written = [kipoi_predict(output, arguments, tmp_path / f"{n}.h5", workers=n) for n in (0, 2)]
+    written = kipoi_checks(output, arguments, tmp_path)
     assert written[0].keys() == written[1].keys()
     for name, array in written[0].items():
         np.testing.assert_array_equal(array, written[1][name])

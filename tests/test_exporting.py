@@ -233,35 +233,33 @@ def test_lengths_stay_open(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, model(data), atol=1e-5)
 
 
-def _recurrent(tokens: Any, layer: keras.Layer) -> Any:
-    return layer(layers.Embedding(7, 3, mask_zero=True)(tokens))
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        pytest.param(lambda x: _recurrent(x, layers.LSTM(2)), id="masked LSTM"),
-        pytest.param(lambda x: _recurrent(x, layers.GRU(2, reset_after=False, return_sequences=True)), id="masked GRU"),
-        pytest.param(lambda x: _recurrent(x, layers.Bidirectional(layers.GRU(2))), id="masked two-way GRU"),
-        pytest.param(lambda x: _recurrent(x, layers.SimpleRNN(2, go_backwards=True)), id="masked SimpleRNN"),
-    ],
-)
-def test_recurrent_layers_with_masks(make: Callable[[Any], Any], tmp_path: Path) -> None:
+def test_recurrent_layers_with_masks(tmp_path: Path) -> None:
     tokens = keras.Input((None,), dtype="int32", name="tokens")
-    source = saved(tmp_path, tokens, make(tokens))
+    made = {
+        "lstm": layers.LSTM(2),
+        "gru": layers.GRU(2, reset_after=False, return_sequences=True),
+        "two_way_gru": layers.Bidirectional(layers.GRU(2)),
+        "simple_rnn": layers.SimpleRNN(2, go_backwards=True),
+    }
+    outputs = {name: layer(layers.Embedding(7, 3, mask_zero=True)(tokens)) for name, layer in made.items()}
+    source = saved(tmp_path, tokens, outputs)
     for format in FORMATS:
         exported(source, tmp_path, format)
     data = np.array([[1, 2, 0, 0], [3, 0, 0, 0], [4, 5, 6, 1]], "int32")
-    (found,) = run_onnx(tmp_path / "made.onnx", {"tokens": data}).values()
-    np.testing.assert_allclose(found, keras.saving.load_model(source)(data), atol=1e-5)
+    found, expected = run_onnx(tmp_path / "made.onnx", {"tokens": data}), keras.saving.load_model(source)(data)
+    assert set(found) == set(expected) == set(made)
+    for name, array in found.items():
+        np.testing.assert_allclose(array, expected[name], atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float64", "int8", "uint8", "int32", "int64", "bool"])
-def test_inputs_of_every_dtype(dtype: str, tmp_path: Path) -> None:
-    x = keras.Input((4,), dtype=dtype, name="x")
-    source = saved(tmp_path, x, layers.Dense(2)(x))
+def test_inputs_of_every_dtype(tmp_path: Path) -> None:
+    dtypes = ["float16", "float64", "int8", "uint8", "int32", "int64", "bool"]
+    inputs = [keras.Input((4,), dtype=dtype, name=f"x_{dtype}") for dtype in dtypes]
+    source = saved(tmp_path, inputs, {x.name.replace("x", "y", 1): layers.Dense(2)(x) for x in inputs})
     for format in FORMATS:
-        assert exported(source, tmp_path, format).inputs[0].dtype == dtype
+        made = exported(source, tmp_path, format)
+        assert [(port.name, port.dtype) for port in made.inputs] == [(f"x_{dtype}", dtype) for dtype in dtypes]
+        assert [output.name for output in made.outputs] == [f"y_{dtype}" for dtype in dtypes]
 
 
 def test_operations_that_need_other_words(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 Keras' own call takes longer than the work of a small model. Here the model is one TensorFlow graph for batches of any
 size, made at the first prediction. Its weights are constants in it where they are small: then TensorFlow also merges
-operations, such as a batch normalization into the convolution before it.
+operations, such as a batch normalization into the convolution before it. Whatever is in doubt is left to Keras.
 """
 
 import os
@@ -14,6 +14,7 @@ from kipoi.model import KerasModel
 
 MOST_BYTES = 64 * 2**20  # of weights that are held once more, as constants
 FEW_OPERATIONS = 64  # which are done before another thread has woken up
+FIXED_ROWS = ("TimeDistributed", "Lambda")  # layers of Keras that may count on the number of rows being known
 
 
 class StitchedModel(KerasModel):
@@ -24,17 +25,20 @@ class StitchedModel(KerasModel):
 
     def __init__(self, weights, arch=None, custom_objects=None, backend=None, image_dim_ordering=None):
         super().__init__(with_suffix(weights), arch, custom_objects, backend, image_dim_ordering)
+        self.taken, self.predictor = False, None
+
+    def __getstate__(self):
+        return {**self.__dict__, "predictor": None}
 
     @property
     def model(self):
-        """The Keras model. Whoever takes it may train it: from then on, predictions read its weights anew."""
-        if not self.taken:
-            self.taken, self.predictor = True, None
+        """The Keras model. Whoever takes or sets it may train it: from then on, Keras itself predicts."""
+        self.taken, self.predictor = True, None
         return self.keras_model
 
     @model.setter
     def model(self, model):
-        self.keras_model, self.taken, self.predictor = model, False, None
+        self.keras_model, self.taken, self.predictor = model, True, None
 
     def predict_on_batch(self, x):
         """Predict a batch.
@@ -45,11 +49,12 @@ class StitchedModel(KerasModel):
         Returns:
             Arrays of shape (rows, ...), one or a dict by name, as the model has its outputs.
         """
-        arrays = arranged(x, self.keras_model.inputs)
-        if arrays is None:  # Keras has more ways to take data, and messages for what it does not take
+        # Keras has more ways to take data, and messages for what it does not take.
+        arrays = None if self.taken else arranged(x, self.keras_model.inputs)
+        if arrays is None:
             return self.keras_model.predict_on_batch(x)
         if self.predictor is None:
-            self.predictor = (None if self.taken else frozen(self.keras_model)) or live(self.keras_model)
+            self.predictor = frozen(self.keras_model) or live(self.keras_model)
         return self.predictor(arrays)
 
 
@@ -76,9 +81,7 @@ def arranged(x, inputs):
 
 def live(model):
     """Returns a function of arrays that reads the model's weights at every call."""
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
+    if not takes_any_rows(model):
         return model.predict_on_batch
     import tensorflow as tf
 
@@ -100,9 +103,7 @@ def live(model):
 
 def frozen(model):
     """Returns a function of arrays in which the weights are constants, or None where that does not pay or work."""
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
+    if not takes_any_rows(model):
         return None
     import tensorflow as tf
 
@@ -127,6 +128,16 @@ def frozen(model):
     if not isinstance(found, dict | list | tuple):
         return lambda arrays: run(*arrays)[0]
     return lambda arrays: tf.nest.pack_sequence_as(found, run(*arrays))
+
+
+def takes_any_rows(model):
+    """Whether a graph with an open number of rows is that of the model: of layers of Keras' own, on TensorFlow."""
+    import keras
+
+    # The layers inside others, too, for which Keras has no public name.
+    kinds = {type(layer) for layer in model._flatten_layers()}
+    own = all(kind.__module__.startswith("keras.") and kind.__name__ not in FIXED_ROWS for kind in kinds)
+    return own and keras.backend.backend() == "tensorflow"
 
 
 def taken_by(model, tensors):

@@ -73,12 +73,8 @@ def test_components_workers_and_every_output(tmp_path):
     assert style_problems(directory) == ""
     assert "components/model1/offsets.txt" in files(directory)
     assert not [name for name in files(directory) if name.endswith(("big.h5", ".pyc"))]
-    kipoi_runner.kipoi_test(directory)
     args = {"numbers_file": str(directory / "example_files/example.tsv"), "count": 5, "model1_factor": 2}
-    found = [
-        kipoi_runner.kipoi_predict(directory, args, tmp_path / f"{workers}.h5", workers, cwd=tmp_path)
-        for workers in (0, 2)
-    ]
+    found = kipoi_runner.kipoi_checks(directory, args, tmp_path, cwd=tmp_path)
     assert found[0].keys() == found[1].keys() >= {"preds/score", "preds/other"}
     for name, array in found[0].items():
         np.testing.assert_array_equal(array, found[1][name])

@@ -42,13 +42,11 @@ def expected(case: Case, rows: int = ROWS) -> np.ndarray:
 
 @pytest.mark.parametrize("kinds", [list(KINDS), RANDOM, ["BatchGenerator", "SampleIterator"]], ids=len)
 def test_kipoi_tests_and_predicts(tmp_path, kinds):
-    """In processes of their own: exit 0 and no warning, the same with and without workers, equal to Keras."""
+    """In a process of their own: exit 0 and no warning, the same with and without workers, equal to Keras."""
     case, loaders = mixture(tmp_path, kinds)
     np.savetxt(tmp_path / "t.tsv", np.ones((ROWS, 1)), header="score", comments="")
     directory = case.write(tmp_path / "composed", dataloaders=loaders, targets=tmp_path / "t.tsv")
-    kipoi_runner.run_documented(directory)
-    for number, workers in enumerate((0, 2)):
-        found = kipoi_runner.kipoi_predict(directory, {"count": 33}, tmp_path / f"{number}.h5", workers)
+    for found in kipoi_runner.kipoi_checks(directory, {"count": 33}, tmp_path, documented=True):
         for port in case.wiring.inputs:
             np.testing.assert_array_equal(found[f"inputs/{port.name}"][:, 0], np.arange(33))
         want = expected(case, 33)

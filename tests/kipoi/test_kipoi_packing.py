@@ -150,7 +150,6 @@ def every(tmp_path_factory: pytest.TempPathFactory) -> Every:
 
 
 def test_every_framework_through_kipoi(every: Every, tmp_path: Path) -> None:
-    kipoi_runner.kipoi_test(every.directory)
     files = {
         "rows_file": str(tmp_path / "seven.npy"),
         "x_file": str(tmp_path / "x.npy"),
@@ -164,8 +163,7 @@ def test_every_framework_through_kipoi(every: Every, tmp_path: Path) -> None:
     for name, values in inputs.items():
         np.save(tmp_path / f"{name}.npy", values)
     expected = every.expected(inputs)
-    for workers in (0, 2):
-        found = kipoi_runner.kipoi_predict(every.directory, files, tmp_path / f"{workers}.h5", workers, cwd=tmp_path)
+    for found in kipoi_runner.kipoi_checks(every.directory, files, tmp_path, cwd=tmp_path):
         for name, array_of in expected.items():
             close(found[f"preds/{name}"], array_of)
 

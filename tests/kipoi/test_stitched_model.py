@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from typing import Any
 
@@ -9,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from keras import layers
 from reference import World, assert_equal, by_name
 from strategies import Case, cases
@@ -24,6 +25,7 @@ def around(model: keras.Model) -> Any:
     """The class around a model that no file holds."""
     made = module.StitchedModel.__new__(module.StitchedModel)
     made.model = model
+    made.taken = False  # as for a model from a file, which nobody else holds
     return made
 
 
@@ -48,6 +50,8 @@ def with_normalization() -> keras.Model:
 # -- the same numbers --------------------------------------------------------------------------------------------------
 
 
+# Half as many as elsewhere: that graphs predict what their parts do is shown in ``test_properties``.
+@settings(max_examples=settings.default.max_examples // 2)
 @given(cases(max_nodes=6))
 def test_predicts_what_the_keras_model_predicts(case: Case):
     world = World(case)
@@ -55,21 +59,21 @@ def test_predicts_what_the_keras_model_predicts(case: Case):
     data = {name: array for name, array in world.data().items() if name in [tensor.name for tensor in model.inputs]}
     want = by_name(model.predict_on_batch(data), model)
     fresh, taken = around(model), around(model)
-    assert taken.model is model
+    taken.taken = True
     for wrapped in (fresh, taken):
         assert_equal(by_name(wrapped.predict_on_batch(data), model), want)
         assert_equal(by_name(wrapped.predict_on_batch([data[tensor.name] for tensor in model.inputs]), model), want)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 33])
-@pytest.mark.parametrize("taken", [False, True])
-def test_one_graph_for_all_batch_sizes(rows, taken):
+@pytest.mark.parametrize("constants", [False, True])
+def test_one_graph_for_all_batch_sizes(rows, constants, monkeypatch):
     model, traced = two_inputs(), []
     assert module.frozen(model) is not None
     model.call = lambda *args, call=model.call, **more: traced.append(1) or call(*args, **more)
     wrapped = around(model)
-    if taken:
-        assert wrapped.model is model
+    if not constants:
+        monkeypatch.setattr(module, "frozen", lambda model: None)
     for count in (5, rows, 32, 5):
         x = [normal(count, 3), normal(count, 2)]
         found = wrapped.predict_on_batch(x)
@@ -121,8 +125,29 @@ def test_whoever_takes_the_model_may_train_it():
     wrapped.model.compile("sgd", "mse")
     wrapped.model.fit(x, np.ones((4, 2)), verbose=0)
     np.testing.assert_allclose(wrapped.predict_on_batch(x), two_by_hand(wrapped.model, x), rtol=0, atol=1e-5)
-    predictor = wrapped.predictor
-    assert wrapped.model.inputs and wrapped.predictor is predictor, "it is not made anew each time"
+
+
+def test_whatever_becomes_of_a_model_that_was_taken():
+    wrapped, x = around(two_inputs()), [normal(4, 3), normal(4, 2)]
+    model = wrapped.model
+    wrapped.predict_on_batch(x)
+    model.layers[-1].enable_lora(2)
+    model.layers[-1].lora_kernel_b.assign(np.ones((2, 2)))
+    model.compile("sgd", "mse")
+    np.testing.assert_allclose(wrapped.predict_on_batch(x), np.asarray(model(x)), rtol=0, atol=1e-5)
+    other = two_inputs()
+    wrapped.model = other
+    wrapped.predict_on_batch(x)
+    other.layers[-1].bias.assign([5.0, 6.0])
+    np.testing.assert_allclose(wrapped.predict_on_batch(x), two_by_hand(other, x), rtol=0, atol=1e-5)
+
+
+def test_it_can_be_pickled_after_a_prediction(tmp_path):
+    two_inputs().save(tmp_path / "m.keras")
+    wrapped, x = module.StitchedModel(str(tmp_path / "m.keras")), [normal(4, 3), normal(4, 2)]
+    found = wrapped.predict_on_batch(x)
+    again = pickle.loads(pickle.dumps(wrapped))
+    np.testing.assert_allclose(again.predict_on_batch(x), found, rtol=0, atol=1e-6)
 
 
 class Noise(layers.Layer):
@@ -158,12 +183,41 @@ def test_what_changes_while_it_predicts_keeps_changing():
     assert np.abs(one).min() > 0 and (one != other).all()
 
 
-def test_what_cannot_be_in_a_graph_of_constants():
+def test_what_cannot_be_in_a_graph_of_constants(monkeypatch):
     x = keras.Input((1,), dtype="int64", name="x")
     model = keras.Model([x], Counted()(x))
+    monkeypatch.setattr(module, "takes_any_rows", lambda model: True)
     assert module.frozen(model) is None
     found = around(model).predict_on_batch([np.array([[1], [2], [3]])])
     assert found.ravel().tolist() == [10, 20, -1]
+
+
+class Centered(layers.Layer):
+    """Counts the rows when it is traced, as a layer of somebody's own may."""
+
+    def call(self, x):
+        return x - keras.ops.sum(x, axis=0, keepdims=True) / (x.shape[0] or 1)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [Centered(), layers.TimeDistributed(layers.Dense(2)), layers.Bidirectional(layers.RNN(layers.LSTMCell(2)))],
+    ids=["custom", "TimeDistributed", "Bidirectional"],
+)
+def test_layers_that_may_count_on_the_number_of_rows(layer):
+    x = keras.Input((4, 3), name="x")
+    outer = keras.Model([x], keras.Model(x, layer(x))(x))
+    assert module.takes_any_rows(outer) == isinstance(layer, layers.Bidirectional)
+    given = normal(5, 4, 3)
+    np.testing.assert_allclose(around(outer).predict_on_batch(given), np.asarray(outer([given])), rtol=0, atol=1e-5)
+
+
+def test_open_steps():
+    """TensorFlow cuts off steps of a TimeDistributed layer where the number of rows is open, too."""
+    x = keras.Input((None, 4, 3), name="x")
+    model = keras.Model([x], layers.GlobalAveragePooling1D()(layers.TimeDistributed(layers.Flatten())(x)))
+    given = normal(3, 10, 4, 3)
+    np.testing.assert_allclose(around(model).predict_on_batch(given), np.asarray(model([given])), rtol=0, atol=1e-5)
 
 
 def test_large_weights_are_not_held_twice(monkeypatch):
