@@ -99,7 +99,7 @@ def main() -> None:
                     known = {"machine": machine(), "figures": to_json(figures), "profile": profile, "sizes": sizes}
                     RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     written = report.write(known, figures)
-    console.print(report.targets(figures))
+    print(report.targets(figures))
     console.print(f"written: {', '.join(str(path.relative_to(HERE.parent)) for path in written)}")
 
 
