@@ -5,7 +5,6 @@ python benchmarks/building.py WORK FOLDER FIGURES.json
 
 from __future__ import annotations
 
-import argparse
 import gc
 import os
 import random
@@ -18,8 +17,9 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import program
 import works
-from figures import Figure, Target, compared, write
+from figures import Figure, Target, compared
 from rich.progress import track
 from timing import Times
 
@@ -80,16 +80,5 @@ def _timed(run: Callable[[], Any]) -> tuple[Any, float]:
     return made, time.perf_counter() - start
 
 
-def main() -> None:
-    """Measure one work, and write what was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", choices=sorted(works.WORKS))
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("figures", type=Path)
-    parser.add_argument("--rounds", type=int, default=9)
-    options = parser.parse_args()
-    write(options.figures, building(options.work, options.folder, options.rounds))
-
-
 if __name__ == "__main__":
-    main()
+    program.run(__doc__, building, rounds=9)

@@ -7,14 +7,14 @@ XLA compiles anew for every batch size; that is not in these figures.
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import program
 import works
-from figures import Figure, compared, write
+from figures import Figure, compared
 from timing import LEAST_SECONDS, measure
 
 AGAIN = ("stitched again", "stitched")
@@ -37,16 +37,5 @@ def compiling(name: str, folder: Path, rounds: int) -> list[Figure]:
     return compared("compiling", work.name, _ROWS, times, PAIRS, again=AGAIN, unit="ms", scale=1000)
 
 
-def main() -> None:
-    """Measure one work, and write what was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", choices=sorted(works.WORKS))
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("figures", type=Path)
-    parser.add_argument("--rounds", type=int, default=9)
-    options = parser.parse_args()
-    write(options.figures, compiling(options.work, options.folder, options.rounds))
-
-
 if __name__ == "__main__":
-    main()
+    program.run(__doc__, compiling, rounds=9)

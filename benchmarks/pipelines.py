@@ -7,7 +7,6 @@ Reading is included: the rows lie in an NPY file, which each part reads for itse
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
@@ -17,8 +16,9 @@ import keras
 import kipoi
 import numpy as np
 import peers
+import program
 import works
-from figures import Figure, compared, write
+from figures import Figure, compared
 from timing import measure
 from zoo import write_kipoi
 
@@ -67,16 +67,5 @@ def _directory(folder: Path, part: str, file: Path) -> Path:
     return place
 
 
-def main() -> None:
-    """Measure one work, and write what was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", choices=sorted(works.WORKS))
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("figures", type=Path)
-    parser.add_argument("--rounds", type=int, default=9)
-    options = parser.parse_args()
-    write(options.figures, pipelines(options.work, options.folder, options.rounds))
-
-
 if __name__ == "__main__":
-    main()
+    program.run(__doc__, pipelines, rounds=9)

@@ -5,7 +5,6 @@ python benchmarks/starting.py WORK FOLDER FIGURES.json
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -17,8 +16,9 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import peers
+import program
 import works
-from figures import Figure, Target, compared, write
+from figures import Figure, Target, compared
 from rich.progress import track
 from timing import Times
 
@@ -31,9 +31,10 @@ PAIRS = (
 )
 MEMORY = {"stitched / by hand": Target("no more than noise from", 1)}
 _PROGRAM = Path(peers.__file__)
+_ROWS = 4
 
 
-def starting(name: str, folder: Path, rounds: int, rows: int) -> list[Figure]:
+def starting(name: str, folder: Path, rounds: int) -> list[Figure]:
     """Ratios of seconds and of memory of one work."""
     work = works.WORKS[name](folder)
     peers.saved_directory(work, folder)
@@ -43,11 +44,11 @@ def starting(name: str, folder: Path, rounds: int, rows: int) -> list[Figure]:
     order, names = random.Random(0), [*peers.PEERS, AGAIN[0]]
     for _ in track(range(rounds), f"starting {name}", transient=True):
         for peer in order.sample(names, len(names)):
-            found = fresh(name, folder, AGAIN[1] if peer == AGAIN[0] else peer, rows)
+            found = fresh(name, folder, AGAIN[1] if peer == AGAIN[0] else peer, _ROWS)
             seconds[peer].append(found["seconds"])
             memory[peer].append(found["bytes"])
-    start = compared("start", work.name, rows, seconds, PAIRS, again=AGAIN, unit="s", scale=1)
-    peak = compared("memory", work.name, rows, memory, PAIRS, again=AGAIN, unit="MiB", scale=2**-20, targets=MEMORY)
+    start = compared("start", work.name, _ROWS, seconds, PAIRS, again=AGAIN, unit="s", scale=1)
+    peak = compared("memory", work.name, _ROWS, memory, PAIRS, again=AGAIN, unit="MiB", scale=2**-20, targets=MEMORY)
     return start + peak
 
 
@@ -59,17 +60,5 @@ def fresh(name: str, folder: Path, peer: str, rows: int) -> dict[str, float]:
     return found
 
 
-def main() -> None:
-    """Measure one work, and write what was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", choices=sorted(works.WORKS))
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("figures", type=Path)
-    parser.add_argument("--rounds", type=int, default=6, help="at least six, for an interval")
-    parser.add_argument("--rows", type=int, default=4)
-    options = parser.parse_args()
-    write(options.figures, starting(options.work, options.folder, options.rounds, options.rows))
-
-
 if __name__ == "__main__":
-    main()
+    program.run(__doc__, starting, rounds=6)

@@ -7,7 +7,6 @@ All ways to predict take turns on the same rows, in one process, and give the sa
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
@@ -15,8 +14,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import peers
+import program
 import works
-from figures import Figure, Target, compared, write
+from figures import Figure, Target, compared
 from timing import LEAST_SECONDS, measure, seconds
 
 AGAIN = ("stitched again", "stitched")
@@ -68,16 +68,5 @@ def throughput(name: str, folder: Path, rounds: int) -> list[Figure]:
     return found
 
 
-def main() -> None:
-    """Measure one work, and write what was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", choices=sorted(works.WORKS))
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("figures", type=Path)
-    parser.add_argument("--rounds", type=int, default=25)
-    options = parser.parse_args()
-    write(options.figures, throughput(options.work, options.folder, options.rounds))
-
-
 if __name__ == "__main__":
-    main()
+    program.run(__doc__, throughput, rounds=25)
