@@ -26,6 +26,8 @@ from timing import Times
 LOAD, AGAIN = "load_model of the parts", "load_model again"
 PAIRS = (
     ("graph.build()", LOAD),
+    ("wiring by hand", LOAD),
+    ("graph.build()", "wiring by hand"),
     ("adding and building", LOAD),
     ("by hand", LOAD),
     ("adding and building", "by hand"),
@@ -42,9 +44,6 @@ def building(name: str, folder: Path, rounds: int) -> list[Figure]:
     order = random.Random(0)
     file = folder / "built.keras"
 
-    def load() -> Any:
-        return [keras.saving.load_model(path, compile=False) for path in work.files.values()]
-
     def stitch() -> None:
         graph, added = _timed(work.graph)
         model, built = _timed(graph.build)
@@ -54,14 +53,16 @@ def building(name: str, folder: Path, rounds: int) -> list[Figure]:
         times["loading it"].append(_timed(lambda: keras.saving.load_model(file, compile=False))[1])
 
     def by_hand() -> None:
-        model, took = _timed(lambda: works.written_by_hand(work))
-        times["by hand"].append(took)
+        loaded, took = _timed(lambda: works.loaded_by_hand(work))
+        model, wired = _timed(lambda: works.wired_by_hand(work, loaded))
+        times["wiring by hand"].append(wired)
+        times["by hand"].append(took + wired)
         times["saving by hand"].append(_timed(lambda: model.save(file))[1])
 
     for number in track(range(rounds + 1), f"building {name}", transient=True):
         steps: list[Callable[[], None]] = [
-            lambda: times[LOAD].append(_timed(load)[1]),
-            lambda: times[AGAIN].append(_timed(load)[1]),
+            lambda: times[LOAD].append(_timed(lambda: works.loaded_by_hand(work))[1]),
+            lambda: times[AGAIN].append(_timed(lambda: works.loaded_by_hand(work))[1]),
             stitch,
             by_hand,
         ]
@@ -81,4 +82,4 @@ def _timed(run: Callable[[], Any]) -> tuple[Any, float]:
 
 
 if __name__ == "__main__":
-    program.run(__doc__, building, rounds=9)
+    program.run(__doc__, building, rounds=15)

@@ -36,16 +36,14 @@ def stitched(work: Work, folder: Path) -> Predictor:
 def by_hand(work: Work, folder: Path) -> Predictor:
     """The same model, written in plain Keras."""
     del folder
-    model = works.written_by_hand(work)
+    model = works.wired_by_hand(work, works.loaded_by_hand(work))
     return lambda rows: model.predict_on_batch(rows)
 
 
 def one_after_another(work: Work, folder: Path) -> Predictor:
     """Models as Keras loads them, ``predict_on_batch`` one by one, NumPy in between."""
-    import keras
-
     del folder
-    models = {name: keras.saving.load_model(file, compile=False) for name, file in work.files.items()}
+    models = works.loaded_by_hand(work)
 
     def predict(name: str, array: np.ndarray) -> np.ndarray:
         found = models[name].predict_on_batch(array)

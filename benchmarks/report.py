@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,14 +84,13 @@ def write(known: Mapping[str, Any], figures: Sequence[Figure]) -> list[Path]:
     return [PAGE, PICTURE]
 
 
-def file_sizes(folder: Path) -> dict[str, int]:
+def file_sizes(folder: Path, parts: Iterable[Path]) -> dict[str, int]:
     """Bytes of what the ways to predict load, in the folder of a work."""
-    found = {"directory, its model": (folder / "composed/model_files/model.keras").stat().st_size}
-    found["merged ONNX"] = (folder / "merged.onnx").stat().st_size
-    parts = [path for path in folder.glob("*.keras") if path.is_file()]
-    if parts:
-        found["parts"] = sum(path.stat().st_size for path in parts)
-    return found
+    return {
+        "directory, its model": (folder / "composed/model_files/model.keras").stat().st_size,
+        "merged ONNX": (folder / "merged.onnx").stat().st_size,
+        "parts": sum(path.stat().st_size for path in parts),
+    }
 
 
 def _case(figure: Figure) -> str:

@@ -22,6 +22,7 @@ from typing import Any
 
 import psutil
 import report
+import works
 from figures import Figure, from_json, read, to_json
 from rich.console import Console
 
@@ -95,7 +96,8 @@ def main() -> None:
                     figures = [old for old in figures if old.section not in parts or old.work not in works] + found
                     profile = profiled or profile
                     if section == "starting":
-                        sizes[found[0].work] = report.file_sizes(Path(name) / work)
+                        folder = Path(name) / work
+                        sizes[found[0].work] = report.file_sizes(folder, works.WORKS[work](folder).files.values())
                     known = {"machine": machine(), "figures": to_json(figures), "profile": profile, "sizes": sizes}
                     RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     written = report.write(known, figures)

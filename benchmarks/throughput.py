@@ -43,7 +43,7 @@ TARGETS = {
     ("deepbind100", 256): faster(3),
     ("seed", 32): faster(2.5) | {"directory / merged ONNX": Target("at most", 3)},
 }
-_SLOW = 0.5  # seconds of a run, from which on there are fewer rounds
+_SLOW = 2.0  # seconds of a run, from which on there are fewer rounds
 
 
 def throughput(name: str, folder: Path, rounds: int) -> list[Figure]:

@@ -62,14 +62,18 @@ class Work:
         return {name: random.standard_normal((count, *shape)).astype("float32") for name, shape in shapes.items()}
 
 
-def written_by_hand(work: Work) -> keras.Model:
+def loaded_by_hand(work: Work) -> dict[str, keras.Model]:
+    """The parts, by name, as plain Keras loads them."""
+    import keras
+
+    return {name: keras.saving.load_model(file, compile=False) for name, file in work.files.items()}
+
+
+def wired_by_hand(work: Work, loaded: Mapping[str, keras.Model]) -> keras.Model:
     """The graph in plain Keras, of parts under names of their own: without that, they do not fit together."""
     import keras
 
-    parts = {}
-    for name, file in work.files.items():
-        loaded = keras.saving.load_model(file, compile=False)
-        parts[name] = keras.Model(loaded.inputs, loaded.outputs[0], name=name)
+    parts = {name: keras.Model(model.inputs, model.outputs[0], name=name) for name, model in loaded.items()}
     inputs = {name: keras.Input(shape, name=name) for name, shape in work.inputs.items()}
     return keras.Model(list(inputs.values()), work.by_hand(parts, inputs))
 

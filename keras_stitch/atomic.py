@@ -135,6 +135,11 @@ def check_target(
         raise SaveError(f"'{target}' cannot be read: {error.strerror}.") from error
 
 
+def is_generated(folder: Path) -> bool:
+    """Whether a folder is a generated directory; a folder with a ``stitch.yaml`` alone is somebody's."""
+    return all((folder / name).is_file() for name in ("stitch.yaml", "model.yaml", "dataloader.yaml"))
+
+
 def _remove_compiled(building: Path) -> None:
     """Removes what Python compiled while the directory was tried; it names this machine's paths."""
     for folder in list(building.rglob("__pycache__")):

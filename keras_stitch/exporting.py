@@ -193,7 +193,7 @@ def _write(loaded: Exportable, place: Path, format: str) -> None:
         raise SaveError(
             f"Keras cannot export '{loaded.name}' as {FORMATS[format]}.",
             received=f"{type(error).__name__}: {reason(error)}",
-            fix=f"Nothing was written. Try the other format: --format {other}.",
+            fix=f"Nothing was written. The other format may be able to: --format {other}.",
         ) from error
 
 
@@ -221,6 +221,8 @@ def _target(source: Path, output: Path | None, format: str | None) -> tuple[Path
         name = source.resolve().name if source.is_dir() else source.stem
         format = format or ONNX
         return Path(f"{name}.onnx" if format == ONNX else f"{name}_saved_model"), format
+    if output.name in ("", ".onnx"):
+        raise SaveError(f"'{output}' has no name to write to.", expected="a file or a folder, such as model.onnx")
     if format is None:
         if output.suffix not in ("", ".onnx"):
             raise SaveError(
@@ -238,6 +240,13 @@ def _target(source: Path, output: Path | None, format: str | None) -> tuple[Path
 
 
 def _check_target(target: Path, format: str, overwrite: bool) -> None:
+    for folder in target.absolute().parents:
+        if atomic.is_generated(folder):
+            raise SaveError(
+                f"'{target}' would be in '{folder.name}', which is a generated directory.",
+                expected="a place outside it: a directory that holds anything else is not replaced any more",
+                fix=f"Choose another place: -o {os.path.relpath(folder.parent / target.name)}.",
+            )
     if format == SAVED_MODEL:
         atomic.check_target(target, overwrite=overwrite, generated=saved_models.PARTS, mark=saved_models.FILE)
     elif target.is_dir():
@@ -247,18 +256,17 @@ def _check_target(target: Path, format: str, overwrite: bool) -> None:
             f"'{target}' exists.",
             fix="Pass overwrite=True (--overwrite on the command line) to replace it, or choose another name.",
         )
-    elif not target.absolute().parent.is_dir():
-        raise SaveError(f"There is no folder '{target.absolute().parent}'.", fix="Make it first.")
 
 
 @contextlib.contextmanager
 def _written_to(target: Path, format: str, overwrite: bool) -> Iterator[Path]:
-    """A place beside the target, which takes the target's place when the block ends without an error."""
+    """A place beside the target, which takes its place when the block ends without an error; makes folders above."""
     if format == SAVED_MODEL:
         with atomic.writing(target, overwrite=overwrite, generated=saved_models.PARTS, mark=saved_models.FILE) as place:
             yield place
         return
     try:
+        target.absolute().parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".keras-stitch-") as folder:
             place = Path(folder) / target.name
             yield place
@@ -305,7 +313,7 @@ def _checked(
                 f"{_rows_text(kind, sets[kind])}.",
                 expected=one.expected or f"a difference of at most {one.allowed:.3g}",
                 received=one.problem or f"a difference of {one.largest:.3g}",
-                fix="Nothing was written. Try the other format.",
+                fix="Nothing was written. The other format may do it.",
             )
         compared.append(one)
     if not any(one.finite for one in compared):

@@ -76,14 +76,21 @@ def write(model: keras.Model, path: Path, about: Mapping[str, str]) -> None:
     import onnx
 
     _hold_arrays(model)
-    inside = _names_inside(model)
-    renamed = keras.Model(model.input, {inside[name]: tensor for name, tensor in model.output.items()}, name=model.name)
-    signature = [{name: keras.InputSpec(shape=it.shape, dtype=it.dtype, name=name) for name, it in model.input.items()}]
-    renamed.export(str(path), format="onnx", verbose=False, input_signature=signature)
+    # The converter wants some names for itself, and none for an input and an output.
+    given = {name: f"given_{number}" for number, name in enumerate(model.input)}
+    inside = {name: f"made_{number}" for number, name in enumerate(model.output)}
+    renamed = keras.Model(
+        {given[name]: tensor for name, tensor in model.input.items()},
+        {inside[name]: tensor for name, tensor in model.output.items()},
+        name=model.name,
+    )
+    signature = {given[name]: (tensor.shape, tensor.dtype) for name, tensor in model.input.items()}
+    specs = {name: keras.InputSpec(shape=shape, dtype=dtype, name=name) for name, (shape, dtype) in signature.items()}
+    renamed.export(str(path), format="onnx", verbose=False, input_signature=[specs])
     made = onnx.load(str(path))
     _rewrite(made)
     _check_operations(made)
-    _name(made, model, inside)
+    _name(made, model, given, inside)
     made.producer_name, made.producer_version = "keras_stitch", keras_stitch.__version__
     made.doc_string = about.get("doc", "")
     onnx.helper.set_model_props(made, {key: text for key, text in about.items() if key != "doc"})
@@ -116,19 +123,6 @@ def _hold_arrays(model: keras.Model) -> None:
         for name, value in list(vars(layer).items()):
             if keras.ops.is_tensor(value):
                 setattr(layer, name, keras.ops.convert_to_numpy(value))
-
-
-def _names_inside(model: keras.Model) -> dict[str, str]:
-    """What the converter calls each output: an output that has the name of an input gets another one."""
-    taken = {*model.input, *model.output}
-    found = {}
-    for name in model.output:
-        inside = name
-        while name in model.input and inside in taken:
-            inside += "_"
-        taken.add(inside)
-        found[name] = inside
-    return found
 
 
 def _graphs(graph: Any) -> Iterator[Any]:
@@ -198,29 +192,34 @@ def _check_operations(made: Any) -> None:
         )
 
 
-def _name(made: Any, model: keras.Model, inside: Mapping[str, str]) -> None:
+def _name(made: Any, model: keras.Model, given: Mapping[str, str], inside: Mapping[str, str]) -> None:
     """Inputs and outputs in the model's order, under its names, with the shapes that it knows."""
     graph = made.graph
     graph.name = model.name
-    found = {item.name: item.type.tensor_type.elem_type for item in graph.input}
-    if found.keys() != model.input.keys():
+    types = {item.name: item.type.tensor_type.elem_type for item in graph.input}
+    if types.keys() != set(given.values()):
         raise SaveError(
             "The converter made an ONNX file with other inputs than the model has.",
-            expected=", ".join(model.input),
-            received=", ".join(found),
+            expected=f"{len(given)} inputs",
+            received=f"{len(types)}: {', '.join(types)}",
             fix=_OTHERWISE,
         )
     made_as = {item.name: item.type.tensor_type for item in graph.output}
     del graph.input[:], graph.output[:], graph.value_info[:]
-    graph.input.extend(_described(name, tensor.shape, found[name]) for name, tensor in model.input.items())
+    graph.input.extend(_described(name, it.shape, types[given[name]]) for name, it in model.input.items())
     for name, tensor in model.output.items():
         made_of = made_as[inside[name]]
         # The converter sees what is computed, Keras what a layer says of it; where one knows no size, the other may.
         sizes = [dimension.dim_value or None for dimension in made_of.shape.dim] or tensor.shape
         shape = [size or said for size, said in zip(sizes, tensor.shape, strict=True)]
         graph.output.append(_described(name, shape, made_of.elem_type))
-        if inside[name] != name:
-            _pass_on(graph, name, inside[name])
+        if name in given:
+            _pass_on(graph, name, given[name], inside[name])
+    names = {it: name for found in (given, inside) for name, it in found.items()}
+    for part in _graphs(graph):
+        for node in part.node:
+            for tensors in (node.input, node.output):
+                tensors[:] = [names.get(it, it) for it in tensors]
 
 
 def _described(name: str, shape: Sequence[int | None], dtype: int) -> Any:
@@ -230,10 +229,10 @@ def _described(name: str, shape: Sequence[int | None], dtype: int) -> Any:
     return helper.make_tensor_value_info(name, dtype, [ROWS, *sizes[1:]])
 
 
-def _pass_on(graph: Any, name: str, inside: str) -> None:
+def _pass_on(graph: Any, name: str, given: str, inside: str) -> None:
     """An output of an input's name is that input: in ONNX, no node makes it."""
     maker = next(node for node in graph.node if inside in node.output)
-    if maker.op_type != "Identity" or list(maker.input) != [name]:
+    if maker.op_type != "Identity" or list(maker.input) != [given]:
         raise SaveError(
             f"An ONNX file cannot have an input and an output that are both called '{name}'.",
             fix=f"Name the output otherwise: graph.add_output(...). {_OTHERWISE}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import keyword
 import os
 import subprocess
 import sys
@@ -25,13 +26,19 @@ _PROGRAM = Path(__file__).with_name("run_saved_model.py")
 
 
 def check_possible(model: keras.Model) -> None:
-    """Raise where no SavedModel can be made: TensorFlow takes inputs that differ in their case only for one.
+    """Raise where TensorFlow has no signature: inputs are arguments to it, and case makes no difference.
 
     Raises:
-        SaveError: With both names.
+        SaveError: With the names.
     """
     seen: dict[str, str] = {}
     for name in model.input:
+        if name == "self" or keyword.iskeyword(name):
+            raise SaveError(
+                f"A SavedModel cannot have an input '{name}': TensorFlow makes it an argument of a Python function, "
+                "and Python needs that word.",
+                fix="Rename it, graph.add_input(...), or export the model as ONNX.",
+            )
         if name.lower() in seen:
             raise SaveError(
                 f"A SavedModel cannot have the inputs '{seen[name.lower()]}' and '{name}': to TensorFlow, that is one "

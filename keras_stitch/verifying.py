@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 import keras_stitch
-from keras_stitch import files, sampling
+from keras_stitch import atomic, files, sampling
 from keras_stitch.certificate import Certificate, CertifiedPart, Check, InputRange
 from keras_stitch.comparing import compare
 from keras_stitch.customs import CustomObjects, Origin, in_registry
@@ -301,7 +301,7 @@ def check_recorded(path: Path) -> Iterator[None]:
         StitchError: At once for a directory, else where a source is not found in the block.
     """
     folder = path if path.is_dir() else path.parent
-    generated = all((folder / name).is_file() for name in ("stitch.yaml", "model.yaml", "dataloader.yaml"))
+    generated = atomic.is_generated(folder)
     shown = f"'{folder}' is a generated directory: its stitch.yaml records what was stitched, and the sources are not "
     fix = f"Verify the stitch.yaml beside the sources. For the directory: cd {folder} && kipoi test ."
     if (folder / "certificate.json").is_file():

@@ -384,7 +384,7 @@ def test_what_predicts_something_else(tmp_path: Path) -> None:
         "The exported model does not predict what Keras does: the output 'y' differs on 1 random row.\n"
         "  Expected: a difference of at most "
     )
-    assert text.endswith("\n  Fix: Nothing was written. Try the other format.")
+    assert text.endswith("\n  Fix: Nothing was written. The other format may do it.")
     exported(source, tmp_path, "saved_model")
 
 
@@ -417,7 +417,7 @@ def test_an_old_file_survives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         patch.setattr(keras.Model, "export", fail)
         assert refused(tmp_path, lambda: export_model(source, folder, overwrite=True)) == (
             "Keras cannot export 'm' as a TensorFlow SavedModel.\n  Received: RuntimeError: It broke\n"
-            "  Fix: Nothing was written. Try the other format: --format onnx."
+            "  Fix: Nothing was written. The other format may be able to: --format onnx."
         )
     export_model(source, old, overwrite=True)
     export_model(source, folder, overwrite=True)
@@ -460,6 +460,27 @@ def test_inputs_that_differ_in_their_case_only(tmp_path: Path) -> None:
     assert np.array_equal(run_onnx(made.path, {"Seq": ones, "seq": zeros})["y"], ones)
 
 
+@pytest.mark.parametrize("name", ["self", "lambda"])
+def test_inputs_that_python_has_a_use_for(name: str, tmp_path: Path) -> None:
+    x = keras.Input((3,), name=name)
+    source = saved(tmp_path, x, layers.Dense(2, name="y")(x))
+    assert refused(tmp_path, lambda: exported(source, tmp_path, "saved_model")) == (
+        f"A SavedModel cannot have an input '{name}': TensorFlow makes it an argument of a Python function, and Python "
+        "needs that word.\n  Fix: Rename it, graph.add_input(...), or export the model as ONNX."
+    )
+    assert [port.name for port in exported(source, tmp_path, "onnx").inputs] == [name]
+
+
+def test_inputs_that_the_converter_has_a_use_for(tmp_path: Path) -> None:
+    names = ["args_0", "args_0_b", "given_1", "made_0"]
+    tensors = [keras.Input((number,), name=name) for number, name in enumerate(names, 1)]
+    source = saved(tmp_path, tensors, {"given_0": layers.Concatenate()(tensors), "made_0": tensors[3]})
+    for format in FORMATS:
+        made = exported(source, tmp_path, format)
+        assert [port.name for port in made.inputs] == names
+        assert [output.name for output in made.outputs] == ["given_0", "made_0"]
+
+
 def test_text_without_examples(tmp_path: Path) -> None:
     x = keras.Input((2,), dtype="string", name="words")
     source = saved(tmp_path, x, layers.StringLookup(vocabulary=["a", "b"])(x))
@@ -479,7 +500,14 @@ def test_text_without_examples(tmp_path: Path) -> None:
         ("a.onnx", "saved_model", "'a.onnx' is no name for a TensorFlow SavedModel.\n"
          "  Expected: a folder, its name without such an ending"),
         ("a", "tflite", "There is no format 'tflite'.\n  Expected: onnx or saved_model"),
-        ("no/a.onnx", None, "There is no folder '{folder}/no'.\n  Fix: Make it first."),
+        ("", None, "'.' has no name to write to.\n  Expected: a file or a folder, such as model.onnx"),
+        (".onnx", None, "'.onnx' has no name to write to.\n  Expected: a file or a folder, such as model.onnx"),
+        ("generated/a.onnx", None, "'generated/a.onnx' would be in 'generated', which is a generated directory.\n"
+         "  Expected: a place outside it: a directory that holds anything else is not replaced any more\n"
+         "  Fix: Choose another place: -o a.onnx."),
+        ("generated/below/a", None, "'generated/below/a' would be in 'generated', which is a generated directory.\n"
+         "  Expected: a place outside it: a directory that holds anything else is not replaced any more\n"
+         "  Fix: Choose another place: -o a."),
         ("there.onnx", None, "'there.onnx' exists.\n  Fix: Pass overwrite=True (--overwrite on the command line) to "
          "replace it, or choose another name."),
         ("folder.onnx", None, "'folder.onnx' is a directory.\n  Expected: a file, or nothing there yet"),
@@ -493,9 +521,21 @@ def test_places(output: str, format: str | None, message: str, tmp_path: Path, m
     for name in ("folder", "folder.onnx"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "mine.txt").touch()
+    (tmp_path / "generated").mkdir()
+    for name in ("stitch.yaml", "model.yaml", "dataloader.yaml"):
+        (tmp_path / "generated" / name).touch()
     source = dense(tmp_path)
-    text = refused(tmp_path, lambda: export_model(source, output, format=format), StitchError)
-    assert text == message.format(folder=tmp_path)
+    assert refused(tmp_path, lambda: export_model(source, output, format=format), StitchError) == message
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_folders_above_are_made(format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stitch.yaml").touch()  # the user's own
+    name = "model.onnx" if format == "onnx" else "model"
+    made = export_model(dense(tmp_path), Path("new") / "below" / name, format=format)
+    assert made.path.exists()
+    assert [path.name for path in made.path.parent.iterdir()] == [name]
 
 
 def test_only_a_saved_model_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
