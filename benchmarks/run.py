@@ -92,8 +92,8 @@ def main() -> None:
                     console.print(f"{section}: {work}")
                     found, profiled = measured(section, work, Path(name))
                     parts = _PARTS.get(section, (section,))
-                    works = {figure.work for figure in found}
-                    figures = [old for old in figures if old.section not in parts or old.work not in works] + found
+                    named = {figure.work for figure in found}
+                    figures = [old for old in figures if old.section not in parts or old.work not in named] + found
                     profile = profiled or profile
                     if section == "starting":
                         folder = Path(name) / work
