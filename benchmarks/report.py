@@ -40,7 +40,10 @@ _SECTIONS = {
     "faster stitched is.",
     "start": "## Time to the first prediction\n\nFour rows, in a process of its own: loading, stitching where it is "
     "done, the first prediction. Importing is included where a way needs more than NumPy.",
-    "memory": "## Peak memory\n\nOf the same processes, the parts' files in the page cache apart.",
+    "memory": "## Peak memory\n\nOf the same processes, the parts' files in the page cache apart. Most of it is "
+    "Python, TensorFlow and Keras.",
+    "model's memory": "## Peak memory of the model\n\nThe same peak, less what the process held once it had imported "
+    "what it needs.",
     "building": "## Building, saving, loading\n\nAgainst `keras.saving.load_model` on the files of the parts. What is "
     "saved and loaded again is the model from the files, in `.keras`.",
     "compiling": "## jit_compile\n\nThe stitched model compiled by XLA against itself; that XLA compiles anew for "
@@ -49,16 +52,18 @@ _SECTIONS = {
     "scaling": "## Many submodels\n\nThe time for each submodel with 100 and 500 of them, as a ratio to that with 10: "
     "1 is linear.",
 }
+# What the figures with a target are ratios of.
+_OF = {"throughput": "time", "model's memory": "memory", "building": "time", "scaling": "time"}
 
 
 def targets(figures: Sequence[Figure]) -> str:
     """The table of all figures that have a target."""
     rows = [
-        (_case(figure), figure.what, str(figure.target), str(figure.ratio), figure.verdict)
+        (_OF[figure.section], _case(figure), figure.what, str(figure.target), str(figure.ratio), figure.verdict)
         for figure in figures
         if figure.target is not None
     ]
-    return render(("work", "ratio of time", "target", "found", ""), rows)
+    return render(("of", "work", "ratio", "target", "found", ""), rows)
 
 
 def write(known: Mapping[str, Any], figures: Sequence[Figure]) -> list[Path]:
@@ -77,7 +82,7 @@ def write(known: Mapping[str, Any], figures: Sequence[Figure]) -> list[Path]:
         parts += [text + "\n", _block(render(("work", "ratio", "found", "noise", below), rows))]
         if section == "scaling" and known.get("profile"):
             parts.append(_profile(known["profile"]))
-        if section == "memory" and known.get("sizes"):
+        if section == "model's memory" and known.get("sizes"):
             parts.append(_sizes(known["sizes"]))
     PAGE.write_text("\n".join(parts), encoding="utf-8")
     _draw(figures)

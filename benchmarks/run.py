@@ -37,7 +37,7 @@ SECTIONS = {
     "scaling": ("deepbind500",),
 }
 # What the page calls a section, by the program that measures it.
-_PARTS = {"starting": ("start", "memory")}
+_PARTS = {"starting": ("start", "memory", "model's memory")}
 _PACKAGES = ("tensorflow", "keras", "kipoi", "numpy", "onnxruntime", "onnx")
 
 
