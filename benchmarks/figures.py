@@ -10,7 +10,7 @@ from typing import Any
 
 from timing import Ratio, Times
 
-# Wider than this around 1, an interval says nothing about being 1.
+# An interval that goes further above says nothing about being no more than noise above.
 _NEAR = 0.1
 
 
@@ -19,7 +19,7 @@ class Target:
     """What a ratio should be.
 
     Attributes:
-        kind: ``"at least"``, ``"at most"``, or ``"no more than noise from"``.
+        kind: ``"at least"``, ``"at most"``, or ``"no more than noise above"``.
         value: The limit.
     """
 
@@ -40,11 +40,9 @@ class Target:
             return "met" if found.low >= self.value else "missed" if found.high < self.value else "undecided"
         if self.kind == "at most":
             return "met" if found.high <= self.value else "missed" if found.low > self.value else "undecided"
-        ends = [self.value, *([] if noise is None else [noise.low, noise.high])]
-        if found.high < min(ends) or found.low > max(ends):
+        if found.low > max(self.value, noise.high if noise else 0.0):
             return "missed"
-        near = self.value - _NEAR <= found.low and found.high <= self.value + _NEAR
-        return "met" if near else "undecided"
+        return "met" if found.high <= self.value + _NEAR else "undecided"
 
 
 @dataclass(frozen=True)
