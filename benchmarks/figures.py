@@ -10,7 +10,7 @@ from typing import Any
 
 from timing import Ratio, Times
 
-# An interval that goes further above says nothing about being no more than noise above.
+# Wider than this around 1, an interval says nothing about being 1.
 _NEAR = 0.1
 
 
@@ -19,7 +19,7 @@ class Target:
     """What a ratio should be.
 
     Attributes:
-        kind: ``"at least"``, ``"at most"``, or ``"no more than noise above"``.
+        kind: ``"at least"``, ``"at most"``, or ``"no more than noise from"``.
         value: The limit.
     """
 
@@ -40,9 +40,11 @@ class Target:
             return "met" if found.low >= self.value else "missed" if found.high < self.value else "undecided"
         if self.kind == "at most":
             return "met" if found.high <= self.value else "missed" if found.low > self.value else "undecided"
-        if found.low > max(self.value, noise.high if noise else 0.0):
+        ends = [self.value, *([] if noise is None else [noise.low, noise.high])]
+        if found.high < min(ends) or found.low > max(ends):
             return "missed"
-        return "met" if found.high <= self.value + _NEAR else "undecided"
+        near = self.value - _NEAR <= found.low and found.high <= self.value + _NEAR
+        return "met" if near else "undecided"
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGE, PICTURE = DOCS / "benchmarks.md", DOCS / "benchmarks.svg"
 _INTRODUCTION = """# Speed
 
-What `make bench` found in its last run. Every figure is a ratio of things that took turns, in an order that changes
-from round to round: the median of the rounds' ratios and, in brackets, the interval of this median (95 %, of its order
-statistics). *Noise* is the ratio of one of them with itself, in the same rounds. A target is met or missed where the
-whole interval says so, else undecided.
+What `make bench` found, the last time that it measured each work. Every figure is a ratio of things that took turns, in
+an order that changes from round to round: the median of the rounds' ratios and, in brackets, the interval of this
+median (95 %, of its order statistics). *Noise* is the ratio of one of them with itself, in the same rounds. A target is
+met or missed where the whole interval says so, else undecided.
 
 {machine}.
 

@@ -29,7 +29,7 @@ PAIRS = (
     ("directory", "stitched"),
     ("merged ONNX", "stitched"),
 )
-MEMORY = {"stitched / by hand": Target("no more than noise above", 1)}
+MEMORY = {"stitched / by hand": Target("no more than noise from", 1)}
 # What a process says -> its unit, what it is multiplied by to be in it, targets.
 SECTIONS: dict[str, tuple[str, float, dict[str, Target]]] = {
     "start": ("s", 1, {}),

@@ -28,7 +28,7 @@ PAIRS = (
     ("stitched", "merged ONNX"),
     ("directory", "merged ONNX"),
 )
-BY_HAND = {"stitched / by hand": Target("no more than noise above", 1)}
+BY_HAND = {"stitched / by hand": Target("no more than noise from", 1)}
 AHEAD = {"stitched / merged ONNX": Target("at most", 1), "directory / merged ONNX": Target("at most", 1)}
 
 
