@@ -15,6 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import program
 import works
 from figures import Figure, compared
+from peers import check_equal
 from timing import LEAST_SECONDS, measure
 
 AGAIN = ("stitched again", "stitched")
@@ -33,6 +34,7 @@ def compiling(name: str, folder: Path, rounds: int) -> list[Figure]:
         "with jit_compile": lambda: compiled.predict_on_batch(given),
     }
     runs[AGAIN[0]] = runs[AGAIN[1]]
+    check_equal("jit_compile", compiled.predict_on_batch(given), model.predict_on_batch(given))
     times = measure(runs, rounds, f"compiling {name}", least=LEAST_SECONDS)
     return compared("compiling", work.name, _ROWS, times, PAIRS, again=AGAIN, unit="ms", scale=1000)
 

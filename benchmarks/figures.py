@@ -117,6 +117,15 @@ def compared(
     return found
 
 
+def replaced(olds: Sequence[Figure], news: Sequence[Figure]) -> list[Figure]:
+    """What was known, but for what has been measured again: each work stays at its place in its section."""
+    places = {(figure.section, figure.work): number for number, figure in reversed([*enumerate(olds)])}
+    again = {(figure.section, figure.work) for figure in news}
+    kept = [(n, figure) for n, figure in enumerate(olds) if (figure.section, figure.work) not in again]
+    put = [(places.get((figure.section, figure.work), len(olds)), figure) for figure in news]
+    return [figure for _, figure in sorted(kept + put, key=lambda item: item[0])]
+
+
 def to_json(figures: Sequence[Figure]) -> list[dict[str, Any]]:
     """Plain data."""
     return [asdict(figure) for figure in figures]

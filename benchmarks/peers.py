@@ -87,6 +87,16 @@ MODULES = {
 }
 
 
+def check_equal(peer: str, found: np.ndarray, expected: np.ndarray) -> None:
+    """Stop where somebody predicts something else: its time would say nothing."""
+    from keras_stitch.comparing import compare
+
+    compared = compare(found, expected)
+    if not compared.equal:
+        wrong = compared.problem or f"off by {compared.largest}, {compared.allowed} is allowed"
+        raise SystemExit(f"{peer} predicts something else: {wrong}")
+
+
 # -- files that peers need, made once ----------------------------------------------------------------------------------
 
 

@@ -51,7 +51,7 @@ def pipelines(name: str, folder: Path, rounds: int) -> list[Figure]:
         return composed.pipeline.predict({"x_file": str(folder / "many.npy")}, batch_size=batch)
 
     expected, found = parts(), stitched()
-    assert np.abs(found - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
+    peers.check_equal("the stitched directory", found, expected)
     times = measure({"parts by Kipoi": parts, AGAIN[1]: stitched, AGAIN[0]: stitched}, rounds, f"Kipoi, {name}")
     return compared("pipelines", work.name, batch, times, PAIRS, again=AGAIN, unit="s", scale=1)
 

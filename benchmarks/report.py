@@ -21,8 +21,10 @@ _INTRODUCTION = """# Speed
 
 What `make bench` found, the last time that it measured each work. Every figure is a ratio of things that took turns, in
 an order that changes from round to round: the median of the rounds' ratios and, in brackets, the interval of this
-median (95 %, of its order statistics). *Noise* is the ratio of one of them with itself, in the same rounds. A target is
-met or missed where the whole interval says so, else undecided.
+median (95 %, of its order statistics; rounds are taken as not depending on one another). *Noise* is the ratio of the
+stitched model with itself (of loading, in *Building*), in the same rounds. A target is met or missed where the whole
+interval says so, else undecided; *no more than noise from 1* is met where the interval lies within 0.9 to 1.1, and
+missed where it leaves out both 1 and the noise, on either side: also where stitched needs less.
 
 {machine}.
 
@@ -33,7 +35,7 @@ met or missed where the whole interval says so, else undecided.
   `keras-stitch predict` run it;
 - **merged ONNX**: the parts exported one by one, merged by `onnx.compose.merge_models`, in ONNX Runtime.
 
-All give the same numbers, which is checked before anything is timed.
+All give the same numbers, which is checked before their predictions are timed.
 """
 _SECTIONS = {
     "throughput": "## Predicting\n\nRatios of time for a batch. *one after another / stitched* is how many times "

@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 import report
 import works
-from figures import Figure, from_json, read, to_json
+from figures import Figure, from_json, read, replaced, to_json
 from rich.console import Console
 
 HERE = Path(__file__).parent
@@ -36,8 +36,6 @@ SECTIONS = {
     "pipelines": ("deepbind10", "spliceai"),
     "scaling": ("deepbind500",),
 }
-# What the page calls a section, by the program that measures it.
-_PARTS = {"starting": ("start", "memory", "model's memory")}
 _PACKAGES = ("tensorflow", "keras", "kipoi", "numpy", "onnxruntime", "onnx")
 
 
@@ -75,13 +73,16 @@ def main() -> None:
     """Measure what was asked for, keep the rest, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
-    parser.add_argument("--works", nargs="+", help="only these of each section")
+    parser.add_argument("--works", nargs="+", choices=works.WORKS, help="only these of each section")
     parser.add_argument("--draw", action="store_true", help="measure nothing")
     options = parser.parse_args()
+    console = Console()
     known: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+    if not options.draw and known.get("machine", machine()) != machine():
+        console.print("The figures that are there are of another machine, or other versions: they are left out.")
+        known = {}
     figures = from_json(known.get("figures", []))
     profile, sizes = known.get("profile", {}), known.get("sizes", {})
-    console = Console()
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # accelerator.py is for GPUs
     if not options.draw:
         with tempfile.TemporaryDirectory() as name:
@@ -91,9 +92,7 @@ def main() -> None:
                         continue
                     console.print(f"{section}: {work}")
                     found, profiled = measured(section, work, Path(name))
-                    parts = _PARTS.get(section, (section,))
-                    named = {figure.work for figure in found}
-                    figures = [old for old in figures if old.section not in parts or old.work not in named] + found
+                    figures = replaced(figures, found)
                     profile = profiled or profile
                     if section == "starting":
                         folder = Path(name) / work

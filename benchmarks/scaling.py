@@ -35,7 +35,10 @@ from keras_stitch.kipoi.rendering import template_module
 
 COUNTS = (10, 100, 500)
 STEPS = ("load and add", "build", "save", "load again", "first prediction", "first prediction, directory")
+# A round of few submodels is repeated until it has had so many: a hiccup of the machine is then no matter.
+_LEAST_SUBMODELS = 50
 _LINEAR = Target("at most", 1.25)
+_SOURCE = Path(__file__).parents[1]
 _PACKAGES = ("keras_stitch", "tensorflow", "keras", "h5py", "numpy")
 Timed = Callable[[str, Callable[[], Any]], Any]
 
@@ -65,19 +68,14 @@ def scaling(folder: Path, rounds: int, counts: tuple[int, ...] = COUNTS) -> list
     for number in track(range(rounds + 1), "submodels", transient=True):
         chosen = order.sample(names, len(names)) if number else [few]
         for name in chosen:
-            count = len(sizes[name.removesuffix(" again")].files)
-
-            def timed(
-                step: str, run: Callable[[], Any], name: str = name, count: int = count, number: int = number
-            ) -> Any:
-                gc.collect()
-                start = time.perf_counter()
-                made = run()
-                if number:  # the first round imports and compiles
-                    times[step][name].append((time.perf_counter() - start) / count)
-                return made
-
-            steps(sizes[name.removesuffix(" again")], folder, timed)
+            work = sizes[name.removesuffix(" again")]
+            often = max(1, _LEAST_SUBMODELS // len(work.files))
+            took: dict[str, float] = defaultdict(float)
+            for _ in range(often):
+                steps(work, folder, lambda step, run, took=took: _timed(step, run, took))
+            if number:  # the first round imports and compiles
+                for step in STEPS:
+                    times[step][name].append(took[step] / often / len(work.files))
     pairs = [(name, few) for name in sizes if name != few]
     found = []
     for step in STEPS:
@@ -85,6 +83,14 @@ def scaling(folder: Path, rounds: int, counts: tuple[int, ...] = COUNTS) -> list
         again = (f"{few} again", few)
         found += compared("scaling", step, 0, times[step], pairs, again=again, unit="ms", scale=1000, targets=targets)
     return found
+
+
+def _timed(step: str, run: Callable[[], Any], took: dict[str, float]) -> Any:
+    gc.collect()
+    start = time.perf_counter()
+    made = run()
+    took[step] += time.perf_counter() - start
+    return made
 
 
 def profile(folder: Path, count: int) -> dict[str, dict[str, float]]:
@@ -97,7 +103,7 @@ def profile(folder: Path, count: int) -> dict[str, dict[str, float]]:
         shares: dict[str, float] = defaultdict(float)
         stats = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
         for (file, _, function), (_, _, own, _, _) in stats.items():
-            shares[_package(f"{file} {function}")] += own
+            shares[_package(file, function)] += own
         total = sum(shares.values())
         found[step] = {package: own / total for package, own in shares.items()}
         return made
@@ -106,11 +112,16 @@ def profile(folder: Path, count: int) -> dict[str, dict[str, float]]:
     return found
 
 
-def _package(where: str) -> str:
+def _package(file: str, function: str) -> str:
+    """Whose code a line of the profile is; compiled functions have no file, but a name that may say it."""
+    before, _, installed = file.rpartition("site-packages/")
+    if not before and Path(file).is_relative_to(_SOURCE):
+        return "keras_stitch"
+    words = [installed.partition("/")[0]] if before else re.split(r"\W+", function)
     for package in _PACKAGES:
-        if re.search(rf"(?:^|[/. ]){package}[/. ]", where):
+        if package in words:
             return package
-    return "TensorFlow's C++" if "TF" in where or "pywrap" in where else "Python"
+    return "TensorFlow's C++" if "TF" in function or "pywrap" in function else "Python"
 
 
 def main() -> None:
@@ -119,7 +130,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("figures", type=Path)
     parser.add_argument("profile", type=Path)
-    parser.add_argument("--rounds", type=int, default=6, help="at least six, for an interval")
+    parser.add_argument("--rounds", type=int, default=12, help="at least six, for an interval")
     options = parser.parse_args()
     write(options.figures, scaling(options.folder, options.rounds))
     options.profile.write_text(json.dumps(profile(options.folder, max(COUNTS)), indent=1), encoding="utf-8")

@@ -69,4 +69,4 @@ def fresh(name: str, folder: Path, peer: str, rows: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    program.run(__doc__, starting, rounds=6)
+    program.run(__doc__, starting, rounds=10)

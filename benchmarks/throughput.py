@@ -12,12 +12,11 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np
 import peers
 import program
 import works
 from figures import Figure, Target, compared
-from timing import LEAST_SECONDS, measure, seconds
+from timing import LEAST_SECONDS, measure
 
 AGAIN = ("stitched again", "stitched")
 PAIRS = (
@@ -43,7 +42,7 @@ TARGETS = {
     ("deepbind100", 256): faster(3),
     ("seed", 32): faster(2.5) | {"directory / merged ONNX": Target("at most", 3)},
 }
-_SLOW = 2.0  # seconds of a run, from which on there are fewer rounds
+_LASTING = 240.0  # seconds for a batch size of a work, so that what is fast is measured often
 
 
 def throughput(name: str, folder: Path, rounds: int) -> list[Figure]:
@@ -56,11 +55,9 @@ def throughput(name: str, folder: Path, rounds: int) -> list[Figure]:
         given = work.rows(rows)
         expected = predictors["one after another"](given)
         for peer, predict in predictors.items():
-            error = np.abs(predict(given) - expected).max()
-            assert error <= 1e-5 * max(1, np.abs(expected).max()), f"{peer} is off by {error} on {work.name}"
+            peers.check_equal(peer, predict(given), expected)
         runs = {peer: lambda predict=predict, given=given: predict(given) for peer, predict in predictors.items()}
-        slow = seconds(runs["one after another"]) > _SLOW
-        times = measure(runs, max(9, rounds // 3) if slow else rounds, f"{name}, {rows}", least=LEAST_SECONDS)
+        times = measure(runs, rounds, f"{name}, {rows}", least=LEAST_SECONDS, lasting=_LASTING)
         targets = BY_HAND | TARGETS.get((name, rows), {})
         found += compared(
             "throughput", work.name, rows, times, PAIRS, again=AGAIN, unit="ms", scale=1000, targets=targets
@@ -69,4 +66,4 @@ def throughput(name: str, folder: Path, rounds: int) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    program.run(__doc__, throughput, rounds=25)
+    program.run(__doc__, throughput, rounds=15)

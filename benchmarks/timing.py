@@ -15,6 +15,7 @@ Runs = dict[str, Callable[[], object]]
 Times = dict[str, list[float]]
 # Faster than this, a run is repeated until it takes as long: the clock and what comes before it are then no matter.
 LEAST_SECONDS = 0.05
+_MOST_ROUNDS = 100
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Ratio:
 
     Attributes:
         median: Of the rounds' ratios.
-        low, high: The interval of the median, at 95 %, of its order statistics: it holds whatever the distribution.
+        low, high: The interval of the median, at 95 %, of its order statistics: it holds whatever the distribution, if
+            rounds do not depend on one another.
         rounds: How many there were; below six there is no such interval, and these are infinite.
     """
 
@@ -54,22 +56,29 @@ def seconds(run: Callable[[], object], times: int = 1) -> float:
     start = time.perf_counter()
     for _ in range(times):
         run()
-    return (time.perf_counter() - start) / times
+    return max(time.perf_counter() - start, 1e-9) / times
 
 
-def measure(runs: Runs, rounds: int, what: str, *, least: float = 0.0) -> Times:
+def measure(runs: Runs, rounds: int, what: str, *, least: float = 0.0, lasting: float = 0.0) -> Times:
     """Seconds of every round; what the first call opens, indexes and traces is not in them.
 
     Args:
         runs: What takes turns, in an order that changes from round to round.
-        rounds: How often.
+        rounds: How often, at least.
         what: Shown beside the progress bar.
         least: Runs are repeated until a round of them takes so many seconds.
+        lasting: As many more rounds, up to a hundred, as are over in so many seconds.
     """
-    often = {}
+    often = dict.fromkeys(runs, 1)
     for name, run in runs.items():
         run()
-        often[name] = max(1, round(least / max(seconds(run), 1e-9))) if least else 1
+        if least:
+            often[name] = max(1, round(least / min(seconds(run) for _ in range(3))))
+    if lasting:
+        start = time.perf_counter()
+        for name, run in runs.items():
+            seconds(run, often[name])
+        rounds = max(rounds, min(_MOST_ROUNDS, int(lasting / (time.perf_counter() - start))))
     times: Times = {name: [] for name in runs}
     order = random.Random(0)
     for _ in track(range(rounds), what, transient=True):

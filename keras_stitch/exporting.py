@@ -240,7 +240,7 @@ def _target(source: Path, output: Path | None, format: str | None) -> tuple[Path
 
 
 def _check_target(target: Path, format: str, overwrite: bool) -> None:
-    for folder in target.absolute().parents:
+    for folder in Path(os.path.realpath(target)).parents:
         if atomic.is_generated(folder):
             raise SaveError(
                 f"'{target}' would be in '{folder.name}', which is a generated directory.",
@@ -270,6 +270,7 @@ def _written_to(target: Path, format: str, overwrite: bool) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".keras-stitch-") as folder:
             place = Path(folder) / target.name
             yield place
+            _check_target(target, ONNX, overwrite)  # somebody may have written it meanwhile
             place.replace(target)
     except OSError as error:
         raise SaveError(f"'{target}' cannot be written: {error.strerror or reason(error)}.") from error

@@ -121,7 +121,7 @@ def _hold_arrays(model: keras.Model) -> None:
     """Makes arrays of the tensors that layers hold, as Normalization does: tf2onnx makes inputs of such tensors."""
     for layer in model._flatten_layers():
         for name, value in list(vars(layer).items()):
-            if keras.ops.is_tensor(value):
+            if keras.ops.is_tensor(value) and not isinstance(value, keras.Variable):
                 setattr(layer, name, keras.ops.convert_to_numpy(value))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import figures
@@ -10,6 +11,7 @@ import numpy as np
 import peers
 import pytest
 import report
+import timing
 import works
 from figures import Figure, Target, compared
 from hypothesis import given
@@ -77,6 +79,13 @@ def test_short_runs_are_repeated():
     calls.clear()
     measure({"a": lambda: calls.append("a")}, 3, "")
     assert len(calls) == 4
+
+
+def test_fast_runs_have_more_rounds_and_slow_ones_as_many_as_are_asked_for(monkeypatch):
+    monkeypatch.setattr(timing.gc, "collect", lambda: 0)
+    many = measure({"a": lambda: None}, 3, "", lasting=60)
+    few = measure({"a": lambda: time.sleep(0.02)}, 3, "", lasting=0.01)
+    assert (len(many["a"]), len(few["a"])) == (100, 3)
 
 
 def test_figures_are_read_as_they_were_written(tmp_path):

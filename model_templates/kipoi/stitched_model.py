@@ -2,9 +2,11 @@
 
 Keras' own call takes longer than the work of a small model. Here the model is one TensorFlow graph for batches of any
 size, made at the first prediction. Its weights are constants in it where they are small: then TensorFlow also merges
-operations, such as a batch normalization into the convolution before it. Whatever is in doubt is left to Keras.
+operations, such as a batch normalization into the convolution before it. Whatever is in doubt is left to Keras: a model
+with custom objects or with layers that may count rows, and what no graph can hold.
 """
 
+import math
 import os
 import shutil
 import uuid
@@ -25,20 +27,23 @@ class StitchedModel(KerasModel):
 
     def __init__(self, weights, arch=None, custom_objects=None, backend=None, image_dim_ordering=None):
         super().__init__(with_suffix(weights), arch, custom_objects, backend, image_dim_ordering)
-        self.taken, self.predictor = False, None
+        # Custom objects may do anything, such as counting the rows.
+        self.lean, self.predictor = not self.custom_objects, None
 
-    def __getstate__(self):
-        return {**self.__dict__, "predictor": None}
+    def __reduce__(self):
+        # Kipoi imports this file in a way that pickle does not know; its own class predicts the same.
+        others = {name: it for name, it in vars(self).items() if name not in ("keras_model", "lean", "predictor")}
+        return object.__new__, (KerasModel,), {**others, "model": self.keras_model}
 
     @property
     def model(self):
         """The Keras model. Whoever takes or sets it may train it: from then on, Keras itself predicts."""
-        self.taken, self.predictor = True, None
+        self.lean, self.predictor = False, None
         return self.keras_model
 
     @model.setter
     def model(self, model):
-        self.keras_model, self.taken, self.predictor = model, True, None
+        self.keras_model, self.lean, self.predictor = model, False, None
 
     def predict_on_batch(self, x):
         """Predict a batch.
@@ -50,12 +55,24 @@ class StitchedModel(KerasModel):
             Arrays of shape (rows, ...), one or a dict by name, as the model has its outputs.
         """
         # Keras has more ways to take data, and messages for what it does not take.
-        arrays = None if self.taken else arranged(x, self.keras_model.inputs)
+        arrays = arranged(x, self.keras_model.inputs) if self.lean else None
         if arrays is None:
             return self.keras_model.predict_on_batch(x)
-        if self.predictor is None:
-            self.predictor = frozen(self.keras_model) or live(self.keras_model)
-        return self.predictor(arrays)
+        predictor = self.predictor  # another thread may take the model meanwhile
+        if predictor is not None:
+            return predictor(arrays)
+        for make in (frozen, live):
+            try:
+                predictor = make(self.keras_model)
+                found = None if predictor is None else predictor(arrays)
+            except Exception:  # whatever cannot be in a graph: a table, code that is no TensorFlow
+                continue
+            if found is not None:
+                self.predictor = predictor
+                return found
+        found = self.keras_model.predict_on_batch(x)
+        self.lean = False  # it is the graph, and not the batch, that does not work
+        return found
 
 
 def arranged(x, inputs):
@@ -80,9 +97,9 @@ def arranged(x, inputs):
 
 
 def live(model):
-    """Returns a function of arrays that reads the model's weights at every call."""
+    """Returns a function of arrays that reads the model's weights at every call, or None where rows are counted."""
     if not takes_any_rows(model):
-        return model.predict_on_batch
+        return None
     import tensorflow as tf
 
     given = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
@@ -102,32 +119,37 @@ def live(model):
 
 
 def frozen(model):
-    """Returns a function of arrays in which the weights are constants, or None where that does not pay or work."""
+    """Returns a function of arrays in which the weights are constants, or None where that does not pay."""
     if not takes_any_rows(model):
         return None
     import tensorflow as tf
 
-    weights = [variable.numpy() for variable in (*model.trainable_variables, *model.non_trainable_variables)]
-    if sum(array.nbytes for array in weights) > MOST_BYTES or tf.config.list_physical_devices("GPU"):
+    weights = [*model.trainable_variables, *model.non_trainable_variables]
+    size = sum(math.prod(weight.shape) * tf.as_dtype(weight.dtype).size for weight in weights)
+    if size > MOST_BYTES or tf.config.list_physical_devices("GPU"):
         return None
-    try:
-        with tf.Graph().as_default() as graph:
-            constants = [tf.constant(array) for array in weights]
-            split = len(model.trainable_variables)
-            given = [tf.compat.v1.placeholder(tensor.dtype, (None, *tensor.shape[1:])) for tensor in model.inputs]
-            x = taken_by(model, given)
-            found, after = model.stateless_call(constants[:split], constants[split:], x, training=False)
-            # An output may be an input, which cannot be asked for.
-            outputs = [tf.identity(tensor) for tensor in tf.nest.flatten(found)]
-        # A model that changes while it predicts, such as one that draws random numbers, has to keep what it changed.
-        if any(tensor is not constant for tensor, constant in zip(after, constants[split:], strict=True)):
-            return None
-        run = callable_of(tf, graph, given, outputs)
-    except Exception:  # whatever cannot be in a graph: a table, code that is no TensorFlow
+    arrays = [weight.numpy() for weight in weights]
+    with tf.Graph().as_default() as graph:
+        constants = [tf.constant(array) for array in arrays]
+        split = len(model.trainable_variables)
+        given = [tf.compat.v1.placeholder(tensor.dtype, (None, *tensor.shape[1:])) for tensor in model.inputs]
+        x = taken_by(model, given)
+        found, after = model.stateless_call(constants[:split], constants[split:], x, training=False)
+        # An output may be an input, which cannot be asked for.
+        outputs = [tf.identity(tensor) for tensor in tf.nest.flatten(found)]
+    # A model that changes while it predicts, such as one that draws random numbers, has to keep what it changed.
+    if any(tensor is not constant for tensor, constant in zip(after, constants[split:], strict=True)):
         return None
-    if not isinstance(found, dict | list | tuple):
-        return lambda arrays: run(*arrays)[0]
-    return lambda arrays: tf.nest.pack_sequence_as(found, run(*arrays))
+    run = callable_of(tf, graph, given, outputs)
+
+    def predict(arrays):
+        # What is an input, reshaped or not, comes back in the caller's own memory.
+        flat = [
+            array.copy() if any(np.may_share_memory(array, own) for own in arrays) else array for array in run(*arrays)
+        ]
+        return tf.nest.pack_sequence_as(found, flat) if isinstance(found, dict | list | tuple) else flat[0]
+
+    return predict
 
 
 def takes_any_rows(model):

@@ -7,11 +7,13 @@ import threading
 from typing import Any
 
 import keras
+import kipoi
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from keras import layers
+from kipoi_utils.utils import load_module
 from reference import World, assert_equal, by_name
 from strategies import Case, cases
 
@@ -25,7 +27,7 @@ def around(model: keras.Model) -> Any:
     """The class around a model that no file holds."""
     made = module.StitchedModel.__new__(module.StitchedModel)
     made.model = model
-    made.taken = False  # as for a model from a file, which nobody else holds
+    made.lean = True  # as for a model from a file, which nobody else holds
     return made
 
 
@@ -59,7 +61,7 @@ def test_predicts_what_the_keras_model_predicts(case: Case):
     data = {name: array for name, array in world.data().items() if name in [tensor.name for tensor in model.inputs]}
     want = by_name(model.predict_on_batch(data), model)
     fresh, taken = around(model), around(model)
-    taken.taken = True
+    taken.lean = False
     for wrapped in (fresh, taken):
         assert_equal(by_name(wrapped.predict_on_batch(data), model), want)
         assert_equal(by_name(wrapped.predict_on_batch([data[tensor.name] for tensor in model.inputs]), model), want)
@@ -144,9 +146,12 @@ def test_whatever_becomes_of_a_model_that_was_taken():
 
 def test_it_can_be_pickled_after_a_prediction(tmp_path):
     two_inputs().save(tmp_path / "m.keras")
-    wrapped, x = module.StitchedModel(str(tmp_path / "m.keras")), [normal(4, 3), normal(4, 2)]
+    kipois = load_module(module.__file__, "stitched_model")  # as Kipoi does; pickle does not find it
+    wrapped, x = kipois.StitchedModel(str(tmp_path / "m.keras")), [normal(4, 3), normal(4, 2)]
+    wrapped.name = "what Kipoi adds"
     found = wrapped.predict_on_batch(x)
     again = pickle.loads(pickle.dumps(wrapped))
+    assert type(again) is kipoi.model.KerasModel and again.name == wrapped.name
     np.testing.assert_allclose(again.predict_on_batch(x), found, rtol=0, atol=1e-6)
 
 
@@ -187,9 +192,64 @@ def test_what_cannot_be_in_a_graph_of_constants(monkeypatch):
     x = keras.Input((1,), dtype="int64", name="x")
     model = keras.Model([x], Counted()(x))
     monkeypatch.setattr(module, "takes_any_rows", lambda model: True)
-    assert module.frozen(model) is None
-    found = around(model).predict_on_batch([np.array([[1], [2], [3]])])
-    assert found.ravel().tolist() == [10, 20, -1]
+    with pytest.raises(Exception, match="table_handle"):
+        module.frozen(model)
+    wrapped = around(model)
+    for _ in range(2):
+        found = wrapped.predict_on_batch([np.array([[1], [2], [3]])])
+        assert found.ravel().tolist() == [10, 20, -1]
+    assert wrapped.lean
+
+
+class Known(layers.Layer):
+    """Needs to know the number of rows."""
+
+    def call(self, x):
+        return x * (x.shape[0] or int("unknown"))
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+def test_what_cannot_be_in_a_graph_with_open_rows_is_left_to_keras(monkeypatch):
+    x = keras.Input((2,), name="x")
+    monkeypatch.setattr(module, "takes_any_rows", lambda model: True)
+    wrapped = around(keras.Model([x], Known()(x)))
+    for _ in range(2):
+        assert wrapped.predict_on_batch(np.ones((3, 2), "float32")).tolist() == [[3, 3]] * 3
+        assert not wrapped.lean
+
+
+def test_convolutions_in_groups():
+    """TensorFlow compiles them apart."""
+    x = keras.Input((9, 4), name="x")
+    model = keras.Model([x], layers.GlobalMaxPooling1D()(layers.Conv1D(8, 3, groups=2)(x)))
+    wrapped = around(model)
+    for rows in (7, 3):
+        given = normal(rows, 9, 4)
+        assert_equal({"y": wrapped.predict_on_batch(given)}, {"y": model.predict_on_batch(given)})
+
+
+def test_a_batch_that_is_wrong_does_not_change_how_others_are_predicted():
+    x = keras.Input((2,), dtype="int32", name="x")
+    wrapped = around(keras.Model([x], layers.Flatten()(layers.Embedding(5, 3)(x))))
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        wrapped.predict_on_batch(np.array([[1, 9]], "int32"))
+    assert wrapped.lean and wrapped.predict_on_batch(np.array([[1, 4]], "int32")).shape == (1, 6)
+    assert wrapped.lean and wrapped.predictor is not None
+
+
+def test_what_is_passed_on_is_not_the_callers_memory():
+    x = keras.Input((4, 16), name="x")
+    wrapped = around(keras.Model([x], {"same": x, "flat": layers.Flatten()(x), "more": layers.ReLU()(x)}))
+    given = normal(64, 4, 16)
+    kept = [wrapped.predict_on_batch(given) for _ in range(3)]
+    before = given.copy()
+    given[:] = 7
+    for found in kept:
+        np.testing.assert_array_equal(found["same"], before)
+        np.testing.assert_array_equal(found["flat"], before.reshape(64, 64))
+        np.testing.assert_array_equal(found["more"], np.maximum(before, 0))
 
 
 class Centered(layers.Layer):
@@ -210,6 +270,30 @@ def test_layers_that_may_count_on_the_number_of_rows(layer):
     assert module.takes_any_rows(outer) == isinstance(layer, layers.Bidirectional)
     given = normal(5, 4, 3)
     np.testing.assert_allclose(around(outer).predict_on_batch(given), np.asarray(outer([given])), rtol=0, atol=1e-5)
+
+
+CENTERED = """
+import keras
+
+
+def centered(x):
+    return x - keras.ops.sum(x, axis=0, keepdims=True) / (x.shape[0] or 1)
+
+
+OBJECTS = {"centered": centered}
+"""
+
+
+def test_functions_that_may_count_on_the_number_of_rows(tmp_path):
+    (tmp_path / "objects.py").write_text(CENTERED, encoding="utf-8")
+    objects: dict[str, Any] = {}
+    exec(CENTERED, objects)
+    x = keras.Input((3,), name="x")
+    model = keras.Model([x], layers.Dense(2, activation=objects["centered"])(x))
+    model.save(tmp_path / "m.keras")
+    wrapped = module.StitchedModel(str(tmp_path / "m.keras"), custom_objects=str(tmp_path / "objects.py"))
+    given = normal(5, 3)
+    np.testing.assert_allclose(wrapped.predict_on_batch(given), np.asarray(model([given])), rtol=0, atol=1e-5)
 
 
 def test_open_steps():
