@@ -74,6 +74,7 @@ def measure(runs: Runs, rounds: int, what: str, *, least: float = 0.0, lasting: 
         run()
         if least:
             often[name] = max(1, round(least / min(seconds(run) for _ in range(3))))
+    gc.freeze()  # what is there by now stays; looking it through before every run would take longer than many runs
     if lasting:
         start = time.perf_counter()
         for name, run in runs.items():
@@ -84,6 +85,7 @@ def measure(runs: Runs, rounds: int, what: str, *, least: float = 0.0, lasting: 
     for _ in track(range(rounds), what, transient=True):
         for name in order.sample(list(runs), len(runs)):
             times[name].append(seconds(runs[name], often[name]))
+    gc.unfreeze()
     return times
 
 
