@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 help:
 	@echo 'make demo    stitch example models and predict with them, in demo_output/'
 	@echo 'make test    run the tests (ARGS="-k wiring" for some of them)'
-	@echo 'make bench   measure the speed and write docs/benchmarks.md (two hours; ARGS="--help")'
+	@echo 'make bench   measure the speed and write docs/benchmarks.md (two to three hours; ARGS="--help")'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make clean   remove all that the targets above made, .venv too'
 

@@ -1,6 +1,6 @@
 """All of the speed benchmarks, one after another, and the page with what they found.
 
-    make bench                                      all, in about two hours on two cores
+    make bench                                      all, in two to three hours on two cores
     make bench ARGS="--sections throughput"         some of them
     make bench ARGS="--draw"                        only the page and the pictures, of the figures that are there
 
