@@ -508,6 +508,9 @@ def test_text_without_examples(tmp_path: Path) -> None:
         ("generated/below/a", None, "'generated/below/a' would be in 'generated', which is a generated directory.\n"
          "  Expected: a place outside it: a directory that holds anything else is not replaced any more\n"
          "  Fix: Choose another place: -o a."),
+        ("link/a.onnx", None, "'link/a.onnx' would be in 'generated', which is a generated directory.\n"
+         "  Expected: a place outside it: a directory that holds anything else is not replaced any more\n"
+         "  Fix: Choose another place: -o a.onnx."),
         ("there.onnx", None, "'there.onnx' exists.\n  Fix: Pass overwrite=True (--overwrite on the command line) to "
          "replace it, or choose another name."),
         ("folder.onnx", None, "'folder.onnx' is a directory.\n  Expected: a file, or nothing there yet"),
@@ -524,8 +527,19 @@ def test_places(output: str, format: str | None, message: str, tmp_path: Path, m
     (tmp_path / "generated").mkdir()
     for name in ("stitch.yaml", "model.yaml", "dataloader.yaml"):
         (tmp_path / "generated" / name).touch()
+    (tmp_path / "link").symlink_to("generated")
     source = dense(tmp_path)
     assert refused(tmp_path, lambda: export_model(source, output, format=format), StitchError) == message
+
+
+def test_what_somebody_wrote_meanwhile_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = dense(tmp_path), tmp_path / "made.onnx"
+    run = onnx_files.run
+    monkeypatch.setattr(onnx_files, "run", lambda *given: (target.write_text("another's"), run(*given))[1])
+    with pytest.raises(SaveError, match="exists"):
+        export_model(source, target)
+    assert target.read_text() == "another's"
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
 @pytest.mark.parametrize("format", FORMATS)
