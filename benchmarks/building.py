@@ -5,14 +5,11 @@ python benchmarks/building.py WORK FOLDER FIGURES.json
 
 from __future__ import annotations
 
-import gc
 import os
 import random
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -21,7 +18,7 @@ import program
 import works
 from figures import Figure, Target, compared
 from rich.progress import track
-from timing import Times
+from timing import Times, timed
 
 LOAD, AGAIN = "load_model of the parts", "load_model again"
 PAIRS = (
@@ -45,24 +42,24 @@ def building(name: str, folder: Path, rounds: int) -> list[Figure]:
     file = folder / "built.keras"
 
     def stitch() -> None:
-        graph, added = _timed(work.graph)
-        model, built = _timed(graph.build)
+        graph, added = timed(work.graph)
+        model, built = timed(graph.build)
         times["graph.build()"].append(built)
         times["adding and building"].append(added + built)
-        times["saving it"].append(_timed(lambda: model.save(file))[1])
-        times["loading it"].append(_timed(lambda: keras.saving.load_model(file, compile=False))[1])
+        times["saving it"].append(timed(lambda: model.save(file))[1])
+        times["loading it"].append(timed(lambda: keras.saving.load_model(file, compile=False))[1])
 
     def by_hand() -> None:
-        loaded, took = _timed(lambda: works.loaded_by_hand(work))
-        model, wired = _timed(lambda: works.wired_by_hand(work, loaded))
+        loaded, took = timed(lambda: works.loaded_by_hand(work))
+        model, wired = timed(lambda: works.wired_by_hand(work, loaded))
         times["wiring by hand"].append(wired)
         times["by hand"].append(took + wired)
-        times["saving by hand"].append(_timed(lambda: model.save(file))[1])
+        times["saving by hand"].append(timed(lambda: model.save(file))[1])
 
     for number in track(range(rounds + 1), f"building {name}", transient=True):
         steps: list[Callable[[], None]] = [
-            lambda: times[LOAD].append(_timed(lambda: works.loaded_by_hand(work))[1]),
-            lambda: times[AGAIN].append(_timed(lambda: works.loaded_by_hand(work))[1]),
+            lambda: times[LOAD].append(timed(lambda: works.loaded_by_hand(work))[1]),
+            lambda: times[AGAIN].append(timed(lambda: works.loaded_by_hand(work))[1]),
             stitch,
             by_hand,
         ]
@@ -72,13 +69,6 @@ def building(name: str, folder: Path, rounds: int) -> list[Figure]:
         if not number:  # the first round imports and compiles
             times.clear()
     return compared("building", work.name, 0, times, PAIRS, again=(AGAIN, LOAD), unit="ms", scale=1000, targets=TARGETS)
-
-
-def _timed(run: Callable[[], Any]) -> tuple[Any, float]:
-    gc.collect()
-    start = time.perf_counter()
-    made = run()
-    return made, time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import argparse
 import cProfile
-import gc
 import json
 import os
 import pstats
 import random
 import re
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,7 +27,7 @@ import keras
 import works
 from figures import Figure, Target, compared, write
 from rich.progress import track
-from timing import Times
+from timing import Times, timed
 
 from keras_stitch.kipoi.rendering import template_module
 
@@ -71,8 +69,14 @@ def scaling(folder: Path, rounds: int, counts: tuple[int, ...] = COUNTS) -> list
             work = sizes[name.removesuffix(" again")]
             often = max(1, _LEAST_SUBMODELS // len(work.files))
             took: dict[str, float] = defaultdict(float)
+
+            def add(step: str, run: Callable[[], Any], took: dict[str, float] = took) -> Any:
+                made, lasted = timed(run)
+                took[step] += lasted
+                return made
+
             for _ in range(often):
-                steps(work, folder, lambda step, run, took=took: _timed(step, run, took))
+                steps(work, folder, add)
             if number:  # the first round imports and compiles
                 for step in STEPS:
                     times[step][name].append(took[step] / often / len(work.files))
@@ -83,14 +87,6 @@ def scaling(folder: Path, rounds: int, counts: tuple[int, ...] = COUNTS) -> list
         again = (f"{few} again", few)
         found += compared("scaling", step, 0, times[step], pairs, again=again, unit="ms", scale=1000, targets=targets)
     return found
-
-
-def _timed(step: str, run: Callable[[], Any], took: dict[str, float]) -> Any:
-    gc.collect()
-    start = time.perf_counter()
-    made = run()
-    took[step] += time.perf_counter() - start
-    return made
 
 
 def profile(folder: Path, count: int) -> dict[str, dict[str, float]]:
@@ -121,7 +117,7 @@ def _package(file: str, function: str) -> str:
     for package in _PACKAGES:
         if package in words:
             return package
-    return "TensorFlow's C++" if "TF" in function or "pywrap" in function else "Python"
+    return "Python"
 
 
 def main() -> None:

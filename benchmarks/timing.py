@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from rich.progress import track
@@ -48,6 +49,14 @@ class Ratio:
 
     def __str__(self) -> str:
         return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def timed(run: Callable[[], Any]) -> tuple[Any, float]:
+    """What a call gives, and how long it took, in seconds."""
+    gc.collect()
+    start = time.perf_counter()
+    made = run()
+    return made, time.perf_counter() - start
 
 
 def seconds(run: Callable[[], object], times: int = 1) -> float:

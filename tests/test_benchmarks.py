@@ -97,6 +97,18 @@ def test_figures_are_read_as_they_were_written(tmp_path):
     assert figures.read(tmp_path / "x.json") == known
 
 
+def test_what_is_measured_again_stays_at_its_place():
+    def figure(section: str, work: str, base: float) -> Figure:
+        return Figure(section, work, 1, "a / b", of(1, 2), None, base, "ms")
+
+    olds = [figure("s", "v", 1), figure("s", "w", 1), figure("s", "w", 2), figure("t", "v", 1), figure("t", "w", 1)]
+    found = figures.replaced(olds, [figure("s", "v", 7), figure("s", "v", 8), figure("t", "v", 9), figure("t", "x", 9)])
+    assert [(it.section, it.work, it.base) for it in found] == [
+        *(("s", "v", 7), ("s", "v", 8), ("s", "w", 1), ("s", "w", 2)),
+        *(("t", "v", 9), ("t", "w", 1), ("t", "x", 9)),
+    ]
+
+
 @pytest.mark.parametrize("name", ["seed", "three"])
 def test_all_ways_to_predict_give_the_same_numbers(tmp_path, monkeypatch, name):
     monkeypatch.setitem(works.WORKS, "three", lambda folder: works.deepbind(folder, 3))
