@@ -31,7 +31,7 @@ bench: $(VENV)/.stamp-dev
 lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy keras_stitch
+	$(BIN)/mypy keras_stitch model_templates
 
 clean:
 	rm -rf $(VENV) .cache build dist demo_output *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -160,7 +160,7 @@ def _from_directory(directory: Path, args: dict[str, Any]) -> Component:
     label = str(directory)
     if file is not None:
         try:
-            loader = template_module("kipoi.merging.loading").load_dataloader(
+            loader = template_module("kipoi.merging.python_files").load_dataloader(
                 directory / file, name, description.type or "PreloadedDataset"
             )
         except Exception as error:  # whatever the module does
@@ -173,7 +173,7 @@ def _from_directory(directory: Path, args: dict[str, Any]) -> Component:
         is_function = inspect.isfunction(loader)
         if is_function:
             kind = description.type or "PreloadedDataset"
-            loader = template_module("kipoi.merging.loading").from_function(loader, kind)
+            loader = template_module("kipoi.merging.python_files").from_function(loader, kind)
         else:
             loader = type(loader.__name__, (loader,), {})  # the description below is of this directory alone
     kind = _check_type(label, description.type, loader, is_function)

@@ -101,7 +101,7 @@ def framework_of(label: str, directory: Path, description: Any, *, load: bool = 
 def _class(label: str, file: Path, kind: str, name: str) -> Any:
     try:
         if file.is_file():
-            return template_module("kipoi.merging.loading").load_object(file, name)
+            return template_module("kipoi.merging.python_files").load_object(file, name)
         return getattr(importlib.import_module(kind.rpartition(".")[0]), kind.rpartition(".")[2])
     except Exception as error:  # whatever the module does
         raise SourceError(
@@ -209,7 +209,7 @@ def load_packed(folder: Path) -> Any:
         Exception: Whatever Kipoi and the model's own code raise.
     """
     folder = folder.resolve()
-    with template_module("kipoi.merging.loading").neighbours_first(folder):
+    with template_module("kipoi.merging.python_files").neighbours_first(folder):
         return kipoi.get_model(str(folder), source="dir", with_dataloader=False)
 
 

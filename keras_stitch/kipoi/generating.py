@@ -13,23 +13,20 @@ from keras_stitch.kipoi.describing import Argument
 from keras_stitch.kipoi.literals import WIDTH, literal
 from keras_stitch.kipoi.merging import Feeder, Merged
 from keras_stitch.kipoi.packing import Packing
-from keras_stitch.kipoi.rendering import render, template_files, template_text, write_yaml
+from keras_stitch.kipoi.rendering import render, write_yaml
+from keras_stitch.kipoi.runtime import write_runtime
 from keras_stitch.kipoi.schema import target_arrays
 from keras_stitch.sampling import table_dtype
 from keras_stitch.spec import GraphOutput
 
 FOLDER = "components"
-RUNTIME = "merging"
 _WHOLE = {"dataloader_files", "components"}
 _LEFT_BEHIND = {"downloaded", "__pycache__"}
 _SKIPPED = {*_LEFT_BEHIND, "model_files", "example_files", "workflow"}
 
 
 def copy_components(directory: Path, merged: Merged) -> None:
-    """Copies what the dataloaders of the parts need, and the code that merges them."""
-    (directory / RUNTIME).mkdir()
-    for name in template_files(f"kipoi/{RUNTIME}"):
-        (directory / RUNTIME / name).write_text(template_text(f"kipoi/{RUNTIME}/{name}"), encoding="utf-8")
+    """Copies what the dataloaders of the parts need."""
     folder = directory / FOLDER
     for feeder in merged.feeders:
         if feeder.component is None:
@@ -52,7 +49,7 @@ def write_dataloader(
     examples: Mapping[str, Any],
     packing: Packing | None = None,
 ) -> None:
-    """Writes ``dataloader.py`` and ``dataloader.yaml``.
+    """Writes ``dataloader.py`` with the runtime that it uses, and ``dataloader.yaml``.
 
     Args:
         directory: Where to.
@@ -90,6 +87,7 @@ def write_dataloader(
         "packed": packing.calls() if packing is not None else None,
     }  # fmt: skip
     (directory / "dataloader.py").write_text(render("kipoi/dataloader.py.jinja", values), encoding="utf-8")
+    write_runtime(directory)
     metadata = {feeder.name: feeder.metadata for feeder in merged.feeders if feeder.metadata}
     has_targets = any(feeder.is_targets for feeder in merged.feeders)
     write_yaml(

@@ -169,7 +169,7 @@ def quiet() -> Iterator[Any]:
     propagate, handlers = logger.propagate, logger.handlers[:]
     logger.propagate, logger.handlers = False, [handler]
     # Each save has a model of its own.
-    without_remarks = template_module("kipoi.merging.models").without_remarks
+    without_remarks = template_module("kipoi.merging.run_packed").without_remarks
     try:
         with without_remarks(), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(progress):
             yield said

@@ -21,6 +21,7 @@ from keras_stitch.kipoi.merging import Merged
 from keras_stitch.kipoi.packing import Packing
 from keras_stitch.kipoi.reading import KipoiPart
 from keras_stitch.kipoi.rendering import template_text, write_yaml
+from keras_stitch.kipoi.runtime import write_runtime
 from keras_stitch.kipoi.splitting import Joined, split
 from keras_stitch.placement import Plan
 from keras_stitch.spec import GraphSpec, Wiring
@@ -176,6 +177,7 @@ class Workflow:
         doc = f"{' and '.join(job.stages.whole.order)}, run in an environment of their own."
         about = {"authors": [], "doc": doc, "license": metadata.UNSPECIFIED}
         write_dataloader(folder, job.name, merged, schemas, {}, job.gives, about, dependencies, {}, packing)
+        write_runtime(folder, "records")
         write_yaml(
             folder / "model.yaml",
             {

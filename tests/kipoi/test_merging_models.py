@@ -88,7 +88,7 @@ def test_parts_and_other_dtypes_of_connections() -> None:
     found = nested(tensors)
     assert found.dtype == np.int64
     np.testing.assert_array_equal(found, X[:, :2] + X[:, 1:])
-    assert list(M.connections.names_in(nested)) == ["a", "b"]
+    assert list(M.numpy_merges.names_in(nested)) == ["a", "b"]
 
 
 # -- models as they are given to Kipoi -------------------------------------------------------------------------------

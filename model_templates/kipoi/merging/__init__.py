@@ -1,15 +1,16 @@
 """Merges the dataloaders of several parts so that no row gets out of step, and runs models on what they give.
 
-These files are the same in every directory. They need Kipoi, NumPy, pandas and h5py.
+A directory has those of these files that its dataloader uses. They need Kipoi, NumPy, pandas and h5py.
 """
 
-from .connections import Cast, Merge, Take
-from .loading import from_function, load_dataloader
-from .merged import MergedDataset, MergedIterator
-from .models import Model, Packed
-from .parts import Part
+from .data_errors import DataError
+from .dataloader_part import Part
+from .merged import MergedDataset
+from .merged_iterator import MergedIterator
+from .numpy_merges import Cast, Merge, Take
 from .predictions import Predictions
-from .problems import DataError
+from .python_files import from_function, load_dataloader
+from .run_packed import Model, Packed
 from .tables import Table, Targets
 
 __all__ = [

@@ -4,12 +4,19 @@ A path starts with ``"inputs"``, ``"targets"``, ``"metadata"`` or ``"keys"``; ke
 do not leave the dataloader.
 """
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
+FieldPath: TypeAlias = tuple[Any, ...]
+Block: TypeAlias = dict[FieldPath, np.ndarray]
+Rows: TypeAlias = Sequence[int] | np.ndarray
 
-def leaves(nested, path=()):
+
+def leaves(nested: Any, path: FieldPath = ()) -> Iterator[tuple[FieldPath, Any]]:
     """Yields path and value of everything in nested dicts and lists; a list of plain values is one."""
     if isinstance(nested, Mapping):
         for key, item in nested.items():
@@ -23,8 +30,8 @@ def leaves(nested, path=()):
         yield path, nested
 
 
-def own(nested):
-    """Returns nested dicts and lists with arrays of their own, which nobody else can fill again."""
+def own(nested: Any) -> Any:
+    """Returns nested dicts and lists with copies of their arrays, which nobody else can fill again."""
     if isinstance(nested, Mapping):
         return {key: own(item) for key, item in nested.items()}
     if isinstance(nested, list | tuple):
@@ -32,9 +39,9 @@ def own(nested):
     return nested.copy() if isinstance(nested, np.ndarray) else nested
 
 
-def nest(block):
+def nest(block: Block) -> Any:
     """Returns a block as nested dicts and lists, as Kipoi has its batches."""
-    nested = {}
+    nested: dict[Any, Any] = {}
     for path, array in block.items():
         place = nested
         for key in path[:-1]:
@@ -43,7 +50,7 @@ def nest(block):
     return _with_lists(nested)
 
 
-def as_text(array):
+def as_text(array: np.ndarray) -> np.ndarray:
     """Returns an array of one axis as text: 7, 7.0 and b"7" become "7"."""
     if array.dtype.kind == "S":
         return np.char.decode(array, "utf-8", "backslashreplace")
@@ -55,26 +62,27 @@ def as_text(array):
     return array.astype("U")
 
 
-def size(block):
+def size(block: Block) -> int:
     """Returns the number of rows."""
     return len(next(iter(block.values())))
 
 
-def take(block, rows):
-    """Returns some rows: a slice, or an array of numbers or of truth values."""
+def take(block: Block, rows: slice | np.ndarray) -> Block:
+    """Returns some rows, given by a slice or by an array of numbers or of truth values."""
     return {path: array[rows] for path, array in block.items()}
 
 
-def concatenate(blocks):
+def concatenate(blocks: Sequence[Block]) -> Block:
     """Returns the rows of several blocks as one."""
     if len(blocks) == 1:
         return blocks[0]
     return {path: np.concatenate([block[path] for block in blocks]) for path in blocks[0]}
 
 
-def rebatch(blocks, batch_size):
+def rebatch(blocks: Iterable[Block], batch_size: int) -> Iterator[Block]:
     """Yields the same rows in blocks of ``batch_size`` rows; the last may have fewer."""
-    kept, count = [], 0
+    kept: list[Block] = []
+    count = 0
     for block in blocks:
         kept.append(block)
         count += size(block)
@@ -89,7 +97,14 @@ def rebatch(blocks, batch_size):
         yield concatenate(kept)
 
 
-def _with_lists(nested):
+def fits(received: Sequence[int], expected: Sequence[int | None]) -> bool:
+    """Whether a shape is as expected, where None stands for any length."""
+    return len(received) == len(expected) and all(
+        want is None or got == want for got, want in zip(received, expected, strict=True)
+    )
+
+
+def _with_lists(nested: Any) -> Any:
     if not isinstance(nested, dict):
         return nested
     items = {key: _with_lists(item) for key, item in nested.items()}

@@ -1,19 +1,23 @@
 """Keys: the ids and genomic ranges by which rows of different parts are compared and joined."""
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from .blocks import as_text
-from .problems import problem
+from .blocks import Block, as_text
+from .data_errors import problem
+from .part_base import BasePart
 
 KINDS = ("ids", "ranges")
 _UNKNOWN = ["", "."]  # as in BED files without names
 
 
-def with_keys(block, part):
+def with_keys(block: Block, part: BasePart) -> Block:
     """Adds the keys of a part to a block that has its metadata."""
-    fields = {"ids": part.ids} if part.ids is not None else {}
+    fields = {} if part.ids is None else {"ids": part.ids}
     if part.ranges is not None:
         fields |= {field: (*part.ranges, field) for field in ("chr", "start", "end", "strand")}
     for field, path in fields.items():
@@ -28,15 +32,15 @@ def with_keys(block, part):
     return block
 
 
-def has(block, name, kind):
+def has(block: Block, name: str, kind: str) -> bool:
     """Whether a block has the keys of a part."""
     return ("keys", name, "ids" if kind == "ids" else "start") in block
 
 
-def compare(block, parts, rows):
+def compare(block: Block, parts: Sequence[BasePart], rows: Sequence[int] | np.ndarray) -> None:
     """Compares all parts that have keys of one kind.
 
-    Ranges that a dataloader resized are compared by their centres. A strand or an id that is not known is not compared.
+    Ranges that a dataloader resized are compared by their centres. An unknown strand or id is not compared.
 
     Args:
         block: Rows of all parts.
@@ -48,13 +52,13 @@ def compare(block, parts, rows):
     """
     for kind in KINDS:
         having = [part for part in parts if has(block, part.name, kind)]
-        # All pairs: where one does not know, two others may still differ.
+        # All pairs: if one does not know the key, two others may still differ.
         for one, other in itertools.combinations(having, 2):
             _compare_two(block, one, other, kind, rows)
 
 
-def values(block, part, kind, by_centre, stranded):
-    """Returns what a part's rows are looked up by: one hashable value for each row, None where it is not known."""
+def values(block: Block, part: BasePart, kind: str, by_centre: bool, stranded: bool) -> list[Hashable]:
+    """Returns what the rows of a part are looked up by: a value for each row, None if it is not known."""
     if kind == "ids":
         texts = _texts(block["keys", part.name, "ids"]).tolist()
         return [None if text in _UNKNOWN else text for text in texts]
@@ -63,7 +67,7 @@ def values(block, part, kind, by_centre, stranded):
     return list(zip(*(field.tolist() for field in (*fields, *([strand] if stranded else []))), strict=True))
 
 
-def of_rows(block, parts):
+def of_rows(block: Block, parts: Sequence[BasePart]) -> dict[str, np.ndarray]:
     """Returns what the rows of a block are compared by, over all parts, as arrays by field.
 
     Args:
@@ -71,10 +75,10 @@ def of_rows(block, parts):
         parts: The parts.
 
     Returns:
-        ``id`` where a part has ids, ``chr``, ``start``, ``end``, ``strand`` and ``resized`` where one has ranges. An id
-        that one part does not know is that of the next; ranges that were not resized come first. Texts are UTF-8 bytes.
+        ``id`` if a part has ids; ``chr``, ``start``, ``end``, ``strand`` and ``resized`` if one has ranges. An id that
+        one part does not know is taken from the next; ranges that were not resized come first. Texts are UTF-8 bytes.
     """
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for part in parts:
         if has(block, part.name, "ids"):
             texts = _texts(block["keys", part.name, "ids"])
@@ -95,14 +99,14 @@ def of_rows(block, parts):
     }
 
 
-def is_stranded(block, part):
+def is_stranded(block: Block, part: BasePart) -> bool:
     """Whether the strand of every row is known."""
     strand = _range(block, part.name)[3]
     return bool(np.isin(strand, ["+", "-"]).all())
 
 
-def shown(block, part, kind, position):
-    """A key for a message."""
+def shown(block: Block, part: BasePart, kind: str, position: int) -> str:
+    """Returns the key of one row, for a message."""
     if kind == "ids":
         return repr(str(_texts(block["keys", part.name, "ids"])[position]))
     start, end, strand = (field[position] for field in _range(block, part.name)[1:])
@@ -111,7 +115,8 @@ def shown(block, part, kind, position):
     )
 
 
-def _compare_two(block, one, other, kind, rows):
+def _compare_two(block: Block, one: BasePart, other: BasePart, kind: str, rows: Sequence[int] | np.ndarray) -> None:
+    differ: np.ndarray | bool
     if kind == "ids":
         differ = _differ(block, one, other, "ids")
     else:
@@ -123,6 +128,7 @@ def _compare_two(block, one, other, kind, rows):
         differ = differ | _differ(block, one, other, "chr") | _differ(block, one, other, "strand")
     if not np.any(differ):
         return
+    differ = np.asarray(differ)
     position = int(np.argmax(differ))
     others = int(differ.sum()) - 1
     raise problem(
@@ -140,8 +146,8 @@ def _compare_two(block, one, other, kind, rows):
     )
 
 
-def _differ(block, one, other, field):
-    """Where a field of text differs in two parts; False where both have it as it is, which is quick to see."""
+def _differ(block: Block, one: BasePart, other: BasePart, field: str) -> np.ndarray | bool:
+    """Returns where a field of text differs in two parts; False if it is the same array, which is quick to see."""
     a, b = (block.get(("keys", part.name, field)) for part in (one, other))
     if a is b or a is None or b is None or np.array_equal(a, b):
         return False
@@ -153,24 +159,24 @@ def _differ(block, one, other, field):
     return (a != b) & ~np.isin(a, _UNKNOWN) & ~np.isin(b, _UNKNOWN)
 
 
-def _texts(array):
-    """Ids as text: 7, "7" and b"7" are one id."""
+def _texts(array: np.ndarray) -> np.ndarray:
+    """Returns ids as text: 7, "7" and b"7" are one id."""
     array = np.asarray(array).reshape(len(array), -1)
     if array.shape[1] != 1:
         return np.asarray([" ".join(row) for row in zip(*map(_texts, array.T), strict=True)], dtype="U")
     return as_text(array[:, 0])
 
 
-def _range(block, name):
-    """Chromosome without "chr", start, end and strand of every row."""
+def _range(block: Block, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Returns chromosome without "chr", start, end and strand of every row."""
     start, end = _start_and_end(block, name)
     strand = block.get(("keys", name, "strand"))
     strand = np.full(len(start), "*") if strand is None else _texts(strand)
     return _without_chr(_texts(block["keys", name, "chr"])), start, end, strand
 
 
-def _start_and_end(block, name):
-    """Both as whole numbers, for every row."""
+def _start_and_end(block: Block, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns both as whole numbers, for every row."""
     found = []
     for field in ("start", "end"):
         given = np.asarray(block["keys", name, field])
@@ -187,8 +193,8 @@ def _start_and_end(block, name):
                 received=", ".join(map(str, given.ravel()[:3].tolist())),
             )
         found.append(array)
-    return tuple(found)
+    return found[0], found[1]
 
 
-def _without_chr(names):
+def _without_chr(names: np.ndarray) -> np.ndarray:
     return np.asarray([name.removeprefix("chr") for name in names.tolist()], dtype="U")

@@ -1,41 +1,54 @@
 """The merged dataloader: row i of the inputs, from row i of every part."""
 
-import numpy as np
-from kipoi.data import Dataset, SampleIterator
+from __future__ import annotations
 
-from .blocks import leaves, nest, rebatch, size
-from .joining import Join, nothing_in_common, only, orders, scan
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from kipoi.data import Dataset
+
+from .blocks import Block, Rows, nest, size
+from .data_errors import DataError, problem
 from .keys import compare, of_rows
-from .predictions import check_together
-from .problems import problem
-from .readers import open_readers
-from .workers import check_options, numbers
+from .part_base import BasePart, Reader, open_parts
+from .row_lookup import Join, orders, scan
+from .workers import numbers
+
+
+class Runs(Protocol):
+    """Models that run on what the parts give."""
+
+    def run(self, inputs: dict[str, np.ndarray], rows: list[int]) -> Any:
+        """Returns the inputs of the final model, from arrays of shape (rows, ...) by name."""
 
 
 class Merged:
-    """What both kinds of merged dataloaders have in common.
+    """What both kinds of merged dataloader have in common.
 
     Args:
-        parts: ``Part``, ``Table`` and ``Targets``, each under a name of its own.
-        packed: The models that run on what the parts give, if any do.
+        *parts: ``Part``, ``Table``, ``Predictions`` and ``Targets``, each with a name of its own.
+        packed: The models that run on what the parts give, if there are any.
     """
 
-    def __init__(self, *parts, packed=None):
+    batch_iter: Callable[..., Any]
+
+    def __init__(self, *parts: BasePart, packed: Runs | None = None) -> None:
         self.packed = packed
         # Targets may come without a file, as for predictions.
-        self.parts = [part for part in parts if not getattr(part, "absent", False)]
-        self.without_targets = next((part for part in parts if getattr(part, "absent", False)), None)
-        loaders = [part for part in self.parts if hasattr(part, "loader")]
-        self.readers = [*open_readers(loaders), *(part for part in self.parts if not hasattr(part, "loader"))]
+        self.parts = [part for part in parts if not part.absent]
+        self.without_targets = next((part for part in parts if part.absent), None)
+        self.readers = open_parts(self.parts)
         self.base = [reader for reader in self.readers if reader.parts[0].align_on is None]
         self.joined = [reader for reader in self.readers if reader.parts[0].align_on is not None]
-        if not self.base:  # that of the targets, which are not there, would be the order
+        if not self.base:  # the order would be that of the targets, which are absent
             self.base = [self.joined.pop(0)]
-        check_together(self.parts)
+        for number, part in enumerate(self.parts):
+            part.check_beside(self.parts[number + 1 :])
         self.check_lengths()
 
-    def check_lengths(self):
-        """Raises where parts whose rows belong together by their numbers have different numbers of them."""
+    def check_lengths(self) -> None:
+        """Raises if parts whose rows belong together by their numbers do not have the same number of rows."""
         lengths = {
             part.name: reader.length for reader in self.base for part in reader.parts if reader.length is not None
         }
@@ -45,50 +58,51 @@ class Merged:
             if reader.length == 0:
                 raise problem(f"'{reader.parts[0].name}' has no rows.")
 
-    def joins(self):
-        """Returns the joins by part name, which takes reading all keys of the parts that are looked up."""
+    def joins(self) -> dict[str, Join]:
+        """Returns the joins by part name; reads all keys of the parts that are looked up."""
         return {reader.parts[0].name: Join(reader.parts[0], reader, self.provider(reader)) for reader in self.joined}
 
-    def provider(self, reader):
-        """The part by whose keys the rows of another are looked up."""
+    def provider(self, reader: Reader) -> BasePart:
+        """Returns the part by whose keys the rows of another are looked up."""
         kind = reader.parts[0].align_on
         candidates = [part for base in self.base for part in base.parts]
-        return next((part for part in candidates if getattr(part, kind, None) is not None), candidates[0])
+        return next((part for part in candidates if getattr(part, kind or "", None) is not None), candidates[0])
 
-    def reader_of(self, part):
+    def reader_of(self, part: BasePart) -> Reader:
+        """Returns the reader of a part."""
         return next(reader for reader in self.readers if part in reader.parts)
 
-    def batch(self, block):
-        """Returns a block that was compared as Kipoi has its batches, with the numbers of its rows for the models."""
+    def batch(self, block: Block) -> dict[str, Any]:
+        """Returns a compared block in the form of Kipoi's batches, with the numbers of its rows for the models."""
         if self.without_targets is not None:
             block |= self.without_targets.placeholder(size(block))
         nested = nest({path: array for path, array in block.items() if path[0] != "keys"})
         nested.setdefault("metadata", {})
         return nested
 
-    def numbered(self, block):
-        """Returns a block as ``batch`` does, with what its rows are compared by, for a file that is joined later."""
+    def numbered(self, block: Block) -> dict[str, Any]:
+        """Returns what ``batch`` does, with the keys of the rows, for a file that is joined later."""
         return {**self.batch(block), "keys": of_rows(block, self.parts)}
 
-    def finish(self, batch):
-        """Returns a batch as it leaves the dataloader: the models run here, in the process that made it."""
+    def finish(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Returns a batch as it leaves the dataloader; the models run here, in the process that made the dataloader."""
         rows = batch.pop("rows")
         if self.packed is not None:
             batch["inputs"] = self.packed.run(batch["inputs"], rows.tolist())
         return batch
 
-    def build(self):
-        """Kipoi's hook, called in every worker before the first row."""
+    def build(self) -> None:
+        """Prepares a worker: Kipoi calls this in each of them before the first row."""
         for reader in self.readers:
             reader.build()
 
-    def batch_train_iter(self, cycle=True, **options):
+    def batch_train_iter(self, cycle: bool = True, **options: Any) -> Iterator[tuple[Any, Any]]:
         """Returns an iterator over inputs and targets for training; without end if ``cycle``."""
         if not any(part.name == "targets" for part in self.parts):
             raise problem("There are no targets to train on.", fix="Give the argument targets_file.")
         return self._training_batches(cycle, options)
 
-    def _training_batches(self, cycle, options):
+    def _training_batches(self, cycle: bool, options: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
         while True:
             count = 0
             for batch in self.batch_iter(**options):
@@ -105,12 +119,15 @@ class Merged:
 class MergedDataset(Merged, Dataset):
     """A merged dataloader with random access: rows can be shuffled, and read by several workers."""
 
-    def __init__(self, *parts, packed=None):
+    def __init__(self, *parts: BasePart, packed: Runs | None = None) -> None:
         super().__init__(*parts, packed=packed)
-        self.length, self.kept, self.places = self.base[0].length, None, {}
+        assert self.base[0].length is not None
+        self.length: int = self.base[0].length
+        self.kept: np.ndarray | None = None
+        self.places: dict[str, np.ndarray] = {}
         joins = self.joins()
         if joins:
-            scanned = {}
+            scanned: dict[tuple[str, str], Block] = {}
             for join in joins.values():
                 key = (join.other.name, join.kind)
                 if key not in scanned:
@@ -118,23 +135,25 @@ class MergedDataset(Merged, Dataset):
             self.kept, self.places = orders(joins, scanned, self.length)
             self.length = len(self.kept)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> dict[str, Any]:
         batch = self.read([range(self.length)[index]])
-        return _row(batch, 0)
+        return row_of(batch, 0)
 
-    def read(self, rows):
+    def read(self, rows: Rows) -> dict[str, Any]:
         """Returns the batch of some rows, given by their numbers."""
         return self.finish(self.raw(rows))
 
-    def raw(self, rows):
-        """Returns what workers read of some rows, before the models run: ``finish`` makes a batch of it."""
+    def raw(self, rows: Rows) -> dict[str, Any]:
+        """Returns what workers read of some rows, before the models run; ``finish`` makes it a batch."""
         return self.batch(self._block(rows))
 
-    def numbered_batches(self, batch_size=32, num_workers=0, rows=None):
-        """Yields batches in order, each with its ``rows``: their numbers, and the keys that they are compared by.
+    def numbered_batches(
+        self, batch_size: int = 32, num_workers: int = 0, rows: range | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yields batches in order, each with ``rows``: their numbers and keys.
 
         Args:
             batch_size: Rows in a batch; the last may have fewer.
@@ -143,18 +162,18 @@ class MergedDataset(Merged, Dataset):
         """
         wanted = range(self.length) if rows is None else rows
 
-        def read(places):
+        def read(places: np.ndarray) -> dict[str, Any]:
             return self.numbered(self._block(wanted.start + wanted.step * places))
 
-        options = {"batch_size": batch_size, "num_workers": num_workers}
+        options: dict[str, Any] = {"batch_size": batch_size, "num_workers": num_workers}
         for batch in numbers(len(wanted), read, self.build, **options) if len(wanted) else ():
             chosen, keys = batch["rows"], batch.pop("keys")
             yield {**self.finish(batch), "rows": {"number": chosen.astype("int64"), **keys}}
 
-    def _block(self, rows):
+    def _block(self, rows: Rows) -> Block:
         rows = np.asarray(rows)
         own = rows if self.kept is None else self.kept[rows]
-        block = {}
+        block: Block = {}
         for reader in self.base:
             block |= reader.read(own)
         for reader in self.joined:
@@ -162,7 +181,14 @@ class MergedDataset(Merged, Dataset):
         compare(block, self.parts, rows)
         return block | {("rows",): rows}
 
-    def _batch_iterable(self, batch_size=32, shuffle=False, num_workers=0, drop_last=False, **options):
+    def _batch_iterable(
+        self,
+        batch_size: int = 32,
+        shuffle: bool = False,
+        num_workers: int = 0,
+        drop_last: bool = False,
+        **options: Any,
+    ) -> _Finished:
         loader = numbers(
             self.length,
             self.raw,
@@ -176,156 +202,20 @@ class MergedDataset(Merged, Dataset):
         return _Finished(loader, self.finish)
 
 
-class MergedIterator(Merged, SampleIterator):
-    """A merged dataloader that goes from the first row to the last, as some of its parts can only do that."""
-
-    def __init__(self, *parts, packed=None):
-        super().__init__(*parts, packed=packed)
-        self.lookups = self.samples = None
-
-    def __iter__(self):
-        self.samples = self._samples()
-        return self
-
-    def __next__(self):
-        if self.samples is None:
-            iter(self)
-        return next(self.samples)
-
-    def batch_iter(self, batch_size=32, num_workers=0, drop_last=False, shuffle=False, **options):
-        """Returns an iterator over all batches; each call starts from the first row.
-
-        Args:
-            batch_size: Rows in a batch; the last may have fewer.
-            num_workers: Processes that read those parts that have random access.
-            drop_last: Whether a last batch with fewer rows is left out.
-            shuffle: Not possible.
-        """
-        if shuffle:
-            raise problem(
-                "The rows cannot be shuffled, as some parts can only be read from the first row to the last.",
-                expected="shuffle=False",
-                received=", ".join(
-                    f"'{part.name}'" for base in self.base if base.length is None for part in base.parts
-                ),
-            )
-        check_options(batch_size=batch_size, num_workers=num_workers)
-        return (self.finish(self.batch(block)) for block in self._blocks(batch_size, num_workers, drop_last))
-
-    def numbered_batches(self, batch_size=32, num_workers=0, rows=None):
-        """Yields batches in order, each with its ``rows``: their numbers, and the keys that they are compared by.
-
-        Args:
-            batch_size: Rows in a batch; the last may have fewer.
-            num_workers: Processes that read those parts that have random access.
-            rows: All, ``None``: no row can be read without those before it.
-        """
-        if rows is not None:
-            raise problem(
-                "The rows cannot be read in pieces, as some parts can only be read from the first row to the last.",
-                expected="one piece: chunks: 1",
-                received=f"{rows}",
-            )
-        count = 0
-        for block in self._blocks(batch_size, num_workers):
-            batch = self.numbered(block)
-            keys, chosen = batch.pop("keys"), np.arange(count, count + size(block), dtype="int64")
-            count += size(block)
-            yield {**self.finish(batch), "rows": {"number": chosen, **keys}}
-
-    def _blocks(self, batch_size, workers, drop_last=False):
-        blocks = self._compared(batch_size, workers)
-        for block in rebatch(blocks, batch_size) if self.joined else blocks:
-            if size(block) == batch_size or not drop_last:
-                yield block
-
-    def _samples(self):
-        for batch in self.batch_iter():
-            for row in range(size(dict(leaves(batch)))):
-                yield _row(batch, row)
-
-    def _compared(self, batch_size, workers):
-        """Yields the rows of all parts, compared, in blocks of ``batch_size`` rows or, after joins, fewer."""
-        if self.lookups is None:
-            self.lookups = self.joins()
-        joins = {name: join.fresh() for name, join in self.lookups.items()}
-        readers = {reader.parts[0].name: reader for reader in self.joined}
-        start = found = 0
-        for block in self._together(batch_size, workers):
-            rows = range(start, start + size(block))
-            start += size(block)
-            if joins:
-                places = {name: join.find(block, rows) for name, join in joins.items()}
-                kept = np.all([own >= 0 for own in places.values()], axis=0)
-                rows, block = np.asarray(rows)[kept], only(block, kept)
-                if not len(rows):
-                    continue
-                found += len(rows)
-                for name, own in places.items():
-                    block |= readers[name].read(own[kept])
-            compare(block, self.parts, rows)
-            yield block | {("rows",): np.asarray(rows)}
-        for join in joins.values():
-            join.finish()
-        if not start:
-            raise problem("There are no rows.", received="parts that end at once")
-        if joins and not found:
-            raise nothing_in_common(joins)
-
-    def _together(self, batch_size, workers):
-        """Yields blocks of the parts whose rows belong together by their numbers; all have to end at the same row."""
-        random = [reader for reader in self.base if reader.length is not None]
-        streams = [reader for reader in self.base if reader.length is None]
-        sources = [rebatch(stream.blocks(batch_size, workers), batch_size) for stream in streams]
-        if random:
-
-            def read(rows):
-                block = {}
-                for reader in random:
-                    block |= reader.read(np.asarray(rows))
-                return block
-
-            def build():
-                for reader in random:
-                    reader.build()
-
-            options = {"batch_size": batch_size, "num_workers": workers}
-            sources.append(iter(numbers(random[0].length, read, build, **options)))
-        names = [part.name for reader in (*streams, *random[:1]) for part in reader.parts[:1]]
-        counts = [0] * len(sources)
-        while True:
-            blocks = [next(source, None) for source in sources]
-            sizes = [size(block) if block is not None else 0 for block in blocks]
-            counts = [count + more for count, more in zip(counts, sizes, strict=True)]
-            if len(set(sizes)) > 1:
-                going_on = {name for name, more in zip(names, sizes, strict=True) if more == batch_size}
-                totals = dict(zip(names, counts, strict=True))
-                if random:
-                    totals[names[-1]] = random[0].length
-                    going_on.discard(names[-1])
-                raise different_lengths(totals, at_least=going_on)
-            if not sizes[0]:
-                return
-            block = {}
-            for piece in blocks:
-                block |= piece
-            yield block
-
-
 class _Finished:
-    """The batches of a loader, made whole in the process that iterates over them."""
+    """The batches of a loader, finished in the process that iterates over them."""
 
-    def __init__(self, loader, finish):
+    def __init__(self, loader: Any, finish: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         self.loader, self.finish = loader, finish
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.loader)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         return map(self.finish, self.loader)
 
 
-def different_lengths(lengths, at_least=()):
+def different_lengths(lengths: Mapping[str, int], at_least: Collection[str] = ()) -> DataError:
     """Returns the error for parts with different numbers of rows."""
     listed = ", ".join(
         f"{'at least ' if name in at_least else ''}{count} in '{name}'" for name, count in lengths.items()
@@ -339,7 +229,8 @@ def different_lengths(lengths, at_least=()):
     )
 
 
-def _row(nested, row):
+def row_of(nested: Any, row: int) -> Any:
+    """Returns one row of the arrays in nested dicts and lists."""
     if isinstance(nested, dict):
-        return {key: _row(item, row) for key, item in nested.items()}
-    return [_row(item, row) for item in nested] if isinstance(nested, list) else nested[row]
+        return {key: row_of(item, row) for key, item in nested.items()}
+    return [row_of(item, row) for item in nested] if isinstance(nested, list) else nested[row]

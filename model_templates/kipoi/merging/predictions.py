@@ -1,14 +1,18 @@
-"""Reads the HDF5 files with predictions that a workflow made, and refuses rows that are not as it made them."""
+"""Parts that are HDF5 files with predictions of a workflow; refuses rows that are not as the workflow made them."""
+
+from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 import h5py
 import numpy as np
 
 from . import records
-from .blocks import as_text
-from .problems import problem, reason
-from .tables import fits
+from .blocks import Block, FieldPath, Rows, as_text, fits
+from .data_errors import problem, reason
+from .part_base import BasePart, FilePart
 
 _BLOCK_BYTES = 4_000_000
 _BLOCK_ROWS = 32768
@@ -17,7 +21,7 @@ _DIGEST = ("rows", "digest")
 _AGAIN = "Run the workflow again: it makes what is missing or out of date."
 
 
-class Predictions:
+class Predictions(FilePart):
     """The rows of a file with predictions, for some inputs of a model.
 
     Args:
@@ -25,32 +29,46 @@ class Predictions:
         path: The file.
         inputs: For every input that it feeds, the name of the tensor in the file and the shape of a row; None for a
             size that varies.
-        made_by: The sha256 that stands for the model and its dataloader, as they were when this directory was made.
-        model: The name of the model, where that is another.
-        given: Arguments of the merged dataloader that this model's dataloader has as well: both have to be the same.
-        align_on: "ids" or "ranges", where rows are looked up by them; None where row i belongs to row i.
-        missing: Of rows that are not in all parts: "error", or "inner" to leave them out.
+        made_by: The sha256 of the model and its dataloader, as they were when this directory was made.
+        model: The name of the model, if it is not ``name``.
+        given: Arguments of the merged dataloader that the dataloader of this model takes, too: both have to be equal.
+        align_on: "ids" or "ranges" if its rows are looked up by them; None if row i belongs to row i.
+        missing: What to do with rows that are not in all parts: "error", or "inner" to leave them out.
     """
 
-    def __init__(self, name, path, inputs, made_by, model=None, given=None, align_on=None, missing="error"):
-        self.name, self.path, self.inputs, self.model = name, os.path.abspath(path), inputs, model or name
+    def __init__(
+        self,
+        name: str,
+        path: str,
+        inputs: Mapping[str, tuple[str, Sequence[int | None]]],
+        made_by: str,
+        model: str | None = None,
+        given: Mapping[str, Any] | None = None,
+        align_on: str | None = None,
+        missing: str = "error",
+    ) -> None:
+        self.name, self.inputs, self.model = name, inputs, model or name
+        self.path = os.path.abspath(path)
         self.align_on, self.missing, self.parts = align_on, missing, [self]
-        self.process = self.opened = None
-        self.cached, self.reached = (0, 0, {}), 0
+        self.process: int | None = None
+        self.opened: Any = None
+        self.cached: tuple[int, int, dict[FieldPath, np.ndarray]] = (0, 0, {})
+        self.reached = 0
         if not os.path.isfile(self.path):
             self.fail("is not there", "the HDF5 file that the workflow makes", "nothing of that name", fix=_AGAIN)
         try:
             with h5py.File(self.path, "r") as file:
                 self.check(file, made_by, given or {})
-        except OSError as error:  # h5py says so of a file that was cut off
+        except OSError as error:  # what h5py raises for a file that was cut off
             self.fail("cannot be read", "a whole HDF5 file", reason(error), fix=_AGAIN)
 
-    def check(self, file, made_by, given):
+    def check(self, file: Any, made_by: str, given: Mapping[str, Any]) -> None:
         """Checks what can be known before any row is read, and sets what is known of the rows."""
-        self.record = records.read_record(file)
-        if self.record is None:
+        record = records.read_record(file)
+        if record is None:
             expected = "a file that the workflow finished"
             self.fail("does not say what it was made from", expected, "one without a record", fix=_AGAIN)
+        self.record: dict[str, Any] = record
         if self.record["model"] != self.model or self.record["directory"] != made_by:
             self.fail(
                 "was made by another model",
@@ -58,7 +76,7 @@ class Predictions:
                 f"'{self.record['model']}' ({self.record['directory'][:12]})",
                 fix="Run the workflow of this directory.",
             )
-        self.length = self.record["rows"]
+        self.length: int = self.record["rows"]
         tensors = dict(records.predictions(file))
         for dataset in [*file["rows"].values(), *tensors.values()]:
             if len(dataset) != self.length:
@@ -81,8 +99,8 @@ class Predictions:
         width = sum(dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])) for dataset in everything)
         self.rows_at_once = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // max(1, width)))
 
-    def check_given(self, given):
-        """Raises where this file was made from something else than the merged dataloader was given."""
+    def check_given(self, given: Mapping[str, Any]) -> None:
+        """Raises if this file was made from something else than the merged dataloader was given."""
         for argument, value in given.items():
             if argument in self.record["predictions"]:
                 check_source(self, argument, value)
@@ -96,7 +114,7 @@ class Predictions:
                         fix="Run the workflow with the same arguments.",
                     )
 
-    def read(self, rows):
+    def read(self, rows: Rows) -> Block:
         """Returns the block of some rows, given by their numbers."""
         rows = np.asarray(rows)
         first, last = int(rows[0]), int(rows[-1]) + 1
@@ -104,17 +122,17 @@ class Predictions:
             return self.block(*self.contiguous(first, last))
         if self.length <= self.rows_at_once:
             return self.block(self.contiguous(0, self.length)[0], rows)
-        # HDF5 takes rows in their order in the file only, and none twice.
+        # HDF5 reads rows only in the order of the file, and none twice.
         ordered, places = np.unique(rows, return_inverse=True)
         return self.block(self.checked(ordered, ordered), places)
 
-    def contiguous(self, first, last):
-        """Arrays with neighbouring rows, and where in them these are; reads ahead where reading goes on."""
+    def contiguous(self, first: int, last: int) -> tuple[dict[FieldPath, np.ndarray], slice]:
+        """Returns arrays that hold neighbouring rows, and where these are in them; reads ahead if reading goes on."""
         self.open()  # another process has read nothing yet
         start, stop, arrays = self.cached
         if not start <= first <= last <= stop:
             self.cached = (0, 0, {})  # not both in memory
-            # As many whole batches as fit, so that none is read in part and then again; one where only that is wanted.
+            # As many whole batches as fit, so that none is read in part and then again; one if reading does not go on.
             count, goes_on = last - first, 0 <= first - self.reached <= self.rows_at_once
             batches = max(1, self.rows_at_once // count) if goes_on else 1
             start, stop = first, min(first + batches * count, self.length)
@@ -123,8 +141,8 @@ class Predictions:
         self.reached = last
         return arrays, slice(first - start, last - start)
 
-    def checked(self, chosen, numbers):
-        """The arrays of some rows by their places in the file, all as they were when they were predicted."""
+    def checked(self, chosen: slice | np.ndarray, numbers: np.ndarray) -> dict[FieldPath, np.ndarray]:
+        """Returns the arrays of some rows of the file, and checks that they are as they were predicted."""
         self.open()
         try:
             found = {path: dataset[chosen] for path, dataset in self.datasets.items()}
@@ -146,9 +164,11 @@ class Predictions:
             self.fail(f"was changed at row {numbers[at]}", "the row as it was predicted", "another digest", fix=_AGAIN)
         return found
 
-    def block(self, arrays, rows):
-        """Some rows of arrays of the file as a block of the merged dataloader, which may be changed."""
-        block = {("inputs", name): arrays["preds", tensor][rows].copy() for name, (tensor, _) in self.inputs.items()}
+    def block(self, arrays: Mapping[FieldPath, np.ndarray], rows: slice | np.ndarray) -> Block:
+        """Returns some rows of the file's arrays as a block, copied so that it may be changed."""
+        block: Block = {
+            ("inputs", name): arrays["preds", tensor][rows].copy() for name, (tensor, _) in self.inputs.items()
+        }
         if self.ids is not None:
             block["keys", self.name, "ids"] = arrays["rows", "id"][rows].copy()
         if self.ranges is not None:
@@ -158,8 +178,8 @@ class Predictions:
         block["metadata", self.name, "id"] = self.names(arrays, rows)
         return block
 
-    def names(self, arrays, rows):
-        """The ids of rows; where there are none their genomic ranges, or else their numbers."""
+    def names(self, arrays: Mapping[FieldPath, np.ndarray], rows: slice | np.ndarray) -> np.ndarray:
+        """Returns the ids of rows; if there are none, their genomic ranges, or else their numbers."""
         if self.ids is not None:
             return decoded(arrays["rows", "id"][rows])
         if self.ranges is None:
@@ -168,20 +188,32 @@ class Predictions:
         ranges = (field.tolist() for field in (chromosomes, arrays["rows", "start"][rows], arrays["rows", "end"][rows]))
         return np.asarray([f"{name}:{start}-{end}" for name, start, end in zip(*ranges, strict=True)], dtype="U")
 
-    def open(self):
-        """Opens the file, each process for itself: an open one cannot be shared."""
+    def open(self) -> None:
+        """Opens the file, once in each process: an open file cannot be shared."""
         if self.process != os.getpid():
             self.opened, self.process, self.cached = h5py.File(self.path, "r"), os.getpid(), (0, 0, {})
-            # Those that have a digest in the order in which it was made of them.
+            # What the digests cover, in the order in which they were computed.
             known, tensors = self.opened["rows"], records.predictions(self.opened)
-            self.datasets = {("rows", name): known[name] for name in sorted(known)}
+            self.datasets: dict[FieldPath, Any] = {("rows", name): known[name] for name in sorted(known)}
             self.datasets |= {("preds", name): dataset for name, dataset in tensors}
 
-    def build(self):
-        """Kipoi's hook for workers: nothing is open that they could share."""
+    def check_beside(self, others: Sequence[BasePart]) -> None:
+        """Raises if two files with predictions were made from different data: their rows cannot belong together."""
+        for other in others:
+            if not isinstance(other, Predictions):
+                continue
+            for argument in sorted(self.record["arguments"].keys() & other.record["arguments"].keys()):
+                mine, its = self.record["arguments"][argument], other.record["arguments"][argument]
+                if mine != its:
+                    raise problem(
+                        f"The predictions of '{self.model}' and '{other.model}' were made with another {argument}.",
+                        expected="the same for both",
+                        received=f"{shown(mine)} for '{self.path}', {shown(its)} for '{other.path}'",
+                        fix=_AGAIN,
+                    )
 
-    def fail(self, what, expected, received, fix=None):
-        """Raises the error that names the file."""
+    def fail(self, what: str, expected: Any, received: Any, fix: str | None = None) -> NoReturn:
+        """Raises the error that names this file."""
         raise problem(
             f"The file '{self.path}' with the predictions of '{self.model}' {what}.",
             expected=expected,
@@ -190,43 +222,27 @@ class Predictions:
         )
 
 
-def check_together(parts):
-    """Raises where two files with predictions were made from different data: their rows cannot belong together."""
-    parts = [part for part in parts if isinstance(part, Predictions)]
-    for number, one in enumerate(parts):
-        for other in parts[number + 1 :]:
-            for argument in sorted(one.record["arguments"].keys() & other.record["arguments"].keys()):
-                mine, its = one.record["arguments"][argument], other.record["arguments"][argument]
-                if mine != its:
-                    raise problem(
-                        f"The predictions of '{one.model}' and '{other.model}' were made with another {argument}.",
-                        expected="the same for both",
-                        received=f"{shown(mine)} for '{one.path}', {shown(its)} for '{other.path}'",
-                        fix=_AGAIN,
-                    )
-
-
-def check_source(part, argument, path):
-    """Raises where the predictions that a model was given are not those that are given here."""
+def check_source(part: Predictions, argument: str, path: str) -> None:
+    """Raises if the predictions that a model was given are not those that are given here."""
     try:
         with h5py.File(path, "r") as file:
             record = records.read_record(file) or {}
-    except OSError:  # said where that file is opened for its own sake
+    except OSError:  # reported by the part that reads this file
         return
     if record.get("key") != part.record["predictions"][argument]:
         part.fail(f"was made from another {argument}", f"that of '{path}'", "one with other rows", fix=_AGAIN)
 
 
-def decoded(array):
-    """Returns fixed-length bytes as text; the code points of ASCII are its bytes."""
+def decoded(array: np.ndarray) -> np.ndarray:
+    """Returns fixed-length bytes as text; the bytes of ASCII are its code points."""
     octets = np.ascontiguousarray(array).view("uint8")
     if array.dtype.kind != "S" or octets.max(initial=0) > 127:
         return as_text(array)
     return octets.astype("uint32").view(f"U{array.dtype.itemsize}")
 
 
-def shown(value):
-    """A recorded argument, for a message."""
+def shown(value: Any) -> str:
+    """Returns a recorded argument, for a message."""
     if records.is_file(value):
         return f"a file of {value['bytes']} bytes with sha256 {value['sha256'][:12]}"
     return f"[{', '.join(map(shown, value))}]" if isinstance(value, list) else repr(value)

@@ -1,20 +1,28 @@
-"""Readers: rows of a dataloader as blocks, whatever its kind, and never a row lost without a word."""
+"""Readers of Kipoi dataloaders: rows as blocks, whatever the kind of the dataloader; no row is lost silently."""
+
+from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from kipoi.data import BatchDataset, BatchGenerator, BatchIterator, Dataset, PreloadedDataset
 
-from .blocks import concatenate, own, size, take
-from .problems import problem, span
-from .sequences import length_of, same_extraction, share_extraction
-from .sources import Source
+from .blocks import Block, Rows, concatenate, own, size, take
+from .component_source import Source
+from .data_errors import DataError, problem, span
+from .part_base import Reader
+from .shared_sequences import length_of, same_extraction, share_extraction
 from .workers import numbers
 
+if TYPE_CHECKING:
+    from .dataloader_part import Part
 
-def open_readers(parts):
+
+def open_readers(parts: Sequence[Part]) -> list[Reader]:
     """Returns readers for parts; those that read the same data with the same settings get one together."""
-    groups = []
+    groups: list[list[Part]] = []
     for part in parts:
         group = next((group for group in groups if group[0].reads_the_same_as(part)), None)
         if group is None:
@@ -22,9 +30,9 @@ def open_readers(parts):
         else:
             group.append(part)
     sources = [Source(group) for group in groups]
-    readers = []
+    readers: list[Reader] = []
     for source in sources:
-        twin = next((known for known in readers if type(known) is RowReader and known.can_take(source)), None)
+        twin = next((known for known in readers if isinstance(known, RowReader) and known.can_take(source)), None)
         if twin is not None:
             twin.add(source)
         else:
@@ -32,36 +40,35 @@ def open_readers(parts):
     return readers
 
 
-class ArrayReader:
+class ArrayReader(Reader):
     """Reads a data set that is in memory."""
 
-    def __init__(self, source):
+    def __init__(self, source: Source) -> None:
         self.source, self.parts = source, source.parts
         with source.guarded("as its data are not nested arrays"):
             self.block = source.whole(source.loader.data, "the data", copy=False)
         self.length = size(self.block)
 
-    def read(self, rows):
+    def read(self, rows: Rows) -> Block:
+        """Returns the block of some rows, given by their numbers."""
         return take(self.block, np.asarray(rows))
 
-    def build(self):
-        pass
 
+class _FileReader(Reader):
+    """Reads from a dataloader that may have files open.
 
-class _FileReader:
-    """Reads by a dataloader that may have files open.
-
-    A worker process shares the open files of its parent, and with them the place where reading goes on: two that read
-    at once would get each other's data. So a dataloader that was used before, or opened files when it was made, is made
-    anew in the worker.
+    A worker process shares the open files of its parent, and their position in the file: two processes that read at
+    once would get each other's data. So a worker makes a dataloader anew if it was used before, or if it opened files
+    when it was made.
     """
 
-    def __init__(self, source):
-        self.sources, self.parts = [source], list(source.parts)
-        self.process = os.getpid() if source.opens_files else None
+    def __init__(self, source: Source) -> None:
+        self.sources = [source]
+        self.parts: list[Part] = list(source.parts)
+        self.process: int | None = os.getpid() if source.opens_files else None
 
-    def prepare(self):
-        """Has to be called before anything is read."""
+    def prepare(self) -> None:
+        """Makes the dataloaders anew in a new process; called before anything is read."""
         process = os.getpid()
         if self.process not in (None, process):
             for source in self.sources:
@@ -69,10 +76,10 @@ class _FileReader:
             self.renew()
         self.process = process
 
-    def renew(self):
-        pass
+    def renew(self) -> None:
+        """Called after the dataloaders were made anew."""
 
-    def build(self):
+    def build(self) -> None:
         """Calls the hook that Kipoi's workers call before the first row."""
         for source in self.sources:
             if hasattr(source.loader, "build"):
@@ -82,39 +89,42 @@ class _FileReader:
 
 
 class RowReader(_FileReader):
-    """Reads a data set row by row: several dataloaders of kipoiseq if they can share the extraction of sequences."""
+    """Reads a data set row by row, or several of kipoiseq together if they can share the extraction of sequences."""
 
-    def __init__(self, source):
+    def __init__(self, source: Source) -> None:
         length = len(source)  # which may open files
         super().__init__(source)
         self.length, self.copying = length, False
 
-    def can_take(self, source):
-        """Whether the dataloader of another source reads the same sequences, but for their length."""
+    def can_take(self, source: Source) -> bool:
+        """Whether the dataloader of another source reads the same sequences, except for their length."""
         one, other = self.parts[0], source.parts[0]
         settings = [(part.align_on, part.missing, part.in_order) for part in (one, other)]
         return settings[0] == settings[1] and same_extraction(self.sources[0].loader, source.loader)
 
-    def add(self, source):
+    def add(self, source: Source) -> None:
+        """Adds a source for which ``can_take`` holds."""
         # A shorter sequence is cut out of a longer one, so that comes first.
         self.sources = sorted([*self.sources, source], key=lambda source: -length_of(source.loader))
         self.parts += source.parts
         self.renew()
 
-    def renew(self):
+    def renew(self) -> None:
+        """Lets new dataloaders share their extraction again."""
         if len(self.sources) > 1:
             share_extraction([source.loader for source in self.sources])
 
-    def read(self, rows):
+    def read(self, rows: Rows) -> Block:
+        """Returns the block of some rows, given by their numbers."""
         self.prepare()
-        found = [(source, []) for source in self.sources]
+        found: list[tuple[Source, list[Any]]] = [(source, []) for source in self.sources]
         for row in np.asarray(rows).tolist():
             for source, items in found:
                 try:
                     items.append(own(source.loader[row]) if self.copying else source.loader[row])
                 except Exception as error:
                     raise source.failed(f"at row {row}", error) from error
-        block = {}
+        block: Block = {}
         for source, items in found:
             if not self.copying:
                 with source.guarded(f"in {span(rows)}"):
@@ -128,18 +138,18 @@ class RowReader(_FileReader):
 class BatchReader(_FileReader):
     """Reads rows of a data set of batches, which have the same number of rows; the last may have fewer."""
 
-    def __init__(self, source):
+    def __init__(self, source: Source) -> None:
         count = len(source)
         super().__init__(source)
         self.count = count
-        self.cached = (None, None)
+        self.cached: tuple[int | None, Block] = (None, {})
         self.batch_size = size(self.batch(0)) if self.count else 0
         last = size(self.batch(self.count - 1)) if self.count > 1 else self.batch_size
         if self.count > 1 and not 0 < last <= self.batch_size:
             raise self.uneven(self.count - 1, f"1 to {self.batch_size}" if self.batch_size else "rows in batch 0", last)
-        self.length = max(0, self.count - 1) * self.batch_size + last
+        self.length: int = max(0, self.count - 1) * self.batch_size + last
 
-    def batch(self, number):
+    def batch(self, number: int) -> Block:
         """Returns a batch as it is; the last one that was read is kept."""
         self.prepare()
         if self.cached[0] != number:
@@ -148,7 +158,8 @@ class BatchReader(_FileReader):
                 self.cached = (number, source.whole(source.loader[int(number)], f"batch {number}"))
         return self.cached[1]
 
-    def read(self, rows):
+    def read(self, rows: Rows) -> Block:
+        """Returns the block of some rows, given by their numbers."""
         batches, within = np.divmod(np.asarray(rows), self.batch_size)
         pieces, places = [], []
         for number in np.unique(batches):
@@ -161,11 +172,12 @@ class BatchReader(_FileReader):
             places.append(np.flatnonzero(chosen))
         return take(concatenate(pieces), np.argsort(np.concatenate(places)))
 
-    def renew(self):
-        self.cached = (None, None)
+    def renew(self) -> None:
+        """Forgets the last batch."""
+        self.cached = (None, {})
 
-    def uneven(self, number, expected, received):
-        """Returns the error for batches of which none can be found by the numbers of its rows."""
+    def uneven(self, number: int, expected: int | str, received: int) -> DataError:
+        """Returns the error for batches of different sizes: the number of a row does not say which batch has it."""
         return problem(
             f"The batches of {self.sources[0].name} do not have the same number of rows, so that none can be found by "
             "its number.",
@@ -181,18 +193,19 @@ class StreamReader(_FileReader):
 
     length = None
 
-    def __init__(self, source):
+    def __init__(self, source: Source) -> None:
         super().__init__(source)
         self.unused = True
 
-    def blocks(self, batch_size, workers):
-        """Yields all rows, in blocks of any size; each time from the start."""
+    def blocks(self, batch_size: int, workers: int) -> Iterator[Block]:
+        """Yields all rows in order, in blocks of any size; each call starts from the first row."""
         (source,) = self.sources
-        if not self.unused:  # one that iterates over itself is used up by that
+        if not self.unused:  # an iterator can be used only once
             source.loader = source.make()
         self.unused = False
         in_batches = isinstance(source.loader, BatchIterator | BatchGenerator | BatchDataset)
-        count, waiting = 0, []
+        waiting: list[Any] = []
+        count = 0
         with source.guarded("when it is asked for its first row"):
             items = self.items(source, workers)
         while True:
@@ -215,13 +228,13 @@ class StreamReader(_FileReader):
         if waiting:
             yield source.collate(waiting, span([count - len(waiting), count - 1]))
 
-    def items(self, source, workers):
-        """Samples or batches, one after another."""
+    def items(self, source: Source, workers: int) -> Iterator[Any]:
+        """Returns an iterator over samples or batches."""
         loader = source.loader
         if not isinstance(loader, BatchDataset | Dataset | PreloadedDataset):
             return iter(loader)
 
-        def read(chosen):
+        def read(chosen: np.ndarray) -> Any:
             self.prepare()
             number = int(chosen[0])
             with source.guarded(f"at {'batch' if isinstance(loader, BatchDataset) else 'row'} {number}"):
@@ -236,7 +249,7 @@ class StreamReader(_FileReader):
 _END = object()
 
 
-def _reader(source):
+def _reader(source: Source) -> Reader:
     loader, part = source.loader, source.parts[0]
     if part.in_order or not isinstance(loader, Dataset | PreloadedDataset | BatchDataset):
         return StreamReader(source)

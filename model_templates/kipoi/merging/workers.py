@@ -1,28 +1,34 @@
 """Kipoi's loader of batches, with its workers and samplers, over numbers of rows."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 from kipoi_utils.external.torch.data import DataLoader
 
-from .problems import problem
+from .data_errors import problem
 
 
-def numbers(count, read, build=None, **options):
-    """Iterates over what ``read`` makes of arrays of numbers below ``count``.
+def numbers(
+    count: int, read: Callable[[np.ndarray], Any], build: Callable[[], None] | None = None, **options: Any
+) -> DataLoader:
+    """Returns a loader that iterates over what ``read`` makes of arrays of numbers below ``count``.
 
     Args:
         count: How many numbers.
         read: Makes a batch of an array of numbers, in the worker.
         build: Called in every worker before the first batch.
-        options: What Kipoi's loader takes: ``batch_size``, ``shuffle``, ``num_workers``, ``drop_last`` and so on.
+        **options: Options of Kipoi's loader: ``batch_size``, ``shuffle``, ``num_workers``, ``drop_last`` and so on.
     """
     check_options(**options)
     return _Watched(_Numbers(count, read, build), collate_fn=itemgetter(0), **options)
 
 
-def check_options(batch_size=1, num_workers=0, **options):
-    """Raises where there is no such batch, or no such number of workers."""
+def check_options(batch_size: int = 1, num_workers: int = 0, **options: Any) -> None:
+    """Raises if there is no such batch size or number of workers; ignores other options."""
     if batch_size != int(batch_size) or batch_size < 1:
         raise problem("A batch has at least one row.", received=f"batch_size={batch_size}")
     if num_workers != int(num_workers) or num_workers < 0:
@@ -30,16 +36,16 @@ def check_options(batch_size=1, num_workers=0, **options):
 
 
 class _Watched(DataLoader):
-    """Kipoi's loader, which would wait for ever for a worker that was killed, and count row by row."""
+    """Kipoi's loader with two changes: it notices a worker that was killed, and it does not count row by row."""
 
-    def __init__(self, numbers, shuffle=False, **options):
+    def __init__(self, numbers: _Numbers, shuffle: bool = False, **options: Any) -> None:
         super().__init__(numbers, shuffle=shuffle, **options)
         if options.get("sampler") is None and options.get("batch_sampler") is None:
-            self.batch_sampler = _Slices(numbers.count, self.batch_size, shuffle, self.drop_last)
+            self.batch_sampler: Any = _Slices(numbers.count, self.batch_size, shuffle, self.drop_last)
         else:
             self.batch_sampler = _Arrays(self.batch_sampler)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         iterator = super().__iter__()
         if iterator.num_workers:
             iterator.data_queue = _WatchedQueue(iterator.data_queue, iterator.workers)
@@ -47,10 +53,11 @@ class _Watched(DataLoader):
 
 
 class _WatchedQueue:
-    def __init__(self, queue, workers):
+    def __init__(self, queue: Any, workers: Sequence[Any]) -> None:
         self.queue, self.workers = queue, workers
 
-    def get(self):
+    def get(self) -> Any:
+        """Returns the next item; raises if a worker has died and nothing is left."""
         while not self.queue._reader.poll(1):
             ended = [worker.exitcode for worker in self.workers if worker.exitcode is not None]
             if ended and not self.queue._reader.poll():
@@ -59,29 +66,29 @@ class _WatchedQueue:
 
 
 class _Arrays:
-    """The batches of a sampler as arrays, each of which Kipoi takes for one item."""
+    """The batches of a sampler as arrays; Kipoi takes each of them for one item."""
 
-    def __init__(self, sampler):
+    def __init__(self, sampler: Any) -> None:
         self.sampler = sampler
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.sampler)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[np.ndarray]]:
         return ([np.asarray(batch)] for batch in self.sampler)
 
 
 class _Slices:
-    """The same for all numbers, in order or shuffled, none of which is touched alone."""
+    """The batches of all numbers, in order or shuffled; no number is touched alone."""
 
-    def __init__(self, count, size, shuffle, drop_last):
+    def __init__(self, count: int, size: int, shuffle: bool, drop_last: bool) -> None:
         self.count, self.size, self.shuffle = count, int(size), shuffle
         self.stop = count - count % self.size if drop_last else count
 
-    def __len__(self):
+    def __len__(self) -> int:
         return -(-self.stop // self.size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[np.ndarray]]:
         order = np.random.permutation(self.count) if self.shuffle else None
         for start in range(0, self.stop, self.size):
             stop = min(start + self.size, self.stop)
@@ -89,21 +96,23 @@ class _Slices:
 
 
 class _Numbers:
-    """What is read of arrays of numbers, as a data set of Kipoi's."""
+    """A data set of Kipoi's whose items are arrays of numbers."""
 
-    def __init__(self, count, read, build):
-        self.count, self.read, self.hook, self.failure = count, read, build, None
+    def __init__(self, count: int, read: Callable[[np.ndarray], Any], build: Callable[[], None] | None) -> None:
+        self.count, self.read, self.hook = count, read, build
+        self.failure: Exception | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, chosen):
+    def __getitem__(self, chosen: np.ndarray) -> Any:
         if self.failure is not None:
             raise self.failure
         return self.read(chosen)
 
-    def build(self):
-        # A worker that fails here would die without a word; where rows are read, Kipoi passes errors on.
+    def build(self) -> None:
+        """Calls the hook in a worker."""
+        # A worker that fails here would die silently; an error while rows are read is passed on by Kipoi.
         try:
             if self.hook is not None:
                 self.hook()

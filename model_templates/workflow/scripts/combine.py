@@ -3,18 +3,26 @@
 Runs in the model's own environment. Reads and writes a few megabytes at a time.
 """
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import json
-import os
 import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeAlias
 
 import h5py
 import results
 from results import Problem
 
+Piece: TypeAlias = "tuple[str, Any, dict[str, Any]]"  # path, open file and description
 
-def main():
+
+def main() -> None:
+    """Combines the pieces."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="directory of the Kipoi model")
     parser.add_argument("--pieces", required=True, nargs="+", help="HDF5 files in the order of their rows")
@@ -22,14 +30,14 @@ def main():
     parser.add_argument("--predictions", type=results.parsed, default={}, help="JSON: argument -> HDF5 file")
     parser.add_argument("--output", required=True, help="the HDF5 file")
     options = parser.parse_args()
-    folder, output = os.path.abspath(options.model), os.path.abspath(options.output)
+    folder, output = results.full(options.model), results.full(options.output)
     records = results.load_records(folder)
     try:
         recorded = results.with_files(
-            options.arguments, lambda path: {"sha256": records.sha256_of(path), "bytes": os.path.getsize(path)}
+            options.arguments, lambda path: {"sha256": records.sha256_of(path), "bytes": Path(path).stat().st_size}
         )
         recorded |= inherited(records, options.predictions, recorded)
-        # Afterwards, so that a file that changes while it is read does not have the time that the pieces saw.
+        # Afterwards: a file that changes while it is read then has another time than the one that the pieces saw.
         made = results.made_from(folder, options.arguments, options.predictions)
         with contextlib.ExitStack() as stack:
             pieces = [opened(stack, path) for path in options.pieces]
@@ -43,12 +51,12 @@ def main():
         sys.exit(f"Error: {error}")
 
 
-def inherited(records, predictions, recorded):
-    """Returns what the predictions that were read were made with, and so this result, too.
+def inherited(records: ModuleType, predictions: Mapping[str, str], recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments with which the predictions that were read were made; this result was made with them, too.
 
     An argument has the same name for all models of a workflow.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for argument, path in predictions.items():
         with h5py.File(path, "r") as file:
             record = records.read_record(file)
@@ -63,7 +71,7 @@ def inherited(records, predictions, recorded):
     return found
 
 
-def opened(stack, path):
+def opened(stack: contextlib.ExitStack, path: str) -> Piece:
     """Returns path, open file and description of a piece."""
     try:
         file = stack.enter_context(h5py.File(path, "r"))
@@ -75,8 +83,8 @@ def opened(stack, path):
     return path, file, json.loads(text)
 
 
-def check(made, pieces):
-    """Raises where pieces do not belong together, or were made from something else than they should."""
+def check(made: Mapping[str, Any], pieces: Sequence[Piece]) -> None:
+    """Raises if pieces do not belong together, or were made from something else than they should."""
     at = 0
     for path, file, piece in pieces:
         for key, what in (
@@ -110,14 +118,14 @@ def check(made, pieces):
         raise Problem(f"There are no rows to predict for '{made['model']}'.")
 
 
-def datasets(file):
+def datasets(file: Any) -> dict[str, Any]:
     """Returns all datasets of an open file by name."""
-    found = {}
+    found: dict[str, Any] = {}
     file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
     return found
 
 
-def copy(file, pieces):
+def copy(file: Any, pieces: Sequence[Piece]) -> None:
     """Writes the rows of all pieces, one dataset after the other."""
     full = [(path, datasets(piece)) for path, piece, said in pieces if said["stop"] > said["start"]]
     for name in sorted(set().union(*(found for _, found in full))):
@@ -142,7 +150,7 @@ def copy(file, pieces):
             at += len(source)
 
 
-def add_digests(file, records):
+def add_digests(file: Any, records: ModuleType) -> None:
     """Adds a digest of every row, made from what was written."""
     width = sum(results.row_bytes(dataset) for dataset in datasets(file).values())
     rows = len(file["rows/number"])

@@ -1,12 +1,16 @@
 """Runs rows of a dataloader through one model and writes what it predicts into an HDF5 file.
 
-Runs in the model's own environment. A text among the arguments that names a file is that file.
+Runs in the model's own environment. A text among the arguments that is the name of a file stands for that file.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
 import kipoi
 import numpy as np
@@ -15,7 +19,8 @@ from results import Problem
 from tqdm import tqdm
 
 
-def main():
+def main() -> None:
+    """Predicts one piece."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="directory of the Kipoi model")
     parser.add_argument("--arguments", type=results.parsed, default={}, help="of its dataloader, as JSON")
@@ -25,12 +30,12 @@ def main():
     parser.add_argument("--workers", type=int, default=0, help="processes that read")
     parser.add_argument("--output", required=True, help="the HDF5 file")
     options = parser.parse_args()
-    folder, output = os.path.abspath(options.model), os.path.abspath(options.output)
+    folder, output = results.full(options.model), results.full(options.output)
     try:
         check_contents(folder)
         made = results.made_from(folder, options.arguments, options.predictions)
         given = results.absolute({**options.arguments, **options.predictions})
-        model = kipoi.get_model(folder, source="dir")
+        model = kipoi.get_model(str(folder), source="dir")
         loader = model.default_dataloader(**given)
         rows, total = rows_of(loader, made["model"], options.piece, options.batch_size)
         with results.new_file(output) as file:
@@ -48,7 +53,7 @@ def main():
         sys.exit(f"Error: {error}")
 
 
-def piece(text):
+def piece(text: str) -> tuple[int, int]:
     """Returns number and count of "2-of-4"."""
     number, count = (int(part) for part in text.split("-of-"))
     if not 1 <= number <= count:
@@ -56,13 +61,12 @@ def piece(text):
     return number, count
 
 
-def check_contents(folder):
-    """Raises where files of a model's directory are not as they were when it was made."""
+def check_contents(folder: Path) -> None:
+    """Raises if files of a model's directory are not as they were when it was made."""
     records = results.load_records(folder)
-    with open(os.path.join(folder, "sha256.json")) as file:
-        known = json.load(file)
-    paths = {name: os.path.join(folder, name) for name in known}
-    missing = [name for name, path in paths.items() if not os.path.isfile(path)]
+    known = json.loads((folder / "sha256.json").read_text(encoding="utf-8"))
+    paths = {name: folder / name for name in known}
+    missing = [name for name, path in paths.items() if not path.is_file()]
     changed = [name for name, path in paths.items() if name not in missing and records.sha256_of(path) != known[name]]
     if missing or changed:
         listed = [f"changed: {', '.join(changed)}"] * bool(changed) + [f"missing: {', '.join(missing)}"] * bool(missing)
@@ -72,8 +76,8 @@ def check_contents(folder):
         )
 
 
-def rows_of(loader, name, piece, batch_size):
-    """Returns the rows of a piece, None for all, and how many rows there are, None where nobody knows.
+def rows_of(loader: Any, name: str, piece: tuple[int, int], batch_size: int) -> tuple[range | None, int | None]:
+    """Returns the rows of a piece, None for all, and the number of all rows, None if nobody knows it.
 
     Pieces are whole batches, so that pieces give the same digits as all rows at once.
     """
@@ -91,13 +95,16 @@ def rows_of(loader, name, piece, batch_size):
     return range(min(first * batch_size, total), min(last * batch_size, total)), total
 
 
-def progress(batches, rows, batch_size):
-    """Returns batches that are counted in the log."""
-    return tqdm(batches, total=None if rows is None else -(-len(rows) // batch_size), unit="batch", mininterval=5)
+def progress(batches: Iterable[Any], rows: range | None, batch_size: int) -> Iterable[Any]:
+    """Returns batches that are counted in the log while they are read."""
+    counted: Iterable[Any] = tqdm(
+        batches, total=None if rows is None else -(-len(rows) // batch_size), unit="batch", mininterval=5
+    )
+    return counted
 
 
-def write(file, model, batches, name, start):
-    """Writes predictions, metadata and keys of rows; returns how many rows there were."""
+def write(file: Any, model: Any, batches: Iterable[Any], name: str, start: int) -> int:
+    """Writes predictions, metadata and keys of rows; returns the number of rows."""
     count = 0
     for batch in batches:
         numbers = batch["rows"]["number"]
@@ -119,7 +126,7 @@ def write(file, model, batches, name, start):
     return count
 
 
-def target_name(model):
+def target_name(model: Any) -> str:
     """Returns the name of a model's only output."""
     targets = model.schema.targets
     if isinstance(targets, dict) and len(targets) == 1:
@@ -129,7 +136,7 @@ def target_name(model):
     return getattr(targets, "name", None) or "prediction"
 
 
-def leaves(nested, path=""):
+def leaves(nested: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yields path and array of nested dicts and lists."""
     if isinstance(nested, (dict, list, tuple)):
         items = nested.items() if isinstance(nested, dict) else enumerate(nested)
@@ -139,7 +146,7 @@ def leaves(nested, path=""):
         yield path, nested
 
 
-def storable(path, array):
+def storable(path: str, array: Any) -> np.ndarray:
     """Returns an array as HDF5 keeps it: texts as UTF-8 bytes, no longer than the longest."""
     array = np.asarray(array)
     if array.dtype.kind == "O":
@@ -155,8 +162,8 @@ def storable(path, array):
     return array
 
 
-def append(file, path, array):
-    """Adds rows to a dataset, which is made or made wider where that is needed."""
+def append(file: Any, path: str, array: np.ndarray) -> None:
+    """Adds rows to a dataset, which is created or given longer texts if needed."""
     if path not in file:
         results.create(file, path, 0, array.shape[1:], array.dtype)
     dataset = file[path]
@@ -173,8 +180,8 @@ def append(file, path, array):
     dataset[start:] = array
 
 
-def widen(file, path, dtype):
-    """Returns the dataset that takes the place of one whose texts are shorter."""
+def widen(file: Any, path: str, dtype: np.dtype) -> Any:
+    """Replaces a dataset by one that holds longer texts, and returns that."""
     old = file[path]
     del file[path]
     new = results.create(file, path, len(old), old.shape[1:], dtype)

@@ -1,7 +1,9 @@
-"""Result files that are either whole or not there, and what they were made from: for both scripts.
+"""Result files that are either whole or not there, and what they were made from; both scripts use this.
 
 Needs h5py and NumPy only.
 """
+
+from __future__ import annotations
 
 import contextlib
 import glob
@@ -10,6 +12,10 @@ import importlib.util
 import json
 import os
 import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import h5py
 import numpy as np
@@ -21,40 +27,46 @@ class Problem(Exception):
     """What went wrong, for the log."""
 
 
-def with_files(value, change):
+def with_files(value: Any, change: Callable[[str], Any]) -> Any:
     """Returns a value in which every text that names a file is changed, also in lists and dicts."""
     if isinstance(value, dict):
         return {key: with_files(item, change) for key, item in value.items()}
     if isinstance(value, list):
         return [with_files(item, change) for item in value]
-    return change(value) if isinstance(value, str) and os.path.isfile(value) else value
+    is_file = isinstance(value, str) and os.path.isfile(value)
+    return change(value) if is_file else value
 
 
-def absolute(arguments):
+def full(path: str) -> Path:
+    """Returns an absolute path, in which symbolic links stay."""
+    return Path(os.path.abspath(path))
+
+
+def absolute(arguments: dict[str, Any]) -> Any:
     """Returns arguments in which texts that name files are absolute, as Kipoi changes the working directory."""
     return with_files(arguments, os.path.abspath)
 
 
-def load_records(folder):
+def load_records(folder: Path) -> ModuleType:
     """Returns the module ``merging/records.py`` of a model's directory, loaded by its path."""
-    spec = importlib.util.spec_from_file_location("records", os.path.join(folder, "merging", "records.py"))
+    spec = importlib.util.spec_from_file_location("records", folder / "merging" / "records.py")
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def made_from(folder, arguments, predictions):
+def made_from(folder: Path, arguments: dict[str, Any], predictions: Mapping[str, str]) -> dict[str, Any]:
     """Returns what a result depends on, as JSON has it, without reading large files.
 
     Args:
         folder: The model's directory.
-        arguments: Of its dataloader; files are told apart by their sizes and times.
-        predictions: Dataloader argument -> file with predictions, told apart by the keys of their records.
+        arguments: The arguments of its dataloader; files are told apart by their sizes and times.
+        predictions: The file with predictions for each argument; files are told apart by the keys of their records.
     """
-    with open(os.path.join(folder, "sha256.json"), "rb") as file:
-        directory = hashlib.sha256(file.read()).hexdigest()
+    directory = hashlib.sha256((folder / "sha256.json").read_bytes()).hexdigest()
     return {
-        "model": os.path.basename(folder),
+        "model": folder.name,
         "directory": directory,
         "arguments": arguments,
         "files": with_files(arguments, state_of),
@@ -62,13 +74,13 @@ def made_from(folder, arguments, predictions):
     }
 
 
-def state_of(path):
+def state_of(path: str) -> list[int]:
     """Returns size and time of a file, by which a change is noticed without reading it."""
-    state = os.stat(path)
+    state = Path(path).stat()
     return [state.st_size, state.st_mtime_ns]
 
 
-def keys_of(folder, predictions):
+def keys_of(folder: Path, predictions: Mapping[str, str]) -> dict[str, str]:
     """Returns the key of the record of every file with predictions, by argument."""
     records, keys = load_records(folder), {}
     for argument, path in predictions.items():
@@ -84,30 +96,32 @@ def keys_of(folder, predictions):
 
 
 @contextlib.contextmanager
-def new_file(path):
-    """Opens a new HDF5 file, which gets its name once it is whole.
+def new_file(path: Path) -> Iterator[Any]:
+    """Opens a new HDF5 file, which gets its name when it is whole.
 
-    Until then it has a name that no other process knows: one that was left over, when Snakemake was killed, cannot
+    Until then it has a name that no other process knows. A process that still runs after Snakemake was killed cannot
     write into it, and loses its own file.
     """
-    for other in glob.glob(f"{glob.escape(path)}.*.part"):
-        _remove(other)
-    part = f"{path}.{uuid.uuid4().hex}.part"
+    for other in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+        other.unlink(missing_ok=True)
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
         with h5py.File(part, "x") as file:
             yield file
-        with open(part, "rb+") as whole:
+        with part.open("rb+") as whole:
             os.fsync(whole.fileno())
-        os.replace(part, path)
+        part.replace(path)
     finally:
-        _remove(part)
+        part.unlink(missing_ok=True)
 
 
-def create(file, name, rows, shape, dtype):
+def create(file: Any, name: str, rows: int, shape: tuple[int, ...], dtype: np.dtype) -> Any:
     """Creates a dataset that can grow: each row has the given shape."""
     size = dtype.itemsize * int(np.prod(shape, dtype="int64"))
     # Numbers of rows are read with every batch, and are small.
-    options = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if name != "rows/number" else {}
+    options: dict[str, Any] = (
+        {"compression": "gzip", "compression_opts": 1, "shuffle": True} if name != "rows/number" else {}
+    )
     return file.create_dataset(
         name,
         shape=(rows, *shape),
@@ -118,26 +132,21 @@ def create(file, name, rows, shape, dtype):
     )
 
 
-def blocks(rows, row_bytes, block_bytes=1 << 24):
+def blocks(rows: int, row_bytes: int, block_bytes: int = 1 << 24) -> Iterator[tuple[int, int]]:
     """Yields start and stop of blocks of rows that fit into memory."""
     step = max(1, block_bytes // max(1, row_bytes))
     for start in range(0, rows, step):
         yield start, min(start + step, rows)
 
 
-def row_bytes(dataset):
+def row_bytes(dataset: Any) -> int:
     """Returns the size of a row of a dataset."""
-    return dataset.dtype.itemsize * int(np.prod(dataset.shape[1:], dtype="int64"))
+    return int(dataset.dtype.itemsize * np.prod(dataset.shape[1:], dtype="int64"))
 
 
-def parsed(text):
+def parsed(text: str) -> dict[str, Any]:
     """Returns the value of an argument that is a JSON object."""
     value = json.loads(text)
     if not isinstance(value, dict):
         raise ValueError(text)
     return value
-
-
-def _remove(path):
-    with contextlib.suppress(FileNotFoundError):
-        os.remove(path)

@@ -1,53 +1,65 @@
-"""One component dataloader of the merged one, and what of it is used."""
+"""A part that is a Kipoi dataloader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .blocks import FieldPath
+from .part_base import BasePart, Reader
+from .readers import open_readers
 
 
-class Part:
-    """A dataloader, with where its arrays go and what its rows are compared by.
+class Part(BasePart):
+    """A Kipoi dataloader, with where its arrays go and what its rows are compared by.
 
     Args:
         name: Its name in the merged dataloader.
         loader: The Kipoi dataloader class.
         arguments: What it is called with.
         inputs: For every input of the model that it feeds, keys and indices that lead to the array in its inputs.
-        metadata: Whether its rows have metadata that is passed on.
-        ids: Keys that lead to the name of a row in its metadata, if rows have one.
-        ranges: Keys that lead to the genomic range of a row in its metadata, if rows have one.
+        metadata: Whether the metadata of its rows is passed on.
+        ids: Keys that lead to the name of a row in its metadata, if rows have names.
+        ranges: Keys that lead to the genomic range of a row in its metadata, if rows have ranges.
         resized_by: The argument that makes all ranges as long as it says, around their centres.
-        align_on: "ids" or "ranges", where its rows are looked up by them; None where row i belongs to row i.
-        missing: Of rows that are not in all parts: "error", or "inner" to leave them out.
+        align_on: "ids" or "ranges" if its rows are looked up by them; None if row i belongs to row i.
+        missing: What to do with rows that are not in all parts: "error", or "inner" to leave them out.
         in_order: Whether it is read from the first row to the last, although it could be read anywhere.
     """
 
     def __init__(
         self,
-        name,
-        loader,
-        arguments,
-        inputs,
-        metadata=False,
-        ids=None,
-        ranges=None,
-        resized_by=None,
-        align_on=None,
-        missing="error",
-        in_order=False,
-    ):
+        name: str,
+        loader: Any,
+        arguments: dict[str, Any],
+        inputs: Mapping[str, FieldPath],
+        metadata: bool = False,
+        ids: FieldPath | None = None,
+        ranges: FieldPath | None = None,
+        resized_by: str | None = None,
+        align_on: str | None = None,
+        missing: str = "error",
+        in_order: bool = False,
+    ) -> None:
         self.name, self.loader, self.arguments, self.inputs = name, loader, arguments, inputs
         self.metadata, self.ids, self.ranges = metadata, ids, ranges
         self.resized = resized_by is not None and arguments.get(resized_by) is not None
         self.align_on, self.missing, self.in_order = align_on, missing, in_order
 
-    def reads_the_same_as(self, other):
+    def open_all(self, parts: Sequence[Any]) -> list[Reader]:
+        """Returns readers for dataloaders; those that read the same data with the same settings share one."""
+        return open_readers(parts)
+
+    def reads_the_same_as(self, other: Part) -> bool:
         """Whether another part reads the same data with the same settings, so that one reading does for both."""
         return (
-            isinstance(other, Part)
-            and self.loader is other.loader
+            self.loader is other.loader
             and same(self.arguments, other.arguments)
             and (self.align_on, self.missing, self.in_order) == (other.align_on, other.missing, other.in_order)
         )
 
 
-def same(a, b):
+def same(a: Any, b: Any) -> bool:
     """Whether two arguments are certainly equal: 1, 1.0 and True are not."""
     if type(a) is not type(b):
         return False

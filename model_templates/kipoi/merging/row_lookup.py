@@ -1,13 +1,17 @@
-"""Joins: rows of a part looked up by their keys, where parts have another order or lack rows."""
+"""Looks up rows of a part by their keys, for parts that have their rows in another order or lack some."""
+
+from __future__ import annotations
 
 import copy
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 from tqdm import tqdm
 
-from .blocks import take
+from .blocks import Block, take
+from .data_errors import DataError, problem
 from .keys import has, is_stranded, shown, values
-from .problems import problem
+from .part_base import BasePart, FilePart, Reader
 
 _ROWS = 1024
 _FIX = (
@@ -15,8 +19,9 @@ _FIX = (
 )
 
 
-def scan(reader, part, kind):
-    """Returns the block of all keys of a part, which takes reading all its rows once."""
+def scan(reader: Reader, part: BasePart, kind: str) -> Block:
+    """Returns the block of all keys of a part; reads all its rows once."""
+    assert reader.length is not None
     pieces = []
     steps = tqdm(range(0, reader.length, _ROWS), desc=f"reading the {kind} of {part.name}", delay=1, leave=False)
     for start in steps:
@@ -26,13 +31,13 @@ def scan(reader, part, kind):
     return {path: np.concatenate([piece[path] for piece in pieces]) for path in pieces[0]}
 
 
-def check_has(block, part, kind):
-    """Raises where the rows of a part do not have the keys that it is joined by."""
+def check_has(block: Block, part: BasePart, kind: str) -> None:
+    """Raises if the rows of a part do not have the keys by which they are looked up."""
     if not has(block, part.name, kind):
         raise problem(
             f"Rows cannot be looked up by their {kind}: those of '{part.name}' have none.",
             fix="A table has them in columns id, or chr, start and end, before all others."
-            if part.name == "targets" or not hasattr(part, "loader")
+            if part.name == "targets" or isinstance(part, FilePart)
             else None,
         )
 
@@ -46,8 +51,8 @@ class Join:
         other: The part whose rows are looked for.
     """
 
-    def __init__(self, part, reader, other):
-        self.part, self.other, self.kind = part, other, part.align_on
+    def __init__(self, part: BasePart, reader: Reader, other: BasePart) -> None:
+        self.part, self.other, self.kind = part, other, part.align_on or ""
         self.by_centre = part.resized or other.resized
         self.keys = scan(reader, part, self.kind)
         self.stranded = False
@@ -57,10 +62,10 @@ class Join:
             self.places, twice = self._index()
         if twice is not None:
             raise _twice(self.keys, part, self.kind, *twice)
-        self.used = np.zeros(reader.length, bool)
+        self.used = np.zeros(reader.length or 0, bool)
 
-    def find(self, block, rows):
-        """Returns where the rows of a block are; -1 for those that are in no row, if that is allowed.
+    def find(self, block: Block, rows: Sequence[int]) -> np.ndarray:
+        """Returns the numbers of the rows in this part that belong to a block; -1 if there is none and that is allowed.
 
         Args:
             block: A block with the keys of the other part.
@@ -68,7 +73,7 @@ class Join:
         """
         check_has(block, self.other, self.kind)
         wanted = values(block, self.other, self.kind, self.by_centre, self.stranded)
-        # An id that is not known is in no row.
+        # An unknown id belongs to no row.
         found = np.asarray([-1 if value is None else self.places.get(value, -1) for value in wanted], dtype="int64")
         missing = np.flatnonzero(found < 0)
         if len(missing) and self.part.missing == "error":
@@ -92,8 +97,8 @@ class Join:
         self.used[chosen] = True
         return found
 
-    def finish(self):
-        """Raises where rows of the part were in no row of the other, unless that is allowed."""
+    def finish(self) -> None:
+        """Raises if rows of this part belong to no row of the other, unless that is allowed."""
         left = np.flatnonzero(~self.used)
         if len(left) and self.part.missing == "error":
             raise problem(
@@ -104,27 +109,30 @@ class Join:
                 fix=_FIX,
             )
 
-    def fresh(self):
-        """Returns the same join, for another pass over the data."""
+    def fresh(self) -> Join:
+        """Returns the same join for another pass over the data."""
         another = copy.copy(self)
         another.used = np.zeros_like(self.used)
         return another
 
-    def _index(self):
-        places, twice = {}, None
+    def _index(self) -> tuple[dict[Hashable, int], tuple[int, int] | None]:
+        places: dict[Hashable, int] = {}
+        twice = None
         for row, value in enumerate(values(self.keys, self.part, self.kind, self.by_centre, self.stranded)):
             if value is not None and places.setdefault(value, row) != row and twice is None:
                 twice = (places[value], row)
         return places, twice
 
 
-def orders(joins, keys, length):
-    """Returns which rows are kept, and for every part that is joined where they are.
+def orders(
+    joins: Mapping[str, Join], keys: Mapping[tuple[str, str], Block], length: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Returns which rows are kept, and the numbers of their rows in every part that is looked up.
 
     Args:
-        joins: The joins, by part name.
-        keys: For every part that rows are looked up for, and kind, a block with the keys of all rows.
-        length: How many rows there are before any is left out.
+        joins: The joins by part name.
+        keys: A block with the keys of all rows, by the part that gives them and the kind of key.
+        length: The number of rows before any is left out.
     """
     places = {}
     for name, join in joins.items():
@@ -136,14 +144,14 @@ def orders(joins, keys, length):
     return kept, {name: found[kept] for name, found in places.items()}
 
 
-def nothing_in_common(joins):
+def nothing_in_common(joins: Mapping[str, Join]) -> DataError:
     """Returns the error for parts of which no row is in all."""
     names = " and ".join(f"'{name}'" for name in joins)
     other = next(iter(joins.values())).other.name
     return problem(f"No row is in all parts: '{other}' and {names} have no key in common.")
 
 
-def _twice(keys, part, kind, first, second):
+def _twice(keys: Block, part: BasePart, kind: str, first: int, second: int) -> DataError:
     return problem(
         f"Two rows of '{part.name}' are the same, so it is not clear which of them is meant.",
         expected=f"different {kind}, as rows are looked up by them",
@@ -151,6 +159,6 @@ def _twice(keys, part, kind, first, second):
     )
 
 
-def only(block, mask):
-    """The rows of a block for which a mask holds."""
+def only(block: Block, mask: np.ndarray) -> Block:
+    """Returns the rows of a block for which a mask holds."""
     return block if mask.all() else take(block, mask)

@@ -1,13 +1,17 @@
-"""Sequence dataloaders of kipoiseq that differ in length only: one reading of intervals and genome does for all."""
+"""Sequence dataloaders of kipoiseq that differ in length only read intervals and genome once for all of them."""
+
+from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 _SETTINGS = ("intervals_file", "fasta_file", "num_chr_fasta", "use_strand", "force_upper")
 _BED_SETTINGS = ("bed_columns", "num_chr", "ambiguous_mask", "incl_chromosomes", "excl_chromosomes", "ignore_targets")
 
 
-def same_extraction(one, other):
-    """Whether two dataloaders read the same intervals of the same genome, of whatever lengths."""
+def same_extraction(one: Any, other: Any) -> bool:
+    """Whether two dataloaders read the same intervals of the same genome, perhaps with other lengths."""
     one, other = _inner(one), _inner(other)
     if one is None or other is None:
         return False
@@ -17,18 +21,18 @@ def same_extraction(one, other):
     ):
         return False
     try:
-        return (
+        return bool(
             all(getattr(one, name) == getattr(other, name) for name in _SETTINGS)
             and all(getattr(one.bed, name) == getattr(other.bed, name) for name in _BED_SETTINGS)
             and one.bed.label_dtype == other.bed.label_dtype
             and type(_bare(one.bed)) is type(_bare(other.bed))
             and one.bed.df.equals(other.bed.df)
         )
-    except AttributeError:  # a kipoiseq that is made otherwise
+    except AttributeError:  # another version of kipoiseq
         return False
 
 
-def share_extraction(loaders):
+def share_extraction(loaders: Sequence[Any]) -> None:
     """Lets dataloaders for which ``same_extraction`` holds look up each interval and sequence once.
 
     They have to be asked for the same row one after another. Each of them still resizes and encodes by its own code; a
@@ -40,17 +44,17 @@ def share_extraction(loaders):
         loader.bed, loader.fasta_extractors = bed, genome
 
 
-def length_of(loader):
-    """The length of its sequences; 0 where that is the interval's."""
+def length_of(loader: Any) -> int:
+    """Returns the length of its sequences; 0 if that is the interval's."""
     return _inner(loader).auto_resize_len or 0
 
 
-def _bare(bed):
+def _bare(bed: Any) -> Any:
     return bed.bed if isinstance(bed, _Bed) else bed
 
 
-def _inner(loader):
-    """The dataloader of strings in it; None if it is not one of kipoiseq's own."""
+def _inner(loader: Any) -> Any:
+    """Returns the dataloader of strings in it; None if it is not one of kipoiseq's own."""
     module = sys.modules.get("kipoiseq.dataloaders.sequence")
     if module is None:
         return None
@@ -59,37 +63,40 @@ def _inner(loader):
     return loader if _getter(loader) is module.StringSeqIntervalDl.__getitem__ else None
 
 
-def _getter(loader):
+def _getter(loader: Any) -> Any:
     return getattr(type(loader), "__getitem__", None)
 
 
 class _Bed:
-    """Intervals, the last of which is kept."""
+    """Intervals; the last one is kept."""
 
-    def __init__(self, bed):
+    def __init__(self, bed: Any) -> None:
         self.bed, self.row, self.item = bed, None, None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.bed)
 
-    def __getitem__(self, row):
+    def __getitem__(self, row: Any) -> Any:
         if row != self.row:
             self.item, self.row = self.bed[row], row
         return self.item
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name == "bed":  # while it is being copied
             raise AttributeError(name)
         return getattr(self.bed, name)
 
 
 class _Genome:
-    """Sequences, the last of which is kept: others may lie within it."""
+    """Sequences; the last one is kept, as others may lie within it."""
 
-    def __init__(self, loader):
-        self.loader, self.extractor, self.kept = loader, None, None
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+        self.extractor: Any = None
+        self.kept: tuple[Any, int, int, str] | None = None
 
-    def extract(self, interval):
+    def extract(self, interval: Any) -> Any:
+        """Returns the sequence of an interval."""
         if self.extractor is None:  # files are opened where they are read
             from kipoiseq.extractors import FastaStringExtractor
 

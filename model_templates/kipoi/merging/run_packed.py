@@ -1,46 +1,62 @@
-"""Models that run in the dataloader: loaded once, in the process that made it, and run on whole batches.
+"""Packed models: they run in the dataloader, on whole batches, and are loaded once, in the process that made it.
 
 Workers only read: a TensorFlow model that the parent has used hangs for ever in a forked worker.
 """
+
+from __future__ import annotations
 
 import contextlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import kipoi
 import numpy as np
 
-from .connections import arrays_of, names_in
-from .loading import neighbours_first
-from .problems import problem, reason, span
+from .data_errors import DataError, problem, reason, span
+from .numpy_merges import Connection, Tensors, arrays_of, names_in
+from .python_files import neighbours_first
+
+Nested: TypeAlias = "Connection | Sequence[Nested] | Mapping[str, Nested]"
 
 
 class Model:
     """A model that runs in the dataloader, through Kipoi.
 
     Args:
-        name: What it is called, also in messages.
+        name: Its name, also in messages.
         folder: The Kipoi directory that it lies in; several models of one folder are one model on several inputs.
         takes: The connection that feeds it, or a list or dict of connections, as the model has its inputs.
-        gives: The tensors that it makes: for each name the shape of a row, None for a size that varies; in the order of
-            the arrays that it predicts.
-        keys: Where it predicts a dict or nested lists, the keys that lead to each of them.
+        gives: The shape of a row of every tensor that it makes, by name, in the order of the arrays that it predicts;
+            None stands for a size that varies.
+        keys: The keys that lead to each of them, if it predicts a dict or nested lists.
         whole: The dtypes of tensors that are whole numbers or truth values: what takes them cuts fractions off.
     """
 
-    def __init__(self, name, folder, takes, gives, keys=None, whole=None):
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        takes: Nested,
+        gives: Mapping[str, tuple[int | None, ...]],
+        keys: Sequence[tuple[Any, ...]] | None = None,
+        whole: Mapping[str, str] | None = None,
+    ) -> None:
         self.name, self.folder, self.takes, self.gives, self.whole = name, folder, takes, gives, whole or {}
-        self.keys = keys or ([()] if len(gives) == 1 else [(number,) for number in range(len(gives))])
+        self.keys: Sequence[tuple[Any, ...]] = keys or (
+            [()] if len(gives) == 1 else [(number,) for number in range(len(gives))]
+        )
 
-    def run(self, model, tensors, uses, rows):
+    def run(self, model: Any, tensors: dict[str, np.ndarray], uses: Mapping[str, int], rows: Sequence[int]) -> None:
         """Adds what it predicts to the arrays by name.
 
         Args:
-            model: What Kipoi has loaded.
+            model: The model that Kipoi has loaded.
             tensors: Arrays of shape (rows, ...) by name.
-            uses: How often each of them is taken in all.
+            uses: How often each of them is taken in total.
             rows: The numbers of the rows, for messages.
         """
         given = arriving(self.takes, tensors, uses, f"What feeds the model '{self.name}' cannot be merged", rows)
@@ -56,17 +72,25 @@ class Model:
         for (name, shape), keys in zip(self.gives.items(), self.keys, strict=True):
             tensors[name] = self.checked(predicted, keys, name, shape, rows, given)
 
-    def checked(self, predicted, keys, name, shape, rows, given):
+    def checked(
+        self,
+        predicted: Any,
+        keys: tuple[Any, ...],
+        name: str,
+        shape: tuple[int | None, ...],
+        rows: Sequence[int],
+        given: Any,
+    ) -> np.ndarray:
         """Returns one array of a prediction: a row for each that was given, of the right shape, without NaN."""
         where = f"The model '{self.name}' gives"
         what = f"an array of shape ({len(rows)}{''.join(f', {size}' for size in shape) or ','})"
 
-        def wrong(text, received):
+        def wrong(text: str, received: str) -> DataError:
             return problem(f"{where} {text} for {span(rows)}.", expected=what, received=received)
 
         try:
             found = self.found(predicted, keys)
-            # An array of its own: a model may fill the same one again.
+            # A copy, as a model may fill the same array again.
             array = np.array(found)
         except Exception as error:
             raise wrong(f"no '{name}'", described(predicted)) from error
@@ -99,8 +123,8 @@ class Model:
             received="NaN, of inputs with NaN" if own else "NaN, of inputs without NaN",
         )
 
-    def found(self, predicted, keys):
-        """Returns what is at the end of some keys; a list has to have as many items as it should."""
+    def found(self, predicted: Any, keys: tuple[Any, ...]) -> Any:
+        """Returns what some keys lead to; a list has to have as many items as it should."""
         for depth, key in enumerate(keys):
             if isinstance(key, int):
                 beside = {other[depth] for other in self.keys if other[:depth] == keys[:depth]}
@@ -113,20 +137,21 @@ class Model:
 
 
 class Packed:
-    """The models of a dataloader, and what it gives in the end.
+    """The models of a dataloader, and what the dataloader gives in the end.
 
     Args:
-        models: In the order in which they run.
+        *models: The models, in the order in which they run.
         inputs: What the dataloader gives as inputs: a connection, or a list or dict of connections.
     """
 
-    def __init__(self, *models, inputs):
-        self.models, self.inputs, self.loaded, self.process = models, inputs, {}, os.getpid()
+    def __init__(self, *models: Model, inputs: Nested) -> None:
+        self.models, self.inputs, self.process = models, inputs, os.getpid()
+        self.loaded: dict[Path, Any] = {}
         taken = [*leaves_of(inputs), *(connection for model in models for connection in leaves_of(model.takes))]
         self.uses = Counter(name for connection in taken for name in names_in(connection))
 
-    def run(self, inputs, rows):
-        """Returns what the dataloader gives, for what its parts read.
+    def run(self, inputs: Mapping[str, np.ndarray], rows: Sequence[int]) -> Any:
+        """Returns what the dataloader gives for what its parts have read.
 
         Args:
             inputs: Arrays of shape (rows, ...) by name.
@@ -138,8 +163,8 @@ class Packed:
                 model.run(self.model(model), tensors, self.uses, rows)
         return arriving(self.inputs, tensors, self.uses, "The inputs cannot be merged", rows)
 
-    def model(self, model):
-        """Returns what Kipoi makes of a model's folder, once."""
+    def model(self, model: Model) -> Any:
+        """Returns the model that Kipoi loads from the folder of a packed model; loads it once."""
         if os.getpid() != self.process:
             raise problem(
                 f"The model '{model.name}' would run in a process forked from the one that made the dataloader, where "
@@ -152,10 +177,10 @@ class Packed:
 
 
 @contextlib.contextmanager
-def without_remarks():
-    """Keeps back TensorFlow's remark on functions that it compiles often: it takes all Keras models for one."""
+def without_remarks() -> Iterator[None]:
+    """Hides TensorFlow's remark on functions that it compiles often: it takes all Keras models for one function."""
 
-    def is_no_remark(record):
+    def is_no_remark(record: logging.LogRecord) -> bool:
         return "triggered tf.function retracing" not in record.getMessage()
 
     logger = logging.getLogger("tensorflow")
@@ -166,32 +191,32 @@ def without_remarks():
         logger.removeFilter(is_no_remark)
 
 
-def load_model(folder, name):
+def load_model(folder: Path, name: str) -> Any:
     """Returns the model in a Kipoi directory."""
     try:
         # Several directories may each have a model.py.
         with neighbours_first(folder):
             return kipoi.get_model(str(folder), source="dir", with_dataloader=False)
     except (Exception, SystemExit) as error:
-        # Kipoi leaves out why a class cannot be imported.
+        # Kipoi does not say why a class cannot be imported.
         said = error.__context__ if isinstance(error, ImportError) and error.__context__ is not None else error
         raise problem(f"The model '{name}' cannot be loaded.", received=reason(said)) from error
 
 
-def arriving(nested, tensors, uses, message, rows):
+def arriving(nested: Nested, tensors: Tensors, uses: Mapping[str, int], message: str, rows: Sequence[int]) -> Any:
     """Returns the arrays of a connection, or of a list or dict of connections.
 
     Args:
-        nested: What arrives somewhere.
+        nested: The connection, or a list or dict of connections.
         tensors: Arrays by name.
-        uses: How often each of them is taken in all.
-        message: What is said where they do not fit together.
+        uses: How often each of them is taken in total.
+        message: The message if they do not fit together.
         rows: The numbers of the rows.
     """
 
-    def array_of(connection):
+    def array_of(connection: Connection) -> np.ndarray:
         array = arrays_of(connection, tensors)
-        # Whoever takes it may change it, and others would take that for the data.
+        # A model may change what it is given, and others would take the change for the data.
         others = [tensors[name] for name in names_in(connection) if uses[name] > 1]
         if not array.flags.writeable or any(np.may_share_memory(array, other) for other in others):
             return np.array(array)
@@ -208,8 +233,8 @@ def arriving(nested, tensors, uses, message, rows):
         raise problem(f"{message}, in {span(rows)}.", received=f"{reason(error)}; of {received}") from error
 
 
-def structured(nested, function):
-    """Returns a list or dict with what a function makes of its items, or that of a single one."""
+def structured(nested: Any, function: Callable[[Any], Any]) -> Any:
+    """Returns a list or dict with a function applied to its items; a single item is one, too."""
     if isinstance(nested, Mapping):
         return {key: structured(item, function) for key, item in nested.items()}
     if isinstance(nested, list | tuple):
@@ -217,8 +242,8 @@ def structured(nested, function):
     return function(nested)
 
 
-def leaves_of(nested):
-    """Yields the items of a list or dict, or the single one."""
+def leaves_of(nested: Any) -> Iterator[Any]:
+    """Yields the items of nested lists and dicts, or the single one."""
     if isinstance(nested, Mapping):
         nested = list(nested.values())
     if isinstance(nested, list | tuple):
@@ -228,8 +253,8 @@ def leaves_of(nested):
         yield nested
 
 
-def described(predicted):
-    """What a model gave, in a few words."""
+def described(predicted: Any) -> str:
+    """Returns in a few words what a model gave."""
     if isinstance(predicted, Mapping):
         return f"a dict of {', '.join(map(repr, predicted)) or 'nothing'}"
     if isinstance(predicted, list | tuple):

@@ -1,23 +1,28 @@
-"""What is wrong with the data, in one message."""
+"""The one error of the merged dataloader, and the words of its messages."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
 
 
 class DataError(ValueError):
     """Data that cannot be merged: the message names the part, the row and the values."""
 
 
-def problem(message, expected=None, received=None, fix=None):
+def problem(message: str, expected: Any = None, received: Any = None, fix: str | None = None) -> DataError:
     """Returns the error: what is wrong, what was expected, what was received and what to do about it."""
     parts = (("Expected", expected), ("Received", received), ("Fix", fix))
     return DataError("\n".join([message, *(f"  {label}: {text}" for label, text in parts if text is not None)]))
 
 
-def reason(error):
-    """What an error of somebody else's code says, in one line."""
+def reason(error: BaseException) -> str:
+    """Returns what an error of other code says, in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def span(rows):
-    """The numbers of some rows, for a message: "row 3", or "rows 0 to 31"."""
+def span(rows: Collection[int]) -> str:
+    """Returns the numbers of some rows, for a message: "row 3", or "rows 0 to 31"."""
     first, last = min(rows), max(rows)
     return f"row {first}" if first == last else f"rows {first} to {last}"
