@@ -144,6 +144,145 @@ def test_whatever_becomes_of_a_model_that_was_taken():
     np.testing.assert_allclose(wrapped.predict_on_batch(x), two_by_hand(other, x), rtol=0, atol=1e-5)
 
 
+def small_and_taken() -> tuple[Any, keras.Model, list[np.ndarray]]:
+    """A wrapper that has predicted, its model, which was taken, and data."""
+    wrapped, x = around(two_inputs()), [normal(4, 3), normal(4, 2)]
+    wrapped.predict_on_batch(x)
+    return wrapped, wrapped.model, x
+
+
+def assert_as_by_hand(wrapped: Any, model: keras.Model, x: list[np.ndarray]) -> None:
+    np.testing.assert_allclose(wrapped.predict_on_batch(x), two_by_hand(model, x), rtol=0, atol=1e-5)
+
+
+def test_looking_at_the_model_changes_nothing(monkeypatch):
+    wrapped, model, x = small_and_taken()
+    predictor = wrapped.predictor
+    assert predictor.variables  # the weights are constants
+    model.summary(print_fn=lambda *args, **options: None)
+    assert model.count_params() and model.get_weights() and model.to_json() and wrapped.model is model
+    assert np.asarray(model(x)).shape == (4, 2)
+    monkeypatch.setattr(model, "predict_on_batch", None)
+    assert_as_by_hand(wrapped, model, x)
+    assert wrapped.lean and wrapped.model is model and not wrapped.trained
+
+
+def test_looking_before_the_first_prediction_changes_nothing():
+    wrapped, x = around(two_inputs()), [normal(4, 3), normal(4, 2)]
+    model = wrapped.model
+    assert_as_by_hand(wrapped, model, x)
+    assert wrapped.lean and wrapped.predictor.variables
+
+
+def test_a_prediction_by_keras_changes_nothing():
+    wrapped, model, x = small_and_taken()
+    model.predict(x, verbose=0)
+    assert_as_by_hand(wrapped, model, x)
+    assert wrapped.lean and wrapped.predictor.variables
+
+
+def by_assign(model: keras.Model, x: list[np.ndarray]) -> None:
+    model.layers[-1].kernel.assign_add(np.ones((6, 2)))
+
+
+def by_set_weights(model: keras.Model, x: list[np.ndarray]) -> None:
+    model.set_weights([array + 1 for array in model.get_weights()])
+
+
+def by_fit(model: keras.Model, x: list[np.ndarray]) -> None:
+    model.compile("adam", "mse")
+    model.fit(x, np.full((4, 2), 9.0), epochs=2, verbose=0)
+
+
+def by_one_number(model: keras.Model, x: list[np.ndarray]) -> None:
+    bias = model.layers[-1].bias.numpy()
+    bias[1] = np.nextafter(bias[1], np.float32(1)) + 1
+    model.layers[-1].bias.assign(bias)
+
+
+def by_a_train_step(model: keras.Model, x: list[np.ndarray]) -> None:
+    optimizer = keras.optimizers.SGD(0.1)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(x, training=True) ** 2)
+        optimizer.apply(tape.gradient(loss, model.trainable_weights), model.trainable_weights)
+
+    step()
+
+
+CHANGES = [by_assign, by_set_weights, by_fit, by_one_number, by_a_train_step]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_weights_that_change_after_the_model_was_taken(change):
+    wrapped, model, x = small_and_taken()
+    for _ in range(3):
+        before = wrapped.predict_on_batch(x)
+        change(model, x)
+        assert np.abs(wrapped.predict_on_batch(x) - before).max() > 1e-3
+        assert_as_by_hand(wrapped, model, x)
+    assert wrapped.lean and not wrapped.predictor.variables  # by a graph that reads them
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_weights_that_change_before_the_first_prediction(change):
+    wrapped, x = around(two_inputs()), [normal(4, 3), normal(4, 2)]
+    change(wrapped.model, x)
+    assert_as_by_hand(wrapped, wrapped.keras_model, x)
+
+
+def test_weights_of_one_held_through_a_layer():
+    wrapped, x = around(two_inputs()), [normal(4, 3), normal(4, 2)]
+    bias = wrapped.model.layers[-1].bias
+    wrapped.predict_on_batch(x)
+    bias.assign([7.0, 8.0])
+    assert_as_by_hand(wrapped, wrapped.keras_model, x)
+
+
+def test_frozen_and_trained():
+    wrapped, model, x = small_and_taken()
+    model.layers[-1].trainable = False
+    by_fit(model, x)
+    assert_as_by_hand(wrapped, model, x)
+
+
+def test_a_layer_that_does_something_else():
+    wrapped, model, x = small_and_taken()
+    model.layers[-1].activation = keras.activations.relu
+    np.testing.assert_allclose(wrapped.predict_on_batch(x), np.maximum(two_by_hand(model, x), 0), rtol=0, atol=1e-5)
+    assert not wrapped.lean
+
+
+def test_a_weight_in_the_place_of_another():
+    wrapped, model, x = small_and_taken()
+    layer = model.layers[-1]
+    layer._tracker.unlock()
+    layer.bias = layer.add_weight(shape=(2,), initializer="ones")
+    np.testing.assert_allclose(wrapped.predict_on_batch(x), np.asarray(model(x)), rtol=0, atol=1e-5)
+
+
+def test_layers_that_are_added():
+    model = keras.Sequential([keras.Input((3,), name="x"), layers.Dense(2)])
+    wrapped, x = around(model), normal(4, 3)
+    first = wrapped.predict_on_batch(x)
+    wrapped.model.add(layers.Rescaling(2.0))
+    np.testing.assert_allclose(wrapped.predict_on_batch(x), 2 * first, rtol=0, atol=1e-5)
+    wrapped.model.pop()
+    wrapped.model.compile()  # or Keras itself predicts by what it made for the longer model
+    np.testing.assert_allclose(wrapped.predict_on_batch(x), first, rtol=0, atol=1e-5)
+
+
+def test_another_model_in_its_place():
+    wrapped, _, x = small_and_taken()
+    other = two_inputs()
+    wrapped.model = other
+    assert_as_by_hand(wrapped, other, x)
+    by_assign(wrapped.model, x)
+    assert_as_by_hand(wrapped, other, x)
+
+
 def test_it_can_be_pickled_after_a_prediction(tmp_path):
     two_inputs().save(tmp_path / "m.keras")
     kipois = load_module(module.__file__, "stitched_model")  # as Kipoi does; pickle does not find it
@@ -402,7 +541,7 @@ def test_without_symbolic_links(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError("no links here")
 
-    monkeypatch.setattr(module.os, "symlink", refuse)
+    monkeypatch.setattr(module.Path, "symlink_to", refuse)
     (tmp_path / "a").write_bytes(b"PK")
     made = module.with_suffix(str(tmp_path / "a"))
     assert made == str(tmp_path / "a.keras") and not (tmp_path / "a.keras").is_symlink()
