@@ -35,7 +35,7 @@ def write_runtime(directory: Path, *modules: str) -> None:
 def _used(code: Iterable[ast.AST], trees: Mapping[str, ast.Module]) -> Iterator[str]:
     """Yields the modules that code uses: as ``merging.Name``, or by a text that is the name of a file."""
     homes = {alias.name: module for module, names in _imports(trees[_INIT]) for alias in names}
-    files = {f"{module}.py": module for module in trees}
+    files = {f"{module}.py": module for module in trees if module != _INIT}
     for node in (node for tree in code for node in ast.walk(tree)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == FOLDER:
             yield homes[node.attr]
