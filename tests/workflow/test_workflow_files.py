@@ -156,7 +156,7 @@ def _records():
         import results
     finally:
         sys.path.pop(0)
-    return results.load_records(str(TEMPLATES / "kipoi"))
+    return results.load_records(TEMPLATES / "kipoi")
 
 
 def test_results_are_where_they_are_said_to_be(finished: Workflow) -> None:
