@@ -16,7 +16,7 @@ class Part(BasePart):
     Args:
         name: Its name in the merged dataloader.
         loader: The Kipoi dataloader class.
-        arguments: What it is called with.
+        arguments: Its arguments.
         inputs: For every input of the model that it feeds, keys and indices that lead to the array in its inputs.
         metadata: Whether the metadata of its rows is passed on.
         ids: Keys that lead to the name of a row in its metadata, if rows have names.
