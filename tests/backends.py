@@ -38,7 +38,7 @@ def assert_allclose(one: Any, other: Any, **tolerance: float) -> None:
 @contextmanager
 def saving_skips() -> Iterator[None]:
     """While Keras does not run on TensorFlow, a test that writes a Kipoi directory is left out at that point."""
-    saving = importlib.import_module("keras_stitch.saving")
+    saving = importlib.import_module("keras_stitch.models.save_keras")
 
     def refused(target: Any) -> None:
         pytest.skip(f"graph.save(...) is refused on {BACKEND}: Kipoi runs Keras models on TensorFlow")

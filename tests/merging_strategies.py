@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from kipoi.data import BatchDataset, BatchIterator, Dataset, PreloadedDataset, SampleIterator
 from kipoi.metadata import GenomicRanges
 
-from keras_stitch.kipoi.rendering import template_module
+from keras_stitch.kipoi.templates import template_module
 
 M = template_module("kipoi.merging")
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import settings
 
 from keras_stitch.errors import StitchError, WiringError
-from keras_stitch.spec import Connection, GraphSpec, InputSpec, Merge, OutputSpec, Port, Shape, Source, Submodel
-from keras_stitch.wiring import wire
+from keras_stitch.graphs.spec import Connection, GraphSpec, InputSpec, Merge, OutputSpec, Port, Shape, Source, Submodel
+from keras_stitch.graphs.wiring import wire
 
 # Plain data is cheap, so many more examples are tried than where Keras has to build a model.
 MANY = settings(max_examples=max(200, settings.default.max_examples))

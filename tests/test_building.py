@@ -16,7 +16,7 @@ from backends import FLOAT64, as_array, only_on
 from toy_models import dense
 
 import keras_stitch as ks
-from keras_stitch.saving import save_model
+from keras_stitch.models.save_keras import save_model
 
 pytestmark = pytest.mark.backends
 

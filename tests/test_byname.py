@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from plain_graphs import connection, node, spec
 
-from keras_stitch.byname import connections_by_name
 from keras_stitch.errors import StitchError
-from keras_stitch.spec import InputSpec, Port, Submodel
+from keras_stitch.graphs.by_name import connections_by_name
+from keras_stitch.graphs.spec import InputSpec, Port, Submodel
 
 
 def found(*submodels: Submodel, **options: object) -> dict[str, tuple[str, ...]]:

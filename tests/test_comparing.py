@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_stitch.comparing import compare
+from keras_stitch.verify.equality import compare
 
 
 @given(st.floats(1e-3, 1e6), st.floats(0, 3))

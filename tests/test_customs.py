@@ -14,7 +14,7 @@ from toy_objects import write_layers, write_package
 
 import keras_stitch as ks
 from keras_stitch import cli
-from keras_stitch.customs import CustomObjects, Origin, importable, read, read_file
+from keras_stitch.models.custom_objects import CustomObjects, Origin, importable, read, read_file
 
 
 def write_model(path: Path, layers: list[keras.layers.Layer]) -> Path:

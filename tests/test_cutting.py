@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from plain_graphs import node, spec
 
-from keras_stitch.cutting import cut, tensor_name, tensor_port
 from keras_stitch.errors import NamingError
-from keras_stitch.spec import GraphOutput, Merge, Port, Tap, Wiring
-from keras_stitch.wiring import wire
+from keras_stitch.graphs.spec import GraphOutput, Merge, Port, Tap, Wiring
+from keras_stitch.graphs.subgraph import cut, tensor_name, tensor_port
+from keras_stitch.graphs.wiring import wire
 
 SEED = wire(
     spec(

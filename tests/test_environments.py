@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from packaging.requirements import Requirement
 from plain_graphs import node, spec
 
-from keras_stitch import environments
-from keras_stitch.environments import OWN_BASE, Environment, Settled, final_base, settle
-from keras_stitch.requirements import package
-from keras_stitch.resolvers import Uv
-from keras_stitch.spec import GraphSpec, Merge, Submodel
-from keras_stitch.wiring import wire
+from keras_stitch.graphs.spec import GraphSpec, Merge, Submodel
+from keras_stitch.graphs.wiring import wire
+from keras_stitch.placement import requirements as environments
+from keras_stitch.placement.environments import OWN_BASE, Environment, Settled, final_base, settle
+from keras_stitch.placement.requirements import package
+from keras_stitch.placement.uv import Uv
 
 HERE = {"keras": "3.10.0", "tensorflow": "2.18.0"}
 PYTHON = f"Python {sys.version_info.major}.{sys.version_info.minor}"

@@ -24,9 +24,11 @@ from strategies import Case, cases
 from toy_objects import write_layers
 
 import keras_stitch as ks
-from keras_stitch import cli, exporting, onnx_files, run_saved_model, saved_models
+from keras_stitch import cli
 from keras_stitch.errors import SaveError, SourceError, StitchError
-from keras_stitch.exporting import Exported, export_model
+from keras_stitch.export import export_model as exporting
+from keras_stitch.export import onnx_files, run_saved_model, saved_model
+from keras_stitch.export.export_model import Exported, export_model
 
 pytestmark = only_on("tensorflow", why="Keras exports on TensorFlow")
 FORMATS = ("onnx", "saved_model")
@@ -37,7 +39,7 @@ Arrays = dict[str, np.ndarray]
 def _in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """SavedModels run here, which spares a start of TensorFlow for each; ``fresh_process`` has one of its own."""
     if "fresh_process" not in request.keywords:
-        monkeypatch.setattr(saved_models, "start", lambda folder: run_saved_model.main(folder) or "")
+        monkeypatch.setattr(saved_model, "start", lambda folder: run_saved_model.main(folder) or "")
 
 
 @pytest.fixture(scope="module")
@@ -409,7 +411,7 @@ def test_an_old_file_survives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             "ONNX Runtime cannot run the exported model on 1 random row.\n  Received: It broke\n"
             "  Fix: Nothing was written. Export it as a SavedModel: --format saved_model."
         )
-        patch.setattr(saved_models, "start", lambda _: "status 9, killed")
+        patch.setattr(saved_model, "start", lambda _: "status 9, killed")
         assert refused(tmp_path, lambda: export_model(source, folder, overwrite=True), StitchError) == (
             "TensorFlow alone cannot run the exported model.\n  Received: it ended: status 9, killed\n"
             "  Fix: Nothing was written."

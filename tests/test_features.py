@@ -43,10 +43,10 @@ from test_training import (
 
 import keras_stitch as ks
 from keras_stitch.errors import StitchError
-from keras_stitch.training import keys, unfinished
-from keras_stitch.training.features import Features, open_features, write_features
-from keras_stitch.training.keys import Key, key_of
-from keras_stitch.training.unfinished import folder_of, rows_so_far
+from keras_stitch.training import provenance, row_folder
+from keras_stitch.training.provenance import Key, key_of
+from keras_stitch.training.row_folder import folder_of, rows_so_far
+from keras_stitch.training.stored_rows import Features, open_features, write_features
 
 # A directory whose dataloader writes down which rows it reads, may be slow and may fail.
 LOADERS = """
@@ -359,7 +359,7 @@ def write_threes(path: Path) -> Path:
 
 
 def test_a_process_that_is_killed_at_any_moment(tmp_path, monkeypatch):
-    monkeypatch.setattr(unfinished, "SECONDS", 0.0)
+    monkeypatch.setattr(row_folder, "SECONDS", 0.0)
     whole = write_threes(tmp_path / "whole.h5").read_bytes()
     so_far = set()
     for number in itertools.count(1):
@@ -388,7 +388,7 @@ def test_a_process_that_is_killed_at_any_moment(tmp_path, monkeypatch):
 
 
 def test_a_process_that_is_killed_again_and_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(unfinished, "SECONDS", 0.0)
+    monkeypatch.setattr(row_folder, "SECONDS", 0.0)
     whole = write_threes(tmp_path / "whole.h5").read_bytes()
     chosen = random.Random(0)
     path = tmp_path / "x.h5"
@@ -403,7 +403,7 @@ def test_a_process_that_is_killed_again_and_again(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_precompute_killed_from_outside(directory, tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(unfinished, "SECONDS", 0.0)
+    monkeypatch.setattr(row_folder, "SECONDS", 0.0)
     arguments = {"count": 60, "targets": "dict"}
     path, whole = tmp_path / "x.h5", precompute(directory(kind), arguments, tmp_path / "whole.h5", batch_size=4)
     rows_read(tmp_path)
@@ -628,7 +628,7 @@ def test_stale_rows(made, tmp_path):
     model = directory / "components" / "model.h5"
     first = sha(model)
     model.write_bytes(b"other weights")
-    described = f"{keys.hashes(directory)['dataloader.yaml'][:12]}..."
+    described = f"{provenance.hashes(directory)['dataloader.yaml'][:12]}..."
     (directory / "dataloader.yaml").rename(tmp_path / "away")
     (directory / "new.py").write_text("")
     assert refused(lambda: ks.training_data(path)) == (
@@ -802,7 +802,7 @@ def test_a_disk_that_takes_no_more(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(unfinished, "_write", full)
+        patched.setattr(row_folder, "_write", full)
         assert refused(lambda: write_threes(path)).startswith(
             f"'{folder_of(path)}' cannot be written: No space left on device.\n"
         )
@@ -844,14 +844,14 @@ def test_words_about_a_dataloader_do_not_count(tmp_path):
     (tmp_path / "dataloader.py").write_text('class A:\n    """Reads. Example: x.npy"""\n\n    width = 3\n')
     said = {"defined_as": "dataloader.A", "args": {"x": {"doc": "X.", "example": "x.npy"}}, "info": {"doc": "A."}}
     (tmp_path / "dataloader.yaml").write_text(yaml.safe_dump(said))
-    before = keys.hashes(tmp_path)
+    before = provenance.hashes(tmp_path)
     (tmp_path / "dataloader.py").write_text('class A:\n    """Reads. Example: y.npy"""\n\n    width = 3\n')
     said = {**said, "args": {"x": {"doc": "Y.", "example": "y.npy"}}, "info": {"doc": "B.", "license": "MIT"}}
     (tmp_path / "dataloader.yaml").write_text(yaml.safe_dump(said))
-    assert keys.hashes(tmp_path) == before
+    assert provenance.hashes(tmp_path) == before
     (tmp_path / "dataloader.py").write_text('class A:\n    """Reads. Example: y.npy"""\n\n    width = 4\n')
     (tmp_path / "dataloader.yaml").write_text(yaml.safe_dump({**said, "args": {"z": {}}}))
-    assert {name for name, checksum in keys.hashes(tmp_path).items() if checksum != before[name]} == set(before)
+    assert {name for name, checksum in provenance.hashes(tmp_path).items() if checksum != before[name]} == set(before)
 
 
 def test_a_model_that_is_no_keras_model_does_not_count(tmp_path):
@@ -862,4 +862,4 @@ def test_a_model_that_is_no_keras_model_does_not_count(tmp_path):
         (place / "model.pkl").write_bytes(b"a")
     args = {"pkl_file": "components/top/packed_model/model.pkl", "predict_method": "predict"}
     (tmp_path / "model.yaml").write_text(yaml.safe_dump({"args": args}))
-    assert list(keys.hashes(tmp_path)) == ["components/first/packed_model/model.pkl"]
+    assert list(provenance.hashes(tmp_path)) == ["components/first/packed_model/model.pkl"]

@@ -9,7 +9,7 @@ import toy_models
 from toy_models import dense
 
 import keras_stitch as ks
-from keras_stitch.files import quiet_keras
+from keras_stitch.keras_private import quiet_keras
 
 pytestmark = pytest.mark.backends
 

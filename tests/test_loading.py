@@ -255,7 +255,7 @@ def test_a_file_that_changed_since_is_refused(tmp_path):
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "two" not in kind and "dict" not in kind])
 def test_a_clone_is_the_same_model(kind):
-    from keras_stitch.loading import clone
+    from keras_stitch.models.clone import clone
 
     held = toy_models.in_memory(kind, 4)
     copied = clone(held, "it")

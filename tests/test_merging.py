@@ -10,7 +10,7 @@ import pytest
 from backends import FLOAT64, allclose, as_array, only_on
 
 import keras_stitch as ks
-from keras_stitch.files import quiet_keras
+from keras_stitch.keras_private import quiet_keras
 
 pytestmark = pytest.mark.backends
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from plain_graphs import MANY
 
 from keras_stitch.errors import NamingError
-from keras_stitch.naming import Names, check_name, clean, is_generated, unique_names
+from keras_stitch.graphs.names import Names, check_name, clean, is_generated, unique_names
 
 # Few letters, so that names repeat and numbered ones are taken already.
 FEW = st.lists(st.from_regex(r"\A[ab](_[12])?\Z"), max_size=12)

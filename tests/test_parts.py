@@ -11,11 +11,11 @@ import pytest
 from backends import assert_allclose
 
 import keras_stitch as ks
-from keras_stitch.building import KerasInference
 from keras_stitch.errors import SourceError
-from keras_stitch.kipoi import KipoiPart
-from keras_stitch.kipoi.describing import Field
-from keras_stitch.parts import Added, described_by, is_in_zoo, load
+from keras_stitch.kipoi.model_directory import KipoiPart
+from keras_stitch.kipoi.schema import Field
+from keras_stitch.models.build import KerasInference
+from keras_stitch.sources.load_source import Added, described_by, is_in_zoo, load
 
 
 def described(model: keras.Model, inputs: tuple[Field, ...], targets: tuple[Field, ...], **options: Any) -> Added:

@@ -8,9 +8,9 @@ import pytest
 from plain_graphs import node, spec
 
 from keras_stitch.errors import StitchError
-from keras_stitch.placement import Placed, Plan, check_placement, fed_by, plan
-from keras_stitch.spec import GraphSpec, Merge, Source, Submodel
-from keras_stitch.wiring import wire
+from keras_stitch.graphs.spec import GraphSpec, Merge, Source, Submodel
+from keras_stitch.graphs.wiring import wire
+from keras_stitch.placement.plan import Placed, Plan, check_placement, fed_by, plan
 
 TABLE = """\
 submodel   placement   why

@@ -18,10 +18,12 @@ import matplotlib
 import pytest
 
 from keras_stitch.errors import SaveError, StitchError
-from keras_stitch.plotting import draw, layout, painting, save_plot
-from keras_stitch.plotting.layout import arrange
+from keras_stitch.graphs.spec import Feed, GraphOutput, GraphSpec, Merge, Port, Shape, Source, Submodel, Tap, Wiring
+from keras_stitch.plotting import arrange as layout
+from keras_stitch.plotting import painting
+from keras_stitch.plotting.arrange import arrange
+from keras_stitch.plotting.painting import draw, save_plot
 from keras_stitch.plotting.scene import make_scene, text_width
-from keras_stitch.spec import Feed, GraphOutput, GraphSpec, Merge, Port, Shape, Source, Submodel, Tap, Wiring
 
 Graph = tuple[GraphSpec, Wiring]
 

@@ -8,8 +8,8 @@ import toy_models
 from toy_models import KINDS, dense
 
 import keras_stitch as ks
-from keras_stitch import ports
-from keras_stitch.spec import Port
+from keras_stitch.graphs.spec import Port
+from keras_stitch.models import ports
 
 
 @pytest.mark.parametrize("kind", KINDS)

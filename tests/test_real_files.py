@@ -27,7 +27,7 @@ from real_files import FILES, ROOT, RealFile, fetch
 
 import keras_stitch as ks
 from keras_stitch.errors import StitchError
-from keras_stitch.saving import FORMATS, save_model
+from keras_stitch.models.save_keras import FORMATS, save_model
 
 DOCUMENT = ROOT / "docs" / "loading.md"
 HEADERS = ("file", "saved by Keras", "repairs", "largest difference", "saved as")

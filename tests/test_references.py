@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from plain_graphs import MANY
 
 from keras_stitch.errors import StitchError
-from keras_stitch.references import Part, Reference, parse_reference
+from keras_stitch.graphs.names import Part, Reference, parse_reference
 
 NAMES = (
     st.text(st.characters(exclude_characters="[].", exclude_categories=("Cs",)), min_size=1).map(str.strip).filter(bool)

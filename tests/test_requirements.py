@@ -11,8 +11,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from plain_graphs import MANY
 
-from keras_stitch import requirements
-from keras_stitch.requirements import (
+from keras_stitch.placement import requirements
+from keras_stitch.placement.requirements import (
     as_tensorflow,
     clash,
     declared,

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from keras_stitch import resolvers
-from keras_stitch.environments import OWN_BASE
-from keras_stitch.resolvers import Uv
+from keras_stitch.placement import uv as resolvers
+from keras_stitch.placement.environments import OWN_BASE
+from keras_stitch.placement.uv import Uv
 
 
 def uv_that(says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[Uv, Path]:

@@ -24,10 +24,10 @@ from toy_models import dense
 
 import keras_stitch as ks
 from keras_stitch.errors import StitchError
-from keras_stitch.saving import save_model
-from keras_stitch.spec import Port, Wiring
-from keras_stitch.training import frozen, rest
-from keras_stitch.training.unfinished import folder_of, rows_so_far
+from keras_stitch.graphs.spec import Port, Wiring
+from keras_stitch.models.save_keras import save_model
+from keras_stitch.training import frozen_part, precompute_frozen, user_data
+from keras_stitch.training.row_folder import folder_of, rows_so_far
 
 ROWS = 11
 RNG = np.random.default_rng(0)
@@ -196,7 +196,7 @@ def test_training_the_rest_trains_the_whole(make, tmp_path):
     training = {id(weight) for weight in whole.trainable_weights}
     assert training == {id(weight) for weight in made.model.trainable_weights}
     assert all(not np.array_equal(weight, before[id(weight)]) for weight in whole.trainable_weights)
-    ran_once = [weight for owner in frozen.owners(graph.spec, ran) for weight in whole.get_layer(owner).weights]
+    ran_once = [weight for owner in frozen_part.owners(graph.spec, ran) for weight in whole.get_layer(owner).weights]
     assert all(np.array_equal(weight, before[id(weight)]) for weight in ran_once)
     features = made.data(batch_size=ROWS, shuffle=False)[0][0]
     found, want = by_name(made.model(features), made.model), by_name(whole(inputs), whole)
@@ -305,7 +305,7 @@ class Fours(KipoiRows):
         return {"inputs": np.full(4, index, "float32"), "targets": np.array([index], "float32")}
 
 
-def first_inputs(made: rest.Rest) -> np.ndarray:
+def first_inputs(made: precompute_frozen.Rest) -> np.ndarray:
     data = made.data(batch_size=made.rows, shuffle=False)
     return data[0][0]["trunk"]
 
@@ -385,7 +385,7 @@ def test_a_finished_file_is_used_again(tmp_path, monkeypatch):
     first = graph.precompute(data, tmp_path / "f.h5", model=whole, batch_size=3, progress=said.append)
     assert said[-3:] == ["3 of 8 rows", "6 of 8 rows", "8 of 8 rows"]
     stamp = first.path.stat().st_mtime_ns
-    monkeypatch.setattr(rest._Runs, "__call__", lambda *_: pytest.fail("it runs again"))
+    monkeypatch.setattr(precompute_frozen._Runs, "__call__", lambda *_: pytest.fail("it runs again"))
     train(first.model, [first.data()[0]])  # the rest may train meanwhile
     again = graph.precompute(data, tmp_path / "f.h5", model=whole, batch_size=5)
     # Another build of the same parts: inner names of Keras and flags of training do not matter.
@@ -456,7 +456,7 @@ def test_a_stopped_run_goes_on(tmp_path, monkeypatch):
     graph, path = chain(), tmp_path / "f.h5"
     whole = graph.build()
     x, y = RNG.random((10, 4)).astype("float32"), RNG.random((10, 1))
-    runs, call = [], rest._Runs.__call__
+    runs, call = [], precompute_frozen._Runs.__call__
 
     def counted(self, inputs):
         runs.append(len(inputs["x"]))
@@ -464,7 +464,7 @@ def test_a_stopped_run_goes_on(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return call(self, inputs)
 
-    monkeypatch.setattr(rest._Runs, "__call__", counted)
+    monkeypatch.setattr(precompute_frozen._Runs, "__call__", counted)
     with pytest.raises(KeyboardInterrupt):
         graph.precompute((x, y), path, model=whole, batch_size=3)
     assert not path.exists() and folder_of(path).is_dir()
@@ -659,7 +659,7 @@ def test_random_layers_in_the_frozen_part_are_named(tmp_path):
     ids=lambda value: type(value).__name__,
 )
 def test_what_acts_in_training(layer, acts):
-    assert bool(frozen.acting(layer)) is acts
+    assert bool(frozen_part.acting(layer)) is acts
 
 
 def test_a_custom_layer_with_a_training_flag_acts():
@@ -675,11 +675,11 @@ def test_a_custom_layer_with_a_training_flag_acts():
         def call(self, tensor, training=False):
             return self.inner(tensor, training=training)
 
-    assert frozen.acting(Flagged(name="f")) == ["f"]
-    assert frozen.acting(Holding(layers.Dense(1))) == [] and frozen.acting(Holding(layers.Dropout(0.1)))
+    assert frozen_part.acting(Flagged(name="f")) == ["f"]
+    assert frozen_part.acting(Holding(layers.Dense(1))) == [] and frozen_part.acting(Holding(layers.Dropout(0.1)))
 
 
 def test_rows_of_plain_arrays():
     wiring = Wiring("g", (), (Port("x", (2,)),), ())
-    rows = rest.rows_of(([np.ones((3, 2))], np.zeros(3)), wiring)
+    rows = user_data.rows_of(([np.ones((3, 2))], np.zeros(3)), wiring)
     assert rows.rows == 3 and list(rows.key.files) == ["input 'x'", "targets"]

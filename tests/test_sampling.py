@@ -9,8 +9,8 @@ from keras import layers
 
 import keras_stitch as ks
 from keras_stitch.errors import StitchError
-from keras_stitch.sampling import embedding_bounds, find_size, random_rows, table_dtype, values_text
-from keras_stitch.spec import Port
+from keras_stitch.graphs.spec import Port
+from keras_stitch.models.sample_rows import embedding_bounds, find_size, random_rows, table_dtype, values_text
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from backends import allclose
 from toy_models import dense
 
 import keras_stitch as ks
+from keras_stitch.assembly import check_same_graph
 from keras_stitch.errors import SaveError
-from keras_stitch.saving import check_format, check_same_graph, save_model
+from keras_stitch.models.save_keras import check_format, save_model
 
 pytestmark = pytest.mark.backends
 

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_graphs import MANY
 
-from keras_stitch import shapes
 from keras_stitch.errors import StitchError
-from keras_stitch.fixes import merge_fix, shape_fix
-from keras_stitch.references import Part, parse_reference
-from keras_stitch.spec import Merge, Port, Shape
+from keras_stitch.graphs import merges, shapes
+from keras_stitch.graphs.fixes import merge_fix, shape_fix
+from keras_stitch.graphs.names import Part, parse_reference
+from keras_stitch.graphs.spec import Merge, Port, Shape
 
 NUMPY = {"add": np.add, "multiply": np.multiply, "maximum": np.maximum, "minimum": np.minimum, "average": np.add}
 SIZES = st.integers(1, 3)
@@ -50,7 +50,7 @@ def test_joining_gives_numpys_shape(made: list[tuple[int, ...]], kind: str, axis
     except ValueError:  # AxisError is one
         expected = None
     try:
-        found: Shape | None = shapes.merged_shape(Merge(kind, axis), made)
+        found: Shape | None = merges.merged_shape(Merge(kind, axis), made)
     except StitchError:
         found = None
     assert found == expected
@@ -69,7 +69,7 @@ def test_arithmetic_gives_numpys_shape(made: list[tuple[int, ...]], kind: str) -
     except ValueError:
         expected = None
     try:
-        found: Shape | None = shapes.merged_shape(Merge(kind), made)
+        found: Shape | None = merges.merged_shape(Merge(kind), made)
     except StitchError:
         found = None
     assert found == expected
@@ -80,13 +80,13 @@ def test_arithmetic_gives_numpys_shape(made: list[tuple[int, ...]], kind: str) -
 def test_a_variable_size_can_become_what_it_was(made: list[tuple[int, ...]], kind: str, data: st.DataObject) -> None:
     """Where sizes are known to merge, hiding some still merges, and says nothing else."""
     try:
-        known = shapes.merged_shape(Merge(kind, 1), made)
+        known = merges.merged_shape(Merge(kind, 1), made)
     except StitchError:
         return
     hidden = [tuple(data.draw(st.sampled_from([size, None])) for size in shape) for shape in made]
     if kind == "stack" and sum(None in sizes for sizes in zip(*hidden, strict=True)) > 1:
         hidden = list(made)  # no Keras layer adds an axis to more than one variable one
-    found = shapes.merged_shape(Merge(kind, 1), hidden)
+    found = merges.merged_shape(Merge(kind, 1), hidden)
     assert shapes.shape_fits(found, known)
 
 
@@ -160,14 +160,14 @@ def test_dtypes(source: str | None, target: str | None, fits: bool) -> None:
 @MANY
 @given(st.lists(st.sampled_from(["bool", "int8", "int32", "uint8", "float16", "float32", "float64"]), min_size=1))
 def test_a_merged_dtype_holds_all_of_them(dtypes: list[str]) -> None:
-    merged = shapes.merged_dtype(Merge("add"), dtypes)
+    merged = merges.merged_dtype(Merge("add"), dtypes)
     assert all(shapes.dtype_fits(dtype, merged) for dtype in dtypes)
     assert merged in dtypes
-    assert shapes.merged_dtype(Merge("add"), dtypes[::-1]) == merged
+    assert merges.merged_dtype(Merge("add"), dtypes[::-1]) == merged
 
 
 def test_the_mean_of_integers_is_no_integer() -> None:
-    assert shapes.merged_dtype(Merge("average"), ["int32", "int32"]) == "float32"
+    assert merges.merged_dtype(Merge("average"), ["int32", "int32"]) == "float32"
 
 
 @pytest.mark.parametrize(
@@ -180,12 +180,12 @@ def test_the_mean_of_integers_is_no_integer() -> None:
 )
 def test_dtypes_that_cannot_be_merged(kind: str, dtypes: list[str], message: str) -> None:
     with pytest.raises(StitchError) as caught:
-        shapes.merged_dtype(Merge(kind), dtypes)
+        merges.merged_dtype(Merge(kind), dtypes)
     assert str(caught.value).startswith(message)
 
 
 def test_strings_can_be_joined() -> None:
-    assert shapes.merged_dtype(Merge("concatenate"), ["string", "string"]) == "string"
+    assert merges.merged_dtype(Merge("concatenate"), ["string", "string"]) == "string"
 
 
 BETWEEN = 'Add a node between them: graph.add("m1_{0}", keras.layers.{1}), then graph.connect("m1", "m1_{0}") and '
@@ -329,5 +329,5 @@ def test_what_to_do_about_a_merge(kind: str, given_shapes: list[Shape], target: 
 )
 def test_merges_that_cannot_be(merge: Merge, given_shapes: list[Shape], message: str) -> None:
     with pytest.raises(StitchError) as caught:
-        shapes.merged_shape(merge, given_shapes)
+        merges.merged_shape(merge, given_shapes)
     assert str(caught.value).startswith(message)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from plain_graphs import node, spec
 
-from keras_stitch.spec import GraphSpec, Merge
-from keras_stitch.staging import Cast, Merged, Stages, Take, stage, tensors
-from keras_stitch.wiring import wire
+from keras_stitch.graphs.spec import GraphSpec, Merge
+from keras_stitch.graphs.wiring import wire
+from keras_stitch.placement.stages import Cast, Merged, Stages, Take, stage, tensors
 
 
 def staged(graph: GraphSpec) -> Stages:
@@ -88,7 +88,7 @@ def test_other_frameworks_get_the_dtype_that_they_take(given: str, taken: str | 
 
 
 def port_of(dtype: str | None) -> Any:
-    from keras_stitch.spec import Port
+    from keras_stitch.graphs.spec import Port
 
     return Port("x", (3,), dtype)
 

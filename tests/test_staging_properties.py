@@ -22,11 +22,11 @@ from toy_models import KINDS
 from wrapped_models import wrapped
 
 import keras_stitch as ks
-from keras_stitch import StitchError
-from keras_stitch.assembling import Assembly
-from keras_stitch.staging import Stages
-from keras_stitch.whole import Whole
-from keras_stitch.workflow.jobs import Flow, Job, flow
+from keras_stitch.assembly import Assembly
+from keras_stitch.errors import StitchError
+from keras_stitch.placement.jobs import Flow, Job, flow
+from keras_stitch.placement.stages import Stages
+from keras_stitch.verify.run_stages import Whole
 
 
 class Lent:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from plain_graphs import node, spec
 
-from keras_stitch.inspecting import describe
-from keras_stitch.placement import plan
-from keras_stitch.spec import InputSpec, LayerInfo, Port, Source, Submodel
-from keras_stitch.summary import Summary, ports_cell, summarise
-from keras_stitch.tables import render
-from keras_stitch.wiring import wire
+from keras_stitch.graphs.spec import InputSpec, LayerInfo, Port, Source, Submodel
+from keras_stitch.graphs.wiring import wire
+from keras_stitch.placement.plan import plan
+from keras_stitch.placement.summary import Summary, ports_cell, summarise
+from keras_stitch.sources.inspect_file import describe
+from keras_stitch.terminal import render
 
 LAYERS = (LayerInfo("conv", "Conv1D", False, 1234), LayerInfo("block/dense", "Dense", True, 8))
 

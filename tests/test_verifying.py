@@ -19,10 +19,13 @@ from reference import World
 from strategies import Case, cases
 
 import keras_stitch as ks
-from keras_stitch import building, cli, merging, verifying
-from keras_stitch.certificate import Certificate, Check
+from keras_stitch import cli
 from keras_stitch.errors import SaveError, StitchError
-from keras_stitch.files import quiet_keras
+from keras_stitch.keras_private import quiet_keras
+from keras_stitch.models import build as building
+from keras_stitch.models import merge_layers, save_keras
+from keras_stitch.verify import predict_program, reference
+from keras_stitch.verify.certificate import Certificate, Check
 
 
 def dense(size: int, units: int, name: str = "x") -> keras.Model:
@@ -62,7 +65,7 @@ def test_every_graph_passes(case: Case) -> None:
     assert [check.inputs for check in certificate.checks].count("given") == len(graph._check()[0].outputs)
     # The oracle of the tests, which knows neither wiring nor specs, agrees with the reference.
     model = graph.build()
-    own = verifying.Reference(graph.spec, graph._check()[0], graph._assembly()._blueprints, [model]).predict(data)
+    own = reference.Reference(graph.spec, graph._check()[0], graph._assembly()._blueprints, [model]).predict(data)
     for name, value in world.expected(data, model).items():
         assert_allclose(own[name], value, rtol=0, atol=1e-5 * max(1, np.abs(value).max(initial=0)))
 
@@ -210,7 +213,7 @@ def test_a_difference_below_the_tolerance_is_none(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("output", ["first", "second"])
 def test_a_file_that_holds_something_else_is_found(monkeypatch: pytest.MonkeyPatch, output: str) -> None:
-    save = verifying.save_model
+    save = save_keras.save_model
 
     def other(model: keras.Model, path: Path) -> Path:
         copied = keras.models.clone_model(model)
@@ -220,7 +223,7 @@ def test_a_file_that_holds_something_else_is_found(monkeypatch: pytest.MonkeyPat
         wrong = layers.Rescaling(2.0)(copied.output["first"])
         return save(keras.Model(copied.inputs, {"first": wrong, "second": copied.output["second"]}), path)
 
-    monkeypatch.setattr(verifying, "save_model", other)
+    monkeypatch.setattr(save_keras, "save_model", other)
     certificate = two_outputs().verify()
     assert failing(certificate) == [(output, "random")]
     assert all(check.before == 0 for check in certificate.checks)
@@ -234,7 +237,7 @@ def test_a_wrong_merge_is_found(monkeypatch: pytest.MonkeyPatch, merge: str) -> 
         return made.connect(["a", "b"], "c", merge=merge)
 
     assert graph().verify().passed
-    right = merging.merge
+    right = merge_layers.merge
 
     def wrong(feed: Any, tensors: Any, names: Any, base: str) -> Any:
         made = right(
@@ -242,14 +245,14 @@ def test_a_wrong_merge_is_found(monkeypatch: pytest.MonkeyPatch, merge: str) -> 
         )
         return made
 
-    monkeypatch.setattr(merging, "merge", wrong)
+    monkeypatch.setattr(merge_layers, "merge", wrong)
     assert failing(graph().verify()) == [("c", "random")]
 
 
 def test_a_wrong_part_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = merging.take_part
+    right = merge_layers.take_part
     shifted = lambda tensor, part, names, base: right(tensor, part and (part[0] + 1, part[1] + 1), names, base)  # noqa: E731
-    monkeypatch.setattr(merging, "take_part", shifted)
+    monkeypatch.setattr(merge_layers, "take_part", shifted)
     assert failing(two_outputs().verify()) == [("first", "random")]
 
 
@@ -296,14 +299,14 @@ def test_nan_everywhere_certifies_nothing() -> None:
 
 
 def test_infinity_in_other_places_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    predict = verifying.predict
+    predict = predict_program.predict
 
     def wrong(model: keras.Model, inputs: list) -> dict:
         found = predict(model, inputs)
         found["second"][0, 0] = np.inf
         return found
 
-    monkeypatch.setattr(verifying, "predict", wrong)
+    monkeypatch.setattr(predict_program, "predict", wrong)
     certificate = two_outputs().verify()
     assert failing(certificate) == [("second", "random")]
     assert certificate.checks[1].problems == ("before saving: infinity in other places",)
@@ -473,8 +476,8 @@ def test_save_refuses_what_its_parts_do_not_predict(
         build = building.build
         monkeypatch.setattr(building, "build", lambda *args: tampered(build(*args), "b"))
     else:
-        right = merging.take_part
-        monkeypatch.setattr(merging, "take_part", lambda t, part, *rest: right(t, part and (1, 3), *rest))
+        right = merge_layers.take_part
+        monkeypatch.setattr(merge_layers, "take_part", lambda t, part, *rest: right(t, part and (1, 3), *rest))
     with pytest.raises(SaveError) as error:
         two_outputs().save(tmp_path / "made")
     assert str(error.value).startswith(

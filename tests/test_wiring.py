@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from plain_graphs import MANY, connection, node, problem, problems, spec
 
 from keras_stitch.errors import StitchError, WiringError
-from keras_stitch.spec import Connection, GraphSpec, InputSpec, Merge, Port, Source, Submodel, Tap
-from keras_stitch.wiring import wire
+from keras_stitch.graphs.spec import Connection, GraphSpec, InputSpec, Merge, Port, Source, Submodel, Tap
+from keras_stitch.graphs.wiring import wire
 
 SAME = InputSpec("data", ("m1", "m2"))  # one graph input for two submodels that each take an 'x'
 APART = [InputSpec("d1", ("m1",)), InputSpec("d2", ("m2",))]

@@ -15,7 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_stitch.files import quiet_keras
+from keras_stitch.keras_private import quiet_keras
 
 Shape = tuple[int | None, ...]
 STEPS = 5

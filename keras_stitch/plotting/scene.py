@@ -10,14 +10,23 @@ from functools import lru_cache
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 
-from keras_stitch.spec import PLACEMENTS, Feed, GraphSpec, Port, Submodel, Tap, Wiring, shape_text
+from keras_stitch.graphs.spec import PLACEMENTS, Feed, GraphSpec, Port, Submodel, Tap, Wiring, shape_text
 
 Marks = Mapping[str, str]  # a word for each submodel
+
+
 Point = tuple[float, float]
 
+
 LEADING, CELL, STRIP = 1.4, 15.0, 7.0
+
+
 STAGES = PLACEMENTS[::-1]  # in the order in which data meets them
+
+
 INK, GREY, FROZEN_INK = "#1a1a1a", "#555555", "#005b91"
+
+
 FROZEN_WORDS = {"all": "frozen", "part": "partly frozen"}
 
 

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from keras_stitch.repairs import arguments, keras1, masks, numbers, structure
+from keras_stitch.repairs import changed_functions, keras1, layer_arguments, masks, structure
+from keras_stitch.repairs.architecture import Saved
 from keras_stitch.repairs.rule import Repair, Rule
-from keras_stitch.repairs.saved import Saved
 
 # In the order in which they are applied: first what the others need to find their way.
 RULES: tuple[Rule, ...] = (
@@ -19,32 +19,32 @@ RULES: tuple[Rule, ...] = (
     structure.NESTED_CALLS,
     structure.INPUT_SHAPE,
     keras1.ARGUMENTS,
-    arguments.CLASS_NAMES,
-    arguments.LEFTOVERS,
-    arguments.DTYPE_POLICY,
-    arguments.NUMBERS_IN_ARRAYS,
-    arguments.ACTIVATION_LAYERS,
-    arguments.INITIALIZERS,
-    arguments.CONSTRAINTS,
-    arguments.INTERPOLATION,
-    arguments.RANDOM_CROP,
-    arguments.SINGLE_MERGE,
-    arguments.CAUSAL_PADDING,
-    numbers.WHOLE_NUMBERS,
-    arguments.RESET_AFTER,
-    arguments.CUDNN,
-    arguments.RECURRENT_ACTIVATION,
-    arguments.ARGUMENTS,
-    arguments.TIME_MAJOR,
-    arguments.RENORM,
-    arguments.AXIS,
-    arguments.LEAKY_RELU,
-    arguments.THRESHOLDED_RELU,
-    arguments.CAUSAL,
+    layer_arguments.CLASS_NAMES,
+    layer_arguments.LEFTOVERS,
+    layer_arguments.DTYPE_POLICY,
+    layer_arguments.NUMBERS_IN_ARRAYS,
+    layer_arguments.ACTIVATION_LAYERS,
+    layer_arguments.INITIALIZERS,
+    layer_arguments.CONSTRAINTS,
+    layer_arguments.INTERPOLATION,
+    layer_arguments.RANDOM_CROP,
+    layer_arguments.SINGLE_MERGE,
+    layer_arguments.CAUSAL_PADDING,
+    changed_functions.WHOLE_NUMBERS,
+    layer_arguments.RESET_AFTER,
+    layer_arguments.CUDNN,
+    layer_arguments.RECURRENT_ACTIVATION,
+    layer_arguments.ARGUMENTS,
+    layer_arguments.TIME_MAJOR,
+    layer_arguments.RENORM,
+    layer_arguments.AXIS,
+    layer_arguments.LEAKY_RELU,
+    layer_arguments.THRESHOLDED_RELU,
+    layer_arguments.CAUSAL,
     masks.CHECK,
     masks.ATTENTION_COPIES,
-    numbers.TRAINING,
-    numbers.HARD_SIGMOID,
+    changed_functions.TRAINING,
+    changed_functions.HARD_SIGMOID,
     structure.CALL_ARGUMENTS,
     structure.SINGLE_ENDS,
 )

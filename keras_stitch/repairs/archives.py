@@ -17,9 +17,11 @@ from typing import Any
 import h5py
 import keras
 
-from keras_stitch.repairs.saved import Layer, Saved, inner_layers, is_model, name_of
+from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_model, name_of
 
 _WEIGHTS = "model.weights.h5"
+
+
 _BEFORE_2_14 = "_layer_checkpoint_dependencies"
 
 

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_stitch.errors import SourceError
-from keras_stitch.repairs.inserting import free_name, position
-from keras_stitch.repairs.rule import Rule
-from keras_stitch.repairs.saved import (
+from keras_stitch.repairs.architecture import (
     Layer,
     Saved,
     inner_layers,
@@ -26,18 +24,31 @@ from keras_stitch.repairs.saved import (
     references,
     walk,
 )
+from keras_stitch.repairs.rule import Rule, free_name, position
 
 _RECURRENT = ("SimpleRNN", "GRU", "LSTM", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional")
+
+
 _ATTENTION = ("Attention", "AdditiveAttention", "MultiHeadAttention")
+
+
 _HEEDS = (*_RECURRENT, *_ATTENTION, "GlobalAveragePooling1D", "Softmax", "TimeDistributed")
+
+
 _PASSES = (
     *("Activation", "ActivityRegularization", "Dense", "BatchNormalization", "LayerNormalization", "UnitNormalization"),
     *("GroupNormalization", "ELU", "LeakyReLU", "PReLU", "ReLU", "Softmax", "ThresholdedReLU", "GaussianNoise"),
     *("AlphaDropout", "Dropout", "GaussianDropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
     "TimeDistributed",
 )
+
+
 _PASSES_IN_KERAS_3 = ("Identity", "Normalization", "Rescaling")
+
+
 _MERGES = ("Add", "Subtract", "Average", "Concatenate", "Multiply", "Maximum", "Minimum")
+
+
 # They fill in masked values before they merge.
 _FILLING = ("Multiply", "Maximum", "Minimum")
 
@@ -205,4 +216,6 @@ ATTENTION_COPIES = Rule(
     "Keras 3's MultiHeadAttention takes masks off its inputs, which others use as well; it gets copies",
     _attention_copies,
 )
+
+
 CHECK = Rule("masks", "masks were passed on in another way", _check)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from keras_stitch.repairs.rule import Rule, each_layer
-from keras_stitch.repairs.saved import (
+from keras_stitch.repairs.architecture import (
     Layer,
     Saved,
     inner_layers,
@@ -20,8 +19,11 @@ from keras_stitch.repairs.saved import (
     references,
     walk,
 )
+from keras_stitch.repairs.rule import Rule, each_layer
 
 _RECURRENT = ("SimpleRNN", "GRU", "LSTM", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional")
+
+
 _CONSTANT = "_CONSTANT_VALUE"
 
 
@@ -239,23 +241,35 @@ SEQUENTIAL_LIST = Rule(
     "the layers of a Sequential were a bare list, as before Keras 2.2.3",
     each_layer(_sequential_list, custom=True),
 )
+
+
 INPUT_SHAPE = Rule(
     "input-shape",
     "the first layer of a Sequential carried the input's shape; an InputLayer has it now",
     each_layer(_input_shape, custom=True),
 )
+
+
 LAYER_NAMES = Rule("layer-names", "Keras 3 takes no '/' in the names of layers; it is a '_' now", _slashes)
+
+
 MASK_OPERATIONS = Rule(
     "concatenate-names",
     "Keras 3 calls its own operations on masks 'concatenate'; layers of that name have another",
     _mask_operations,
 )
+
+
 NESTED_CALLS = Rule(
     "nested-calls", "Keras 2 counted the calls of a nested model from 1, Keras 3 does from 0", _nested_calls
 )
+
+
 CALL_ARGUMENTS = Rule(
     "call-arguments",
     "calls took tensors as arguments, masks or first states in a form that Keras 3 does not read",
     _call_arguments,
 )
+
+
 SINGLE_ENDS = Rule("single-output", "the only output was in a list, which Keras 3 would return", _single_ends)

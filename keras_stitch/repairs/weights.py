@@ -15,8 +15,8 @@ import keras
 import numpy as np
 
 from keras_stitch.errors import SourceError
-from keras_stitch.repairs.layouts import convert
-from keras_stitch.repairs.saved import Layer, Saved, inner_layers, is_model, name_of
+from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_model, name_of
+from keras_stitch.repairs.kernel_layouts import convert
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import numpy as np
 import yaml
 from kipoi_utils.utils import load_module
 
-from keras_stitch.kipoi import write_directory
-from keras_stitch.spec import Feed, GraphOutput, GraphSpec, Port, Source, Submodel, Tap, Wiring
-from keras_stitch.staging import Stages, stage
+from keras_stitch.directory.write_directory import write_directory
+from keras_stitch.graphs.spec import Feed, GraphOutput, GraphSpec, Port, Source, Submodel, Tap, Wiring
+from keras_stitch.placement.stages import Stages, stage
 
 
 @dataclass

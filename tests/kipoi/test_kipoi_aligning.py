@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from kipoi_cases import change_yaml, make_case, write_function_loader, write_kind, write_loader
 
+from keras_stitch.directory.alignment import Alignment, alignment_of, check_joins
+from keras_stitch.directory.dataloader_plan import merge
 from keras_stitch.errors import StitchError
-from keras_stitch.kipoi import Dataloader
-from keras_stitch.kipoi.aligning import Alignment, alignment_of, check_joins
-from keras_stitch.kipoi.components import resolve
-from keras_stitch.kipoi.merging import merge
+from keras_stitch.kipoi.component import resolve
+from keras_stitch.kipoi.dataloader import Dataloader
 
 SEQUENCES = "kipoiseq.dataloaders.SeqIntervalDl"
 RANGES = {"ranges": {"doc": "Where.", "type": "GenomicRanges"}}

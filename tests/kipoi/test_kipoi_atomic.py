@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_stitch import atomic
+from keras_stitch import files as atomic
 from keras_stitch.errors import SaveError
 
 WRITER = """

@@ -16,9 +16,9 @@ from kipoi_cases import load_objects
 from toy_objects import write_layers, write_package
 
 import keras_stitch as ks
-from keras_stitch.customs import read
 from keras_stitch.errors import SaveError, StitchError
-from keras_stitch.kipoi import read_directory
+from keras_stitch.kipoi.model_directory import read_directory
+from keras_stitch.models.custom_objects import read
 
 OBJECTS = """
 import keras

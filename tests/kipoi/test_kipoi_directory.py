@@ -16,10 +16,11 @@ import pytest
 import yaml
 from kipoi_cases import make_case, write_function_loader, write_loader
 
+from keras_stitch.directory import write_directory
 from keras_stitch.errors import SaveError, SourceError, StitchError
-from keras_stitch.kipoi import Dataloader, read_directory
-from keras_stitch.kipoi import directory as directory_module
-from keras_stitch.kipoi.rendering import template_files
+from keras_stitch.kipoi.dataloader import Dataloader
+from keras_stitch.kipoi.model_directory import read_directory
+from keras_stitch.kipoi.templates import template_files
 
 
 def style_problems(directory: Path) -> str:
@@ -89,8 +90,8 @@ def test_a_tampered_second_output_is_caught(tmp_path, monkeypatch):
     tampered = make_case(outputs=("score", "other")).model
     dense = tampered.get_layer("other_dense")
     dense.set_weights([dense.get_weights()[0], dense.get_weights()[1] + 5])
-    save = directory_module.write_model
-    monkeypatch.setattr(directory_module, "write_model", lambda _, path: save(tampered, path))
+    save = write_directory.write_model
+    monkeypatch.setattr(write_directory, "write_model", lambda _, path: save(tampered, path))
     with pytest.raises(SaveError, match="predicts something else in its output 'other'") as error:
         case.write(tmp_path / "composed")
     assert "Received: a difference of 5" in str(error.value)
@@ -287,7 +288,7 @@ def test_existing_targets(tmp_path):
     ],
 )  # fmt: skip
 def test_bad_options(tmp_path, monkeypatch, options, text):
-    monkeypatch.setattr(directory_module, "write_model", None)  # all of it is seen before anything is written
+    monkeypatch.setattr(write_directory, "write_model", None)  # all of it is seen before anything is written
     with pytest.raises(StitchError) as error:
         make_case().write(tmp_path / "composed", **options)
     assert text in str(error.value)

@@ -13,10 +13,10 @@ import yaml
 from zoo_models import array, described, write_dataloader
 
 import keras_stitch as ks
-from keras_stitch import StitchError
-from keras_stitch.kipoi.foreign import load_packed, write_packed
-from keras_stitch.kipoi.reading import copied, read_directory
-from keras_stitch.spec import Port
+from keras_stitch.errors import StitchError
+from keras_stitch.graphs.spec import Port
+from keras_stitch.kipoi.model_directory import copied, read_directory
+from keras_stitch.kipoi.packed_copy import load_packed, write_packed
 
 CODE = """
 import not_here

@@ -26,18 +26,18 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 
 import keras_stitch as ks
-from keras_stitch import parts
-from keras_stitch.comparing import compare
 from keras_stitch.errors import StitchError
-from keras_stitch.kipoi.foreign import flattened, load_packed, nested
+from keras_stitch.kipoi.packed_copy import flattened, load_packed, nested
+from keras_stitch.sources import load_source
+from keras_stitch.verify.equality import compare
 
 X, Y = zoo_models.training_rows(7, 2)
 NEW = np.random.default_rng(9).standard_normal((5, 7))
 CLASSES = (Y[:, 0] > 0).astype(int) + (Y[:, 0] > 3)
 
 
-def added(source: Any, **options: Any) -> parts.Added:
-    return parts.load("m", source, **options)
+def added(source: Any, **options: Any) -> load_source.Added:
+    return load_source.load("m", source, **options)
 
 
 def problem(source: Any, **options: Any) -> str:
@@ -46,7 +46,7 @@ def problem(source: Any, **options: Any) -> str:
     return str(error.value)
 
 
-def predicted(found: parts.Added, *arrays: np.ndarray) -> list[np.ndarray]:
+def predicted(found: load_source.Added, *arrays: np.ndarray) -> list[np.ndarray]:
     """What the snapshot predicts, without a warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -54,7 +54,7 @@ def predicted(found: parts.Added, *arrays: np.ndarray) -> list[np.ndarray]:
         return flattened("m", found.part, model.predict_on_batch(nested(found.part, arrays)))
 
 
-def ports(found: parts.Added) -> list[tuple[Any, ...]]:
+def ports(found: load_source.Added) -> list[tuple[Any, ...]]:
     return [(port.name, port.shape, port.dtype) for port in (*found.submodel.inputs, *found.submodel.outputs)]
 
 
@@ -253,7 +253,7 @@ def test_estimators_that_cannot_be(estimator, options, text):
 
 
 def test_predictions_that_are_not_the_same(monkeypatch):
-    monkeypatch.setattr("keras_stitch.kipoi.estimators._requirements", lambda *given: ["scikit-learn"])
+    monkeypatch.setattr("keras_stitch.sources.estimators._requirements", lambda *given: ["scikit-learn"])
     text = problem(Random().fit(X, Y), shapes=(7,))
     assert text.startswith("Submodel 'm' (Random, predict) predicts something else once it was written.\n")
     assert "  Expected: differences of 'inputs' up to " in text
@@ -497,7 +497,7 @@ def test_a_graph():
         "Submodel 'forest' is in memory, so a stitch.yaml could not bring it back.\n"
         "  Fix: Write a Kipoi directory for it, and add that path."
     )
-    from keras_stitch.specdump import record
+    from keras_stitch.graphs.write_stitch_yaml import record
 
     said = yaml.safe_load(record(graph.spec, trained=False))["models"]["forest"]
     assert said["memory"] == "RandomForestRegressor, predict" and len(said["sha256"]) == 64

@@ -11,8 +11,10 @@ import yaml
 from kipoi_cases import make_case, write_loader
 
 import keras_stitch as ks
+from keras_stitch.directory.write_directory import write_directory
 from keras_stitch.errors import SaveError
-from keras_stitch.kipoi import Dataloader, running, write_directory
+from keras_stitch.kipoi import run_kipoi
+from keras_stitch.kipoi.dataloader import Dataloader
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def test_predictions_that_are_not_numbers(tmp_path, recwarn):
     rows = {"input1": np.ones((3, 3), "float32"), "input2": np.ones((3, 6), "float32")}
     rows["input1"][1, 0] = np.nan
     own = np.array(case.model([rows["input1"], rows["input2"]]))
-    running.check_predictions(
+    run_kipoi.check_predictions(
         case.model,
         [port.name for port in case.wiring.inputs],
         case.wiring,
@@ -79,7 +81,7 @@ def test_predictions_that_are_not_numbers(tmp_path, recwarn):
     )
     own[2] = np.nan
     with pytest.raises(SaveError) as error:
-        running.check_predictions(
+        run_kipoi.check_predictions(
             case.model,
             [port.name for port in case.wiring.inputs],
             case.wiring,
@@ -93,7 +95,7 @@ def test_predictions_that_are_not_numbers(tmp_path, recwarn):
     )
     rows["input1"][:] = 1
     with pytest.raises(SaveError, match="NaN in other places: 2 of 3 differ"):
-        running.check_predictions(
+        run_kipoi.check_predictions(
             case.model,
             [port.name for port in case.wiring.inputs],
             case.wiring,
@@ -101,7 +103,7 @@ def test_predictions_that_are_not_numbers(tmp_path, recwarn):
         )
     own[:] = np.inf
     with pytest.raises(SaveError, match="infinity in other places"):
-        running.check_predictions(
+        run_kipoi.check_predictions(
             case.model,
             [port.name for port in case.wiring.inputs],
             case.wiring,
@@ -112,7 +114,7 @@ def test_predictions_that_are_not_numbers(tmp_path, recwarn):
 
 def test_tensorflows_remark_on_retracing_is_kept_back(caplog):
     logger = logging.getLogger("tensorflow")
-    with running.quiet():
+    with run_kipoi.quiet():
         logger.warning("5 out of the last %d calls to f triggered tf.function retracing.", 5)
         logger.warning("something else")
     logger.warning("6 out of the last 6 calls to f triggered tf.function retracing.")

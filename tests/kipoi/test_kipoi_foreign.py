@@ -18,20 +18,20 @@ import zoo_models
 from zoo_models import array
 
 import keras_stitch as ks
-from keras_stitch import parts
 from keras_stitch.errors import SourceError, StitchError
-from keras_stitch.kipoi import read_directory
-from keras_stitch.kipoi.foreign import fingerprint, flattened, load_packed, nested, write_packed
-from keras_stitch.spec import Port
+from keras_stitch.graphs.spec import Port
+from keras_stitch.kipoi.model_directory import read_directory
+from keras_stitch.kipoi.packed_copy import fingerprint, flattened, load_packed, nested, write_packed
+from keras_stitch.sources import load_source
 
 X = np.random.default_rng(5).standard_normal((4, 7)).astype("float32")
 
 
-def added(source: Any, **options: Any) -> parts.Added:
-    return parts.load("m", source, **options)
+def added(source: Any, **options: Any) -> load_source.Added:
+    return load_source.load("m", source, **options)
 
 
-def ports(found: parts.Added) -> list[tuple[Any, ...]]:
+def ports(found: load_source.Added) -> list[tuple[Any, ...]]:
     submodel = found.submodel
     return [(port.name, port.shape, port.dtype, port.generated) for port in (*submodel.inputs, *submodel.outputs)]
 

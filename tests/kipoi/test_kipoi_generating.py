@@ -16,14 +16,12 @@ from hypothesis import strategies as st
 from kipoi.specs import DataLoaderDescription
 from kipoi_cases import make_case, write_function_loader, write_loader
 
-from keras_stitch.certificate import Certificate, CertifiedPart, Check, InputRange
-from keras_stitch.kipoi import Dataloader
-from keras_stitch.kipoi.generating import class_name, write_dataloader
-from keras_stitch.kipoi.literals import docstring, is_plain, literal
-from keras_stitch.kipoi.merging import Merged, merge
-from keras_stitch.kipoi.metadata import dependencies_section, info_section
-from keras_stitch.kipoi.rendering import render, write_yaml
-from keras_stitch.kipoi.schema import input_schemas
+from keras_stitch.directory.dataloader_code import class_name, write_dataloader
+from keras_stitch.directory.dataloader_plan import Merged, merge
+from keras_stitch.directory.model_yaml import dependencies_section, info_section, input_schemas
+from keras_stitch.kipoi.dataloader import Dataloader
+from keras_stitch.kipoi.templates import docstring, is_plain, literal, render, write_yaml
+from keras_stitch.verify.certificate import Certificate, CertifiedPart, Check, InputRange
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "kipoi_directory"
 NASTY = ['"""', "'''", "\\", "{{ x }}", "{% raw %}", "a\nb", 'it\'s "so"', "/../", ": #", "\t", "é\u2028", "\x00", "|"]

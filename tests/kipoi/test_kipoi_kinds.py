@@ -13,7 +13,7 @@ import pytest
 from kipoi_cases import KINDS, Case, make_case, write_kind
 
 from keras_stitch.errors import SaveError
-from keras_stitch.kipoi import Dataloader
+from keras_stitch.kipoi.dataloader import Dataloader
 
 ROWS = 10
 RANDOM = ["PreloadedDataset", "Dataset", "BatchDataset"]

@@ -8,12 +8,12 @@ import yaml
 from kipoi.data import Dataset
 from kipoi_cases import change_yaml, make_case, write_function_loader, write_kind, write_loader
 
+from keras_stitch.directory.dataloader_plan import merge
+from keras_stitch.directory.example_files import choose_examples
+from keras_stitch.directory.model_yaml import check_names
 from keras_stitch.errors import NamingError, SourceError, StitchError
-from keras_stitch.kipoi import Dataloader
-from keras_stitch.kipoi.components import resolve
-from keras_stitch.kipoi.examples import choose_examples
-from keras_stitch.kipoi.merging import merge
-from keras_stitch.kipoi.schema import check_names
+from keras_stitch.kipoi.component import resolve
+from keras_stitch.kipoi.dataloader import Dataloader
 
 
 def plan(loaders, parts=None, **options):

@@ -27,7 +27,7 @@ from zoo_models import array
 
 import keras_stitch as ks
 from keras_stitch.errors import SaveError, StitchError
-from keras_stitch.kipoi.foreign import load_packed
+from keras_stitch.kipoi.packed_copy import load_packed
 
 RANDOM = np.random.default_rng(3)
 

@@ -20,10 +20,10 @@ from kipoi_cases import write_loader
 from toy_objects import write_layers
 
 import keras_stitch as ks
-from keras_stitch.customs import read
 from keras_stitch.errors import SourceError, StitchError
-from keras_stitch.kipoi import read_directory
-from keras_stitch.kipoi.sources import locate
+from keras_stitch.kipoi.model_directory import read_directory
+from keras_stitch.kipoi.zoo_files import locate
+from keras_stitch.models.custom_objects import read
 
 
 def array(name: str | None = "x", shape: str = "(3,)", **more: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from keras_stitch.kipoi.rendering import template_module
+from keras_stitch.kipoi.templates import template_module
 
 Table = template_module("kipoi.merging.tables").Table
 

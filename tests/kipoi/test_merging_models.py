@@ -18,9 +18,9 @@ import zoo_models
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_stitch.kipoi.rendering import template_module
-from keras_stitch.shapes import merged_dtype
-from keras_stitch.spec import Merge
+from keras_stitch.graphs.merges import merged_dtype
+from keras_stitch.graphs.spec import Merge
+from keras_stitch.kipoi.templates import template_module
 
 M = template_module("kipoi.merging")
 

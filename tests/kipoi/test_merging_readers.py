@@ -18,7 +18,7 @@ from kipoi.data import BatchDataset, BatchIterator, Dataset
 from kipoi.metadata import GenomicRanges
 from kipoiseq.dataloaders import SeqIntervalDl, StringSeqIntervalDl
 
-from keras_stitch.kipoi.rendering import template_module
+from keras_stitch.kipoi.templates import template_module
 
 M = template_module("kipoi.merging")
 

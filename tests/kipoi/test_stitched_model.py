@@ -17,7 +17,7 @@ from kipoi_utils.utils import load_module
 from reference import World, assert_equal, by_name
 from strategies import Case, cases
 
-from keras_stitch.kipoi.rendering import template_module
+from keras_stitch.kipoi.templates import template_module
 
 module = template_module("kipoi.stitched_model")
 RANDOM = np.random.default_rng(0)

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from repairs_files import Layer, called, functional, given, layer, sequential
 
 from keras_stitch.errors import SourceError
-from keras_stitch.repairs import RULES, Repair, Rule, Saved, arguments, keras1, modern, numbers, repair, structure
+from keras_stitch.repairs import RULES, changed_functions, keras1, keras3_config, layer_arguments, repair, structure
+from keras_stitch.repairs.architecture import Saved
+from keras_stitch.repairs.rule import Repair, Rule
 
 OLD = (2, 1, 6)
 NEW = (3, 5, 0)
@@ -456,11 +458,11 @@ def test_ends_that_are_calls_of_a_functional_model_are_counted_from_one(inner: L
     """As Keras 3 counts them there, and only there."""
     said = functional([given("x", 3), called(inner, "x", "x")], ["x"], [["inner", 0, 0], ["inner", 1, 0]])
     saved = Saved(copy.deepcopy(said), OLD)
-    modern.modernise(saved)
+    keras3_config.modernise(saved)
     assert saved.model["config"]["output_layers"] == [["inner", counted, 0], ["inner", 1 + counted, 0]]
     assert saved.model["config"]["input_layers"] == [["x", 0, 0]]
     new = Saved(copy.deepcopy(said), NEW)
-    modern.modernise(new)
+    keras3_config.modernise(new)
     assert new.model["config"]["output_layers"] == said["config"]["output_layers"]
 
 
@@ -531,7 +533,7 @@ def test_a_single_output_in_a_list() -> None:
 
 def test_a_merge_of_one_tensor() -> None:
     layers = [given("x", 3), called(layer("Add", "one"), "x", "x"), called(layer("Add", "two"), ["x", "one"])]
-    model, where = apply(arguments.SINGLE_MERGE, functional(layers, ["x"], ["two"]))
+    model, where = apply(layer_arguments.SINGLE_MERGE, functional(layers, ["x"], ["two"]))
     assert where == ["one"]
     assert model["config"]["layers"][1] == {**layers[1], **layer("Identity", "one", dtype="float32")}
     assert model["config"]["layers"][2] == layers[2]
@@ -540,7 +542,7 @@ def test_a_merge_of_one_tensor() -> None:
 @pytest.mark.parametrize("size", [3, [3]])
 def test_causal_padding_of_a_separable_convolution(size: Any) -> None:
     said = layer("SeparableConv1D", "conv", padding="causal", kernel_size=size, dilation_rate=[2])
-    model, where = apply(arguments.CAUSAL_PADDING, sequential(said, layer("Conv1D", "c", padding="causal")))
+    model, where = apply(layer_arguments.CAUSAL_PADDING, sequential(said, layer("Conv1D", "c", padding="causal")))
     put, conv, other = model["config"]["layers"]
     assert where == ["conv"]
     assert put == layer("ZeroPadding1D", "conv_padding", padding=[4, 0])
@@ -551,7 +553,9 @@ def test_causal_padding_of_a_separable_convolution(size: Any) -> None:
 def test_a_layer_in_front_takes_over_every_call_and_a_free_name() -> None:
     said = called(layer("Activation", "a", activation="hard_sigmoid"), "x", "y")
     layers = [given("x", 3), given("y", 3), given("a_rescaling", 3), said]
-    model, where = apply(numbers.HARD_SIGMOID, functional(layers, ["x", "y", "a_rescaling"], ["a", ["a", 1, 0]]))
+    model, where = apply(
+        changed_functions.HARD_SIGMOID, functional(layers, ["x", "y", "a_rescaling"], ["a", ["a", 1, 0]])
+    )
     assert where == ["a"]
     put, changed = model["config"]["layers"][3:]
     assert put["name"] == put["config"]["name"] == "a_rescaling_"
@@ -572,13 +576,13 @@ def test_where_a_hard_sigmoid_is(activation: Any) -> None:
         layer("TimeDistributed", "each", layer=layer("Activation", "a", activation=activation)),
         layer("Mine", "mine", activation=activation),
     ]
-    model, where = apply(numbers.HARD_SIGMOID, sequential(*layers))
+    model, where = apply(changed_functions.HARD_SIGMOID, sequential(*layers))
     assert where == ["dense", "both/l", "each", "mine"]
     dense, both, put, each, mine = model["config"]["layers"]
     assert (dense, both, mine) == (layers[0], layers[1], layers[3])
     assert (put["class_name"], put["config"]["scale"]) == ("Rescaling", 1.2)
     assert each == layer("Activation", "each", activation=activation)
-    assert apply(numbers.HARD_SIGMOID, sequential(*layers), custom=frozenset(["hard_sigmoid"])) == (
+    assert apply(changed_functions.HARD_SIGMOID, sequential(*layers), custom=frozenset(["hard_sigmoid"])) == (
         sequential(*layers), []
     )  # fmt: skip
 
@@ -586,17 +590,17 @@ def test_where_a_hard_sigmoid_is(activation: Any) -> None:
 def test_resized_whole_numbers() -> None:
     layers = [given("x", 4, 4, 3, dtype="uint8"), given("y", 4, 4, 3)]
     layers += [called(layer("Resizing", name, height=2, width=2), name[0]) for name in ("xr", "yr")]
-    model, where = apply(numbers.WHOLE_NUMBERS, functional(layers, ["x", "y"], ["xr", "yr"]))
+    model, where = apply(changed_functions.WHOLE_NUMBERS, functional(layers, ["x", "y"], ["xr", "yr"]))
     assert where == ["xr"]
     assert [said["config"]["name"] for said in model["config"]["layers"]] == ["x", "y", "xr_fractions", "xr", "yr"]
     assert model["config"]["layers"][2]["config"] == {"name": "xr_fractions", "scale": 1.0, "offset": 0.0}
-    assert apply(numbers.WHOLE_NUMBERS, model) == (model, [])
+    assert apply(changed_functions.WHOLE_NUMBERS, model) == (model, [])
 
 
 def test_causal_attention() -> None:
     said = called(layer("Attention", "a", causal=True), ["x", "x"])
     other = called(layer("Attention", "b", causal=False), ["x", "x"])
-    model, where = apply(arguments.CAUSAL, functional([given("x", 3, 2), said, other], ["x"], ["a", "b"]))
+    model, where = apply(layer_arguments.CAUSAL, functional([given("x", 3, 2), said, other], ["x"], ["a", "b"]))
     assert where == ["a"]
     _, changed, same = model["config"]["layers"]
     assert changed["inbound_nodes"] == [[["x", 0, 0, {"use_causal_mask": True}]] * 2]
@@ -628,20 +632,20 @@ def name(said: Layer) -> str:
     ids=lambda said: said["class_name"],
 )
 def test_a_layer_that_was_told_to_train(said: Layer) -> None:
-    model, where = apply(numbers.TRAINING, trained(said, mask=None))
+    model, where = apply(changed_functions.TRAINING, trained(said, mask=None))
     assert where == ["d"]
     assert model["config"]["layers"][1]["inbound_nodes"] == [[["x", 0, 0, {"mask": None}]]]
-    assert apply(numbers.TRAINING, model) == (model, [])
+    assert apply(changed_functions.TRAINING, model) == (model, [])
 
 
 def test_a_layer_to_which_training_is_all_one() -> None:
-    model, where = apply(numbers.TRAINING, trained(layer("LSTM", "l", dropout=0.0)))
+    model, where = apply(changed_functions.TRAINING, trained(layer("LSTM", "l", dropout=0.0)))
     assert where == [] and model["config"]["layers"][1]["inbound_nodes"] == [[["x", 0, 0, {}]]]
 
 
 def test_training_false_and_none_stay() -> None:
     said = functional([called(layer("Dropout", "d"), [["x", 0, 0, {"training": False}]])], ["x"], ["d"])
-    assert apply(numbers.TRAINING, said) == (said, [])
+    assert apply(changed_functions.TRAINING, said) == (said, [])
 
 
 @pytest.mark.parametrize(
@@ -653,7 +657,7 @@ def test_training_false_and_none_stay() -> None:
 )
 def test_batch_statistics_of_keras_2_are_refused(said: Layer, path: str) -> None:
     with pytest.raises(SourceError) as caught:
-        apply(numbers.TRAINING, trained(said))
+        apply(changed_functions.TRAINING, trained(said))
     assert str(caught.value) == (
         f"The layer '{path}' is a BatchNormalization that was called with training=True: what it predicts for a row "
         "depends on the other rows of the batch.\n"
@@ -665,7 +669,7 @@ def test_batch_statistics_of_keras_2_are_refused(said: Layer, path: str) -> None
 def test_a_call_of_keras_3_that_trains() -> None:
     node = {"args": [tensor("x")], "kwargs": {"training": True, "mask": None}}
     said = functional([{**layer("BatchNormalization", "bn"), "name": "bn", "inbound_nodes": [node]}], ["x"], ["bn"])
-    model, where = apply(numbers.TRAINING, said, NEW)
+    model, where = apply(changed_functions.TRAINING, said, NEW)
     assert where == ["bn"] and model["config"]["layers"][0]["inbound_nodes"][0]["kwargs"] == {"mask": None}
 
 
@@ -685,10 +689,10 @@ def test_files_of_keras_3_keep_what_only_looks_old(version: tuple[int, ...]) -> 
 @pytest.mark.parametrize("kind", ["LayerNormalization", "Softmax", "UnitNormalization"])
 def test_an_axis_in_files_of_keras_3(kind: str, axis: list[int], kept: Any) -> None:
     """A longer list is forgotten where the layer has no module, as in HDF5."""
-    changed, where = on_one(arguments.AXIS, layer(kind, "n", axis=axis), NEW)
+    changed, where = on_one(layer_arguments.AXIS, layer(kind, "n", axis=axis), NEW)
     assert (changed["config"]["axis"], where) == (kept, ["n"] if len(axis) > 1 else [])
     with_module = {**layer(kind, "n", axis=axis), "module": "keras.layers"}
-    assert on_one(arguments.AXIS, with_module, NEW)[1] == []
+    assert on_one(layer_arguments.AXIS, with_module, NEW)[1] == []
 
 
 def test_repairs_are_in_the_order_of_the_rules_with_their_places() -> None:
@@ -727,7 +731,7 @@ def test_a_repaired_architecture_needs_no_repair(said: list[Layer], graph: bool,
         model = {"class_name": "Sequential", "config": said}
     saved = Saved(model, OLD)
     assert repair(saved)
-    modern.modernise(saved)
+    keras3_config.modernise(saved)
     before = copy.deepcopy(saved.model)
     assert [item.rule for item in repair(saved) if item.rule not in _NOT_AGAIN] == []
     assert saved.model == before

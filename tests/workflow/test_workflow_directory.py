@@ -20,7 +20,7 @@ from keras_stitch.model_templates.kipoi.merging import records
 from reference import assert_equal
 
 import keras_stitch as ks
-from keras_stitch import StitchError
+from keras_stitch.errors import StitchError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "workflow_directory"
 MODELS = {"model1": ("input1", 3, 4), "model2": ("x", 7, 3), "model3": ("input2", 6, 4), "model4": ("x", 7, 1)}

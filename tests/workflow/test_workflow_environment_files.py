@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from keras_stitch.environments import OWN_BASE, Environment
-from keras_stitch.workflow.environment_files import Needs
+from keras_stitch.placement.environments import OWN_BASE, Environment
+from keras_stitch.workflow.write_workflow import Needs
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 

@@ -10,9 +10,9 @@ import pytest
 from plain_graphs import node, spec
 
 from keras_stitch.errors import StitchError
-from keras_stitch.spec import GraphSpec, InputSpec, Merge, Submodel
-from keras_stitch.wiring import wire
-from keras_stitch.workflow.jobs import Flow, flow
+from keras_stitch.graphs.spec import GraphSpec, InputSpec, Merge, Submodel
+from keras_stitch.graphs.wiring import wire
+from keras_stitch.placement.jobs import Flow, flow
 
 SEED = {"model2": ["model1", "model1.model1_x"], "model4": ["model2", "model3"]}
 

@@ -21,11 +21,11 @@ import pytest
 import yaml
 from keras_stitch.model_templates.kipoi.merging import records
 
-from keras_stitch import StitchError
 from keras_stitch.cli import main
+from keras_stitch.errors import StitchError
 from keras_stitch.files import sha256
-from keras_stitch.predicting import predict, read_arguments
-from keras_stitch.workflow import running
+from keras_stitch.workflow import snakemake as running
+from keras_stitch.workflow.predict_directory import predict, read_arguments
 
 
 def write_yaml(path: Path, content: dict[str, Any]) -> None:
@@ -382,7 +382,8 @@ def test_an_example_at_a_url(directory: Path, commands: list[list[str]], tmp_pat
 
 def test_running_and_predicting_start_at_once() -> None:
     """Neither TensorFlow nor Kipoi is imported here: both are in the processes that are started."""
-    code = "import sys, keras_stitch.predicting; sys.exit(len({'tensorflow', 'keras', 'kipoi'} & set(sys.modules)))"
+    code = "import sys, keras_stitch.workflow.predict_directory"
+    code += "; sys.exit(len({'tensorflow', 'keras', 'kipoi'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
