@@ -9,7 +9,6 @@ from typing import Any
 import keras
 
 from keras_stitch.errors import SourceError, reason
-from keras_stitch.models.load_keras import CustomObjects
 
 
 def layer_config(layer: keras.Layer) -> dict[str, Any]:
@@ -27,7 +26,7 @@ def layer_config(layer: keras.Layer) -> dict[str, Any]:
     return config
 
 
-def layer_from_config(config: Mapping[str, Any], custom_objects: CustomObjects | None = None) -> keras.Layer:
+def layer_from_config(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> keras.Layer:
     """The layer that ``layer_config`` described; ``module`` defaults to ``keras.layers``.
 
     Raises:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
+from keras_stitch.models import sample_rows
 from keras_stitch.placement.stages import Stages
 
 Arrays = dict[str, np.ndarray[Any, Any]]

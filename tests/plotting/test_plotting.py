@@ -325,7 +325,11 @@ print(hashlib.sha256(b"".join(t.draw(*g, placement=p) for g, p in [
 
 def run(script: str, **env: str) -> str:
     here = Path(__file__).parent
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parent), str(here)]), **env}
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(here.parents[1]), str(here), str(here.parent / "helpers")]),
+        **env,
+    }
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

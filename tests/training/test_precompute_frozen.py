@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from keras import layers
 from reference import World, by_name
 from strategies import Case, cases
-from test_training import Rows as KipoiRows
+from test_training_data import Rows as KipoiRows
 from toy_models import dense
 
 import keras_stitch as ks

@@ -27,7 +27,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_training import (
+from test_training_data import (
     ROWS,
     assert_same,
     epochs,

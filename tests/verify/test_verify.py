@@ -24,7 +24,7 @@ from keras_stitch.errors import SaveError, StitchError
 from keras_stitch.keras_private import quiet_keras
 from keras_stitch.models import build as building
 from keras_stitch.models import merge_layers, save_keras
-from keras_stitch.verify import predict_program, reference
+from keras_stitch.verify import predict_program, reference, verify
 from keras_stitch.verify.certificate import Certificate, Check
 
 
@@ -223,7 +223,7 @@ def test_a_file_that_holds_something_else_is_found(monkeypatch: pytest.MonkeyPat
         wrong = layers.Rescaling(2.0)(copied.output["first"])
         return save(keras.Model(copied.inputs, {"first": wrong, "second": copied.output["second"]}), path)
 
-    monkeypatch.setattr(save_keras, "save_model", other)
+    monkeypatch.setattr(verify, "save_model", other)
     certificate = two_outputs().verify()
     assert failing(certificate) == [(output, "random")]
     assert all(check.before == 0 for check in certificate.checks)
@@ -306,7 +306,7 @@ def test_infinity_in_other_places_is_a_difference(monkeypatch: pytest.MonkeyPatc
         found["second"][0, 0] = np.inf
         return found
 
-    monkeypatch.setattr(predict_program, "predict", wrong)
+    monkeypatch.setattr(verify, "predict", wrong)
     certificate = two_outputs().verify()
     assert failing(certificate) == [("second", "random")]
     assert certificate.checks[1].problems == ("before saving: infinity in other places",)

@@ -1,7 +1,7 @@
 """Model files that people published on PyPI, in the years of Keras 2: fetched when a test needs them, never committed.
 
 Each wheel is downloaded by pip, checked against its sha256, and gives its model files only; it is not installed, as
-its requirements contradict each other's. ``python tests/real_files.py`` fetches all that is missing, as
+its requirements contradict each other's. ``python tests/helpers/real_files.py`` fetches all that is missing, as
 ``make test`` does.
 """
 
@@ -14,7 +14,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache" / "real_files"
 
 
@@ -151,7 +151,7 @@ def _fetch_wheel(wheel: Wheel) -> None:
         if done.returncode != 0:
             raise NotFetchedError(
                 f"The model files of {wheel.package} {wheel.version}, which the tests of real files need, are not in "
-                f"{wheel.folder} and could not be downloaded. With a network, `python tests/real_files.py` "
+                f"{wheel.folder} and could not be downloaded. With a network, `python tests/helpers/real_files.py` "
                 "downloads all of them, once; .cache/real_files can also be copied from another checkout.\n"
                 f"pip said: {done.stderr.strip()[-1000:]}"
             )

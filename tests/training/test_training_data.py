@@ -193,7 +193,7 @@ def _no_test_hangs():
     """Workers that nobody answers would wait forever: after two minutes the whole process is ended, with a word."""
 
     def end() -> None:
-        os.write(2, b"\ntests/test_training.py: a test hangs; the process is ended.\n")
+        os.write(2, b"\ntests/training/test_training_data.py: a test hangs; the process is ended.\n")
         os.kill(os.getpid(), signal.SIGABRT)
 
     timer = threading.Timer(120, end)

@@ -15,7 +15,7 @@ from plain_graphs import node, spec
 
 from keras_stitch.graphs.spec import GraphSpec, Merge, Submodel
 from keras_stitch.graphs.wiring import wire
-from keras_stitch.placement import requirements as environments
+from keras_stitch.placement import environments
 from keras_stitch.placement.environments import OWN_BASE, Environment, Settled, final_base, settle
 from keras_stitch.placement.requirements import package
 from keras_stitch.placement.uv import Uv

@@ -21,7 +21,7 @@ from kipoi_cases import load_objects, write_kind
 from kipoi_utils import cd
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
-from test_kipoi_directory import style_problems
+from test_write_directory import style_problems
 from toy_objects import write_layers
 from zoo_models import array
 

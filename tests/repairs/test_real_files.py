@@ -127,7 +127,7 @@ class Bench:
         listed, log = self._folder / f"{script}.json", self._folder / f"{script}.log"
         listed.write_text(json.dumps(jobs), encoding="utf-8")
         environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}
-        command = [sys.executable, str(Path(__file__).with_name(script)), str(listed)]
+        command = [sys.executable, str(ROOT / "tests" / "helpers" / script), str(listed)]
         with log.open("w") as output:
             return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT), log
 

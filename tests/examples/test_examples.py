@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 from kipoi_runner import kipoi_checks
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_spliceai_ensemble(tmp_path):
