@@ -14,6 +14,7 @@ from keras_stitch.directory.dataloader_code import shown_default
 from keras_stitch.directory.dataloader_plan import Feeder, Merged
 from keras_stitch.directory.model_yaml import UNSPECIFIED, Statement, citations, licences
 from keras_stitch.graphs.spec import GraphSpec
+from keras_stitch.keras_private import layers_within, own_trainable_weights
 from keras_stitch.kipoi.templates import WIDTH, literal, render
 from keras_stitch.placement.plan import Plan
 from keras_stitch.placement.stages import Stages
@@ -144,7 +145,7 @@ def _frozen(spec: GraphSpec, plan: Plan, stages: Stages, model: keras.Model | No
         layer = layers.get(submodel.share or submodel.name)
         training = {id(weight) for weight in layer.trainable_weights} if layer else set()
         # Moving averages, which no flag lets train, do not count.
-        inner = layer._flatten_layers() if layer else ()
-        trains = [id(weight) in training for part in inner for weight in part._trainable_variables]
+        inner = layers_within(layer) if layer else ()
+        trains = [id(weight) in training for part in inner for weight in own_trainable_weights(part)]
         states[submodel.name] = "no" if all(trains) else "partly" if any(trains) else "yes"
     return states

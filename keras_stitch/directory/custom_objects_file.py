@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from keras_stitch.errors import SaveError, StitchError
+from keras_stitch.keras_private import layers_within
 from keras_stitch.kipoi.templates import literal, render
 from keras_stitch.models.custom_objects import CustomObjects, Origin, importable, registered_in, registered_name
 
@@ -161,7 +162,7 @@ def _find(layer: keras.Layer, name: str, given: Iterable[CustomObjects]) -> _Nee
             origin = objects.origins.get(key)
             return _available(layer.name, objects.objects[key], origin)
     # What a model in memory is made of may be in an installed distribution.
-    known = {type(inner).__name__: type(inner) for inner in layer._flatten_layers()}
+    known = {type(inner).__name__: type(inner) for inner in layers_within(layer)}
     item = keras.saving.get_registered_object(name) or known.get(name)
     if item is None or registered_name(item, "") != name:
         return None

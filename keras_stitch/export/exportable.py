@@ -15,7 +15,7 @@ from keras_stitch.errors import SourceError, StitchError, reason
 from keras_stitch.graphs.names import clean, unique_names
 from keras_stitch.graphs.spec import Port, Shape
 from keras_stitch.keras_private import quiet_keras
-from keras_stitch.models import sample_rows
+from keras_stitch.models import ports, sample_rows
 from keras_stitch.models.custom_objects import Given, in_registry
 from keras_stitch.sources import load_source
 from keras_stitch.verify.predict_program import plain
@@ -123,7 +123,7 @@ class Exportable:
                 sample_rows.table_dtype(port)
             except StitchError:
                 return sets, f"The input '{port.name}' takes {port.dtype}, of which none is made up."
-        bounds = sample_rows.embedding_bounds(self.model)
+        bounds = ports.embedding_bounds(self.model)
         shapes, problem = self._shapes(examples, bounds)
         for number, count in enumerate(BATCHES if shapes else ()):
             sets[f"{count} random"] = self._drawn(count, shapes[number % len(shapes)], bounds)

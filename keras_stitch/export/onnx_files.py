@@ -16,6 +16,7 @@ import numpy as np
 
 import keras_stitch
 from keras_stitch.errors import SaveError, StitchError, reason
+from keras_stitch.keras_private import layers_within
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -129,7 +130,7 @@ def run(path: Path, inputs: Arrays) -> Arrays:
 
 def _hold_arrays(model: keras.Model) -> None:
     """Makes arrays of the tensors that layers hold, as Normalization does: tf2onnx makes inputs of such tensors."""
-    for layer in model._flatten_layers():
+    for layer in layers_within(model):
         for name, value in list(vars(layer).items()):
             if keras.ops.is_tensor(value) and not isinstance(value, keras.Variable):
                 setattr(layer, name, keras.ops.convert_to_numpy(value))

@@ -94,7 +94,7 @@ def copy_state(source: keras.Layer, target: keras.Layer) -> None:
     olds = dict(ports.leaves(source)) if isinstance(source, keras.Model) else {"": source}
     news = dict(ports.leaves(target)) if isinstance(target, keras.Model) else {"": target}
     for path in olds.keys() & news.keys():
-        for old, new in zip(olds[path]._flatten_layers(), news[path]._flatten_layers(), strict=True):
+        for old, new in zip(*map(keras_private.layers_within, (olds[path], news[path])), strict=True):
             if not hasattr(old, "finalize_state"):
                 continue
             store: dict[str, Any] = {}

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 
+from keras_stitch import keras_private
 from keras_stitch.errors import SourceError, StitchError, nearest
 from keras_stitch.graphs.names import is_generated, unique_names
 from keras_stitch.graphs.spec import LayerInfo, Port, Shape
+
+# What a value passes on its way to an Embedding without becoming another number.
+_MOVES = (
+    keras.layers.Concatenate,
+    keras.layers.Cropping1D,
+    keras.layers.Dropout,
+    keras.layers.Flatten,
+    keras.layers.Identity,
+    keras.layers.InputLayer,
+    keras.layers.Permute,
+    keras.layers.RepeatVector,
+    keras.layers.Reshape,
+)
 
 
 def input_ports(model: keras.Model) -> tuple[Port, ...]:
@@ -33,7 +48,7 @@ def input_ports(model: keras.Model) -> tuple[Port, ...]:
 def output_ports(model: keras.Model, tensors: Sequence[keras.KerasTensor]) -> tuple[Port, ...]:
     """Output tensors of a model as ports, called like a dict's keys or the layers they come from."""
     keys = _keys(model, "output")
-    names = [keys.get(id(tensor)) or _maker(tensor).name for tensor in tensors]
+    names = [keys.get(id(tensor)) or keras_private.maker(tensor).name for tensor in tensors]
     return tuple(
         Port(name, tuple(tensor.shape[1:]), str(tensor.dtype))
         for name, tensor in zip(unique_names(names), tensors, strict=True)
@@ -88,9 +103,7 @@ def inner_tensors(model: keras.Model, layers: Sequence[str]) -> list[keras.Keras
 
 def _calls(model: keras.Model, layer: keras.Layer) -> list[list[keras.KerasTensor]]:
     """What each call of a layer in a model makes; ``layer.output`` would be that of its very first call."""
-    graph = model._functional if isinstance(model, keras.Sequential) else model
-    nodes = [node for nodes in graph._nodes_by_depth.values() for node in nodes]
-    return [list(node.output_tensors) for node in nodes if node.operation is layer]
+    return [list(call.output_tensors) for call in keras_private.calls(model) if call.operation is layer]
 
 
 def walk_layers(model: keras.Model) -> tuple[LayerInfo, ...]:
@@ -137,17 +150,18 @@ def learnt_vocabulary(layer: keras.Layer) -> bool:
     """Whether a lookup layer learnt its vocabulary by ``adapt``, so that its config does not say it."""
     if not hasattr(layer, "load_assets") or not hasattr(layer, "get_vocabulary"):
         return False
-    given = getattr(getattr(layer, "_lookup_layer", layer), "input_vocabulary", None)
-    return given is None and bool(layer.get_vocabulary(include_special_tokens=False))
+    learns = keras_private.given_vocabulary(layer) is None
+    return learns and bool(layer.get_vocabulary(include_special_tokens=False))
 
 
 def always_training(model: keras.Model) -> list[str]:
     """The layers that are called with ``training=True`` in the graph of a model, or of one within it."""
     found = set()
-    for layer in model._flatten_layers():
+    for layer in keras_private.layers_within(model):
         prefix = "" if layer is model else f"{layer.name}/"
-        for nodes in getattr(layer, "_nodes_by_depth", {}).values():
-            found |= {f"{prefix}{node.operation.name}" for node in nodes if node.arguments.kwargs.get("training")}
+        for call in keras_private.calls(layer):
+            if call.arguments.kwargs.get("training"):
+                found.add(f"{prefix}{call.operation.name}")
     return sorted(found)
 
 
@@ -163,6 +177,39 @@ def check_stateless(model: keras.Model, name: str) -> None:
             )
 
 
+def embedding_bounds(model: keras.Model) -> dict[str, int]:
+    """For the inputs that feed an Embedding, through layers that only move values: how many tokens it knows.
+
+    Args:
+        model: A stitched model.
+
+    Example:
+        >>> tokens = keras.Input((5,), dtype="int32", name="tokens")
+        >>> embedding_bounds(keras.Model(tokens, keras.layers.Embedding(20, 3)(tokens)))
+        {'tokens': 20}
+    """
+    found = {tensor.name: min(_bounds(model, tensor), default=0) for tensor in model.inputs}
+    return {name: bound for name, bound in found.items() if bound}
+
+
+def _bounds(model: keras.Model, given: Any) -> Iterable[int]:
+    reached = {id(given)}
+    for node in keras_private.calls(model):
+        taken = [tensor for tensor in node.input_tensors if id(tensor) in reached]
+        if not taken:
+            continue
+        operation = node.operation
+        if isinstance(operation, keras.layers.Embedding):
+            yield operation.input_dim
+        elif isinstance(operation, keras.Model) and getattr(operation, "inputs", None):
+            # A model that is nested passes values on to what is in it, and from there no further.
+            for outer, inner in zip(node.input_tensors, operation.inputs, strict=True):
+                if id(outer) in reached:
+                    yield from _bounds(operation, inner)
+        elif isinstance(operation, _MOVES):
+            reached |= {id(tensor) for tensor in node.output_tensors}
+
+
 def _keys(model: keras.Model, which: str) -> dict[int, str]:
     """``id`` of a tensor to its key, where a model's inputs or outputs are a dict."""
     try:
@@ -170,10 +217,6 @@ def _keys(model: keras.Model, which: str) -> dict[int, str]:
     except (AttributeError, ValueError):
         return {}
     return {id(tensor): key for key, tensor in structure.items()} if isinstance(structure, dict) else {}
-
-
-def _maker(tensor: keras.KerasTensor) -> keras.Operation:
-    return tensor._keras_history.operation
 
 
 def shape_of_input(name: str, shape: object) -> Shape | None:

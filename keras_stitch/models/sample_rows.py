@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from keras_stitch.errors import StitchError, nearest, reason
@@ -18,20 +17,6 @@ Array = np.ndarray[Any, Any]
 
 
 SIZES = tuple(2**power for power in range(3, 16))
-
-
-# What a value passes on its way to an Embedding without becoming another number.
-_MOVES = (
-    keras.layers.Concatenate,
-    keras.layers.Cropping1D,
-    keras.layers.Dropout,
-    keras.layers.Flatten,
-    keras.layers.Identity,
-    keras.layers.InputLayer,
-    keras.layers.Permute,
-    keras.layers.RepeatVector,
-    keras.layers.Reshape,
-)
 
 
 def random_rows(
@@ -111,7 +96,7 @@ def find_size(
         wiring: The graph.
         model: Its model, or what is called like one.
         rows: A row for each input that has one already.
-        bounds: As ``embedding_bounds`` gives them.
+        bounds: As ``ports.embedding_bounds`` gives them.
 
     Returns:
         The length, or ``None`` and what was wrong with the first that was tried.
@@ -133,41 +118,6 @@ def find_size(
         if all(0 not in np.shape(output) for output in (outputs.values() if isinstance(outputs, dict) else [outputs])):
             return size, ""
     return None, problem or "empty predictions"
-
-
-def embedding_bounds(model: keras.Model) -> dict[str, int]:
-    """For the inputs that feed an Embedding, through layers that only move values: how many tokens it knows.
-
-    Args:
-        model: A stitched model.
-
-    Example:
-        >>> tokens = keras.Input((5,), dtype="int32", name="tokens")
-        >>> embedding_bounds(keras.Model(tokens, keras.layers.Embedding(20, 3)(tokens)))
-        {'tokens': 20}
-    """
-    found = {tensor.name: min(_bounds(model, tensor), default=0) for tensor in model.inputs}
-    return {name: bound for name, bound in found.items() if bound}
-
-
-def _bounds(model: keras.Model, given: Any) -> Iterable[int]:
-    graph = model._functional if isinstance(model, keras.Sequential) else model
-    nodes = [node for depth in sorted(graph._nodes_by_depth, reverse=True) for node in graph._nodes_by_depth[depth]]
-    reached = {id(given)}
-    for node in nodes:
-        taken = [tensor for tensor in node.input_tensors if id(tensor) in reached]
-        if not taken:
-            continue
-        operation = node.operation
-        if isinstance(operation, keras.layers.Embedding):
-            yield operation.input_dim
-        elif isinstance(operation, keras.Model) and getattr(operation, "inputs", None):
-            # A model that is nested passes values on to what is in it, and from there no further.
-            for outer, inner in zip(node.input_tensors, operation.inputs, strict=True):
-                if id(outer) in reached:
-                    yield from _bounds(operation, inner)
-        elif isinstance(operation, _MOVES):
-            reached |= {id(tensor) for tensor in node.output_tensors}
 
 
 def shape_of(array: Array) -> Shape:

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_stitch.errors import SaveError, reason
 from keras_stitch.graphs.spec import GraphSpec
-from keras_stitch.keras_private import quiet_keras
+from keras_stitch.keras_private import held_layers, quiet_keras
 from keras_stitch.models import ports
 
 FORMATS = {"keras": ".keras", "h5": ".h5"}
@@ -151,13 +151,13 @@ def _not_for_h5(layer: keras.Operation, path: str, *, nested: bool = False) -> I
     elif isinstance(layer, keras.layers.Attention):
         yield path, f"a {type(layer).__name__}, whose score_mode Keras reads as a function"
     # The layers that a wrapper holds are no operations of a model.
-    for operation in getattr(layer, "operations", None) or getattr(layer, "_layers", None) or ():
+    for operation in getattr(layer, "operations", None) or held_layers(layer):
         yield from _not_for_h5(operation, f"{path}/{operation.name}", nested=True)
 
 
 def _thaws(layer: keras.Layer) -> bool:
     """Whether a frozen layer trains once it is made from its config, because it makes sublayers only when built."""
-    if not layer.built or not getattr(layer, "_layers", None):
+    if not layer.built or not held_layers(layer):
         return False
     again = type(layer).from_config(layer.get_config())
     again.build_from_config(layer.get_build_config())

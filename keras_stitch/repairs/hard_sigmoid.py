@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_stitch.errors import SourceError
+from keras_stitch.keras_private import layers_within
 from keras_stitch.repairs.changed_functions import HARD_SIGMOID_FACTOR
 
 # The gates, in the order in which their units stand in the last axis of each weight; `c` and `h` are candidates.
@@ -55,7 +56,7 @@ _WITH_CELLS = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional", "TimeD
 
 def _layers(model: keras.Model) -> Iterator[keras.Layer]:
     seen: set[int] = set()
-    for layer in model._flatten_layers():
+    for layer in layers_within(model):
         if id(layer) not in seen:
             seen.add(id(layer))
             yield layer

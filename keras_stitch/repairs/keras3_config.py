@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from keras_stitch.errors import SourceError
+from keras_stitch.keras_private import FUNCTIONAL_MODULE
 from keras_stitch.repairs.architecture import (
     Layer,
     Saved,
@@ -22,7 +23,7 @@ from keras_stitch.repairs.architecture import (
     walk,
 )
 
-_MODELS = {"Functional": "keras.src.models.functional", "Sequential": "keras"}
+_MODELS = {"Functional": FUNCTIONAL_MODULE, "Sequential": "keras"}
 
 
 _FUNCTIONS = {

@@ -12,6 +12,7 @@ from keras_stitch.errors import StitchError
 from keras_stitch.graphs.names import Names
 from keras_stitch.graphs.spec import Feed, GraphOutput, GraphSpec, Tap, Wiring
 from keras_stitch.graphs.subgraph import arriving, cut, tensor_port
+from keras_stitch.keras_private import layers_within
 from keras_stitch.models import merge_layers, ports
 from keras_stitch.placement.plan import fed_by
 
@@ -107,7 +108,7 @@ def acting(layer: keras.Layer) -> list[str]:
         ([], ['lstm'])
     """
     found = ports.leaves(layer) if isinstance(layer, keras.Model) else [(layer.name, layer)]
-    return [path for path, leaf in found if any(map(_acts, leaf._flatten_layers()))]
+    return [path for path, leaf in found if any(map(_acts, layers_within(leaf)))]
 
 
 def _acts(layer: keras.Layer) -> bool:
@@ -124,13 +125,13 @@ def _acts(layer: keras.Layer) -> bool:
     # Keras' own layers take the flag for other ends, too; what a custom one does with it cannot be known. One that
     # holds others may only hand it on to them.
     custom = not type(layer).__module__.startswith("keras.")
-    holds_others = next(iter(layer._flatten_layers(include_self=False)), None) is not None
+    holds_others = next(layers_within(layer, include_self=False), None) is not None
     return custom and not holds_others and "training" in inspect.signature(layer.call).parameters
 
 
 def _state(layer: keras.Layer) -> str:
     """``"frozen"``; ``"plain"`` without weights that training could change; or ``"trains"``."""
-    inner = [one for one in layer._flatten_layers() if one.weights]
+    inner = [one for one in layers_within(layer) if one.weights]
     if layer.trainable_weights or any(one.trainable and _acts(one) for one in inner):
         return "trains"
     frozen = not (layer.trainable and all(one.trainable for one in inner))

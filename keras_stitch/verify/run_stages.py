@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from keras_stitch.models import sample_rows
+from keras_stitch.models import ports
 from keras_stitch.placement.stages import Stages
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -89,7 +89,7 @@ class Whole:
         known = {port.name for port in self.stages.whole.inputs}
 
         def add(model: keras.Model, takes: Mapping[str, Any]) -> None:
-            for name, bound in sample_rows.embedding_bounds(model).items():
+            for name, bound in ports.embedding_bounds(model).items():
                 source = takes.get(name)
                 if isinstance(source, str) and source in known:
                     found[source] = min(bound, found.get(source, bound))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import pytest
 import toy_models
+from keras import layers
 from toy_models import KINDS, dense
 
 import keras_stitch as ks
@@ -88,3 +89,14 @@ def test_a_stateful_layer_is_refused():
     x = keras.Input(batch_shape=(1, 2, 3), name="x")
     with pytest.raises(ks.StitchError, match=r"has a stateful layer, 'rnn'(.|\n)*stateful=False"):
         ks.Graph().add("m", keras.Model(x, keras.layers.LSTM(2, stateful=True, name="rnn")(x)))
+
+
+def test_bounds_are_found_through_what_only_moves_values() -> None:
+    tokens = keras.Input((6,), dtype="int32", name="tokens")
+    inner = keras.Model(tokens, layers.Embedding(12, 2)(layers.Reshape((2, 3))(tokens)))
+    graph = ks.Graph().add("inner", inner).add("small", layers.Embedding(5, 2)).add("x", layers.Rescaling(2.0))
+    graph.add_input("both", ["inner", "small"]).add_input("other", "x", shape=(3,))
+    # Of two embeddings, the one that knows fewer tokens.
+    assert ports.embedding_bounds(graph.build()) == {"both": 5}
+    half = layers.Embedding(9, 2)(layers.Discretization([0.0])(tokens))
+    assert ports.embedding_bounds(keras.Model(tokens, half)) == {}

@@ -10,7 +10,7 @@ from keras import layers
 import keras_stitch as ks
 from keras_stitch.errors import StitchError
 from keras_stitch.graphs.spec import Port
-from keras_stitch.models.sample_rows import embedding_bounds, find_size, random_rows, table_dtype, values_text
+from keras_stitch.models.sample_rows import find_size, random_rows, table_dtype, values_text
 
 
 @pytest.mark.parametrize(
@@ -37,17 +37,6 @@ def test_dtypes_and_ranges(dtype: str, bound: int | None, text: str) -> None:
 def test_text_is_not_made_up() -> None:
     with pytest.raises(StitchError, match="No table holds what the input 'x' takes, string"):
         table_dtype(Port("x", (3,), "string"))
-
-
-def test_bounds_are_found_through_what_only_moves_values() -> None:
-    tokens = keras.Input((6,), dtype="int32", name="tokens")
-    inner = keras.Model(tokens, layers.Embedding(12, 2)(layers.Reshape((2, 3))(tokens)))
-    graph = ks.Graph().add("inner", inner).add("small", layers.Embedding(5, 2)).add("x", layers.Rescaling(2.0))
-    graph.add_input("both", ["inner", "small"]).add_input("other", "x", shape=(3,))
-    # Of two embeddings, the one that knows fewer tokens.
-    assert embedding_bounds(graph.build()) == {"both": 5}
-    half = layers.Embedding(9, 2)(layers.Discretization([0.0])(tokens))
-    assert embedding_bounds(keras.Model(tokens, half)) == {}
 
 
 def test_a_length_is_tried_out_or_there_is_none() -> None:
