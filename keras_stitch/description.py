@@ -143,7 +143,7 @@ class Description:
         """
         target = checks.one_name(target, "connect(..., target)")
         names = checks.names(sources, f"connect(..., '{target}')")
-        connection = Connection(target, names, merge_layers.merge_of(merge, axis))
+        connection = Connection(target, names, merge_layers.merge_of(merge, axis=axis))
         return self._say(connections=(*self._spec.connections, connection))
 
     def connect_by_name(self) -> dict[str, list[str]]:

@@ -263,7 +263,7 @@ class Packing:
                 return merging.Cast(made(connected.source), connected.dtype)
             if isinstance(connected, Merged):
                 sources = [made(source) for source in connected.sources]
-                return merging.Merge(connected.kind, sources, connected.dtype, connected.axis)
+                return merging.Merge(connected.kind, sources, connected.dtype, **connected.options)
             return connected
 
         models = [
@@ -377,8 +377,8 @@ def source(value: Any, indent: int = 0, used: int = 0) -> str:
         used: Columns of the line that are taken, before and after the value.
 
     Example:
-        >>> print(source({"x": Merged("concatenate", ("model1", Take("input1", 0, 1)), -1, "float32")}))
-        {"x": merging.Merge("concatenate", ["model1", merging.Take("input1", 0, 1)], "float32", axis=-1)}
+        >>> print(source({"x": Merged("stack", ("model1", Take("input1", 0, 1)), "float32", {"axis": 1})}))
+        {"x": merging.Merge("stack", ["model1", merging.Take("input1", 0, 1)], "float32", axis=1)}
     """
     start, end, items = _pieces(value)
     if not items:
@@ -402,6 +402,6 @@ def _pieces(value: Any) -> tuple[str, str, list[tuple[str, Any]]]:
     if isinstance(value, Cast):
         return "merging.Cast(", ")", [("", value.source), ("", value.dtype)]
     if isinstance(value, Merged):
-        axis = [("axis=", value.axis)] if value.kind in ("concatenate", "stack") else []
-        return "merging.Merge(", ")", [("", value.kind), ("", list(value.sources)), ("", value.dtype), *axis]
+        options = [(f"{name}=", option) for name, option in value.options.items()]
+        return "merging.Merge(", ")", [("", value.kind), ("", list(value.sources)), ("", value.dtype), *options]
     return literal(value), "", []

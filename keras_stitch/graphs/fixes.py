@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from keras_stitch.errors import StitchError
-from keras_stitch.graphs.merges import merged_shape
+from keras_stitch.graphs.merges import KINDS, merged_shape
 from keras_stitch.graphs.names import Part, Reference, clean, parse_reference
 from keras_stitch.graphs.shapes import shape_fits, unify
 from keras_stitch.graphs.spec import Merge, Port, Shape, shape_text
@@ -44,9 +45,9 @@ def merge_fix(merge: Merge, ports: Sequence[Port], target: Shape | None) -> str 
         return None
     shapes = [port.shape or () for port in ports]
     ranks = {len(shape) for shape in shapes}
-    if merge.kind in ("concatenate", "stack"):
+    if "axis" in KINDS[merge.kind].options:
         for axis in range(1, min(ranks) + 2):
-            made = _tried(Merge(merge.kind, axis), shapes)
+            made = _tried(replace(merge, axis=axis), shapes)
             if made is not None and shape_fits(made, target):
                 return f"Merge along axis={axis}, which gives {shape_text(made)}."
     for rank in sorted(ranks | {len(target or ())}, reverse=True):
@@ -58,7 +59,8 @@ def merge_fix(merge: Merge, ports: Sequence[Port], target: Shape | None) -> str 
                 return " ".join(_node_before(source, _reshape(want or ())) for source, want in odd)
     longest = max(ports, key=lambda port: (port.shape or (0,))[-1] or 0)
     shortest = min((shape or (0,))[-1] or 0 for shape in shapes)
-    if merge.kind != "concatenate" and shortest and _tried(merge, [(*shape[:-1], shortest) for shape in shapes]):
+    merges_now = _tried(merge, shapes) is not None
+    if not merges_now and shortest and _tried(merge, [(*shape[:-1], shortest) for shape in shapes]):
         return f'Take parts of one size, such as "{_first(longest.name, shortest)}".'
     return None
 

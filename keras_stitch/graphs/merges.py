@@ -1,8 +1,9 @@
-"""The rules of every merge: what it makes of shapes, dtypes and NumPy arrays."""
+"""The one table of merges: for every kind its rules for shapes and dtypes, its NumPy function and its Keras layer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import reduce
 from typing import Any
 
@@ -13,7 +14,74 @@ from keras_stitch.graphs.shapes import FLOATS, NUMBERS, bits, kind_of
 from keras_stitch.graphs.spec import Feed, Merge, Shape, shape_text
 
 Array = np.ndarray[Any, Any]
-MERGES = ("concatenate", "add", "average", "maximum", "minimum", "multiply", "subtract", "stack")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of merge.
+
+    Attributes:
+        shape: The shape of the result: of the merge and the shapes of its sources, without the batch axis.
+        arrays: The result as NumPy makes it: of the merge and arrays of one dtype, with the batch axis.
+        layer: The name of its layer in ``keras.layers``.
+        options: The fields of ``Merge`` that it reads, which are arguments of its layer, too.
+        takes: The families of dtypes that it works on; ``None`` for any.
+        makes_floats: Whether it makes floats of integers.
+        new_axis: Whether every source gets a new axis before its layer takes it.
+    """
+
+    shape: Callable[[Merge, Sequence[Shape]], Shape]
+    arrays: Callable[[Merge, Sequence[Array]], Array]
+    layer: str
+    options: tuple[str, ...] = ()
+    takes: frozenset[str] | None = frozenset(NUMBERS)
+    makes_floats: bool = False
+    new_axis: bool = False
+
+
+@dataclass(frozen=True)
+class Option:
+    """A field of ``Merge`` that says how a kind merges.
+
+    Attributes:
+        what: What it is, for messages.
+        example: What a message expects.
+        holds: Whether it can have a value.
+    """
+
+    what: str
+    example: str
+    holds: Callable[[object], bool]
+
+
+def misplaced(kind: str, options: Mapping[str, object]) -> list[str]:
+    """The options that have no meaning for a kind, and are given another value than their default.
+
+    Example:
+        >>> misplaced("add", {"axis": 1}), misplaced("stack", {"axis": 1})
+        (['axis'], [])
+    """
+    return [name for name, value in options.items() if name not in KINDS[kind].options and value != DEFAULTS[name]]
+
+
+def invalid(options: Mapping[str, object]) -> list[str]:
+    """The options that are given a value they cannot have.
+
+    Example:
+        >>> invalid({"axis": "last"})
+        ['axis']
+    """
+    return [name for name, value in options.items() if value is not DEFAULTS[name] and not OPTIONS[name].holds(value)]
+
+
+def options_of(merge: Merge) -> dict[str, Any]:
+    """The options that a merge reads; none for a Keras layer, which has its own.
+
+    Example:
+        >>> options_of(Merge("stack", 1)), options_of(Merge("add"))
+        ({'axis': 1}, {})
+    """
+    return {} if merge.kind == "layer" else {name: getattr(merge, name) for name in KINDS[merge.kind].options}
 
 
 def merged_shape(merge: Merge, shapes: Sequence[Shape]) -> Shape:
@@ -26,19 +94,7 @@ def merged_shape(merge: Merge, shapes: Sequence[Shape]) -> Shape:
         >>> merged_shape(Merge("concatenate"), [(4,), (3,)])
         (7,)
     """
-    if merge.kind == "concatenate":
-        return _concatenated(merge.axis, shapes)
-    if merge.kind == "stack":
-        return _stacked(merge.axis, shapes)
-    if merge.kind == "subtract" and len(shapes) != 2:
-        raise StitchError(
-            "'subtract' takes the second source from the first.",
-            expected="2 sources",
-            received=f"{len(shapes)} sources",
-            fix="Add up what is to be taken away, in a node of its own: "
-            'graph.add("sum", keras.layers.Identity()), graph.connect([...], "sum", merge="add").',
-        )
-    return _broadcast(merge.kind, shapes)
+    return KINDS[merge.kind].shape(merge, shapes)
 
 
 def merged_dtype(merge: Merge, dtypes: Sequence[str]) -> str:
@@ -51,19 +107,51 @@ def merged_dtype(merge: Merge, dtypes: Sequence[str]) -> str:
         >>> merged_dtype(Merge("add"), ["int32", "float32"])
         'float32'
     """
-    kinds = {kind_of(dtype) for dtype in dtypes}
-    if len(kinds) > 1 and not kinds <= NUMBERS and merge.kind != "layer":
+    if merge.kind == "layer":
+        return widest(dtypes)
+    kind, families = KINDS[merge.kind], {kind_of(dtype) for dtype in dtypes}
+    if len(families) > 1 and not families <= NUMBERS:
         listed = " and ".join(dict.fromkeys(dtypes))
         raise StitchError(f"{listed} do not mix.", expected="numbers, or one dtype for all sources")
-    if not kinds <= NUMBERS and merge.kind not in ("concatenate", "stack", "layer"):
-        raise StitchError(f"'{merge.kind}' does not work on {dtypes[0]}.", expected="numbers")
+    if kind.takes is not None and not families <= kind.takes:
+        odd = next(dtype for dtype in dtypes if kind_of(dtype) not in kind.takes)
+        expected = "numbers" if kind.takes == NUMBERS else " or ".join(f"{family}s" for family in kind.takes)
+        raise StitchError(f"'{merge.kind}' does not work on {odd}.", expected=expected)
+    return "float32" if kind.makes_floats and "float" not in families else widest(dtypes)
+
+
+def widest(dtypes: Sequence[str]) -> str:
+    """The widest of some dtypes: a float where there is one, else an integer.
+
+    Example:
+        >>> widest(["int64", "float16", "float32"]), widest(["bool", "int32"])
+        ('float32', 'int32')
+    """
     floats = [dtype for dtype in dtypes if kind_of(dtype) == "float"]
-    if floats:
-        return max(floats, key=FLOATS.index)
-    if merge.kind == "average":
-        return "float32"
     integers = [dtype for dtype in dtypes if kind_of(dtype) == "int"]
-    return max(integers or dtypes, key=bits)
+    return max(floats, key=FLOATS.index) if floats else max(integers or dtypes, key=bits)
+
+
+def merge_arrays(feed: Feed, arrays: Sequence[Array]) -> Array:
+    """Several arrays made one, by NumPy.
+
+    Args:
+        feed: Says how; the axis counts the batch axis.
+        arrays: Each of shape ``(rows, ...)``.
+
+    Example:
+        >>> from keras_stitch.graphs.spec import Port, Tap
+        >>> taps, ports = (Tap("a", "y"), Tap("b", "y")), (Port("a", (2,)), Port("b", (2,)))
+        >>> feed = Feed("c", Port("x", (2,)), taps, ports, Merge("average"))
+        >>> merge_arrays(feed, [np.array([[1.0, 2.0]]), np.array([[3.0, 2.0]])])
+        array([[2., 2.]], dtype=float32)
+    """
+    dtype = merged_dtype(feed.merge, [port.dtype or "float32" for port in feed.tap_ports])
+
+    def cast(array: Array) -> Array:
+        return array if array.dtype.kind in "SU" else array.astype(dtype, copy=False)
+
+    return cast(KINDS[feed.merge.kind].arrays(feed.merge, list(map(cast, arrays))))
 
 
 def positive_axis(axis: int, rank: int) -> int:
@@ -84,7 +172,10 @@ def _axes(rank: int) -> str:
     return "axis=1 or axis=-1" if rank == 1 else f"axis=1 to axis={rank}, or axis=-1 to axis=-{rank}"
 
 
-def _concatenated(axis: int, shapes: Sequence[Shape]) -> Shape:
+# -- rules for shapes ----------------------------------------------------------
+
+
+def _concatenated(merge: Merge, shapes: Sequence[Shape]) -> Shape:
     rank = len(shapes[0])
     if any(len(shape) != rank for shape in shapes):
         raise StitchError(
@@ -92,21 +183,21 @@ def _concatenated(axis: int, shapes: Sequence[Shape]) -> Shape:
         )
     if rank == 0:
         raise StitchError("Sources that have only the batch axis cannot be concatenated.")
-    position = positive_axis(axis, rank) - 1
+    position = positive_axis(merge.axis, rank) - 1
     result: list[int | None] = []
     for index, dims in enumerate(zip(*shapes, strict=True)):
         if index == position:
             result.append(None if None in dims else sum(dim for dim in dims if dim is not None))
         else:
-            result.append(_common(dims, f"concatenated along axis {axis}", "the same size on every other axis"))
+            result.append(_common(dims, f"concatenated along axis {merge.axis}", "the same size on every other axis"))
     return tuple(result)
 
 
-def _stacked(axis: int, shapes: Sequence[Shape]) -> Shape:
+def _stacked(merge: Merge, shapes: Sequence[Shape]) -> Shape:
     rank = len(shapes[0])
     if any(len(shape) != rank for shape in shapes):
         raise StitchError("Sources of different numbers of axes cannot be stacked.", expected="equal shapes")
-    position = positive_axis(axis, rank + 1) - 1
+    position = positive_axis(merge.axis, rank + 1) - 1
     dims = [_common(dims, "stacked", "equal shapes") for dims in zip(*shapes, strict=True)]
     if dims.count(None) > 1:
         raise StitchError(
@@ -116,16 +207,29 @@ def _stacked(axis: int, shapes: Sequence[Shape]) -> Shape:
     return (*dims[:position], len(shapes), *dims[position:])
 
 
-def _broadcast(kind: str, shapes: Sequence[Shape]) -> Shape:
+def _subtracted(merge: Merge, shapes: Sequence[Shape]) -> Shape:
+    if len(shapes) != 2:
+        raise StitchError(
+            "'subtract' takes the second source from the first.",
+            expected="2 sources",
+            received=f"{len(shapes)} sources",
+            fix="Add up what is to be taken away, in a node of its own: "
+            'graph.add("sum", keras.layers.Identity()), graph.connect([...], "sum", merge="add").',
+        )
+    return _broadcast(merge, shapes)
+
+
+def _broadcast(merge: Merge, shapes: Sequence[Shape]) -> Shape:
     rank = len(shapes[0])
     if any(len(shape) != rank for shape in shapes):
         raise StitchError(
-            f"Sources of different numbers of axes cannot go through '{kind}'.", expected="the same number of axes"
+            f"Sources of different numbers of axes cannot go through '{merge.kind}'.",
+            expected="the same number of axes",
         )
     result = []
     for dims in zip(*shapes, strict=True):
         wide = [dim for dim in dims if dim != 1]
-        result.append(_common(wide, f"merged by '{kind}'", "sizes that are equal or 1") if wide else 1)
+        result.append(_common(wide, f"merged by '{merge.kind}'", "sizes that are equal or 1") if wide else 1)
     return tuple(result)
 
 
@@ -136,27 +240,45 @@ def _common(dims: Sequence[int | None], verb: str, expected: str) -> int | None:
     return known.pop() if known else None
 
 
-def merge_arrays(feed: Feed, arrays: Sequence[Array]) -> Array:
-    """Several arrays made one, by NumPy.
+# -- NumPy functions -----------------------------------------------------------
 
-    Args:
-        feed: Says how; the axis counts the batch axis.
-        arrays: Each of shape ``(rows, ...)``.
 
-    Example:
-        >>> from keras_stitch.graphs.spec import Merge, Port
-        >>> taps, ports = (Tap("a", "y"), Tap("b", "y")), (Port("a", (2,)), Port("b", (2,)))
-        >>> feed = Feed("c", Port("x", (2,)), taps, ports, Merge("average"))
-        >>> merge_arrays(feed, [np.array([[1.0, 2.0]]), np.array([[3.0, 2.0]])])
-        array([[2., 2.]], dtype=float32)
-    """
-    kind, axis = feed.merge.kind, feed.merge.axis
-    dtype = np.dtype(merged_dtype(feed.merge, [port.dtype or "float32" for port in feed.tap_ports]))
-    values = [array if array.dtype.kind in "SU" else array.astype(dtype) for array in arrays]
-    if kind == "concatenate":
-        return np.concatenate(values, axis)
-    if kind == "stack":
-        return np.stack(values, axis)
-    if kind == "average":
-        return (reduce(np.add, values) / len(values)).astype(dtype)
-    return reduce(getattr(np, kind), values)
+def _each(function: Callable[[Array, Array], Array]) -> Callable[[Merge, Sequence[Array]], Array]:
+    """A function of two arrays, applied to the first two, then to the result and the third, and so on."""
+    return lambda merge, arrays: reduce(function, arrays)
+
+
+def _mean(merge: Merge, arrays: Sequence[Array]) -> Array:
+    total: Array = reduce(np.add, arrays)
+    return total / len(arrays)
+
+
+# -- the table -----------------------------------------------------------------
+
+KINDS: Mapping[str, Kind] = {
+    "concatenate": Kind(
+        _concatenated, lambda merge, arrays: np.concatenate(arrays, merge.axis), "Concatenate", ("axis",), takes=None
+    ),
+    "add": Kind(_broadcast, _each(np.add), "Add"),
+    "average": Kind(_broadcast, _mean, "Average", makes_floats=True),
+    "maximum": Kind(_broadcast, _each(np.maximum), "Maximum"),
+    "minimum": Kind(_broadcast, _each(np.minimum), "Minimum"),
+    "multiply": Kind(_broadcast, _each(np.multiply), "Multiply"),
+    "subtract": Kind(_subtracted, _each(np.subtract), "Subtract"),
+    "stack": Kind(
+        _stacked,
+        lambda merge, arrays: np.stack(arrays, merge.axis),
+        "Concatenate",
+        ("axis",),
+        takes=None,
+        new_axis=True,
+    ),
+}
+
+MERGES = tuple(KINDS)
+
+OPTIONS: Mapping[str, Option] = {
+    "axis": Option("a whole number", "a number such as -1", lambda value: type(value) is int),
+}
+
+DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Merge) if field.name in OPTIONS}

@@ -32,7 +32,7 @@ from typing import Any
 import yaml
 
 from keras_stitch.errors import SourceError, SpecFileError, nearest, reason
-from keras_stitch.graphs.merges import MERGES
+from keras_stitch.graphs import merges
 from keras_stitch.graphs.spec import PLACEMENTS, Connection, FreezeRule, InputSpec, Merge, OutputSpec
 
 
@@ -285,17 +285,21 @@ class _Parser:
         path = ("connections", target)
         if not isinstance(value, dict):
             return Connection(target, self._names(value, path))
-        self._known(value, ("sources", "merge", "axis"), path)
+        self._known(value, ("sources", "merge", *merges.OPTIONS), path)
         sources = self._names(value.get("sources"), (*path, "sources"))
-        axis = self._typed(value.get("axis", -1), int, (*path, "axis"), "a whole number")
-        merge = value.get("merge", "concatenate")
-        if isinstance(merge, dict) and isinstance(merge.get("layer"), dict):
-            self._layer(merge["layer"], (*path, "merge", "layer"))
-            return Connection(target, sources, Merge("layer", layer=merge["layer"]))
-        if merge not in MERGES:
-            expected = f"{nearest(str(merge), MERGES)}, or {{layer: ...}}"
-            self._mistake((*path, "merge"), f"expected {expected}, received {_shown(merge)}")
-        return Connection(target, sources, Merge(str(merge), axis if axis is not None else -1))
+        kind, options = value.get("merge", "concatenate"), {key: value[key] for key in merges.OPTIONS if key in value}
+        if isinstance(kind, dict) and isinstance(kind.get("layer"), dict):
+            self._layer(kind["layer"], (*path, "merge", "layer"))
+            return Connection(target, sources, Merge("layer", layer=kind["layer"]))
+        for key in merges.invalid(options):
+            self._mistake((*path, key), f"expected {merges.OPTIONS[key].what}, received {_shown(options[key])}")
+        if not isinstance(kind, str) or kind not in merges.MERGES:
+            expected = f"{nearest(str(kind), merges.MERGES)}, or {{layer: ...}}"
+            self._mistake((*path, "merge"), f"expected {expected}, received {_shown(kind)}")
+            return Connection(target, sources)
+        for key in merges.misplaced(kind, options):
+            self._mistake((*path, key), f"has no meaning for merge: {kind}")
+        return Connection(target, sources, Merge(kind, **options))
 
     def _input(self, name: str, value: Any) -> InputSpec:
         path = ("inputs", name)

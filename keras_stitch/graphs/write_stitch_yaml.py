@@ -1,4 +1,4 @@
-"""A ``GraphSpec`` as the text of a ``stitch.yaml``; ``specfile`` reads it back."""
+"""A ``GraphSpec`` as the text of a ``stitch.yaml``; ``read_stitch_yaml`` reads it back."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from keras_stitch.errors import StitchError
+from keras_stitch.graphs import merges
 from keras_stitch.graphs.names import names_file
 from keras_stitch.graphs.spec import Connection, FreezeRule, GraphSpec, InputSpec, Merge, Submodel
 
@@ -129,8 +130,7 @@ def _connection_data(connection: Connection) -> Any:
         return sources[0] if len(sources) == 1 else sources
     if merge.kind == "layer":
         return {"sources": sources, "merge": {"layer": _plain(merge.layer)}}
-    data: dict[str, Any] = {"sources": sources, "merge": merge.kind}
-    return data | ({"axis": merge.axis} if merge.kind in ("concatenate", "stack") else {})
+    return {"sources": sources, "merge": merge.kind, **_plain(merges.options_of(merge))}
 
 
 def _freeze_data(rule: FreezeRule) -> Any:

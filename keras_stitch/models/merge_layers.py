@@ -8,20 +8,14 @@ from typing import Any, TypeAlias
 import keras
 
 from keras_stitch.errors import StitchError, nearest
-from keras_stitch.graphs.merges import MERGES, merged_dtype, positive_axis
+from keras_stitch.graphs import merges
 from keras_stitch.graphs.names import Names
 from keras_stitch.graphs.shapes import kind_of
 from keras_stitch.graphs.spec import Feed, Merge
 from keras_stitch.models.layer_config import layer_config, layer_from_config
 
-_LAYERS = {
-    "add": keras.layers.Add,
-    "average": keras.layers.Average,
-    "maximum": keras.layers.Maximum,
-    "minimum": keras.layers.Minimum,
-    "multiply": keras.layers.Multiply,
-    "subtract": keras.layers.Subtract,
-}
+# Layers of Keras that add tensors of different shapes along the wrong axis, see ``_broadcast_sum``.
+_SUMS = ("Add", "Average")
 
 
 def float_policy(dtype: str) -> str:
@@ -30,7 +24,7 @@ def float_policy(dtype: str) -> str:
 
 
 def merge_layer(merge: Merge, name: str | None, dtype: str) -> keras.Layer:
-    """The Keras layer of a merge, ``stack`` apart.
+    """The Keras layer of a merge, which takes a list of tensors.
 
     Args:
         merge: Which.
@@ -43,9 +37,8 @@ def merge_layer(merge: Merge, name: str | None, dtype: str) -> keras.Layer:
         if name is not None:
             config["config"]["name"] = name
         return layer_from_config(config)
-    if merge.kind == "concatenate":
-        return keras.layers.Concatenate(axis=merge.axis, name=name, dtype=float_policy(dtype))
-    return _LAYERS[merge.kind](name=name, dtype=float_policy(dtype))
+    layer = getattr(keras.layers, merges.KINDS[merge.kind].layer)
+    return layer(**merges.options_of(merge), name=name, dtype=float_policy(dtype))
 
 
 def merge(feed: Feed, tensors: Sequence[Any], names: Names, base: str) -> Any:
@@ -58,15 +51,15 @@ def merge(feed: Feed, tensors: Sequence[Any], names: Names, base: str) -> Any:
         base: What these names start with.
     """
     # In the dtype of the sources: the port casts the result, not what is merged.
-    dtype = merged_dtype(feed.merge, [port.dtype or "float32" for port in feed.tap_ports])
-    if feed.merge.kind == "stack":
+    dtype = merges.merged_dtype(feed.merge, [port.dtype or "float32" for port in feed.tap_ports])
+    if feed.merge.kind == "layer":
+        return merge_layer(feed.merge, names.new(f"{base}_merge"), dtype)(list(tensors))
+    kind, base = merges.KINDS[feed.merge.kind], f"{base}_{feed.merge.kind}"
+    if kind.new_axis:
         tensors = [_with_axis(tensor, feed.merge.axis, names, f"{base}_expand") for tensor in tensors]
-        concatenate = Merge("concatenate", feed.merge.axis)
-        return merge_layer(concatenate, names.new(f"{base}_stack"), dtype)(tensors)
-    if feed.merge.kind in ("add", "average") and len({port.shape for port in feed.tap_ports}) > 1:
-        return _broadcast_sum(list(tensors), names, f"{base}_{feed.merge.kind}", dtype, feed.merge.kind == "average")
-    kind = "merge" if feed.merge.kind == "layer" else feed.merge.kind
-    return merge_layer(feed.merge, names.new(f"{base}_{kind}"), dtype)(list(tensors))
+    if kind.layer in _SUMS and len({port.shape for port in feed.tap_ports}) > 1:
+        return _broadcast_sum(list(tensors), names, base, dtype, kind.layer == "Average")
+    return merge_layer(feed.merge, names.new(base), dtype)(list(tensors))
 
 
 def _broadcast_sum(tensors: Sequence[Any], names: Names, base: str, dtype: str, mean: bool) -> Any:
@@ -93,7 +86,7 @@ def _broadcast_sum(tensors: Sequence[Any], names: Names, base: str, dtype: str, 
 
 def _with_axis(tensor: Any, axis: int, names: Names, name: str) -> Any:
     shape = list(tensor.shape[1:])
-    position = positive_axis(axis, len(shape) + 1) - 1
+    position = merges.positive_axis(axis, len(shape) + 1) - 1
     target = [-1 if dim is None else dim for dim in shape]
     target.insert(position, 1)
     return keras.layers.Reshape(target, name=names.new(name), dtype=float_policy(str(tensor.dtype)))(tensor)
@@ -170,8 +163,13 @@ def without_mask(tensor: Any, names: Names, base: str = "unmask") -> Any:
 MergeLike: TypeAlias = "str | keras.Layer"
 
 
-def merge_of(merge: object, axis: object) -> Merge:
-    """How the sources of a connection become one tensor."""
+def merge_of(merge: object, **options: object) -> Merge:
+    """How the sources of a connection become one tensor.
+
+    Args:
+        merge: The name of a kind, or a Keras layer.
+        options: Those of ``graphs.merges.OPTIONS``.
+    """
     if isinstance(merge, keras.Layer):
         if merge.built and merge.weights:
             raise StitchError(
@@ -179,8 +177,14 @@ def merge_of(merge: object, axis: object) -> Merge:
                 fix="Wrap it in a keras.Model with several inputs and add that as a submodel.",
             )
         return Merge("layer", layer=layer_config(merge))
-    if not isinstance(merge, str) or merge not in MERGES:
-        raise StitchError(f"There is no merge {merge!r}.", expected=f"{nearest(str(merge), MERGES)}, or a Keras layer")
-    if not isinstance(axis, int) or isinstance(axis, bool):
-        raise StitchError("axis= is not a whole number.", expected="a number such as -1", received=repr(axis)[:200])
-    return Merge(merge, axis)
+    if not isinstance(merge, str) or merge not in merges.MERGES:
+        known = nearest(str(merge), merges.MERGES)
+        raise StitchError(f"There is no merge {merge!r}.", expected=f"{known}, or a Keras layer")
+    for name in merges.invalid(options):
+        option = merges.OPTIONS[name]
+        received = repr(options[name])[:200]
+        raise StitchError(f"{name}= is not {option.what}.", expected=option.example, received=received)
+    for name in merges.misplaced(merge, options):
+        known = ", ".join(f"{option}=" for option in merges.KINDS[merge].options) or "no option"
+        raise StitchError(f"{name}= has no meaning for merge='{merge}'.", expected=known)
+    return Merge(merge, **{name: options[name] for name in merges.KINDS[merge].options})  # type: ignore[arg-type]

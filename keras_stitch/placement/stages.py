@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from keras_stitch.graphs.merges import merged_dtype
+from keras_stitch.graphs.merges import merged_dtype, options_of
 from keras_stitch.graphs.names import name_of_several
 from keras_stitch.graphs.spec import Feed, GraphOutput, GraphSpec, Port, Submodel, Tap, Wiring
 from keras_stitch.graphs.subgraph import Cut, arriving, cut, tensor_name, tensor_port, wanted
@@ -29,12 +29,12 @@ class Take:
 
 @dataclass(frozen=True)
 class Merged:
-    """Several tensors made one; ``axis`` counts the batch axis, ``dtype`` is that of the result."""
+    """Several tensors made one in a dtype, by a kind of merge that reads these options."""
 
     kind: str
     sources: tuple[Connected, ...]
-    axis: int
     dtype: str
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ class _Stager:
             made, dtype = name, feed.port.dtype
         else:
             dtype = merged_dtype(feed.merge, [port.dtype or "float32" for port in feed.tap_ports])
-            made = Merged(feed.merge.kind, sources, feed.merge.axis, dtype)
+            made = Merged(feed.merge.kind, sources, dtype, options_of(feed.merge))
         if not cast:  # what is merged for a submodel may be taken where that does not run
             return made
         taken = next(port for port in self.spec.submodel(feed.node).inputs if port.name == feed.port.name).dtype
@@ -273,7 +273,7 @@ def tensors(connected: Connected) -> Iterator[str]:
     """The names of the tensors that something is made of.
 
     Example:
-        >>> list(tensors(Merged("add", ("a", Take("b", 0, 1)), -1, "float32")))
+        >>> list(tensors(Merged("add", ("a", Take("b", 0, 1)), "float32")))
         ['a', 'b']
     """
     if isinstance(connected, str):

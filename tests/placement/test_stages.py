@@ -66,7 +66,7 @@ def test_merges_in_front_of_other_frameworks() -> None:
     )
     made = staged(spec(*nodes, connect=connect))
     (step,) = [step for step in made.steps if step.name == "forest"]
-    assert step.takes == {"x": Merged("add", ("a", Take("b", 0, 3)), -1, "float32")}
+    assert step.takes == {"x": Merged("add", ("a", Take("b", 0, 3)), "float32")}
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_the_last_submodel_is_given_what_its_ports_take() -> None:
     nodes = (node("a", {"p": (3,)}), node("b", {"q": (3,)}), node("top", {"x": (6,)}, framework="scikit-learn"))
     made = staged(spec(*nodes, connect={"top": ["a", "b"]}))
     assert (made.last, made.final) == ("top", None)
-    assert made.delivered == {"x": Merged("concatenate", ("a", "b"), -1, "float32")}
+    assert made.delivered == {"x": Merged("concatenate", ("a", "b"), "float32", {"axis": -1})}
     assert [port.name for port in made.inputs] == ["x"]
 
 
@@ -170,5 +170,5 @@ def test_a_group_is_never_called_like_another_submodel() -> None:
 
 
 def test_names_of_tensors_in_a_connection() -> None:
-    made = Merged("add", ("a", Take(Cast("b", "float32"), 0, 1), "a"), -1, "float32")
+    made = Merged("add", ("a", Take(Cast("b", "float32"), 0, 1), "a"), "float32")
     assert list(tensors(made)) == ["a", "b", "a"]
