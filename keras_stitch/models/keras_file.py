@@ -21,8 +21,8 @@ from keras_stitch.errors import SourceError, reason
 from keras_stitch.models import file_formats
 from keras_stitch.repairs import archives, hard_sigmoid, keras3_config, repair, weights
 from keras_stitch.repairs.architecture import Layer, Saved, walk
-from keras_stitch.repairs.changed_functions import HARD_SIGMOID, check_versions
-from keras_stitch.repairs.layer_arguments import CUDNN
+from keras_stitch.repairs.changed_functions import HARD_SIGMOID
+from keras_stitch.repairs.layer_classes import CUDNN
 from keras_stitch.repairs.read_file import read_archive, read_h5, read_json
 from keras_stitch.repairs.rule import Repair
 
@@ -153,7 +153,6 @@ def _check_learnt(path: Path, model: keras.Model) -> None:
 
 def _repair(path: Path, saved: Saved) -> tuple[Repair, ...]:
     try:
-        check_versions(saved)
         repairs = tuple(repair(saved))
         if saved.is_legacy:
             keras3_config.fit_arguments(saved)

@@ -13,6 +13,9 @@ from typing import Any
 Layer = dict[str, Any]
 
 
+RECURRENT = ("SimpleRNN", "GRU", "LSTM", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+
+
 _WRAPPED = ("layer", "forward_layer", "backward_layer", "cell")
 
 
@@ -91,6 +94,11 @@ def name_of(layer: Layer) -> str:
     return str(layer.get("name") or inner or layer.get("class_name", ""))
 
 
+def layer_path(model: str, layer: Layer) -> str:
+    """The path of a layer in a model, from the path of the model."""
+    return f"{model}/{name_of(layer)}".lstrip("/")
+
+
 def inner_layers(layer: Layer) -> list[Layer]:
     """The layers of a model, in the order in which its weights were saved; none where it is no model."""
     config = layer.get("config")
@@ -135,7 +143,7 @@ def walk(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
     """A layer and all within it, the outer before the inner, with the path of names; the outermost has none."""
     yield path, layer
     for inner in (*inner_layers(layer), *wrapped_layers(layer)):
-        yield from walk(inner, f"{path}/{name_of(inner)}".lstrip("/"))
+        yield from walk(inner, layer_path(path, inner))
 
 
 def is_reference(item: Any) -> bool:

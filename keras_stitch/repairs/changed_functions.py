@@ -13,12 +13,13 @@ from keras_stitch.repairs.architecture import (
     inner_layers,
     is_functional,
     is_model,
+    layer_path,
     name_of,
     references,
     walk,
     wrapped_layers,
 )
-from keras_stitch.repairs.rule import Rule, insert_before
+from keras_stitch.repairs.rule import Rule, each_layer, insert_before
 
 # clip(0.2 x + 0.5) of Keras 1 and 2 is clip(1.2 x / 6 + 0.5), the hard_sigmoid of Keras 3 at 1.2 x.
 HARD_SIGMOID_FACTOR = 1.2
@@ -38,27 +39,6 @@ def is_hard_sigmoid(value: Any) -> bool:
     if isinstance(value, dict):
         value = value.get("config") if value.get("class_name") == "function" else value.get("class_name")
     return value == "hard_sigmoid"
-
-
-def check_versions(saved: Saved) -> None:
-    """Refuse an architecture and weights of different versions where a function in it changed between them.
-
-    Raises:
-        SourceError: As nobody can know which of the two functions the weights were trained with.
-    """
-    of_weights = saved.weights_version
-    if of_weights is None or (of_weights < (3,)) == saved.is_legacy or "hard_sigmoid" in saved.custom:
-        return
-    for path, layer in walk(saved.model):
-        config = layer["config"]
-        keys = ("activation", "recurrent_activation")
-        if isinstance(config, dict) and any(is_hard_sigmoid(config.get(key)) for key in keys):
-            raise SourceError(
-                f"The layer '{path}' has a hard_sigmoid, one function in Keras 2 and another in Keras 3, and the "
-                "architecture is of one and the weights of the other.",
-                expected="both as the same version of Keras saved them",
-                received=f"an architecture of Keras {saved.version[0]}, weights of Keras {of_weights[0]}",
-            )
 
 
 def _hard_sigmoid(saved: Saved) -> list[str]:
@@ -103,6 +83,14 @@ def _unwrap(layer: Layer, saved: Saved) -> None:
     layer["config"] = {"name": name_of(layer), "activation": activation}
 
 
+HARD_SIGMOID = Rule(
+    "hard-sigmoid",
+    "hard_sigmoid was clip(0.2 x + 0.5) and is clip(x / 6 + 0.5) in Keras 3; the factor 1.2 is in the weights now, or "
+    "in a Rescaling layer",
+    _hard_sigmoid,
+)
+
+
 def _whole_numbers(saved: Saved) -> list[str]:
     """Keras 2 resized images of whole numbers to fractions, Keras 3 rounds."""
     found = []
@@ -116,8 +104,47 @@ def _whole_numbers(saved: Saved) -> list[str]:
             sources = [item[0] for item in references(layer.get("inbound_nodes") or [])] or [name_of(before)]
             if layer["class_name"] == "Resizing" and whole.intersection(sources):
                 insert_before(model, layer, "Rescaling", "fractions", scale=1.0, offset=0.0)
-                found.append(f"{path}/{name_of(layer)}".lstrip("/"))
+                found.append(layer_path(path, layer))
     return found
+
+
+WHOLE_NUMBERS = Rule(
+    "resized-integers",
+    "images of whole numbers were resized to fractions, Keras 3 would round; a Rescaling by 1 is in front",
+    _whole_numbers,
+)
+
+
+def _reset_after(layer: Layer, saved: Saved) -> bool:
+    if layer["class_name"] not in ("GRU", "GRUCell") or "reset_after" in layer["config"]:
+        return False
+    # cuDNN has it, Keras had not until it had the argument.
+    layer["config"]["reset_after"] = saved.class_in_file(layer) in ("UnifiedGRU", "GRUV2")
+    return True
+
+
+RESET_AFTER = Rule(
+    "gru-reset-after",
+    "a GRU that does not say reset_after means False, Keras 3 would take True",
+    each_layer(_reset_after),
+)
+
+
+def _recurrent_activation(layer: Layer, saved: Saved) -> bool:
+    """ConvLSTM and old files may leave it to the default, which was hard_sigmoid in Keras 1 and early Keras 2."""
+    if layer["class_name"] not in ("LSTM", "GRU", "LSTMCell", "GRUCell", "ConvLSTM2D", "ConvLSTM1D", "ConvLSTM3D"):
+        return False
+    if "recurrent_activation" in layer["config"]:
+        return False
+    layer["config"]["recurrent_activation"] = "hard_sigmoid"
+    return True
+
+
+RECURRENT_ACTIVATION = Rule(
+    "gate-activation",
+    "gates that do not say their activation mean hard_sigmoid, Keras 3 would take sigmoid",
+    each_layer(_recurrent_activation),
+)
 
 
 def _training(saved: Saved) -> list[str]:
@@ -130,7 +157,7 @@ def _training(saved: Saved) -> list[str]:
             calls = [call for call in _call_arguments(layer) if call.get("training")]
             if not calls:
                 continue
-            where = f"{path}/{name_of(layer)}".lstrip("/")
+            where = layer_path(path, layer)
             if saved.is_legacy:
                 _refuse_batch_statistics(layer, where)
             for call in calls:
@@ -165,21 +192,6 @@ def _draws(layer: Layer) -> bool:
     if any(word in layer["class_name"] for word in _DRAWS):
         return True
     return isinstance(config, dict) and any(config.get(key) for key in ("dropout", "recurrent_dropout"))
-
-
-WHOLE_NUMBERS = Rule(
-    "resized-integers",
-    "images of whole numbers were resized to fractions, Keras 3 would round; a Rescaling by 1 is in front",
-    _whole_numbers,
-)
-
-
-HARD_SIGMOID = Rule(
-    "hard-sigmoid",
-    "hard_sigmoid was clip(0.2 x + 0.5) and is clip(x / 6 + 0.5) in Keras 3; the factor 1.2 is in the weights now, or "
-    "in a Rescaling layer",
-    _hard_sigmoid,
-)
 
 
 TRAINING = Rule(

@@ -18,7 +18,7 @@ from repairs_files import Layer, called, floats, functional, given, layer, seque
 import keras_stitch as ks
 from keras_stitch.errors import SourceError
 from keras_stitch.models.keras_file import open_file
-from keras_stitch.repairs import changed_functions, keras3_config, masks, read_file, repair, structure
+from keras_stitch.repairs import keras3_config, masks, read_file, repair, structure, unsupported
 from keras_stitch.repairs.architecture import Saved, version_of
 
 OLD = (2, 1, 6)
@@ -252,7 +252,7 @@ LSTM = layer("LSTM", "rnn", units=2)
     ],
 )
 def test_masks_that_stay_the_same(graph: tuple[Layer, ...]) -> None:
-    assert masks.CHECK.apply(masked(*graph)) == []
+    masks.MASKS.refuse(masked(*graph))
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_masks_that_stay_the_same(graph: tuple[Layer, ...]) -> None:
 )  # fmt: skip
 def test_masks_that_would_differ_are_refused(graph: tuple[Layer, ...], text: str) -> None:
     with pytest.raises(SourceError) as caught:
-        masks.CHECK.apply(masked(*graph))
+        masks.MASKS.refuse(masked(*graph))
     assert str(caught.value) == text + MASKS
 
 
@@ -289,9 +289,9 @@ def test_masks_of_embeddings_count_where_they_are_made() -> None:
         saved = Saved(functional(graph, ["x"], ["rnn"]), OLD)
         if mask_zero:
             with pytest.raises(SourceError):
-                masks.CHECK.apply(saved)
+                masks.MASKS.refuse(saved)
         else:
-            assert masks.CHECK.apply(saved) == []
+            masks.MASKS.refuse(saved)
 
 
 def test_attention_gets_copies_where_there_are_masks() -> None:
@@ -419,7 +419,7 @@ def test_a_recurrent_layer_with_a_first_state_and_a_mask() -> None:
         made = [given("x", 3, 2), given("s", 2), called(layer("Masking", "a"), "x"), recurrent]
         model = functional(made, ["x", "s"], ["g"])
         with pytest.raises(SourceError) as caught:
-            masks.CHECK.apply(Saved(model, (2, 9)))
+            masks.MASKS.refuse(Saved(model, (2, 9)))
         assert caught.value.message == (
             "Keras 2 passed masks on in another way: 'g' (GRU) is given its first state, and Keras 3 forgets the mask "
             "of its input then."
@@ -429,9 +429,9 @@ def test_a_recurrent_layer_with_a_first_state_and_a_mask() -> None:
 def test_a_recurrent_layer_at_every_step_of_a_mask() -> None:
     steps = layer("TimeDistributed", "t", layer=layer("LSTM", "l", units=2))
     made = [given("x", 4, 3, 2), called(layer("Masking", "a"), "x"), called(steps, "a"), called(LSTM, "t")]
-    assert masks.CHECK.apply(Saved(functional(made[:3], ["x"], ["t"]), OLD)) == []
+    masks.MASKS.refuse(Saved(functional(made[:3], ["x"], ["t"]), OLD))
     with pytest.raises(SourceError, match="heeds a mask that Keras 3 would make otherwise"):
-        masks.CHECK.apply(Saved(functional(made, ["x"], ["rnn"]), OLD))
+        masks.MASKS.refuse(Saved(functional(made, ["x"], ["rnn"]), OLD))
 
 
 def test_layers_as_activations() -> None:
@@ -462,9 +462,9 @@ def test_architecture_and_weights_of_different_versions(of_weights: tuple[int, .
         sequential(layer("LSTM", "l", recurrent_activation="hard_sigmoid")), version, weights_version=of_weights
     )
     with pytest.raises(SourceError) as caught:
-        changed_functions.check_versions(gates)
+        unsupported.MIXED_VERSIONS.refuse(gates)
     assert caught.value.received == f"an architecture of Keras {version[0]}, weights of Keras {of_weights[0]}"
-    changed_functions.check_versions(Saved(sequential(layer("LSTM", "l")), version, weights_version=of_weights))
+    unsupported.MIXED_VERSIONS.refuse(Saved(sequential(layer("LSTM", "l")), version, weights_version=of_weights))
 
 
 @pytest.mark.parametrize("damaged", [{"class_name": 3}, {"config": None}, {"config": {"axis": {}, "units": [[]]}}])

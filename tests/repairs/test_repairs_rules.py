@@ -11,13 +11,25 @@ from hypothesis import strategies as st
 from repairs_files import Layer, called, functional, given, layer, sequential
 
 from keras_stitch.errors import SourceError
-from keras_stitch.repairs import RULES, changed_functions, keras1, keras3_config, layer_arguments, repair, structure
+from keras_stitch.repairs import (
+    CHECKS,
+    QUIRKS,
+    RULES,
+    changed_functions,
+    keras1,
+    keras3_config,
+    layer_arguments,
+    layer_classes,
+    repair,
+    structure,
+)
 from keras_stitch.repairs.architecture import Saved
-from keras_stitch.repairs.rule import Repair, Rule
+from keras_stitch.repairs.rule import Check, Repair, Rule
 
 OLD = (2, 1, 6)
 NEW = (3, 5, 0)
 BY_NAME = {rule.name: rule for rule in RULES}
+CHECKS_BY_NAME = {check.name: check for check in CHECKS}
 
 
 def apply(rule: Rule, model: Layer, version: tuple[int, ...] = OLD, **options: Any) -> tuple[Layer, list[str]]:
@@ -33,23 +45,28 @@ def on_one(rule: Rule, said: Layer, version: tuple[int, ...] = OLD, **options: A
     return changed, where
 
 
-def refusal(rule: Rule, said: Layer, **options: Any) -> str:
+def refusal(quirk: Rule | Check, said: Layer, **options: Any) -> str:
     with pytest.raises(SourceError) as caught:
-        on_one(rule, said, **options)
+        if isinstance(quirk, Check):
+            quirk.refuse(Saved(sequential(copy.deepcopy(said)), OLD, **options))
+        else:
+            on_one(quirk, said, **options)
     return str(caught.value)
 
 
 def test_rules_have_names_and_reasons_of_their_own() -> None:
     assert len(BY_NAME) == len(RULES) == len({rule.why for rule in RULES})
+    assert len({quirk.name for quirk in QUIRKS}) == len(QUIRKS) == len(RULES) + len(CHECKS)
     for rule in RULES:
         assert rule.name == rule.name.lower() and " " not in rule.name
-        assert rule.why[0].islower() or rule.why.startswith(("Keras", "BatchNormalization", "LeakyReLU", "Random",
+        assert rule.why[0].islower() or rule.why.startswith(("Keras", "LeakyReLU",
                                                              "SeparableConv1D", "ThresholdedReLU"))  # fmt: skip
         assert not rule.why.endswith(".")
 
 
 def test_rules_for_files_of_keras_3() -> None:
     assert [rule.name for rule in RULES if not rule.legacy] == ["axis-list", "training-flag"]
+    assert [check.name for check in CHECKS if not check.legacy] == ["mixed-versions"]
 
 
 def test_a_repair_as_text() -> None:
@@ -105,6 +122,9 @@ CHANGES: list[Change] = [
     ("axis-list", "LayerNormalization", {"axis": [-1, -2]}, "LayerNormalization", {"axis": [-1, -2]}),
     ("axis-list", "Softmax", {"axis": [2, 1]}, "Softmax", {"axis": [2, 1]}),
     ("time-major", "LSTM", {"time_major": False, "units": 2}, "LSTM", {"units": 2}),
+    ("removed-arguments", "BatchNormalization",
+     {"renorm": False, "renorm_clipping": {}, "renorm_momentum": 0.9, "axis": 1}, "BatchNormalization", {"axis": 1}),
+    ("leaky-relu", "LeakyReLU", {"alpha": 0.2}, "LeakyReLU", {"negative_slope": 0.2}),
     ("thresholded-relu", "ThresholdedReLU", {"theta": 0.3}, "ReLU",
      {"threshold": 0.3, "negative_slope": 0.0, "max_value": None}),
     ("thresholded-relu", "ThresholdedReLU", {"theta": {"type": "ndarray", "value": 0.3}}, "ReLU",
@@ -127,10 +147,6 @@ def test_what_a_rule_makes_of_a_layer(
 
 
 WITHOUT_A_WORD: list[Change] = [
-    ("leaky-relu", "LeakyReLU", {"alpha": 0.2}, "LeakyReLU", {"negative_slope": 0.2}),
-    ("leaky-relu", "LeakyReLU", {"alpha": {"type": "ndarray", "value": 0.2}}, "LeakyReLU", {"negative_slope": 0.2}),
-    ("renorm", "BatchNormalization", {"renorm": False, "renorm_clipping": {}, "renorm_momentum": 0.9, "axis": 1},
-     "BatchNormalization", {"axis": 1}),
     ("removed-arguments", "LSTM", {"implementation": 1, "units": 2}, "LSTM", {"units": 2}),
     ("initializers", "Dense",
      {"kernel_initializer": {"class_name": "VarianceScaling", "config": {"distribution": "normal"}}},
@@ -154,8 +170,6 @@ LEFT_ALONE: list[tuple[str, str, dict[str, Any]]] = [
     ("array-arguments", "Dense", {"kernel_initializer": {"class_name": "Zeros", "config": {}}}),
     ("initializers", "Dense", {"kernel_initializer": {"class_name": "Constant", "config": {"value": 1.0}}}),
     ("constraints", "Dense", {"kernel_constraint": {"class_name": "MaxNorm", "config": {"max_value": 2}}}),
-    ("interpolation", "Resizing", {"interpolation": "bilinear"}),
-    ("random-crop", "CenterCrop", {"height": 2, "width": 2}),
     ("gru-reset-after", "GRU", {"reset_after": True}),
     ("gru-reset-after", "LSTM", {}),
     ("cudnn", "LSTM", {"activation": "relu"}),
@@ -164,7 +178,6 @@ LEFT_ALONE: list[tuple[str, str, dict[str, Any]]] = [
     ("removed-arguments", "Conv2D", {"groups": 2}),
     ("removed-arguments", "Dense", {"implementation": 1}),
     ("time-major", "Dense", {"time_major": True}),
-    ("renorm", "Dense", {"renorm": True}),
     ("axis-list", "Concatenate", {"axis": -1}),
     ("leaky-relu", "ELU", {"alpha": 0.2}),
     ("leaky-relu", "LeakyReLU", {"negative_slope": 0.2}),
@@ -257,10 +270,34 @@ REFUSALS: list[tuple[str, Layer, str]] = [
 
 
 @pytest.mark.parametrize(("rule", "said", "text"), REFUSALS, ids=[case[0] for case in REFUSALS])
-def test_what_a_rule_refuses(rule: str, said: Layer, text: str) -> None:
-    assert refusal(BY_NAME[rule], said) == text
-    if rule != "hard-sigmoid":
-        assert on_one(BY_NAME[rule], said, custom=frozenset([said["class_name"]])) == (said, [])
+def test_what_a_rule_or_a_check_refuses(rule: str, said: Layer, text: str) -> None:
+    quirk = (BY_NAME | CHECKS_BY_NAME)[rule]
+    assert refusal(quirk, said) == text
+    users = frozenset([said["class_name"]])
+    if isinstance(quirk, Check):
+        quirk.refuse(Saved(sequential(said), OLD, custom=users))
+    elif rule != "hard-sigmoid":
+        assert on_one(quirk, said, custom=users) == (said, [])
+
+
+@pytest.mark.parametrize(
+    ("check", "kind", "config"),
+    [
+        ("interpolation", "Resizing", {"interpolation": "bilinear"}),
+        ("random-crop", "CenterCrop", {"height": 2, "width": 2}),
+        ("renorm", "Dense", {"renorm": True}),
+        ("renorm", "BatchNormalization", {"renorm": False}),
+    ],
+)
+def test_what_a_check_lets_pass(check: str, kind: str, config: dict[str, Any]) -> None:
+    CHECKS_BY_NAME[check].refuse(Saved(sequential(layer(kind, "it", **config)), OLD))
+
+
+@pytest.mark.parametrize(("rule", "said", "text"), REFUSALS, ids=[case[0] for case in REFUSALS])
+def test_all_rules_and_checks_together_refuse_it_too(rule: str, said: Layer, text: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        repair(Saved(sequential(copy.deepcopy(said)), OLD))
+    assert str(caught.value) == text
 
 
 # -- Keras 1 --------------------------------------------------------------------------------------
@@ -533,7 +570,7 @@ def test_a_single_output_in_a_list() -> None:
 
 def test_a_merge_of_one_tensor() -> None:
     layers = [given("x", 3), called(layer("Add", "one"), "x", "x"), called(layer("Add", "two"), ["x", "one"])]
-    model, where = apply(layer_arguments.SINGLE_MERGE, functional(layers, ["x"], ["two"]))
+    model, where = apply(layer_classes.SINGLE_MERGE, functional(layers, ["x"], ["two"]))
     assert where == ["one"]
     assert model["config"]["layers"][1] == {**layers[1], **layer("Identity", "one", dtype="float32")}
     assert model["config"]["layers"][2] == layers[2]
@@ -698,15 +735,17 @@ def test_an_axis_in_files_of_keras_3(kind: str, axis: list[int], kept: Any) -> N
 def test_repairs_are_in_the_order_of_the_rules_with_their_places() -> None:
     said = {"class_name": "Sequential", "config": [
         layer("GRU", "g", batch_input_shape=[None, 4, 2], units=2, time_major=False),
-        layer("LeakyReLU", "l", alpha=0.1),
+        layer("LeakyReLU", "l", alpha={"type": "ndarray", "value": 0.1}),
     ]}  # fmt: skip
     done = repair(Saved(said, OLD))
     assert [(item.rule, item.where) for item in done] == [
         ("sequential-list", ("",)),
         ("input-shape", ("",)),
+        ("array-arguments", ("l",)),
         ("gru-reset-after", ("g",)),
         ("gate-activation", ("g",)),
         ("time-major", ("g",)),
+        ("leaky-relu", ("l",)),
         ("hard-sigmoid", ("g",)),
     ]
     assert all(item.why == BY_NAME[item.rule].why for item in done)
@@ -735,3 +774,11 @@ def test_a_repaired_architecture_needs_no_repair(said: list[Layer], graph: bool,
     before = copy.deepcopy(saved.model)
     assert [item.rule for item in repair(saved) if item.rule not in _NOT_AGAIN] == []
     assert saved.model == before
+
+
+def test_what_keras_2_wrote_for_itself_is_dropped_without_a_repair() -> None:
+    said = {**layer("Dense", "d", units=2), "shared_object_id": 3, "build_config": {"input_shape": [None, 3]}}
+    saved = Saved(sequential({**layer("InputLayer", "x", batch_shape=[None, 3])}, said), OLD)
+    assert repair(saved) == []
+    keras3_config.modernise(saved)
+    assert said.keys() == {"class_name", "config", "module", "registered_name"}
