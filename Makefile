@@ -22,7 +22,7 @@ test: export PYTHONDONTWRITEBYTECODE :=
 
 # Model files that tests need are fetched first; without a network, the tests of them fail and say so.
 test: $(VENV)/.stamp-dev
-	-@$(BIN)/python tests/real_files.py
+	-@$(BIN)/python tests/helpers/real_files.py
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 bench: $(VENV)/.stamp-dev

@@ -22,7 +22,7 @@ import peers
 import works
 from timing import LEAST_SECONDS, Ratio, measure
 
-from keras_stitch.tables import render
+from keras_stitch.terminal import render
 
 WORKS = ("seed", "deepbind100", "trednet", "images", "spliceai")
 _BATCHES = {"spliceai": (1, 4, 32, 128)}

@@ -29,7 +29,7 @@ from kipoiseq.dataloaders import SeqIntervalDl
 from rich.progress import track
 from timing import Runs, measure, ratio
 
-from keras_stitch.tables import render
+from keras_stitch.terminal import render
 
 # As in a generated directory: the processes whose memory is measured have no use for Keras and its backend.
 sys.path.insert(0, str(Path(__file__).parents[1] / "model_templates" / "kipoi"))

@@ -28,7 +28,7 @@ import numpy as np
 from rich.progress import track
 from timing import Runs, measure, ratio
 
-from keras_stitch.tables import render
+from keras_stitch.terminal import render
 
 TEMPLATES = Path(__file__).parents[1] / "model_templates"
 

@@ -19,7 +19,7 @@ import numpy as np
 from timing import Runs, Times, measure, ratio
 
 import keras_stitch as ks
-from keras_stitch.tables import render
+from keras_stitch.terminal import render
 
 LIMIT = 1.2
 

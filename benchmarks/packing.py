@@ -28,7 +28,7 @@ from timing import Runs, measure, ratio
 from zoo import write_kipoi
 
 import keras_stitch as ks
-from keras_stitch.tables import render
+from keras_stitch.terminal import render
 
 BATCH = 32
 EPOCHS = 10

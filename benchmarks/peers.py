@@ -89,7 +89,7 @@ MODULES = {
 
 def check_equal(peer: str, found: np.ndarray, expected: np.ndarray) -> None:
     """Stop where somebody predicts something else: its time would say nothing."""
-    from keras_stitch.comparing import compare
+    from keras_stitch.verify.equality import compare
 
     compared = compare(found, expected)
     if not compared.equal:

@@ -29,7 +29,7 @@ from figures import Figure, Target, compared, write
 from rich.progress import track
 from timing import Times, timed
 
-from keras_stitch.kipoi.rendering import template_module
+from keras_stitch.kipoi.templates import template_module
 
 COUNTS = (10, 100, 500)
 STEPS = ("load and add", "build", "save", "load again", "first prediction", "first prediction, directory")

@@ -9,22 +9,22 @@ from keras_stitch.errors import StitchError
 
 if TYPE_CHECKING:
     from keras_stitch.graph import Graph
-    from keras_stitch.kipoi import Dataloader
+    from keras_stitch.kipoi.dataloader import Dataloader
     from keras_stitch.recipes import chain, ensemble, siamese
-    from keras_stitch.training.data import training_data
-    from keras_stitch.training.precomputing import precompute
+    from keras_stitch.training.precompute_dataloader import precompute
+    from keras_stitch.training.training_data import training_data
 
 __version__ = "0.1.0"
 __all__ = ["Dataloader", "Graph", "StitchError", "chain", "ensemble", "precompute", "siamese", "training_data"]
 
 _HOMES = {
-    "Dataloader": "keras_stitch.kipoi",
+    "Dataloader": "keras_stitch.kipoi.dataloader",
     "Graph": "keras_stitch.graph",
     "chain": "keras_stitch.recipes",
     "ensemble": "keras_stitch.recipes",
-    "precompute": "keras_stitch.training.precomputing",
+    "precompute": "keras_stitch.training.precompute_dataloader",
     "siamese": "keras_stitch.recipes",
-    "training_data": "keras_stitch.training.data",
+    "training_data": "keras_stitch.training.training_data",
 }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import keras_stitch
 from keras_stitch.errors import SaveError, StitchError, reason
-from keras_stitch.progress import steps
+from keras_stitch.terminal import steps
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -185,7 +185,7 @@ def _add_predicting(command: argparse.ArgumentParser) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    from keras_stitch.inspecting import inspect_file
+    from keras_stitch.sources.inspect_file import inspect_file
 
     for file in options.files:
         with steps() as step:
@@ -195,7 +195,7 @@ def _inspect(options: argparse.Namespace) -> None:
 
 
 def _build(options: argparse.Namespace) -> None:
-    from keras_stitch.saving import format_of, save_model
+    from keras_stitch.models.save_keras import format_of, save_model
 
     output = Path(options.output)
     format_of(output)
@@ -251,8 +251,8 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from keras_stitch.given import read_data
-    from keras_stitch.verifying import check_recorded
+    from keras_stitch.models.sample_rows import read_data
+    from keras_stitch.verify.verify import check_recorded
 
     data = None if options.data is None else read_data(Path(options.data))
     with steps() as step, check_recorded(Path(options.spec)):
@@ -274,7 +274,7 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _predict_with(options: argparse.Namespace, output: Path, results: Path | None) -> None:
-    from keras_stitch.predicting import predict, read_arguments
+    from keras_stitch.workflow.predict_directory import predict, read_arguments
 
     arguments = read_arguments(options.arg, options.dataloader_args)
     settings = _pairs(options.config, "--config")
@@ -294,7 +294,7 @@ def _predict_with(options: argparse.Namespace, output: Path, results: Path | Non
 
 
 def _export(options: argparse.Namespace) -> None:
-    from keras_stitch.exporting import export_model
+    from keras_stitch.export.export_model import export_model
 
     with steps() as step:
         exported = export_model(
@@ -309,7 +309,7 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from keras_stitch.demo import run_demo
+    from keras_stitch.demo.run_demo import run_demo
 
     run_demo(Path(options.output))
 

@@ -9,14 +9,17 @@ from typing import Any, Self
 
 import keras
 
-from keras_stitch import arguments, parts
-from keras_stitch import placement as placing
-from keras_stitch.arguments import MergeLike
-from keras_stitch.byname import connections_by_name
-from keras_stitch.customs import Given
+from keras_stitch import checks
 from keras_stitch.errors import StitchError, nearest
-from keras_stitch.naming import check_name
-from keras_stitch.spec import Connection, GraphSpec, InputSpec, OutputSpec
+from keras_stitch.graphs import freezing
+from keras_stitch.graphs.by_name import connections_by_name
+from keras_stitch.graphs.names import check_name, new_name
+from keras_stitch.graphs.spec import Connection, GraphSpec, InputSpec, OutputSpec
+from keras_stitch.models import merge_layers, ports
+from keras_stitch.models.custom_objects import Given
+from keras_stitch.models.merge_layers import MergeLike
+from keras_stitch.placement import plan
+from keras_stitch.sources import load_source
 
 PathLike = str | os.PathLike[str]
 
@@ -30,7 +33,7 @@ class Description:
 
     def __init__(self, name: str = "stitched"):
         self._spec = GraphSpec(check_name(name, "graph"))
-        self._added: dict[str, parts.Added] = {}
+        self._added: dict[str, load_source.Added] = {}
 
     @property
     def name(self) -> str:
@@ -93,15 +96,15 @@ class Description:
             StitchError: If an option does not go with the source.
         """
         again = f"Give this one another name, or graph.share(..., of='{name}') for the same weights once more."
-        arguments.new_name(name, "submodel", self._names(), fix=again)
-        placing.check_placement(placement, name)
-        self._added[name] = parts.load(
+        new_name(name, "submodel", self._names(), fix=again)
+        plan.check_placement(placement, name)
+        self._added[name] = load_source.load(
             name,
             source,
             custom_objects=custom_objects,
             arch=arch,
-            trainable=arguments.flag_of(trainable, f"trainable= of submodel '{name}'"),
-            outputs=None if outputs is None else arguments.names(outputs, f"outputs= of submodel '{name}'"),
+            trainable=checks.flag_of(trainable, f"trainable= of submodel '{name}'"),
+            outputs=None if outputs is None else checks.names(outputs, f"outputs= of submodel '{name}'"),
             placement=placement,
             shapes=shapes,
             method=method,
@@ -110,7 +113,7 @@ class Description:
 
     def share(self, name: str, of: str) -> Self:
         """Use the submodel ``of`` once more under a new name: other inputs, the same weights. Returns the graph."""
-        arguments.new_name(name, "submodel", self._names(), fix="Give this one another name.")
+        new_name(name, "submodel", self._names(), fix="Give this one another name.")
         if of not in self._names():
             raise StitchError(
                 f"There is no submodel '{of}' that '{name}' could share.", expected=nearest(str(of), self._names())
@@ -138,9 +141,9 @@ class Description:
         Returns:
             The graph. Names and shapes are checked by ``build``, all at once.
         """
-        target = arguments.one_name(target, "connect(..., target)")
-        names = arguments.names(sources, f"connect(..., '{target}')")
-        connection = Connection(target, names, arguments.merge_of(merge, axis))
+        target = checks.one_name(target, "connect(..., target)")
+        names = checks.names(sources, f"connect(..., '{target}')")
+        connection = Connection(target, names, merge_layers.merge_of(merge, axis=axis))
         return self._say(connections=(*self._spec.connections, connection))
 
     def connect_by_name(self) -> dict[str, list[str]]:
@@ -176,9 +179,9 @@ class Description:
             The graph.
         """
         taken = [given.name for given in self._spec.inputs]
-        arguments.new_name(name, "graph input", taken, fix="List all its targets in one add_input.")
-        names = () if targets == () else arguments.names(targets, f"add_input('{name}', ...)")
-        shape, dtype = arguments.shape_of_input(name, shape), arguments.dtype_of_input(name, dtype)
+        new_name(name, "graph input", taken, fix="List all its targets in one add_input.")
+        names = () if targets == () else checks.names(targets, f"add_input('{name}', ...)")
+        shape, dtype = ports.shape_of_input(name, shape), ports.dtype_of_input(name, dtype)
         given = InputSpec(name, names, shape, dtype)
         return self._say(inputs=(*self._spec.inputs, given))
 
@@ -189,8 +192,8 @@ class Description:
             The graph.
         """
         taken = [output.name for output in self._spec.outputs]
-        arguments.new_name(name, "graph output", taken, fix="Give this one another name.")
-        source = arguments.one_name(source, f"add_output('{name}', ...)")
+        new_name(name, "graph output", taken, fix="Give this one another name.")
+        source = checks.one_name(source, f"add_output('{name}', ...)")
         return self._say(outputs=(*self._spec.outputs, OutputSpec(name, source)))
 
     # -- training ------------------------------------------------------------
@@ -205,11 +208,11 @@ class Description:
         Returns:
             The graph.
         """
-        return self._say(freezes=(*self._spec.freezes, *arguments.rules("freeze", patterns, layers, frozen=True)))
+        return self._say(freezes=(*self._spec.freezes, *freezing.rules("freeze", patterns, layers, frozen=True)))
 
     def unfreeze(self, *patterns: str, layers: str | None = None) -> Self:
         """Restore the flags as they were saved; the arguments are those of ``freeze``."""
-        return self._say(freezes=(*self._spec.freezes, *arguments.rules("unfreeze", patterns, layers, frozen=False)))
+        return self._say(freezes=(*self._spec.freezes, *freezing.rules("unfreeze", patterns, layers, frozen=False)))
 
     # -- within --------------------------------------------------------------
 

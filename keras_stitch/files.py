@@ -1,31 +1,23 @@
-"""Saved files: recognised by their content, and given to Keras under an ending that it knows.
-
-Formats: Keras' legacy HDF5 (https://keras.io/guides/serialization_and_saving/ and the h5 files of Keras 1
-and 2), the ``.keras`` zip archive, and an architecture JSON with a weights file.
-"""
+"""Files: their sha256, YAML, and text files and directories that are written whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
-import logging
-import tempfile
-import warnings
-import zipfile
-import zlib
-from collections.abc import Iterator
+import os
+import platform
+import re
+import secrets
+import shutil
+import sys
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
 import yaml
 
-from keras_stitch.errors import SourceError, nearest, reason
-
-_HDF5 = b"\x89HDF\r\n\x1a\n"
-_ZIP = b"PK"
-_AGAIN = "Copy or download it again."
-_ACCEPTED = "a model saved by Keras: .h5, .hdf5 or .keras, or a Kipoi directory"
+from keras_stitch.errors import SaveError, SourceError
 
 
 def sha256(path: Path) -> str:
@@ -39,157 +31,6 @@ def sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise SourceError(f"'{path}' cannot be read any more: {error.strerror}.") from error
-
-
-def checked_sha256(path: Path, kind: str) -> str:
-    """The sha256 of a saved model, once its own checksums were found to fit; HDF5 has none.
-
-    Raises:
-        SourceError: If the file is damaged.
-    """
-    if kind == "keras":
-        # Keras may read a changed file without a look at its checksums.
-        try:
-            with zipfile.ZipFile(path) as archive:
-                damaged = archive.testzip()
-        except (zipfile.BadZipFile, zlib.error, OSError) as error:
-            raise SourceError(f"'{path}' is a damaged .keras file: {reason(error)}.", fix=_AGAIN) from error
-        if damaged is not None:
-            raise SourceError(f"'{path}' is a damaged .keras file: '{damaged}' in it was changed.", fix=_AGAIN)
-    return sha256(path)
-
-
-def recognise(path: Path) -> str:
-    """What a file holds, judged by its content.
-
-    Returns:
-        ``"h5"``, ``"keras"``, ``"h5 weights"`` (legacy layout) or ``"keras weights"``.
-
-    Raises:
-        SourceError: If it is nothing that Keras saved, or cannot be read.
-    """
-    _check_exists(path)
-    try:
-        with path.open("rb") as file:
-            head = file.read(512)
-    except PermissionError:
-        raise SourceError(f"No permission to read '{path}'.", fix="Change its permissions, or copy it.") from None
-    except OSError as error:
-        raise SourceError(f"'{path}' cannot be read: {error.strerror}.") from error
-    if not head:
-        raise SourceError(f"'{path}' is empty.", expected=_ACCEPTED, received="a file of 0 bytes")
-    if head.startswith(_HDF5):
-        return _recognise_hdf5(path)
-    if head.startswith(_ZIP):
-        return _recognise_zip(path)
-    raise SourceError(f"'{path}' is not a saved Keras model.", expected=_ACCEPTED, received=_describe(head))
-
-
-@contextlib.contextmanager
-def quiet_keras() -> Iterator[None]:
-    """Without Keras' remarks on the age of the HDF5 format and on arguments of old layers."""
-    absl = logging.getLogger("absl")
-    absl.addFilter(_not_about_hdf5)
-    with warnings.catch_warnings(), contextlib.ExitStack() as stack:
-        stack.callback(absl.removeFilter, _not_about_hdf5)
-        warnings.filterwarnings("ignore", message=r"Do not pass an `input_shape`", category=UserWarning)
-        warnings.filterwarnings("ignore", message=r"You are saving your model as an HDF5 file", category=UserWarning)
-        yield
-
-
-def _not_about_hdf5(record: logging.LogRecord) -> bool:
-    return "HDF5 file" not in record.getMessage() and "No training configuration" not in record.getMessage()
-
-
-def is_kipoi_directory(path: Path) -> bool:
-    """Whether a path is a folder that Kipoi could read a model from."""
-    try:
-        return any((path / name).is_file() for name in ("model.yaml", "model.yml"))
-    except PermissionError:
-        raise _no_entry(path) from None
-
-
-def _no_entry(path: Path) -> SourceError:
-    return SourceError(f"No permission to look at '{path}'.", fix="Change the permissions of its folder.")
-
-
-def _check_exists(path: Path) -> None:
-    try:
-        missing = not path.exists()
-    except PermissionError:
-        raise _no_entry(path) from None
-    if missing:
-        beside = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
-        where = "" if path.parent.is_dir() else f" Nor does the folder '{path.parent}' exist."
-        raise SourceError(
-            f"There is no file '{path}'.{where}", expected=nearest(path.name, beside) if beside else _ACCEPTED
-        )
-    if path.is_dir():
-        saved = (path / "saved_model.pb").exists()
-        raise SourceError(
-            f"'{path}' is a directory without a model.yaml"
-            + (", a TensorFlow SavedModel, which holds no Keras layers." if saved else "."),
-            expected=_ACCEPTED,
-            fix="Save the model as .keras." if saved else None,
-        )
-
-
-def _recognise_hdf5(path: Path) -> str:
-    try:
-        with h5py.File(path, "r") as file:
-            if "model_config" in file.attrs:
-                return "h5"
-            if "layer_names" in file.attrs:
-                return "h5 weights"
-            if "layers" in file or "_layer_checkpoint_dependencies" in file:
-                return "keras weights"
-            keys = ", ".join(list(file)[:8]) or "nothing"
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-        raise SourceError(f"'{path}' is a damaged HDF5 file: {reason(error)}.", fix=_AGAIN) from error
-    raise SourceError(f"'{path}' is an HDF5 file, but no Keras model.", expected=_ACCEPTED, received=f"groups: {keys}")
-
-
-def _recognise_zip(path: Path) -> str:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = set(archive.namelist())
-            is_keras = {"config.json", "metadata.json"} <= names
-    except (zipfile.BadZipFile, OSError) as error:
-        raise SourceError(f"'{path}' is a damaged .keras file: {reason(error)}.", fix=_AGAIN) from error
-    if is_keras:
-        return "keras"
-    listed = ", ".join(sorted(names)[:8]) or "nothing"
-    raise SourceError(
-        f"'{path}' is a zip archive, but no Keras model.", expected=_ACCEPTED, received=f"files: {listed}"
-    )
-
-
-def _describe(head: bytes) -> str:
-    try:
-        text = head.decode("utf-8")
-    except UnicodeDecodeError:
-        return f"a binary file that starts with {head[:8]!r}"
-    return f"a text file that starts with {text[:40]!r}"
-
-
-@contextlib.contextmanager
-def by_its_ending(path: Path, kind: str) -> Iterator[Path]:
-    """The file under an ending that fits its content: Keras chooses the reader by the ending."""
-    endings = {"h5": (".h5", ".hdf5"), "h5 weights": (".h5", ".hdf5"), "keras": (".keras",)}
-    fitting = endings.get(kind, (".weights.h5",))
-    if path.name.endswith(fitting) and not (kind == "h5 weights" and path.name.endswith(".weights.h5")):
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="keras-stitch-") as folder:
-        link = Path(folder) / f"model{fitting[0]}"
-        link.symlink_to(path.resolve())
-        yield link
-
-
-def is_lambda_refusal(error: Exception) -> bool:
-    """Whether Keras refused to run Python code that a file or a config holds."""
-    text = str(error)
-    return "lambda" in text.lower() and ("unsafe" in text or "safe_mode" in text or "arbitrary code" in text)
 
 
 def find_yaml(directory: Path, kind: str) -> Path | None:
@@ -206,3 +47,201 @@ def load_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SourceError(f"'{path}' does not describe anything.", received=type(content).__name__)
     return content
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    path = path.absolute()
+    if not path.parent.is_dir():
+        raise SaveError(f"There is no folder '{path.parent}'.", fix="Make it first.")
+    part = path.parent / f".{path.name}.{os.getpid()}"
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise SaveError(f"'{path}' cannot be written: {error.strerror}.") from error
+
+
+# What a generated directory may hold, what Kipoi and Python leave in it included; anything else is somebody's.
+GENERATED = frozenset(
+    {
+        *("model.yaml", "dataloader.yaml", "dataloader.py", "stitched_model.py", "model.py", "stitch.yaml"),
+        *("graph.svg", "README.md", "certificate.json", "model_files", "example_files", "merging", "components"),
+        *("workflow", ".gitignore", "downloaded", "__pycache__"),
+    }
+)
+
+
+_AT_FDCWD = -100 if sys.platform.startswith("linux") else -2
+
+
+_EXCHANGE = 2  # RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS are the same number
+
+
+@contextlib.contextmanager
+def writing(
+    target: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    generated: Collection[str] = GENERATED,
+    mark: str = "stitch.yaml",
+) -> Iterator[Path]:
+    """A temporary directory that becomes ``target`` when the block ends without an error.
+
+    Args:
+        target: The directory to write. Folders above it are made.
+        overwrite: Whether a directory that is there, and holds nothing but what was generated, is replaced.
+        generated: The names that what was generated may have.
+        mark: The file that a generated directory always has.
+
+    Yields:
+        The directory to fill, next to the target.
+
+    Raises:
+        SaveError: When the target must not be replaced (before anything is written), or cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "new"
+        >>> with writing(target) as directory:
+        ...     _ = (directory / "model.yaml").write_text("args: {}")
+        >>> [path.name for path in target.iterdir()]
+        ['model.yaml']
+    """
+    shown, target = str(target), Path(os.path.realpath(target))
+    check_target(target, overwrite=overwrite, generated=generated, mark=mark)
+    building = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(target)
+        building = target.with_name(_prefix(target) + f"{os.getpid()}-{secrets.token_hex(4)}")
+        building.mkdir()
+        yield building
+        _remove_compiled(building)
+        _put_in_place(building, target, overwrite=overwrite)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SaveError(
+            f"'{shown}' cannot be written: {reason}.",
+            received=f"{type(error).__name__} on '{error.filename}'" if error.filename else None,
+            fix="Free some space or choose another place; nothing was changed.",
+        ) from error
+    finally:
+        if building is not None:
+            shutil.rmtree(building, ignore_errors=True)
+
+
+def check_target(
+    target: str | os.PathLike[str],
+    *,
+    overwrite: bool,
+    generated: Collection[str] = GENERATED,
+    mark: str = "stitch.yaml",
+) -> None:
+    """Refuses a target that is there and must stay; the arguments are those of ``writing``.
+
+    Raises:
+        SaveError: When the target is a file, exists and ``overwrite`` is false, is or holds the current
+            directory, or holds something that was not generated.
+
+    Example:
+        >>> check_target("/", overwrite=True)
+        Traceback (most recent call last):
+        keras_stitch.errors.SaveError: '/' is not replaced: the current directory is in it.
+          Fix: Go to another directory first, or choose another place.
+    """
+    path = Path(target)
+    try:
+        if not os.path.lexists(path):
+            return
+        if not path.is_dir():
+            raise SaveError(f"'{target}' is a file.", expected="a directory, or nothing there yet")
+        if not overwrite:
+            raise SaveError(
+                f"'{target}' exists.",
+                fix="Pass overwrite=True (--overwrite on the command line) to replace it, or choose another place.",
+            )
+        if Path.cwd().is_relative_to(path.resolve()):
+            raise SaveError(
+                f"'{target}' is not replaced: the current directory is in it.",
+                fix="Go to another directory first, or choose another place.",
+            )
+        foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in generated)
+        if not foreign and any(path.iterdir()) and not (path / mark).is_file():
+            foreign = sorted(entry.name for entry in path.iterdir())
+        if foreign:
+            listed = ", ".join(foreign[:6]) + (", ..." if len(foreign) > 6 else "")
+            raise SaveError(
+                f"'{target}' is not replaced: it holds what was not generated, and that would be lost.",
+                expected="a new directory, an empty one, or one that was generated",
+                received=listed,
+                fix="Choose another place, or move these away.",
+            )
+    except OSError as error:
+        raise SaveError(f"'{target}' cannot be read: {error.strerror}.") from error
+
+
+def is_generated(folder: Path) -> bool:
+    """Whether a folder is a generated directory; a folder with a ``stitch.yaml`` alone is somebody's."""
+    return all((folder / name).is_file() for name in ("stitch.yaml", "model.yaml", "dataloader.yaml"))
+
+
+def _remove_compiled(building: Path) -> None:
+    """Removes what Python compiled while the directory was tried; it names this machine's paths."""
+    for folder in list(building.rglob("__pycache__")):
+        shutil.rmtree(folder)
+
+
+def _put_in_place(building: Path, target: Path, *, overwrite: bool) -> None:
+    if not overwrite or not target.exists():
+        building.rename(target)  # fails where somebody else has put something there meanwhile
+    elif not _exchange(building, target):
+        # Without the system call there is a moment in which only the old directory's new name exists.
+        aside = target.with_name(building.name + "-old")
+        target.rename(aside)
+        try:
+            building.rename(target)
+        except OSError:
+            aside.rename(target)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swaps two directories in one step; false where the system or its file system cannot."""
+    names = os.fsencode(first), os.fsencode(second)
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        if sys.platform == "darwin":
+            return libc.renamex_np(*names, _EXCHANGE) == 0
+        return libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _EXCHANGE) == 0
+    except AttributeError:
+        return False
+
+
+def _prefix(target: Path) -> str:
+    # The machine is in the name because the process ids of another one, on a shared disk, say nothing here.
+    machine = hashlib.md5(platform.node().encode(), usedforsecurity=False).hexdigest()[:6]
+    return f".{target.name}.stitch-{machine}-"
+
+
+def _remove_stale(target: Path) -> None:
+    pattern = re.compile(re.escape(_prefix(target)) + r"(\d+)-[0-9a-f]+(-old)?")
+    for path in target.parent.iterdir():
+        match = pattern.fullmatch(path.name)
+        if match and not _is_alive(int(match[1])):
+            if match[2] and not target.exists():
+                path.rename(target)  # killed between the two renames: the old directory comes back
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

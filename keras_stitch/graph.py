@@ -9,21 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from keras_stitch import arguments, building, customs, parts, saving, specdump, specfile
-from keras_stitch import placement as placing
-from keras_stitch.assembling import Assembly
-from keras_stitch.certificate import Certificate
-from keras_stitch.customs import Given
+from keras_stitch import checks, files
+from keras_stitch.assembly import Assembly
 from keras_stitch.description import Description, PathLike
 from keras_stitch.errors import StitchError
-from keras_stitch.freezing import Flags, frozen_states
-from keras_stitch.progress import Step, steps
-from keras_stitch.spec import GraphSpec, Wiring
-from keras_stitch.summary import Summary, summarise
-from keras_stitch.workflow.jobs import Flow, flow
+from keras_stitch.graphs import read_stitch_yaml, write_stitch_yaml
+from keras_stitch.graphs.freezing import Flags, frozen_states
+from keras_stitch.graphs.spec import GraphSpec, Wiring
+from keras_stitch.models import build as building
+from keras_stitch.models import custom_objects as customs
+from keras_stitch.models import save_keras
+from keras_stitch.models.custom_objects import Given
+from keras_stitch.placement import plan as placing
+from keras_stitch.placement.jobs import Flow, flow
+from keras_stitch.placement.summary import Summary, summarise
+from keras_stitch.sources import load_source
+from keras_stitch.terminal import Step, steps
+from keras_stitch.verify.certificate import Certificate
 
 if TYPE_CHECKING:
-    from keras_stitch.training.rest import Rest
+    from keras_stitch.training.precompute_frozen import Rest
 
 
 class Graph(Description):
@@ -80,7 +85,7 @@ class Graph(Description):
         """Draw the graph into a file that ends in ``.svg`` or ``.png``; returns its path."""
         from keras_stitch import plotting
 
-        return plotting.save_plot(arguments.path_of(path, "plot(...)"), **self._drawn())
+        return plotting.save_plot(checks.path_of(path, "plot(...)"), **self._drawn())
 
     def _repr_svg_(self) -> str | None:
         """The picture, for notebooks; nothing while the graph cannot be built."""
@@ -173,9 +178,9 @@ class Graph(Description):
             StitchError: If nothing is frozen there, nothing is left to train, ``data`` do not fit, or the file holds
                 rows of something else, which is not touched.
         """
-        from keras_stitch.training import rest
+        from keras_stitch.training import precompute_frozen as rest
 
-        file = arguments.path_of(path, "precompute(...)")
+        file = checks.path_of(path, "precompute(...)")
         with steps(progress) as step:
             subject = self._assembly().subject(model, step, packs=False)
         if subject.model is None or subject.stages.final is None:
@@ -222,15 +227,15 @@ class Graph(Description):
             SaveError: If it cannot be written, the written model predicts something else than its parts, or Keras does
                 not run on TensorFlow.
         """
-        from keras_stitch import kipoi
+        from keras_stitch.directory.write_directory import write_directory
 
-        target = arguments.path_of(directory, "save(...)")
-        saving.check_backend(target)
-        saving.check_outside(target, self._spec)
+        target = checks.path_of(directory, "save(...)")
+        save_keras.check_backend(target)
+        save_keras.check_outside(target, self._spec)
         with steps(progress) as step:
             assembly = self._assembly()
             subject = assembly.subject(model, step)
-            return kipoi.write_directory(
+            return write_directory(
                 target,
                 model=subject.model,
                 spec=subject.spec,
@@ -245,7 +250,7 @@ class Graph(Description):
                 format=format,
                 overwrite=overwrite,
                 picture=self._picture(),
-                record=specdump.record(self._spec, trained=model is not None),
+                record=write_stitch_yaml.record(self._spec, trained=model is not None),
                 trained=model is not None,
                 parts={name: added.part for name, added in self._added.items() if added.part is not None},
                 custom_objects=subject.customs,
@@ -261,14 +266,14 @@ class Graph(Description):
         Raises:
             StitchError: If a submodel is in memory: a file cannot hold its weights.
         """
-        path = arguments.path_of(path, "to_yaml(...)")
+        path = checks.path_of(path, "to_yaml(...)")
         # Real paths on both sides: through a link, `..` leads elsewhere.
         folder = os.path.realpath(path.parent)
 
         def place(source: str) -> str:
             return Path(os.path.relpath(os.path.realpath(source), folder)).as_posix()
 
-        saving.write_text(path, specdump.dump(self._spec, place=place))
+        files.write_text(path, write_stitch_yaml.dump(self._spec, place=place))
         return path
 
     @classmethod
@@ -283,14 +288,14 @@ class Graph(Description):
             SpecFileError: With every mistake in the file.
             SourceError: If a source cannot be used, or is not the one that was recorded.
         """
-        path = arguments.path_of(path, "from_yaml(...)")
-        said = specfile.read(path)
+        path = checks.path_of(path, "from_yaml(...)")
+        said = read_stitch_yaml.read(path)
         graph, objects = cls(said.name), customs.read(custom_objects, "custom_objects= of from_yaml")
         for entry in said.models:
             if entry.share is not None:
                 graph.share(entry.name, of=entry.share)
                 continue
-            source, options = parts.placed(entry, path.parent, objects)
+            source, options = load_source.placed(entry, path.parent, objects)
             graph.add(entry.name, source, **options)
             entry.check_recorded(graph.spec.submodel(entry.name).source.sha256)
         for given in said.inputs:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from keras_stitch.arguments import MergeLike
 from keras_stitch.errors import StitchError
 from keras_stitch.graph import Graph
+from keras_stitch.models.merge_layers import MergeLike
 
 
 def chain(*sources: Any, name: str = "chain") -> Graph:

@@ -61,12 +61,12 @@ def _reload_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.
         return
 
     def start(folder: Path) -> _Done:
-        from keras_stitch import reload_and_predict
+        from keras_stitch.verify import predict_program as reload_and_predict
 
         reload_and_predict.main(folder)
         return _Done()
 
-    monkeypatch.setattr("keras_stitch.reloading.start", start)
+    monkeypatch.setattr("keras_stitch.verify.fresh_process.start", start)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

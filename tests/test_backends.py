@@ -18,7 +18,7 @@ import toy_models
 from backends import only_on
 
 import keras_stitch as ks
-from keras_stitch.saving import save_model
+from keras_stitch.models.save_keras import save_model
 
 TESTS = Path(__file__).parent
 BACKENDS = ("tensorflow", "jax", "torch")

@@ -20,7 +20,7 @@ from keras import layers
 
 import keras_stitch as ks
 from keras_stitch.errors import NamingError, SaveError, SourceError, StitchError, WiringError
-from keras_stitch.files import quiet_keras
+from keras_stitch.keras_private import quiet_keras
 
 ACCEPTED = "\n  Expected: a model saved by Keras: .h5, .hdf5 or .keras, or a Kipoi directory"
 

@@ -14,7 +14,7 @@ from backends import assert_allclose
 
 import keras_stitch
 from keras_stitch import cli
-from keras_stitch.files import quiet_keras
+from keras_stitch.keras_private import quiet_keras
 
 SPEC = """\
 name: composed

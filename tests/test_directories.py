@@ -10,7 +10,7 @@ from keras import layers
 from kipoi_runner import in_process, read_h5
 
 import keras_stitch as ks
-from keras_stitch.demo.data import LENGTH, write_data
+from keras_stitch.demo.demo_data import LENGTH, write_data
 from keras_stitch.errors import SaveError
 
 

@@ -18,7 +18,7 @@ MODULES = sorted(
 
 
 def test_there_are_modules() -> None:
-    assert {"keras_stitch.graph", "keras_stitch.wiring", "keras_stitch.kipoi.merging"} <= set(MODULES)
+    assert {"keras_stitch.graph", "keras_stitch.graphs.wiring", "keras_stitch.repairs.weights"} <= set(MODULES)
 
 
 def test_there_are_examples() -> None:

@@ -16,9 +16,9 @@ from reference import World, assert_equal, by_name
 from strategies import Case, cases
 from toy_models import leaves
 
-from keras_stitch import StitchError
-from keras_stitch.files import quiet_keras
-from keras_stitch.saving import check_format
+from keras_stitch.errors import StitchError
+from keras_stitch.keras_private import quiet_keras
+from keras_stitch.models.save_keras import check_format
 
 pytestmark = pytest.mark.backends
 

@@ -1,152 +1,230 @@
-"""Ports of the graph as Kipoi's array schemas."""
+"""What a Kipoi description says, as plain data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import inspect
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from keras_stitch.cutting import tensor_name
-from keras_stitch.errors import NamingError, StitchError
-from keras_stitch.kipoi.describing import Field
-from keras_stitch.kipoi.merging import Merged
-from keras_stitch.kipoi.reading import KipoiPart
-from keras_stitch.kipoi.rendering import template_module
-from keras_stitch.sampling import table_dtype
-from keras_stitch.spec import GraphOutput, Port, Shape, Tap, Wiring
-from keras_stitch.staging import Connected, Stages, tensors
+from kipoi.specs import ArraySchema, MetadataStruct, RemoteFile
+from kipoi_utils.external.related.fields import UNSPECIFIED
+
+from keras_stitch.errors import SourceError, StitchError, nearest
+from keras_stitch.graphs.spec import Shape
+from keras_stitch.kipoi.templates import is_plain
 
 
-def check_names(stages: Stages, merged: Merged) -> None:
-    """Refuses names by which Kipoi tells the end of a nested schema.
+class Missing:
+    """Stands for a value that nobody gave, where ``None`` would be one."""
 
-    Raises:
-        NamingError: For an input or output called ``shape``, or a component called ``doc``.
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a dataloader.
+
+    Attributes:
+        name: Its name in the signature.
+        doc: What it means; may be empty.
+        type: As stated; ``None`` where nothing is.
+        required: Whether it has no default.
+        default: A plain value, a ``Path`` of a file, or ``{"url", "md5"}`` for a file that Kipoi downloads.
+        exposed: False for an optional argument whose default has no Python source, such as a function.
+        example: Like ``default``; the class ``Missing`` where there is none.
     """
-    wiring = stages.whole
-    outputs = [output.port.name for output in wiring.outputs] if len(wiring.outputs) > 1 else []
-    inputs = [*(port.name for port in wiring.inputs), *(port.name for port in stages.inputs)]
-    for word, names, what in (
-        ("shape", [*inputs, *outputs], "A graph input or output"),
-        ("doc", [feeder.name for feeder in merged.feeders], "A submodel with a dataloader, or an input without one,"),
-    ):
-        if word in names:
-            raise NamingError(f"{what} cannot be called '{word}': Kipoi's schemas use the word.", fix="Rename it.")
+
+    name: str
+    doc: str = ""
+    type: str | None = None
+    required: bool = True
+    default: Any = None
+    exposed: bool = True
+    example: Any = Missing
 
 
-def input_schemas(stages: Stages, merged: Merged, parts: Mapping[str, KipoiPart]) -> dict[str, dict[str, Any]]:
-    """The schema of every input of the model, with what a component or the Kipoi models about it say."""
-    wiring = stages.whole
-    fields = {name: field for feeder in merged.feeders for name, field in feeder.fields.items()}
-    own = {port.name for port in wiring.inputs}
-    found = {}
-    for port in stages.inputs:
-        source = stages.delivered.get(port.name, port.name)
-        if source not in own:
-            found[port.name] = array_schema(port, _delivered(source, stages, parts), _made_of(source))
-            continue
-        about = fields.get(str(source)) or _part_field(str(source), wiring, parts)
-        feeds = " and ".join(f"{node}.{target}" for node, target in wiring.input_targets(str(source)))
-        found[port.name] = array_schema(port, about, f"Input of {feeds}." if feeds else "Input that is an output.")
-    return found
+@dataclass(frozen=True)
+class Field:
+    """One array among the inputs that a dataloader gives.
 
-
-def target_schemas(wiring: Wiring, parts: Mapping[str, KipoiPart], merged: Merged) -> dict[str, Any]:
-    """The schema of the only output, with its name, or those of several by their names.
-
-    Column labels are those of the file with targets, or else of the model that makes the output.
-
-    Raises:
-        StitchError: When both have the same labels in another order.
+    Attributes:
+        name: Its name: the key, the ``name`` in the schema, or ``"inputs"`` for a nameless single array.
+        path: Keys and indices that lead to it from ``row["inputs"]``; empty for a single array.
+        shape: Shape without the batch axis.
+        doc: What it is; may be empty.
+        special_type: Kipoi's special type, such as ``"DNASeq"``.
+        column_labels: What the columns are, for an array of one axis.
+        named: Whether the schema says its name, as a key or a ``name``.
     """
-    said = _target_labels(wiring, merged)
-    found = {}
-    for output in wiring.outputs:
-        node, about = output.tap.node, None
-        if node is not None and node in parts and output.tap.part is None and not output.tap.merged:
-            ports = [port.name for port in wiring.node_outputs.get(node, ())]
-            outputs = parts[node].outputs
-            if len(ports) == len(outputs) and output.tap.port in ports:
-                about = outputs[ports.index(output.tap.port)]
-        name = output.port.name
-        schema = array_schema(output.port, about, f"Output of {node}." if node else "A graph input.")
-        own = list(about.column_labels) if about is not None else []
-        labels = said.get(name, own)
-        if labels != own and sorted(labels) == sorted(own):
-            raise StitchError(
-                f"The columns of the targets for '{name}' are in another order than those of the model.",
-                expected=", ".join(own),
-                received=", ".join(labels),
-                fix="Put the columns in the model's order.",
-            )
-        if labels and len(output.port.shape or ()) == 1 and (output.port.shape or (0,))[0] in (len(labels), None):
-            schema["column_labels"] = labels
-        found[name] = schema
-    if len(found) > 1:
-        return found
-    ((name, schema),) = found.items()
-    return {"name": name, **schema}
+
+    name: str
+    path: tuple[str | int, ...]
+    shape: Shape
+    doc: str = ""
+    special_type: str | None = None
+    column_labels: tuple[str, ...] = ()
+    named: bool = True
 
 
-def target_arrays(outputs: Iterable[GraphOutput]) -> dict[str, tuple[Shape | None, str]]:
-    """Shape and dtype of one row of targets, by output."""
-    return {output.port.name: (output.port.shape, table_dtype(output.port)) for output in outputs}
-
-
-def _target_labels(wiring: Wiring, merged: Merged) -> dict[str, list[str]]:
-    """The labels of columns in the file with the targets, by output."""
-    table = next(
-        (feeder.dataloader.table for feeder in merged.feeders if feeder.is_targets and feeder.dataloader), None
-    )
-    if table is None:
-        return {}
-    try:
-        labels = template_module("kipoi.merging.tables").Targets(table, target_arrays(wiring.outputs)).file.labels
-    except ValueError as error:
-        raise StitchError("The targets cannot be read.", received=str(error)) from error
-    return {name: list(columns) for name, columns in labels.items()}
-
-
-def array_schema(port: Port, about: Field | None, doc: str) -> dict[str, Any]:
-    """One array schema as plain data.
+def read_arguments(
+    label: str,
+    signature: inspect.Signature,
+    described: Mapping[str, Any],
+    raw: Mapping[str, Any],
+    folder: Path | None,
+    args: Mapping[str, Any],
+) -> tuple[Argument, ...]:
+    """The arguments of a dataloader, from its signature and its description.
 
     Args:
-        port: The port.
-        about: What a part says about the array.
-        doc: What is said where the part says nothing.
+        label: What messages call the dataloader.
+        signature: Of the class or function.
+        described: Kipoi's parsed description of every argument.
+        raw: The same before parsing: Kipoi fills in a type where none is stated.
+        folder: The Kipoi directory, which relative paths start from.
+        args: New defaults, from the user.
+
+    Raises:
+        SourceError: When signature and description name other arguments.
+        StitchError: When ``args`` do not fit.
+    """
+    parameters = {
+        name: parameter
+        for name, parameter in signature.parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
+    open_ended = len(parameters) < len(signature.parameters)
+    if set(parameters) != set(described) and not (open_ended and set(parameters) <= set(described)):
+        raise SourceError(
+            f"The arguments of the dataloader '{label}' are not those of its description.",
+            expected=", ".join(described) or "none",
+            received=", ".join(parameters) or "none",
+        )
+    for name in args:
+        if name not in described:
+            raise StitchError(f"The dataloader '{label}' has no argument '{name}'.", expected=nearest(name, described))
+    found = []
+    for name in [*parameters, *(name for name in described if name not in parameters)]:
+        stated: Any = raw.get(name) if isinstance(raw.get(name), Mapping) else {}
+        default = inspect.Parameter.empty if name not in parameters else parameters[name].default
+        if not isinstance(described[name].default, UNSPECIFIED) and described[name].default is not None:
+            default = _value(described[name].default, folder)
+        elif isinstance(default, str):
+            default = _value(default, folder)
+        if name in args:
+            default = _value(args[name], Path.cwd(), anywhere=True)
+            if not isinstance(default, Path) and not is_plain(default):
+                raise StitchError(
+                    f"args['{name}'] of the dataloader '{label}' is not a plain value.",
+                    expected="numbers, strings, None, lists, tuples and dicts of them, or the path of a file",
+                    received=repr(default),
+                )
+        required = default is inspect.Parameter.empty
+        # What the user gives stands: an example of the part's would win over it in `kipoi test`.
+        example = None if name in args else described[name].example
+        found.append(
+            Argument(
+                name=name,
+                doc=" ".join((described[name].doc or "").split()),
+                type=str(stated["type"]) if "type" in stated else None,
+                required=required,
+                default=None if required else default,
+                exposed=required or isinstance(default, Path) or is_plain(default),
+                example=Missing if isinstance(example, UNSPECIFIED) or example is None else _value(example, folder),
+            )
+        )
+    return tuple(found)
+
+
+def _value(value: Any, folder: Path | None, *, anywhere: bool = False) -> Any:
+    """A default or an example: a ``Path`` for a file that is there, plain data for one to download.
+
+    What a directory says may only name files in it; ``anywhere`` is for what the user says.
+    """
+    if isinstance(value, RemoteFile):
+        return {key: text for key in ("url", "md5", "name") if (text := getattr(value, key))}
+    if isinstance(value, str | os.PathLike) and folder is not None and os.fspath(value):
+        path = (folder / value).resolve()
+        if path.is_file() and (anywhere or path.is_relative_to(folder.resolve())):
+            return path
+        return os.fspath(value)
+    return value
+
+
+def read_fields(schema: Any) -> tuple[Field, ...]:
+    """The arrays in the ``inputs`` of Kipoi's parsed output schema, nested ones too."""
+
+    def walk(found: Any, path: tuple[str | int, ...]) -> Iterator[Field]:
+        if isinstance(found, ArraySchema):
+            special = found.special_type.value if found.special_type is not None else None
+            name = found.name or "/".join(map(str, path)) or "inputs"
+            shape = tuple(None if size is None else int(size) for size in found.shape)
+            labels = tuple(str(label) for label in found.column_labels or ())
+            named = bool(found.name) or any(isinstance(key, str) for key in path)
+            yield Field(name, path, shape, " ".join(found.doc.split()), special, labels, named)
+        else:
+            for key, item in found.items() if isinstance(found, Mapping) else enumerate(found):
+                yield from walk(item, (*path, key))
+
+    return tuple(walk(schema, ()))
+
+
+def read_metadata(schema: Any) -> dict[str, Any]:
+    """The ``metadata`` of Kipoi's parsed output schema, as plain data."""
+
+    def walk(found: Any) -> Any:
+        if isinstance(found, MetadataStruct):
+            kind = {"type": found.type.value} if found.type is not None else {}
+            return {"doc": " ".join(found.doc.split()) or "Metadata.", **kind}
+        if isinstance(found, Mapping):
+            return {key: walk(item) for key, item in found.items()}
+        return [walk(item) for item in found]
+
+    return walk(schema) if schema else {}
+
+
+def read_info(info: Any, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``info`` section as plain data; ``raw`` is the whole file before parsing."""
+    stated: Any = raw.get("info") if isinstance(raw.get("info"), Mapping) else {}
+    authors = [
+        {key: text for key in ("name", "github", "email") if (text := getattr(author, key))}
+        for author in info.authors or []
+    ]
+    # Kipoi fills in MIT where nothing is stated.
+    licence = stated.get("license")
+    return {
+        "authors": authors,
+        "license": str(licence) if licence else None,
+        "doc": " ".join((info.doc or "").split()),
+        "cite_as": getattr(info, "cite_as", None),
+        "trained_on": getattr(info, "trained_on", None),
+        "tags": [str(tag) for tag in info.tags or []],
+    }
+
+
+def read_dependencies(dependencies: Any) -> dict[str, list[str]]:
+    """The ``dependencies`` section as plain data."""
+    return {key: [str(item) for item in getattr(dependencies, key)] for key in ("conda", "pip", "conda_channels")}
+
+
+def structure_of(schema: Any) -> str:
+    """Whether a parsed schema is that of an ``"array"``, a ``"list"`` or a ``"dict"``.
 
     Example:
-        >>> array_schema(Port("x", (None, 4)), Field("seq", (), (51, 4), "DNA", "DNASeq"), "")
-        {'shape': '(51, 4)', 'doc': 'DNA', 'special_type': 'DNASeq'}
+        >>> structure_of([])
+        'list'
     """
-    shape: Shape = port.shape or ()
-    if about is not None and len(about.shape) == len(shape):
-        shape = tuple(known if size is None else size for size, known in zip(shape, about.shape, strict=True))
-    schema: dict[str, Any] = {"shape": str(tuple(shape)), "doc": (about.doc if about else "") or doc}
-    if about is not None and about.special_type is not None:
-        schema["special_type"] = about.special_type
-    return schema
+    return "list" if isinstance(schema, list) else "dict" if isinstance(schema, Mapping) else "array"
 
 
-def _delivered(source: Connected, stages: Stages, parts: Mapping[str, KipoiPart]) -> Field | None:
-    """What the part that makes a tensor in the dataloader says about it."""
-    for step in stages.steps:
-        for node in step.submodels:
-            ports = [port.name for port in stages.whole.node_outputs[node]]
-            for number, name in enumerate(ports):
-                if node in parts and tensor_name(stages.whole, Tap(node, name)) == source:
-                    return parts[node].outputs[number] if len(parts[node].outputs) == len(ports) else None
-    return None
-
-
-def _made_of(source: Connected) -> str:
-    names = " and ".join(dict.fromkeys(tensors(source)))
-    return f"What {names} gives." if isinstance(source, str) else f"Made of {names}."
-
-
-def _part_field(name: str, wiring: Wiring, parts: Mapping[str, KipoiPart]) -> Field | None:
-    for node, target in wiring.input_targets(name):
-        if node in parts:
-            for number, feed in enumerate(wiring.feeds[node]):
-                if feed.port.name == target and len(feed.taps) == 1 and number < len(parts[node].inputs):
-                    return parts[node].inputs[number]
-    return None
+def plain_schema(schema: Any) -> Any:
+    """A parsed schema as ``model.yaml`` has it, with the column labels themselves and not the file that has them."""
+    if isinstance(schema, Mapping):
+        return {key: plain_schema(item) for key, item in schema.items()}
+    if isinstance(schema, list):
+        return [plain_schema(item) for item in schema]
+    (field,) = read_fields(schema)
+    said = {"name": schema.name, "shape": str(field.shape), "doc": field.doc, "special_type": field.special_type}
+    labels = {"column_labels": list(field.column_labels)} if field.column_labels else {}
+    return {key: value for key, value in said.items() if value is not None} | labels

@@ -19,7 +19,8 @@ from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
 from matplotlib.path import Path as Curve
 
 from keras_stitch.errors import SaveError, StitchError
-from keras_stitch.plotting.layout import HEAD, LANE_PAD, MARGIN, TITLE, arrange
+from keras_stitch.graphs.spec import GraphSpec, Wiring
+from keras_stitch.plotting.arrange import HEAD, LANE_PAD, MARGIN, TITLE, arrange
 from keras_stitch.plotting.scene import (
     FROZEN_INK,
     FROZEN_WORDS,
@@ -38,22 +39,37 @@ from keras_stitch.plotting.scene import (
     printable,
     text_width,
 )
-from keras_stitch.spec import GraphSpec, Wiring
 
 FORMATS = ("svg", "png")
+
+
 PAGE = 960  # wider than this, and the picture may flow to the right
+
+
 PNG_SIDE = 30_000
+
+
 _NO_MARKS: Marks = MappingProxyType({})
+
+
 _PNG_DPI, _PNG_PIXELS = 144, 40e6
+
+
 # Light tints of the Okabe-Ito palette: colour-blind readers can tell them apart, print stays legible.
 _FROZEN_FILL = "#dcecf8"
+
+
 _LOOKS = {  # fill, radius of the corners, width of the border
     "input": ("#fbe8c4", 14, 1.0),
     "output": ("#cdeadf", 14, 1.7),
     "merge": ("#e6e6e6", 4, 1.0),
     "submodel": ("#ffffff", 0, 1.0),
 }
+
+
 _LANE_FILLS = {"workflow": "#f6eaf1", "dataloader": "#f1f1e4", "model": "#f0f0f4"}
+
+
 _RC: Any = {"svg.fonttype": "none", "svg.hashsalt": "keras_stitch", "font.family": ["DejaVu Sans"]}
 
 

@@ -10,14 +10,24 @@ from functools import lru_cache
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 
-from keras_stitch.spec import PLACEMENTS, Feed, GraphSpec, Port, Submodel, Tap, Wiring, shape_text
+from keras_stitch.graphs import merges
+from keras_stitch.graphs.spec import PLACEMENTS, Feed, GraphSpec, Port, Submodel, Tap, Wiring, shape_text
 
 Marks = Mapping[str, str]  # a word for each submodel
+
+
 Point = tuple[float, float]
 
+
 LEADING, CELL, STRIP = 1.4, 15.0, 7.0
+
+
 STAGES = PLACEMENTS[::-1]  # in the order in which data meets them
+
+
 INK, GREY, FROZEN_INK = "#1a1a1a", "#555555", "#005b91"
+
+
 FROZEN_WORDS = {"all": "frozen", "part": "partly frozen"}
 
 
@@ -178,8 +188,8 @@ def _submodel(submodel: Submodel, feeds: Sequence[Feed], outputs: Sequence[Port]
 def _merge(feed: Feed, stage: int) -> Node:
     merge = feed.merge
     lines = [Line(str(merge.layer["class_name"]) if merge.layer else merge.kind, 9)]
-    if merge.kind in ("concatenate", "stack") and merge.axis != -1:
-        lines.append(Line(f"axis {merge.axis}"))
+    unusual = {name: value for name, value in merges.options_of(merge).items() if value != merges.DEFAULTS[name]}
+    lines += [Line(f"{name} {value}") for name, value in unusual.items()]
     return Node("merge", lines, stage, taps=len(feed.taps))
 
 

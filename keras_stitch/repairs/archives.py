@@ -17,9 +17,12 @@ from typing import Any
 import h5py
 import keras
 
-from keras_stitch.repairs.saved import Layer, Saved, inner_layers, is_model, name_of
+from keras_stitch.keras_private import archive_name
+from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_model, name_of
 
 _WEIGHTS = "model.weights.h5"
+
+
 _BEFORE_2_14 = "_layer_checkpoint_dependencies"
 
 
@@ -87,6 +90,6 @@ def _numbered(layers: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """The names that Keras' archives give to layers, from their own names and classes."""
     seen: dict[str, int] = {}
     for name, class_name in layers:
-        key = keras.src.utils.naming.to_snake_case(class_name)
+        key = archive_name(class_name)
         count = seen[key] = seen.get(key, -1) + 1
         yield name, f"{key}_{count}" if count else key

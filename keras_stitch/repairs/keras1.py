@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from keras_stitch.errors import SourceError
+from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_functional, is_model, name_of, walk
 from keras_stitch.repairs.rule import Rule, each_layer
-from keras_stitch.repairs.saved import Layer, Saved, inner_layers, is_functional, is_model, name_of, walk
 
 _CLASSES = {
     **{f"Convolution{rank}D": f"Conv{rank}D" for rank in (1, 2, 3)},
@@ -18,6 +18,8 @@ _CLASSES = {
     "Deconvolution2D": "Conv2DTranspose",
     "TimeDistributedDense": "Dense",
 }
+
+
 _ARGUMENTS = {
     "init": "kernel_initializer",
     "inner_init": "recurrent_initializer",
@@ -33,10 +35,20 @@ _ARGUMENTS = {
     "dropout_W": "dropout",
     "dropout_U": "recurrent_dropout",
 }
+
+
 _UNITS = {"output_dim": "units"}
+
+
 _RATE = {"p": "rate"}
+
+
 _POOLS = {"pool_length": "pool_size", "stride": "strides"}
+
+
 _STRIDES = {"subsample": "strides", "atrous_rate": "dilation_rate"}
+
+
 _OF_CLASS: dict[str, dict[str, str]] = {
     **dict.fromkeys(("Dense", "LSTM", "GRU", "SimpleRNN"), _UNITS),
     **dict.fromkeys(("Dropout", "GaussianDropout"), _RATE),
@@ -54,11 +66,23 @@ _OF_CLASS: dict[str, dict[str, str]] = {
     },
     "BatchNormalization": {"beta_init": "beta_initializer", "gamma_init": "gamma_initializer"},
 }
+
+
 _TELLING = ("nb_filter", "output_dim", "border_mode", "init", "inner_init", "dim_ordering", "W_regularizer")
+
+
 _OF_KERAS_2 = ("units", "filters", "kernel_size", "kernel_initializer", "rate", "use_bias", "data_format", "center")
+
+
 _DROPPED = ("input_dim", "input_length", "consume_less", "forget_bias_init", "output_shape", "input_dtype")
+
+
 _KERNEL_AXES = (("nb_row", "nb_col"), ("kernel_dim1", "kernel_dim2", "kernel_dim3"))
+
+
 _ORDERINGS = {"tf": "channels_last", "th": "channels_first"}
+
+
 _MERGES = {
     "sum": "Add",
     "mul": "Multiply",
@@ -67,6 +91,8 @@ _MERGES = {
     "concat": "Concatenate",
     "dot": "Dot",
 }
+
+
 _LISTS = ("strides", "kernel_size", "pool_size", "size", "dilation_rate")
 
 
@@ -250,5 +276,9 @@ def _call(layer: Layer, sources: list[str | None]) -> Layer:
 
 
 CLASS_NAMES = Rule("keras-1-classes", "Keras 1 had other names for some layers", each_layer(_class_names))
+
+
 ARGUMENTS = Rule("keras-1-arguments", "Keras 1 had other names for arguments", each_layer(_arguments))
+
+
 MERGE_LAYERS = Rule("keras-1-merge", "Keras 1 merged by a layer Merge with a mode", _merge_layers)

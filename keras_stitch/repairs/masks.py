@@ -12,32 +12,45 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_stitch.errors import SourceError
-from keras_stitch.repairs.inserting import free_name, position
-from keras_stitch.repairs.rule import Rule
-from keras_stitch.repairs.saved import (
+from keras_stitch.repairs.architecture import (
+    RECURRENT,
     Layer,
     Saved,
     inner_layers,
     is_functional,
     is_model,
     is_reference,
+    layer_path,
     makes_mask,
     name_of,
     references,
     walk,
 )
+from keras_stitch.repairs.rule import Check, Rule, free_name, position
 
-_RECURRENT = ("SimpleRNN", "GRU", "LSTM", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional")
+_STEPS = (*RECURRENT, "Bidirectional")
+
+
 _ATTENTION = ("Attention", "AdditiveAttention", "MultiHeadAttention")
-_HEEDS = (*_RECURRENT, *_ATTENTION, "GlobalAveragePooling1D", "Softmax", "TimeDistributed")
+
+
+_HEEDS = (*_STEPS, *_ATTENTION, "GlobalAveragePooling1D", "Softmax", "TimeDistributed")
+
+
 _PASSES = (
     *("Activation", "ActivityRegularization", "Dense", "BatchNormalization", "LayerNormalization", "UnitNormalization"),
     *("GroupNormalization", "ELU", "LeakyReLU", "PReLU", "ReLU", "Softmax", "ThresholdedReLU", "GaussianNoise"),
     *("AlphaDropout", "Dropout", "GaussianDropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
     "TimeDistributed",
 )
+
+
 _PASSES_IN_KERAS_3 = ("Identity", "Normalization", "Rescaling")
+
+
 _MERGES = ("Add", "Subtract", "Average", "Concatenate", "Multiply", "Maximum", "Minimum")
+
+
 # They fill in masked values before they merge.
 _FILLING = ("Multiply", "Maximum", "Minimum")
 
@@ -67,7 +80,7 @@ def _attention_copies(saved: Saved) -> list[str]:
             continue
         for layer in list(inner_layers(model)):
             if layer["class_name"] == "MultiHeadAttention" and _feed_copies(model, layer):
-                found.append(f"{path}/{name_of(layer)}".lstrip("/"))
+                found.append(layer_path(path, layer))
     return found
 
 
@@ -88,10 +101,9 @@ def _copying(name: str, source: list[Any]) -> Layer:
     return {"class_name": "Rescaling", "config": config, "name": name, "inbound_nodes": [[[*source, {}]]]}
 
 
-def _check(saved: Saved) -> list[str]:
+def _refuse_changed_masks(saved: Saved) -> None:
     if any(makes_mask(layer) for _, layer in walk(saved.model)):
         _through(saved.model, [], "")
-    return []
 
 
 def _through(model: Layer, given: Sequence[_Mask], path: str) -> list[_Mask]:
@@ -101,7 +113,7 @@ def _through(model: Layer, given: Sequence[_Mask], path: str) -> list[_Mask]:
     mask = given[0] if given else _NONE
     for layer in inner_layers(model):
         if layer["class_name"] != "InputLayer":
-            mask = _of(layer, [mask], f"{path}/{name_of(layer)}".lstrip("/"))[0]
+            mask = _of(layer, [mask], layer_path(path, layer))[0]
     return [mask]
 
 
@@ -120,15 +132,15 @@ def _through_graph(model: Layer, given: Sequence[_Mask], path: str) -> list[_Mas
             if any(source not in known for source in sources):
                 later.append((layer, call))
                 continue
-            if layer["class_name"] in _RECURRENT and known[sources[0]][0].keras_2 is not None and _takes_state(node):
-                where = f"{path}/{name_of(layer)}".lstrip("/")
+            if layer["class_name"] in _STEPS and known[sources[0]][0].keras_2 is not None and _takes_state(node):
+                where = layer_path(path, layer)
                 raise _refusal(
                     where,
                     f"'{where}' ({layer['class_name']}) is given its first state, and Keras 3 forgets "
                     "the mask of its input then",
                 )
             masks = [known[item[0], item[1]][min(item[2], len(known[item[0], item[1]]) - 1)] for item in _inputs(node)]
-            known[name_of(layer), call] = _of(layer, masks, f"{path}/{name_of(layer)}".lstrip("/"))
+            known[name_of(layer), call] = _of(layer, masks, layer_path(path, layer))
         if len(later) == len(waiting):
             break  # Keras will say what is wrong with the graph
         waiting = later
@@ -164,7 +176,7 @@ def _of(layer: Layer, masks: list[_Mask], path: str) -> list[_Mask]:
         return [_Mask(frozenset([path]), frozenset([path]))]
     if kind in _MERGES:
         return [_merged(kind, masks, path)]
-    if kind in _RECURRENT:
+    if kind in _STEPS:
         inner = config.get("layer", layer)["config"] if kind == "Bidirectional" else config
         return [first, _NONE] if inner.get("return_sequences") else [_NONE]
     if kind == "TimeDistributed" and first != _NONE and _is_deep(config.get("layer")):
@@ -178,7 +190,7 @@ def _of(layer: Layer, masks: list[_Mask], path: str) -> list[_Mask]:
 
 
 def _is_deep(layer: Any) -> bool:
-    return isinstance(layer, dict) and (is_model(layer) or layer.get("class_name") in _RECURRENT)
+    return isinstance(layer, dict) and (is_model(layer) or layer.get("class_name") in _STEPS)
 
 
 def _merged(kind: str, masks: list[_Mask], path: str) -> _Mask:
@@ -205,4 +217,6 @@ ATTENTION_COPIES = Rule(
     "Keras 3's MultiHeadAttention takes masks off its inputs, which others use as well; it gets copies",
     _attention_copies,
 )
-CHECK = Rule("masks", "masks were passed on in another way", _check)
+
+
+MASKS = Check("masks", _refuse_changed_masks)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from keras_stitch.repairs.rule import Rule, each_layer
-from keras_stitch.repairs.saved import (
+from keras_stitch.repairs.architecture import (
+    RECURRENT,
     Layer,
     Saved,
     inner_layers,
@@ -14,14 +14,15 @@ from keras_stitch.repairs.saved import (
     is_layer,
     is_model,
     is_reference,
+    layer_path,
     makes_mask,
     map_references,
     name_of,
     references,
     walk,
 )
+from keras_stitch.repairs.rule import Rule, each_layer
 
-_RECURRENT = ("SimpleRNN", "GRU", "LSTM", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional")
 _CONSTANT = "_CONSTANT_VALUE"
 
 
@@ -30,6 +31,13 @@ def _sequential_list(layer: Layer, saved: Saved) -> bool:
         return False
     layer["config"] = {"name": name_of(layer).lower(), "layers": layer["config"]}
     return True
+
+
+SEQUENTIAL_LIST = Rule(
+    "sequential-list",
+    "the layers of a Sequential were a bare list, as before Keras 2.2.3",
+    each_layer(_sequential_list, custom=True),
+)
 
 
 def _input_shape(layer: Layer, saved: Saved) -> bool:
@@ -90,9 +98,19 @@ def _shape_of_first(layer: Layer) -> tuple[list[int | None] | None, str]:
     return None, "float32"
 
 
+INPUT_SHAPE = Rule(
+    "input-shape",
+    "the first layer of a Sequential carried the input's shape; an InputLayer has it now",
+    each_layer(_input_shape, custom=True),
+)
+
+
 def _slashes(saved: Saved) -> list[str]:
     """Layers called ``conv1/bn`` become ``conv1_bn``."""
     return _rename(saved, lambda layer: name_of(layer).replace("/", "_"))
+
+
+LAYER_NAMES = Rule("layer-names", "Keras 3 takes no '/' in the names of layers; it is a '_' now", _slashes)
 
 
 def _mask_operations(saved: Saved) -> list[str]:
@@ -105,6 +123,13 @@ def _mask_operations(saved: Saved) -> list[str]:
         return f"layer_{name}" if layer["class_name"] == "Concatenate" and name.startswith("concatenate") else name
 
     return _rename(saved, new_name)
+
+
+MASK_OPERATIONS = Rule(
+    "concatenate-names",
+    "Keras 3 calls its own operations on masks 'concatenate'; layers of that name have another",
+    _mask_operations,
+)
 
 
 def _rename(saved: Saved, new_name: Callable[[Layer], str]) -> list[str]:
@@ -151,13 +176,18 @@ def _nested_calls(saved: Saved) -> list[str]:
             if is_model(layer) and mine and _counted_from_one(layer, [item[1] for item in mine]):
                 for item in mine:
                     item[1] -= 1
-                found.append(f"{path}/{name_of(layer)}".lstrip("/"))
+                found.append(layer_path(path, layer))
     return found
 
 
 def _counted_from_one(layer: Layer, calls: list[int]) -> bool:
     # A model that knew its inputs only once it was called was counted as any layer.
     return min(calls) > 0 and (max(calls) >= len(layer["inbound_nodes"]) or _shape_of_first(layer)[0] is not None)
+
+
+NESTED_CALLS = Rule(
+    "nested-calls", "Keras 2 counted the calls of a nested model from 1, Keras 3 does from 0", _nested_calls
+)
 
 
 def _call_arguments(saved: Saved) -> list[str]:
@@ -171,7 +201,7 @@ def _call_arguments(saved: Saved) -> list[str]:
             new = [_modern_call(layer, node) for node in nodes]
             if any(node is not None for node in new):
                 layer["inbound_nodes"] = [node or _plain_call(old) for node, old in zip(new, nodes, strict=True)]
-                found.append(f"{path}/{name_of(layer)}".lstrip("/"))
+                found.append(layer_path(path, layer))
     return found
 
 
@@ -181,7 +211,7 @@ def _modern_call(layer: Layer, node: Any) -> dict[str, Any] | None:
         return None
     kwargs = _arguments(node)
     tensors = [item for item in node if is_reference(item)] if isinstance(node, list) and not is_reference(node) else []
-    states = layer["class_name"] in _RECURRENT and len(tensors) > 1
+    states = layer["class_name"] in (*RECURRENT, "Bidirectional") and len(tensors) > 1
     plain = bool(tensors) and len(tensors) == len(node) and not kwargs
     if plain and not states:
         return None
@@ -220,6 +250,13 @@ def _tensor(item: list[Any]) -> Any:
     return {"class_name": "__keras_tensor__", "config": {"shape": [None], "dtype": "float32", "keras_history": history}}
 
 
+CALL_ARGUMENTS = Rule(
+    "call-arguments",
+    "calls took tensors as arguments, masks or first states in a form that Keras 3 does not read",
+    _call_arguments,
+)
+
+
 def _single_ends(saved: Saved) -> list[str]:
     found = []
     for path, model in list(walk(saved.model)):
@@ -234,28 +271,4 @@ def _single_ends(saved: Saved) -> list[str]:
     return found
 
 
-SEQUENTIAL_LIST = Rule(
-    "sequential-list",
-    "the layers of a Sequential were a bare list, as before Keras 2.2.3",
-    each_layer(_sequential_list, custom=True),
-)
-INPUT_SHAPE = Rule(
-    "input-shape",
-    "the first layer of a Sequential carried the input's shape; an InputLayer has it now",
-    each_layer(_input_shape, custom=True),
-)
-LAYER_NAMES = Rule("layer-names", "Keras 3 takes no '/' in the names of layers; it is a '_' now", _slashes)
-MASK_OPERATIONS = Rule(
-    "concatenate-names",
-    "Keras 3 calls its own operations on masks 'concatenate'; layers of that name have another",
-    _mask_operations,
-)
-NESTED_CALLS = Rule(
-    "nested-calls", "Keras 2 counted the calls of a nested model from 1, Keras 3 does from 0", _nested_calls
-)
-CALL_ARGUMENTS = Rule(
-    "call-arguments",
-    "calls took tensors as arguments, masks or first states in a form that Keras 3 does not read",
-    _call_arguments,
-)
 SINGLE_ENDS = Rule("single-output", "the only output was in a list, which Keras 3 would return", _single_ends)

@@ -15,8 +15,9 @@ import keras
 import numpy as np
 
 from keras_stitch.errors import SourceError
-from keras_stitch.repairs.layouts import convert
-from keras_stitch.repairs.saved import Layer, Saved, inner_layers, is_model, name_of
+from keras_stitch.keras_private import layers_within
+from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_model, name_of
+from keras_stitch.repairs.kernel_layouts import convert
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def assign(model: keras.Model, saved: Saved, arrays: Mapping[str, Sequence[Array
         raise SourceError(
             "The file has weights for layers that its architecture does not have.", received=", ".join(unused[:5])
         )
-    for layer in model._flatten_layers():
+    for layer in layers_within(model):
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()
 
@@ -182,7 +183,7 @@ def _flag(layer: keras.Layer, said: Layer) -> Iterator[None]:
     if flag == wanted:
         yield
         return
-    inner = [(held, held.trainable) for held in layer._flatten_layers()]
+    inner = [(held, held.trainable) for held in layers_within(layer)]
     layer.trainable = wanted
     try:
         yield

@@ -13,7 +13,10 @@ from keras_stitch.errors import StitchError
 
 Array = np.ndarray[Any, Any]
 
+
 PARTS = ("inputs", "targets", "metadata")
+
+
 TEXT = "text"
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +17,9 @@ from kipoi.data import AVAILABLE_DATALOADERS, BaseDataLoader
 from kipoi_utils.data_utils import numpy_collate
 
 from keras_stitch.errors import StitchError, nearest, reason
-from keras_stitch.kipoi.running import is_data_error
-from keras_stitch.naming import zoo_name
-from keras_stitch.training.keys import existing_file
+from keras_stitch.graphs.names import zoo_name
+from keras_stitch.kipoi.run_kipoi import is_data_error
+from keras_stitch.training.provenance import existing_file
 
 
 def maker(source: Any, arguments: dict[str, Any]) -> Callable[[], Any]:
@@ -72,23 +76,6 @@ def read_rows(dataloader: Any, rows: Sequence[int] | np.ndarray[Any, Any]) -> di
 def is_merged(dataloader: Any) -> bool:
     """Whether it is what a directory of ours has; others may have a method ``read`` that means something else."""
     return any(kind.__name__ == "MergedDataset" for kind in type(dataloader).__mro__)
-
-
-def whole_number(name: str, value: Any, least: int) -> int:
-    """An argument that is a whole number.
-
-    Raises:
-        StitchError: If it is none, or below ``least``.
-
-    Example:
-        >>> whole_number("workers", 2, 0)
-        2
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise StitchError(
-            f"{name}= is not a whole number, or too small.", expected=f"{least} or more", received=repr(value)
-        )
-    return int(value)
 
 
 def label(source: Any) -> str:
@@ -148,3 +135,81 @@ def _absolute(value: Any) -> Any:
     """The whole path of a file that is there: workers and dataloaders may look from another folder."""
     path = existing_file(value)
     return str(path) if path is not None else os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+Rows = np.ndarray[Any, Any]
+
+
+class Workers:
+    """Processes with a dataloader each.
+
+    Args:
+        make: Makes the dataloader.
+        dataloader: One that it made, which stays in this process.
+        count: How many processes; they are started at once.
+
+    Example:
+        >>> from kipoi.data import Dataset
+        >>> class Squares(Dataset):
+        ...     def __len__(self): return 10
+        ...     def __getitem__(self, i): return {"inputs": i**2}
+        >>> Workers(Squares, Squares(), 1).read(np.array([2, 3]))["inputs"].tolist()
+        [4, 9]
+    """
+
+    def __init__(self, make: Callable[[], Any], dataloader: Any, count: int):
+        # Forked, as a dataloader that is loaded by its path cannot be sent to a process.
+        context = multiprocessing.get_context("fork")
+        self._pool = ProcessPoolExecutor(count, context, initializer=_start, initargs=(make, dataloader))
+        # What has run models may run one batch at a time.
+        self._dataloader, self._one = dataloader, threading.Lock()
+        self._result(_ready)
+
+    def read(self, rows: Rows) -> dict[str, Any]:
+        """The batch of some rows: read there, finished here; several threads may ask at once.
+
+        Raises:
+            StitchError: When a dataloader fails or a process has died.
+        """
+        batch = self._result(_read, rows)
+        if not hasattr(self._dataloader, "finish"):
+            return batch
+        with self._one:
+            return dict(self._dataloader.finish(batch))
+
+    def _result(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            made, problem = self._pool.submit(function, *arguments).result()
+        except BrokenProcessPool as error:
+            raise StitchError(
+                "A process that reads rows has died.",
+                expected="batches",
+                fix="Look for a lack of memory, or read without them: workers=0.",
+            ) from error
+        if problem is not None:
+            raise StitchError(problem)
+        return made
+
+
+# -- within a worker: its dataloader, one for the life of the process -----------------------------------------------
+_own: dict[str, Any] = {}
+
+
+def _start(make: Callable[[], Any], dataloader: Any) -> None:
+    # A merged dataloader knows about processes. Files that others have open, they share the place of reading of.
+    _own.update(make=(lambda: dataloader) if is_merged(dataloader) else make)
+
+
+def _ready() -> tuple[None, None]:
+    return None, None
+
+
+def _read(rows: Rows) -> tuple[dict[str, Any] | None, str | None]:
+    try:
+        if "dataloader" not in _own:
+            _own["dataloader"] = _own["make"]()
+        dataloader = _own["dataloader"]
+        raw = dataloader.raw(rows) if hasattr(dataloader, "finish") else read_rows(dataloader, rows)
+        return dict(raw), None
+    except Exception as error:  # sent as text: not every error can be made again from what it says
+        return None, said(error)

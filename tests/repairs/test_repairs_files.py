@@ -17,9 +17,9 @@ from repairs_files import Layer, called, floats, functional, given, layer, seque
 
 import keras_stitch as ks
 from keras_stitch.errors import SourceError
-from keras_stitch.opening import open_file
-from keras_stitch.repairs import masks, modern, numbers, reading, repair, structure
-from keras_stitch.repairs.saved import Saved, version_of
+from keras_stitch.models.keras_file import open_file
+from keras_stitch.repairs import keras3_config, masks, read_file, repair, structure, unsupported
+from keras_stitch.repairs.architecture import Saved, version_of
 
 OLD = (2, 1, 6)
 
@@ -64,12 +64,12 @@ def test_what_is_read_of_a_file(tmp_path: Path) -> None:
         ("3.5.0", "jax", ((3, 5, 0), "jax")),
     ):
         path = write_h5(tmp_path / "m.h5", sequential(DENSE), {}, version, backend)
-        saved = reading.read_h5(path)
+        saved = read_file.read_h5(path)
         assert (saved.version, saved.backend) == want and saved.model == sequential(DENSE)
     # Later files say it of the whole file.
     with h5py.File(path, "r+") as file:
         file.attrs["keras_version"] = "2.9.0"
-    assert reading.read_h5(path).version == (2, 9, 0)
+    assert read_file.read_h5(path).version == (2, 9, 0)
 
 
 def test_tuples_and_shapes_that_keras_2_marked(tmp_path: Path) -> None:
@@ -77,11 +77,11 @@ def test_tuples_and_shapes_that_keras_2_marked(tmp_path: Path) -> None:
     said["config"]["batch_input_shape"] = {"class_name": "TensorShape", "items": [None, 3]}
     said["config"]["kept"] = {"class_name": "Zeros", "config": {}}
     write_h5(tmp_path / "m.h5", sequential(said), {}, "2.13.0")
-    config = reading.read_h5(tmp_path / "m.h5").model["config"]["layers"][0]["config"]
+    config = read_file.read_h5(tmp_path / "m.h5").model["config"]["layers"][0]["config"]
     assert config["size"] == [1, []] and config["batch_input_shape"] == [None, 3]
     assert config["kept"] == {"class_name": "Zeros", "config": {}}
     write_h5(tmp_path / "new.h5", sequential(said), {}, "3.1.0")
-    assert reading.read_h5(tmp_path / "new.h5").model["config"]["layers"][0] == said
+    assert read_file.read_h5(tmp_path / "new.h5").model["config"]["layers"][0] == said
 
 
 @pytest.mark.parametrize(
@@ -111,11 +111,14 @@ def test_whose_weights_are_beside_an_architecture(tmp_path: Path) -> None:
     with h5py.File(held, "w") as file:
         write_weights(file, {}, "2.0.4", "theano")
     arch.write_text(json.dumps(sequential(DENSE)))
-    assert (reading.read_json(arch, held).version, reading.read_json(arch, held).backend) == ((2, 0, 4), "theano")
+    assert (read_file.read_json(arch, held).version, read_file.read_json(arch, held).backend) == ((2, 0, 4), "theano")
     arch.write_text(json.dumps({**sequential(DENSE), "keras_version": "2.9.1", "backend": "tensorflow"}))
-    assert (reading.read_json(arch, held).version, reading.read_json(arch, held).backend) == ((2, 9, 1), "tensorflow")
+    assert (read_file.read_json(arch, held).version, read_file.read_json(arch, held).backend) == (
+        (2, 9, 1),
+        "tensorflow",
+    )
     arch.write_text(keras.Sequential([keras.Input((3,))]).to_json())
-    assert reading.read_json(arch, held).version == (3,)
+    assert read_file.read_json(arch, held).version == (3,)
 
 
 # -- custom objects -------------------------------------------------------------------------------
@@ -188,13 +191,13 @@ def test_tensorflow_functions_between_layers(tmp_path: Path) -> None:
 def test_arguments_that_keras_3_does_not_take() -> None:
     saved = Saved(sequential(layer("Dense", "d", units=2, odd=None, other=False, dropout=3, mode="x" * 300)), OLD)
     with pytest.raises(SourceError) as caught:
-        modern.fit_arguments(saved)
+        keras3_config.fit_arguments(saved)
     first, received, fix = str(caught.value).split("\n")
     assert first == f"The layer 'd' (Dense) has arguments that Keras {keras.__version__} refuses."
     assert received == f"  Received: dropout=3, mode='{'x' * 194}"
     assert fix.startswith("  Fix: If they do not matter, make the layer without them ")
     said = sequential(layer("Dense", "d", units=2, odd=None, other=False), layer("Mine", "m", odd=3))
-    modern.fit_arguments(Saved(said, OLD))
+    keras3_config.fit_arguments(Saved(said, OLD))
     assert said == sequential(layer("Dense", "d", units=2), layer("Mine", "m", odd=3))
 
 
@@ -249,7 +252,7 @@ LSTM = layer("LSTM", "rnn", units=2)
     ],
 )
 def test_masks_that_stay_the_same(graph: tuple[Layer, ...]) -> None:
-    assert masks.CHECK.apply(masked(*graph)) == []
+    masks.MASKS.refuse(masked(*graph))
 
 
 @pytest.mark.parametrize(
@@ -274,7 +277,7 @@ def test_masks_that_stay_the_same(graph: tuple[Layer, ...]) -> None:
 )  # fmt: skip
 def test_masks_that_would_differ_are_refused(graph: tuple[Layer, ...], text: str) -> None:
     with pytest.raises(SourceError) as caught:
-        masks.CHECK.apply(masked(*graph))
+        masks.MASKS.refuse(masked(*graph))
     assert str(caught.value) == text + MASKS
 
 
@@ -286,9 +289,9 @@ def test_masks_of_embeddings_count_where_they_are_made() -> None:
         saved = Saved(functional(graph, ["x"], ["rnn"]), OLD)
         if mask_zero:
             with pytest.raises(SourceError):
-                masks.CHECK.apply(saved)
+                masks.MASKS.refuse(saved)
         else:
-            assert masks.CHECK.apply(saved) == []
+            masks.MASKS.refuse(saved)
 
 
 def test_attention_gets_copies_where_there_are_masks() -> None:
@@ -416,7 +419,7 @@ def test_a_recurrent_layer_with_a_first_state_and_a_mask() -> None:
         made = [given("x", 3, 2), given("s", 2), called(layer("Masking", "a"), "x"), recurrent]
         model = functional(made, ["x", "s"], ["g"])
         with pytest.raises(SourceError) as caught:
-            masks.CHECK.apply(Saved(model, (2, 9)))
+            masks.MASKS.refuse(Saved(model, (2, 9)))
         assert caught.value.message == (
             "Keras 2 passed masks on in another way: 'g' (GRU) is given its first state, and Keras 3 forgets the mask "
             "of its input then."
@@ -426,9 +429,9 @@ def test_a_recurrent_layer_with_a_first_state_and_a_mask() -> None:
 def test_a_recurrent_layer_at_every_step_of_a_mask() -> None:
     steps = layer("TimeDistributed", "t", layer=layer("LSTM", "l", units=2))
     made = [given("x", 4, 3, 2), called(layer("Masking", "a"), "x"), called(steps, "a"), called(LSTM, "t")]
-    assert masks.CHECK.apply(Saved(functional(made[:3], ["x"], ["t"]), OLD)) == []
+    masks.MASKS.refuse(Saved(functional(made[:3], ["x"], ["t"]), OLD))
     with pytest.raises(SourceError, match="heeds a mask that Keras 3 would make otherwise"):
-        masks.CHECK.apply(Saved(functional(made, ["x"], ["rnn"]), OLD))
+        masks.MASKS.refuse(Saved(functional(made, ["x"], ["rnn"]), OLD))
 
 
 def test_layers_as_activations() -> None:
@@ -459,9 +462,9 @@ def test_architecture_and_weights_of_different_versions(of_weights: tuple[int, .
         sequential(layer("LSTM", "l", recurrent_activation="hard_sigmoid")), version, weights_version=of_weights
     )
     with pytest.raises(SourceError) as caught:
-        numbers.check_versions(gates)
+        unsupported.MIXED_VERSIONS.refuse(gates)
     assert caught.value.received == f"an architecture of Keras {version[0]}, weights of Keras {of_weights[0]}"
-    numbers.check_versions(Saved(sequential(layer("LSTM", "l")), version, weights_version=of_weights))
+    unsupported.MIXED_VERSIONS.refuse(Saved(sequential(layer("LSTM", "l")), version, weights_version=of_weights))
 
 
 @pytest.mark.parametrize("damaged", [{"class_name": 3}, {"config": None}, {"config": {"axis": {}, "units": [[]]}}])

@@ -29,7 +29,7 @@ from repairs_files import (
 )
 
 from keras_stitch.errors import SourceError
-from keras_stitch.opening import Opened, open_file
+from keras_stitch.models.keras_file import Opened, open_file
 
 pytestmark = pytest.mark.backends
 

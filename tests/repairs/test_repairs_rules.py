@@ -11,11 +11,25 @@ from hypothesis import strategies as st
 from repairs_files import Layer, called, functional, given, layer, sequential
 
 from keras_stitch.errors import SourceError
-from keras_stitch.repairs import RULES, Repair, Rule, Saved, arguments, keras1, modern, numbers, repair, structure
+from keras_stitch.repairs import (
+    CHECKS,
+    QUIRKS,
+    RULES,
+    changed_functions,
+    keras1,
+    keras3_config,
+    layer_arguments,
+    layer_classes,
+    repair,
+    structure,
+)
+from keras_stitch.repairs.architecture import Saved
+from keras_stitch.repairs.rule import Check, Repair, Rule
 
 OLD = (2, 1, 6)
 NEW = (3, 5, 0)
 BY_NAME = {rule.name: rule for rule in RULES}
+CHECKS_BY_NAME = {check.name: check for check in CHECKS}
 
 
 def apply(rule: Rule, model: Layer, version: tuple[int, ...] = OLD, **options: Any) -> tuple[Layer, list[str]]:
@@ -31,23 +45,28 @@ def on_one(rule: Rule, said: Layer, version: tuple[int, ...] = OLD, **options: A
     return changed, where
 
 
-def refusal(rule: Rule, said: Layer, **options: Any) -> str:
+def refusal(quirk: Rule | Check, said: Layer, **options: Any) -> str:
     with pytest.raises(SourceError) as caught:
-        on_one(rule, said, **options)
+        if isinstance(quirk, Check):
+            quirk.refuse(Saved(sequential(copy.deepcopy(said)), OLD, **options))
+        else:
+            on_one(quirk, said, **options)
     return str(caught.value)
 
 
 def test_rules_have_names_and_reasons_of_their_own() -> None:
     assert len(BY_NAME) == len(RULES) == len({rule.why for rule in RULES})
+    assert len({quirk.name for quirk in QUIRKS}) == len(QUIRKS) == len(RULES) + len(CHECKS)
     for rule in RULES:
         assert rule.name == rule.name.lower() and " " not in rule.name
-        assert rule.why[0].islower() or rule.why.startswith(("Keras", "BatchNormalization", "LeakyReLU", "Random",
+        assert rule.why[0].islower() or rule.why.startswith(("Keras", "LeakyReLU",
                                                              "SeparableConv1D", "ThresholdedReLU"))  # fmt: skip
         assert not rule.why.endswith(".")
 
 
 def test_rules_for_files_of_keras_3() -> None:
     assert [rule.name for rule in RULES if not rule.legacy] == ["axis-list", "training-flag"]
+    assert [check.name for check in CHECKS if not check.legacy] == ["mixed-versions"]
 
 
 def test_a_repair_as_text() -> None:
@@ -103,6 +122,9 @@ CHANGES: list[Change] = [
     ("axis-list", "LayerNormalization", {"axis": [-1, -2]}, "LayerNormalization", {"axis": [-1, -2]}),
     ("axis-list", "Softmax", {"axis": [2, 1]}, "Softmax", {"axis": [2, 1]}),
     ("time-major", "LSTM", {"time_major": False, "units": 2}, "LSTM", {"units": 2}),
+    ("removed-arguments", "BatchNormalization",
+     {"renorm": False, "renorm_clipping": {}, "renorm_momentum": 0.9, "axis": 1}, "BatchNormalization", {"axis": 1}),
+    ("leaky-relu", "LeakyReLU", {"alpha": 0.2}, "LeakyReLU", {"negative_slope": 0.2}),
     ("thresholded-relu", "ThresholdedReLU", {"theta": 0.3}, "ReLU",
      {"threshold": 0.3, "negative_slope": 0.0, "max_value": None}),
     ("thresholded-relu", "ThresholdedReLU", {"theta": {"type": "ndarray", "value": 0.3}}, "ReLU",
@@ -125,10 +147,6 @@ def test_what_a_rule_makes_of_a_layer(
 
 
 WITHOUT_A_WORD: list[Change] = [
-    ("leaky-relu", "LeakyReLU", {"alpha": 0.2}, "LeakyReLU", {"negative_slope": 0.2}),
-    ("leaky-relu", "LeakyReLU", {"alpha": {"type": "ndarray", "value": 0.2}}, "LeakyReLU", {"negative_slope": 0.2}),
-    ("renorm", "BatchNormalization", {"renorm": False, "renorm_clipping": {}, "renorm_momentum": 0.9, "axis": 1},
-     "BatchNormalization", {"axis": 1}),
     ("removed-arguments", "LSTM", {"implementation": 1, "units": 2}, "LSTM", {"units": 2}),
     ("initializers", "Dense",
      {"kernel_initializer": {"class_name": "VarianceScaling", "config": {"distribution": "normal"}}},
@@ -152,8 +170,6 @@ LEFT_ALONE: list[tuple[str, str, dict[str, Any]]] = [
     ("array-arguments", "Dense", {"kernel_initializer": {"class_name": "Zeros", "config": {}}}),
     ("initializers", "Dense", {"kernel_initializer": {"class_name": "Constant", "config": {"value": 1.0}}}),
     ("constraints", "Dense", {"kernel_constraint": {"class_name": "MaxNorm", "config": {"max_value": 2}}}),
-    ("interpolation", "Resizing", {"interpolation": "bilinear"}),
-    ("random-crop", "CenterCrop", {"height": 2, "width": 2}),
     ("gru-reset-after", "GRU", {"reset_after": True}),
     ("gru-reset-after", "LSTM", {}),
     ("cudnn", "LSTM", {"activation": "relu"}),
@@ -162,7 +178,6 @@ LEFT_ALONE: list[tuple[str, str, dict[str, Any]]] = [
     ("removed-arguments", "Conv2D", {"groups": 2}),
     ("removed-arguments", "Dense", {"implementation": 1}),
     ("time-major", "Dense", {"time_major": True}),
-    ("renorm", "Dense", {"renorm": True}),
     ("axis-list", "Concatenate", {"axis": -1}),
     ("leaky-relu", "ELU", {"alpha": 0.2}),
     ("leaky-relu", "LeakyReLU", {"negative_slope": 0.2}),
@@ -255,10 +270,34 @@ REFUSALS: list[tuple[str, Layer, str]] = [
 
 
 @pytest.mark.parametrize(("rule", "said", "text"), REFUSALS, ids=[case[0] for case in REFUSALS])
-def test_what_a_rule_refuses(rule: str, said: Layer, text: str) -> None:
-    assert refusal(BY_NAME[rule], said) == text
-    if rule != "hard-sigmoid":
-        assert on_one(BY_NAME[rule], said, custom=frozenset([said["class_name"]])) == (said, [])
+def test_what_a_rule_or_a_check_refuses(rule: str, said: Layer, text: str) -> None:
+    quirk = (BY_NAME | CHECKS_BY_NAME)[rule]
+    assert refusal(quirk, said) == text
+    users = frozenset([said["class_name"]])
+    if isinstance(quirk, Check):
+        quirk.refuse(Saved(sequential(said), OLD, custom=users))
+    elif rule != "hard-sigmoid":
+        assert on_one(quirk, said, custom=users) == (said, [])
+
+
+@pytest.mark.parametrize(
+    ("check", "kind", "config"),
+    [
+        ("interpolation", "Resizing", {"interpolation": "bilinear"}),
+        ("random-crop", "CenterCrop", {"height": 2, "width": 2}),
+        ("renorm", "Dense", {"renorm": True}),
+        ("renorm", "BatchNormalization", {"renorm": False}),
+    ],
+)
+def test_what_a_check_lets_pass(check: str, kind: str, config: dict[str, Any]) -> None:
+    CHECKS_BY_NAME[check].refuse(Saved(sequential(layer(kind, "it", **config)), OLD))
+
+
+@pytest.mark.parametrize(("rule", "said", "text"), REFUSALS, ids=[case[0] for case in REFUSALS])
+def test_all_rules_and_checks_together_refuse_it_too(rule: str, said: Layer, text: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        repair(Saved(sequential(copy.deepcopy(said)), OLD))
+    assert str(caught.value) == text
 
 
 # -- Keras 1 --------------------------------------------------------------------------------------
@@ -456,11 +495,11 @@ def test_ends_that_are_calls_of_a_functional_model_are_counted_from_one(inner: L
     """As Keras 3 counts them there, and only there."""
     said = functional([given("x", 3), called(inner, "x", "x")], ["x"], [["inner", 0, 0], ["inner", 1, 0]])
     saved = Saved(copy.deepcopy(said), OLD)
-    modern.modernise(saved)
+    keras3_config.modernise(saved)
     assert saved.model["config"]["output_layers"] == [["inner", counted, 0], ["inner", 1 + counted, 0]]
     assert saved.model["config"]["input_layers"] == [["x", 0, 0]]
     new = Saved(copy.deepcopy(said), NEW)
-    modern.modernise(new)
+    keras3_config.modernise(new)
     assert new.model["config"]["output_layers"] == said["config"]["output_layers"]
 
 
@@ -531,7 +570,7 @@ def test_a_single_output_in_a_list() -> None:
 
 def test_a_merge_of_one_tensor() -> None:
     layers = [given("x", 3), called(layer("Add", "one"), "x", "x"), called(layer("Add", "two"), ["x", "one"])]
-    model, where = apply(arguments.SINGLE_MERGE, functional(layers, ["x"], ["two"]))
+    model, where = apply(layer_classes.SINGLE_MERGE, functional(layers, ["x"], ["two"]))
     assert where == ["one"]
     assert model["config"]["layers"][1] == {**layers[1], **layer("Identity", "one", dtype="float32")}
     assert model["config"]["layers"][2] == layers[2]
@@ -540,7 +579,7 @@ def test_a_merge_of_one_tensor() -> None:
 @pytest.mark.parametrize("size", [3, [3]])
 def test_causal_padding_of_a_separable_convolution(size: Any) -> None:
     said = layer("SeparableConv1D", "conv", padding="causal", kernel_size=size, dilation_rate=[2])
-    model, where = apply(arguments.CAUSAL_PADDING, sequential(said, layer("Conv1D", "c", padding="causal")))
+    model, where = apply(layer_arguments.CAUSAL_PADDING, sequential(said, layer("Conv1D", "c", padding="causal")))
     put, conv, other = model["config"]["layers"]
     assert where == ["conv"]
     assert put == layer("ZeroPadding1D", "conv_padding", padding=[4, 0])
@@ -551,7 +590,9 @@ def test_causal_padding_of_a_separable_convolution(size: Any) -> None:
 def test_a_layer_in_front_takes_over_every_call_and_a_free_name() -> None:
     said = called(layer("Activation", "a", activation="hard_sigmoid"), "x", "y")
     layers = [given("x", 3), given("y", 3), given("a_rescaling", 3), said]
-    model, where = apply(numbers.HARD_SIGMOID, functional(layers, ["x", "y", "a_rescaling"], ["a", ["a", 1, 0]]))
+    model, where = apply(
+        changed_functions.HARD_SIGMOID, functional(layers, ["x", "y", "a_rescaling"], ["a", ["a", 1, 0]])
+    )
     assert where == ["a"]
     put, changed = model["config"]["layers"][3:]
     assert put["name"] == put["config"]["name"] == "a_rescaling_"
@@ -572,13 +613,13 @@ def test_where_a_hard_sigmoid_is(activation: Any) -> None:
         layer("TimeDistributed", "each", layer=layer("Activation", "a", activation=activation)),
         layer("Mine", "mine", activation=activation),
     ]
-    model, where = apply(numbers.HARD_SIGMOID, sequential(*layers))
+    model, where = apply(changed_functions.HARD_SIGMOID, sequential(*layers))
     assert where == ["dense", "both/l", "each", "mine"]
     dense, both, put, each, mine = model["config"]["layers"]
     assert (dense, both, mine) == (layers[0], layers[1], layers[3])
     assert (put["class_name"], put["config"]["scale"]) == ("Rescaling", 1.2)
     assert each == layer("Activation", "each", activation=activation)
-    assert apply(numbers.HARD_SIGMOID, sequential(*layers), custom=frozenset(["hard_sigmoid"])) == (
+    assert apply(changed_functions.HARD_SIGMOID, sequential(*layers), custom=frozenset(["hard_sigmoid"])) == (
         sequential(*layers), []
     )  # fmt: skip
 
@@ -586,17 +627,17 @@ def test_where_a_hard_sigmoid_is(activation: Any) -> None:
 def test_resized_whole_numbers() -> None:
     layers = [given("x", 4, 4, 3, dtype="uint8"), given("y", 4, 4, 3)]
     layers += [called(layer("Resizing", name, height=2, width=2), name[0]) for name in ("xr", "yr")]
-    model, where = apply(numbers.WHOLE_NUMBERS, functional(layers, ["x", "y"], ["xr", "yr"]))
+    model, where = apply(changed_functions.WHOLE_NUMBERS, functional(layers, ["x", "y"], ["xr", "yr"]))
     assert where == ["xr"]
     assert [said["config"]["name"] for said in model["config"]["layers"]] == ["x", "y", "xr_fractions", "xr", "yr"]
     assert model["config"]["layers"][2]["config"] == {"name": "xr_fractions", "scale": 1.0, "offset": 0.0}
-    assert apply(numbers.WHOLE_NUMBERS, model) == (model, [])
+    assert apply(changed_functions.WHOLE_NUMBERS, model) == (model, [])
 
 
 def test_causal_attention() -> None:
     said = called(layer("Attention", "a", causal=True), ["x", "x"])
     other = called(layer("Attention", "b", causal=False), ["x", "x"])
-    model, where = apply(arguments.CAUSAL, functional([given("x", 3, 2), said, other], ["x"], ["a", "b"]))
+    model, where = apply(layer_arguments.CAUSAL, functional([given("x", 3, 2), said, other], ["x"], ["a", "b"]))
     assert where == ["a"]
     _, changed, same = model["config"]["layers"]
     assert changed["inbound_nodes"] == [[["x", 0, 0, {"use_causal_mask": True}]] * 2]
@@ -628,20 +669,20 @@ def name(said: Layer) -> str:
     ids=lambda said: said["class_name"],
 )
 def test_a_layer_that_was_told_to_train(said: Layer) -> None:
-    model, where = apply(numbers.TRAINING, trained(said, mask=None))
+    model, where = apply(changed_functions.TRAINING, trained(said, mask=None))
     assert where == ["d"]
     assert model["config"]["layers"][1]["inbound_nodes"] == [[["x", 0, 0, {"mask": None}]]]
-    assert apply(numbers.TRAINING, model) == (model, [])
+    assert apply(changed_functions.TRAINING, model) == (model, [])
 
 
 def test_a_layer_to_which_training_is_all_one() -> None:
-    model, where = apply(numbers.TRAINING, trained(layer("LSTM", "l", dropout=0.0)))
+    model, where = apply(changed_functions.TRAINING, trained(layer("LSTM", "l", dropout=0.0)))
     assert where == [] and model["config"]["layers"][1]["inbound_nodes"] == [[["x", 0, 0, {}]]]
 
 
 def test_training_false_and_none_stay() -> None:
     said = functional([called(layer("Dropout", "d"), [["x", 0, 0, {"training": False}]])], ["x"], ["d"])
-    assert apply(numbers.TRAINING, said) == (said, [])
+    assert apply(changed_functions.TRAINING, said) == (said, [])
 
 
 @pytest.mark.parametrize(
@@ -653,7 +694,7 @@ def test_training_false_and_none_stay() -> None:
 )
 def test_batch_statistics_of_keras_2_are_refused(said: Layer, path: str) -> None:
     with pytest.raises(SourceError) as caught:
-        apply(numbers.TRAINING, trained(said))
+        apply(changed_functions.TRAINING, trained(said))
     assert str(caught.value) == (
         f"The layer '{path}' is a BatchNormalization that was called with training=True: what it predicts for a row "
         "depends on the other rows of the batch.\n"
@@ -665,7 +706,7 @@ def test_batch_statistics_of_keras_2_are_refused(said: Layer, path: str) -> None
 def test_a_call_of_keras_3_that_trains() -> None:
     node = {"args": [tensor("x")], "kwargs": {"training": True, "mask": None}}
     said = functional([{**layer("BatchNormalization", "bn"), "name": "bn", "inbound_nodes": [node]}], ["x"], ["bn"])
-    model, where = apply(numbers.TRAINING, said, NEW)
+    model, where = apply(changed_functions.TRAINING, said, NEW)
     assert where == ["bn"] and model["config"]["layers"][0]["inbound_nodes"][0]["kwargs"] == {"mask": None}
 
 
@@ -685,24 +726,26 @@ def test_files_of_keras_3_keep_what_only_looks_old(version: tuple[int, ...]) -> 
 @pytest.mark.parametrize("kind", ["LayerNormalization", "Softmax", "UnitNormalization"])
 def test_an_axis_in_files_of_keras_3(kind: str, axis: list[int], kept: Any) -> None:
     """A longer list is forgotten where the layer has no module, as in HDF5."""
-    changed, where = on_one(arguments.AXIS, layer(kind, "n", axis=axis), NEW)
+    changed, where = on_one(layer_arguments.AXIS, layer(kind, "n", axis=axis), NEW)
     assert (changed["config"]["axis"], where) == (kept, ["n"] if len(axis) > 1 else [])
     with_module = {**layer(kind, "n", axis=axis), "module": "keras.layers"}
-    assert on_one(arguments.AXIS, with_module, NEW)[1] == []
+    assert on_one(layer_arguments.AXIS, with_module, NEW)[1] == []
 
 
 def test_repairs_are_in_the_order_of_the_rules_with_their_places() -> None:
     said = {"class_name": "Sequential", "config": [
         layer("GRU", "g", batch_input_shape=[None, 4, 2], units=2, time_major=False),
-        layer("LeakyReLU", "l", alpha=0.1),
+        layer("LeakyReLU", "l", alpha={"type": "ndarray", "value": 0.1}),
     ]}  # fmt: skip
     done = repair(Saved(said, OLD))
     assert [(item.rule, item.where) for item in done] == [
         ("sequential-list", ("",)),
         ("input-shape", ("",)),
+        ("array-arguments", ("l",)),
         ("gru-reset-after", ("g",)),
         ("gate-activation", ("g",)),
         ("time-major", ("g",)),
+        ("leaky-relu", ("l",)),
         ("hard-sigmoid", ("g",)),
     ]
     assert all(item.why == BY_NAME[item.rule].why for item in done)
@@ -727,7 +770,15 @@ def test_a_repaired_architecture_needs_no_repair(said: list[Layer], graph: bool,
         model = {"class_name": "Sequential", "config": said}
     saved = Saved(model, OLD)
     assert repair(saved)
-    modern.modernise(saved)
+    keras3_config.modernise(saved)
     before = copy.deepcopy(saved.model)
     assert [item.rule for item in repair(saved) if item.rule not in _NOT_AGAIN] == []
     assert saved.model == before
+
+
+def test_what_keras_2_wrote_for_itself_is_dropped_without_a_repair() -> None:
+    said = {**layer("Dense", "d", units=2), "shared_object_id": 3, "build_config": {"input_shape": [None, 3]}}
+    saved = Saved(sequential({**layer("InputLayer", "x", batch_shape=[None, 3])}, said), OLD)
+    assert repair(saved) == []
+    keras3_config.modernise(saved)
+    assert said.keys() == {"class_name", "config", "module", "registered_name"}

@@ -34,8 +34,8 @@ from repairs_files import (
 )
 
 from keras_stitch.errors import SourceError
-from keras_stitch.opening import Opened, open_file
-from keras_stitch.repairs import folding, weights
+from keras_stitch.models.keras_file import Opened, open_file
+from keras_stitch.repairs import hard_sigmoid, weights
 
 
 def opened(folder: Path, model: Layer, arrays: dict[str, Any], **options: Any) -> Opened:
@@ -369,7 +369,7 @@ def _folded(made: keras.Layer, shape: tuple[int, ...], seed: int) -> tuple[Any, 
     model = keras.Sequential([keras.Input(shape), made])
     values = [random.normal(0, 2, weight.shape).astype("float32") for weight in model.weights]
     model.set_weights(values)
-    folding.fold_hard_sigmoid(model)
+    hard_sigmoid.fold_hard_sigmoid(model)
     return model, random.normal(0, 2, (2, *shape)).astype("float32"), values
 
 

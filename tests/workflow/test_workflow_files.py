@@ -17,8 +17,8 @@ import pytest
 import workflow_cases
 from workflow_cases import ROWS, TEMPLATES, VARIABLES, Workflow, content, is_alive, wait_for
 
-from keras_stitch import StitchError
-from keras_stitch.workflow.running import run_workflow
+from keras_stitch.errors import StitchError
+from keras_stitch.workflow.snakemake import run_workflow
 
 ALL = ["combine first", "combine second", "predict first", "predict second"]
 pytestmark = pytest.mark.environments

@@ -1,0 +1,250 @@
+"""The models of every stage put together, to be verified and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from keras_stitch.directory.packed_models import Packing
+from keras_stitch.errors import SaveError, StitchError
+from keras_stitch.graphs.freezing import Flags
+from keras_stitch.graphs.spec import GraphSpec
+from keras_stitch.models import build as building
+from keras_stitch.models.load_keras import Blueprint
+from keras_stitch.placement.jobs import Flow
+from keras_stitch.placement.stages import Stages
+from keras_stitch.sources.load_source import Added
+from keras_stitch.terminal import Step
+from keras_stitch.verify.run_stages import Arrays, Packed, Runs
+from keras_stitch.verify.verify import Subject
+
+if TYPE_CHECKING:
+    from keras_stitch.kipoi.model_directory import KipoiPart
+    from keras_stitch.workflow.write_workflow import Workflow
+
+
+class Assembly:
+    """The models of a graph.
+
+    Args:
+        spec: The graph.
+        flow: The same, checked and cut into what runs.
+        flags: Which layers train.
+        added: What was loaded for every submodel.
+    """
+
+    def __init__(self, spec: GraphSpec, flow: Flow, flags: Flags, added: Mapping[str, Added]):
+        self.spec, self.flow, self.flags, self.added = spec, flow, flags, added
+
+    def build(self) -> keras.Model | None:
+        """The Keras model that remains; nothing where none does."""
+        final = self.flow.stages.final
+        return None if final is None else building.build(self.flow.spec, final, self._blueprints, self.flags)
+
+    def subject(self, model: keras.Model | None, step: Step, *, packs: bool = True) -> Subject:
+        """What remains after the jobs, to be compared with its parts.
+
+        Args:
+            model: A built, perhaps trained, model of this graph; by default one is built.
+            step: Called with a few words at every step.
+            packs: Whether the models that run in the dataloader are needed, too.
+
+        Raises:
+            StitchError: When a model is given that is not of this graph, or where there is none.
+        """
+        step("checking the graph")
+        stages = self.flow.stages
+        if stages.final is None and model is not None:
+            raise StitchError(f"model= has no meaning for this graph. {self.flow.plan.remark}")
+        if stages.final is not None:
+            step("building the stitched model")
+        built = self.build()
+        if model is not None and built is not None:
+            check_same_graph(model, built, self.spec.name)
+        return Subject(
+            self.flow.spec,
+            stages.whole,
+            self._blueprints,
+            stages,
+            built if model is None else model,
+            model is not None,
+            {name: added.customs for name, added in self.added.items()},
+            {name: added.part.arch for name, added in self.added.items() if added.part and added.part.arch},
+            self.packing if packs else None,
+            step,
+            self.flow.remarks,
+        )
+
+    def whole_subject(self, model: keras.Model | None, step: Step) -> Subject:
+        """The whole graph, with the jobs; without them where one of them cannot run here."""
+        subject, flow = self.subject(model, step), self.flow
+        if not flow.jobs or not all(job.runs_here for job in flow.jobs):
+            return subject
+        from keras_stitch.assembly import Chain
+
+        stages = replace(flow.stages, whole=flow.whole, steps=flow.steps)
+        chain = Chain(flow, self.job_packings(), subject.packed)
+        return replace(subject, spec=self.spec, wiring=flow.whole, stages=stages, packed=chain, remarks=())
+
+    @cached_property
+    def packing(self) -> Packing | None:
+        """The models that run in the dataloader, the Keras ones among them built; nothing where there are none."""
+        return self._packing(self.flow.spec, self.flow.stages, {}) if self.flow.stages.packs else None
+
+    def workflow(self) -> Workflow | None:
+        """The jobs with their models; nothing where all runs in the dataloader and the model."""
+        if not self.flow.jobs:
+            return None
+        from keras_stitch.workflow.write_workflow import Workflow
+
+        return Workflow(self.spec, self.flow, self.job_packings())
+
+    def job_packings(self) -> dict[str, Packing]:
+        """The models of every job, by its name."""
+        return {job.name: self._packing(job.spec, job.stages, job.owners) for job in self.flow.jobs}
+
+    def _packing(self, spec: GraphSpec, stages: Stages, owners: Mapping[str, str]) -> Packing:
+        """The models of some submodels that run one after another.
+
+        Args:
+            spec: The submodels.
+            stages: They, as what runs.
+            owners: The submodel whose weights another has, where that runs in another job.
+        """
+        from keras_stitch.directory.packed_models import Packing
+
+        added = {it.name: self.added[it.share or owners.get(it.name, it.name)] for it in spec.submodels}
+        blueprints, flags = dict(self._blueprints), dict(self.flags)
+        for name, owner in owners.items():
+            flags[name] = flags[owner]
+            if owner in blueprints:
+                blueprints[name] = blueprints[owner]
+        parts = {
+            it.name: part if it.is_keras else _as_it_is(part)
+            for it in spec.submodels
+            if (part := added[it.name].part) is not None
+        }
+        return Packing(
+            stages,
+            building.packed_models(spec, stages, blueprints, flags),
+            parts,
+            {name: known.customs for name, known in self.added.items()},
+            # Of a Keras model, it is the sha256 of its weights alone.
+            {it.name: str(it.source.sha256) for it in spec.submodels if added[it.name].blueprint is None},
+        )
+
+    @cached_property
+    def _blueprints(self) -> dict[str, Blueprint]:
+        return {name: added.blueprint for name, added in self.added.items() if added.blueprint is not None}
+
+
+def _as_it_is(part: KipoiPart) -> KipoiPart:
+    """A part with its files, and the fields of its schema in the order of the ports."""
+    from keras_stitch.kipoi.model_directory import copied
+
+    found = copied(part)
+    return replace(found, inputs=part.inputs or found.inputs, outputs=part.outputs or found.outputs)
+
+
+def check_same_graph(model: keras.Model, built: keras.Model, name: str) -> None:
+    """Raise where a model is not one that this graph builds, whatever its weights.
+
+    Args:
+        model: What the user trained.
+        built: What the graph builds now.
+        name: The graph's name.
+    """
+    if not isinstance(model, type(built)):
+        raise SaveError(
+            f"model= is not a model of graph '{name}'.",
+            expected="what graph.build() gave, perhaps trained",
+            received=repr(model)[:200],
+        )
+    for what, mine, theirs in (
+        ("inputs", _ends(built.inputs), _ends(model.inputs)),
+        ("outputs", _outputs(built), _outputs(model)),
+        ("layers", [layer.name for layer in built.layers], [layer.name for layer in model.layers]),
+        ("weights", _shapes(built), _shapes(model)),
+    ):
+        if mine != theirs:
+            raise SaveError(
+                f"model= is not a model of graph '{name}': its {what} differ.",
+                expected=str(mine)[:500],
+                received=str(theirs)[:500],
+                fix="Train the model that graph.build() gave, and change the graph before building, not after.",
+            )
+
+
+def _ends(tensors: list[keras.KerasTensor]) -> list[tuple[str, tuple[int | None, ...]]]:
+    return [(tensor.name, tuple(tensor.shape)) for tensor in tensors]
+
+
+def _outputs(model: keras.Model) -> list[tuple[str, tuple[int | None, ...]]]:
+    names = list(model.output) if isinstance(model.output, dict) else model.output_names
+    return [(name, tuple(tensor.shape)) for name, tensor in zip(sorted(names), model.outputs, strict=True)]
+
+
+def _shapes(model: keras.Model) -> list[tuple[int, ...]]:
+    return [tuple(weight.shape) for weight in model.weights]
+
+
+_FOLDER = "workflow"
+
+
+class Chain:
+    """The models of the jobs and of the dataloader, as ``whole.Packed`` asks for them.
+
+    Args:
+        flow: The graph, cut into what runs.
+        jobs: The models of every job.
+        rest: The models that run in the dataloader, if any do.
+    """
+
+    def __init__(self, flow: Flow, jobs: Mapping[str, Packing], rest: Packed | None):
+        self._flow, self._jobs, self._rest = flow, jobs, rest
+
+    @property
+    def models(self) -> Mapping[str, keras.Model]:
+        """The Keras models among them, by step."""
+        found = {name: model for packing in self._jobs.values() for name, model in packing.models.items()}
+        return found | dict(self._rest.models if self._rest is not None else {})
+
+    def write(self, directory: Path) -> None:
+        """Write all of them into a directory."""
+        for name, packing in self._jobs.items():
+            packing.write(directory / _FOLDER / name)
+        if self._rest is not None:
+            self._rest.write(directory)
+
+    def runner(self, directory: Path) -> Callable[[Mapping[str, Any]], Arrays]:
+        """A function from graph inputs to the inputs of the final model, run by what was written."""
+        jobs = [(job, self._jobs[job.name].runner(directory / _FOLDER / job.name)) for job in self._flow.jobs]
+        rest = self._rest.runner(directory) if self._rest is not None else None
+        inputs = [port.name for port in self._flow.stages.whole.inputs]
+
+        def run(given: Mapping[str, Any]) -> Arrays:
+            known = dict(given)
+            for job, run_job in jobs:
+                known |= run_job({port.name: known[port.name] for port in job.stages.whole.inputs})
+            arriving = {name: known[name] for name in inputs}
+            return arriving if rest is None else rest(arriving)
+
+        return run
+
+    def alone(self, owner: str) -> Runs:
+        """A submodel that is no Keras model, loaded from its source: arrays in the order of its ports."""
+        for job in self._flow.jobs:
+            if owner in job.stages.whole.order:
+                return self._jobs[job.name].alone(owner)
+        assert self._rest is not None
+        return self._rest.alone(owner)
+
+    def last(self, directory: Path) -> Runs:
+        """The last submodel, loaded from the directory that it was written into."""
+        assert self._rest is not None
+        return self._rest.last(directory)

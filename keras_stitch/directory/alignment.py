@@ -1,0 +1,196 @@
+"""By what the rows of a component are compared and joined: ids and genomic ranges in its metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from keras_stitch.errors import StitchError, nearest
+from keras_stitch.kipoi.component import Component
+from keras_stitch.kipoi.dataloader import Dataloader
+
+RANGES = "GenomicRanges"
+
+
+TARGETS = "targets"
+
+
+_KEYS = {"ids": "id", "ranges": "ranges"}
+
+
+# What kipoiseq's sequence dataloaders resize ranges by.
+_KIPOISEQ, _RESIZED_BY = "kipoiseq.", "auto_resize_len"
+
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How rows of a part find those of the others.
+
+    Attributes:
+        ids: Keys that lead to the name of a row in its metadata; ``None`` where rows have none, or it is not compared.
+        ranges: Keys that lead to the genomic range of a row.
+        resized_by: The argument that makes all ranges as long as it says, around their centres.
+        align_on: ``"ids"`` or ``"ranges"``, where rows are looked up; ``None`` where row i belongs to row i.
+        missing: ``"error"`` or ``"inner"``, of rows that are not in all parts.
+        known: False for a file, which says only when it is read whether its rows have names.
+        compared: Whether its rows are compared at all.
+    """
+
+    ids: Path | None = None
+    ranges: Path | None = None
+    resized_by: str | None = None
+    align_on: str | None = None
+    missing: str = "error"
+    known: bool = True
+    compared: bool = True
+
+    @property
+    def compared_by(self) -> str:
+        """What its rows are compared by, for people."""
+        if not self.compared:
+            return "number only, as was asked for"
+        kinds = [kind for kind in ("ids", "ranges") if getattr(self, kind) is not None]
+        return " and ".join(kinds) if kinds else "number" if self.known else "number, or names in the file"
+
+    def can_provide(self, kind: str) -> bool:
+        """Whether rows of others can be looked up by its keys."""
+        return self.compared and (not self.known or getattr(self, kind) is not None)
+
+
+def alignment_of(component: Component | None, dataloader: Dataloader) -> Alignment:
+    """What the rows of a part are compared by, and whether they are looked up.
+
+    Args:
+        component: The dataloader; ``None`` for a file.
+        dataloader: What the user said about it.
+
+    Raises:
+        StitchError: When ``align_on`` is not a field of its metadata.
+    """
+    on, missing = dataloader.align_on, dataloader.missing
+    if component is None:
+        kinds = {"id": "ids", "ranges": "ranges"}
+        if on and on not in kinds:
+            raise StitchError(
+                f"align_on= of the file '{dataloader.source}' is no field of it.",
+                expected="'id' or 'ranges'",
+                received=repr(on),
+            )
+        return Alignment(align_on=kinds[on] if on else None, missing=missing, known=False, compared=on is not False)
+    ranges = next(_typed(component.metadata, RANGES), None)
+    # The ids of ranges are often only numbers of rows.
+    ids: Path | None = ("id",) if "id" in component.metadata and not _is_leaf(component.metadata) else None
+    if ids is None:
+        # As in a directory that was generated; there, names that may be numbers of rows have no type.
+        nested = (path for path in _fields(component.metadata) if len(path) > 1 and path[-1] == "id")
+        ids = next((path for path in nested if _stated_type(component.metadata, path) == "str"), None)
+    resized_by = _resized_by(component, ranges)
+    if on is False:
+        return Alignment(compared=False)
+    kind = None
+    if on is not None:
+        path: Path = tuple(int(key) if key.isdigit() else key for key in on.split("."))
+        typed = _at(component.metadata, path)
+        if typed is None:
+            fields = [".".join(map(str, path)) for path in _fields(component.metadata)]
+            raise StitchError(
+                f"The metadata of the dataloader '{component.label}' has no field '{on}' to look rows up by.",
+                expected=nearest(on, fields) if fields else "a dataloader with metadata",
+            )
+        if typed == RANGES:
+            kind, ranges = "ranges", path
+        else:
+            kind, ids = "ids", path
+    return Alignment(ids, ranges, resized_by, kind, missing)
+
+
+def check_joins(alignments: Mapping[str, Alignment], in_order: Sequence[str]) -> dict[str, Alignment]:
+    """Checks that the rows of every part that is looked up can be.
+
+    Args:
+        alignments: Those of all parts, by name.
+        in_order: The parts that can only be read from the first row to the last.
+
+    Returns:
+        The same; where every part is looked up, the first one's rows give the order.
+
+    Raises:
+        StitchError: When a part cannot be read anywhere, or no other has the kind of key.
+    """
+    found = dict(alignments)
+    if all(alignment.align_on for alignment in found.values()):
+        first = next((name for name in found if name in in_order), next(iter(found)))
+        found[first] = _leading(found[first])
+    base = {name: alignment for name, alignment in found.items() if not alignment.align_on}
+    for name, alignment in found.items():
+        if not alignment.align_on:
+            continue
+        if name in in_order:
+            raise StitchError(
+                f"The rows of '{name}' cannot be looked up, as its dataloader goes from the first row to the last.",
+                expected="a Dataset, a PreloadedDataset, a BatchDataset, or a file",
+                fix="Leave out its align_on=, and let the rows of the others be looked up.",
+            )
+        # Targets may be missing, as for predictions.
+        others = {other: item for other, item in base.items() if other != TARGETS} or base
+        if not any(other.can_provide(alignment.align_on) for other in others.values()):
+            raise StitchError(
+                f"The rows of '{name}' are to be looked up by their {alignment.align_on}, but no other part has any.",
+                expected=f"metadata with {_KEYS[alignment.align_on]!r}"
+                + (f", or a field of type {RANGES}" if alignment.align_on == "ranges" else ""),
+                received=", ".join(f"{other} has {item.compared_by}" for other, item in others.items()),
+            )
+    return found
+
+
+def _resized_by(component: Component, ranges: Path | None) -> str | None:
+    """The argument that resizes the ranges: of kipoiseq, also as a part of a generated directory."""
+    if not ranges:
+        return None
+    name = _RESIZED_BY if component.object.startswith(_KIPOISEQ) else f"{ranges[0]}_{_RESIZED_BY}"
+    return name if any(argument.name == name and argument.exposed for argument in component.arguments) else None
+
+
+def _leading(alignment: Alignment) -> Alignment:
+    return replace(alignment, align_on=None, missing="error")
+
+
+def _typed(metadata: Any, kind: str, path: Path = ()) -> Any:
+    for where in _fields(metadata):
+        if _at(metadata, where) == kind:
+            yield where
+
+
+def _fields(metadata: Any, path: Path = ()) -> Any:
+    if _is_leaf(metadata):
+        yield path
+    else:
+        for key, item in metadata.items() if isinstance(metadata, Mapping) else enumerate(metadata):
+            yield from _fields(item, (*path, key))
+
+
+def _stated_type(metadata: Any, path: Path) -> str | None:
+    for key in path:
+        metadata = metadata[key]
+    return metadata.get("type")
+
+
+def _at(metadata: Any, path: Path) -> str | None:
+    """The type of a field; ``None`` where there is none."""
+    for number, key in enumerate(path):
+        if _is_leaf(metadata):
+            # A range is a leaf of the schema, but has fields of its own.
+            return "str" if metadata.get("type") == RANGES and path[number:] == ("id",) else None
+        try:
+            metadata = metadata[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return str(metadata.get("type", "str")) if _is_leaf(metadata) else None
+
+
+def _is_leaf(metadata: Any) -> bool:
+    return isinstance(metadata, Mapping) and isinstance(metadata.get("doc"), str)

@@ -1,0 +1,235 @@
+"""Which field of which dataloader feeds which graph input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from keras_stitch.checks import mapping_of
+from keras_stitch.errors import StitchError, nearest
+from keras_stitch.graphs.spec import Port, Wiring, shape_text
+from keras_stitch.kipoi.component import Component, resolve
+from keras_stitch.kipoi.dataloader import Dataloader, dataloader_of
+from keras_stitch.kipoi.model_directory import KipoiPart
+from keras_stitch.kipoi.schema import Field
+
+
+@dataclass(frozen=True)
+class Fed:
+    """A dataloader and the graph inputs that it feeds.
+
+    Attributes:
+        dataloader: What the user said, or the model's directory.
+        component: What was found; ``None`` where the source is a file with the rows of one input.
+        fields: The field that feeds each graph input.
+    """
+
+    dataloader: Dataloader
+    component: Component | None
+    fields: dict[str, Field | None] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return self.component.label if self.component is not None else str(self.dataloader.source)
+
+    def reads_the_same_as(self, other: Fed) -> bool:
+        """Whether both are the same loader with the same arguments, so that one reading does for both."""
+        if self.component is None or other.component is None or not self.component.is_same_as(other.component):
+            return False
+        a, b = self.dataloader, other.dataloader
+        return (
+            not a.separate
+            and not b.separate
+            and (a.align_on, a.missing, a.share, a.in_order)
+            == (
+                b.align_on,
+                b.missing,
+                b.share,
+                b.in_order,
+            )
+        )
+
+
+def assign(
+    wiring: Wiring, names: Sequence[str], dataloaders: Mapping[str, Any] | None, parts: Mapping[str, KipoiPart]
+) -> list[Fed]:
+    """Finds the dataloader of every graph input that has one.
+
+    Args:
+        wiring: The graph.
+        names: Its submodels.
+        dataloaders: Graph input or submodel -> ``Dataloader``, path, import path or class.
+        parts: For submodels that are Kipoi directories, what was read there.
+
+    Returns:
+        The dataloaders, each once.
+
+    Raises:
+        StitchError: When a key is unknown, an input is fed twice or a loader does not fit.
+    """
+    free = {name: _free_inputs(wiring, name) for name in names}
+    found: list[Fed] = []
+    owners: dict[str, str] = {}
+    for key, value in mapping_of(dataloaders, "dataloaders=", "{graph input or submodel: dataloader}").items():
+        dataloader = dataloader_of(key, value)
+        targets = _targets(key, free, wiring)
+        fed = Fed(dataloader, None if dataloader.table else resolve(dataloader))
+        fed.fields.update(
+            _table_input(key, dataloader, targets) if fed.component is None else _assign(key, fed, targets, wiring)
+        )
+        for name in fed.fields:
+            if name in owners:
+                raise StitchError(
+                    f"The input '{name}' is fed by two dataloaders, those of '{owners[name]}' and '{key}'.",
+                    fix="Leave one of them out, or say with ks.Dataloader(..., outputs=...) what each feeds.",
+                )
+            owners[name] = key
+        found.append(fed)
+    for node, part in parts.items():
+        direct = {name: port for name, port in _direct_inputs(wiring, node).items() if name not in owners}
+        if part.dataloader is not None and direct:
+            fed = Fed(part.dataloader, resolve(part.dataloader))
+            fed.fields.update(_assign_part(node, fed, part, direct))
+            owners.update(dict.fromkeys(fed.fields, node))
+            found.append(fed)
+    for fed in found:
+        for port in wiring.inputs:
+            if (chosen := fed.fields.get(port.name)) is not None:
+                _check_shape(port, fed, chosen)
+    return _merged(found)
+
+
+def _merged(found: list[Fed]) -> list[Fed]:
+    """One entry for each dataloader: those that read the same are one."""
+    once: list[Fed] = []
+    for fed in found:
+        twin = next((known for known in once if known.reads_the_same_as(fed)), None)
+        if twin is None:
+            once.append(fed)
+        else:
+            twin.fields.update(fed.fields)
+    return once
+
+
+def _targets(key: str, free: Mapping[str, list[str]], wiring: Wiring) -> list[str]:
+    inputs = [port.name for port in wiring.inputs]
+    if key in inputs:
+        return [key]
+    if key not in free:
+        raise StitchError(
+            f"dataloaders= names '{key}', which is no graph input and no submodel.",
+            expected=nearest(key, [*inputs, *free]),
+        )
+    if not free[key]:
+        raise StitchError(f"The submodel '{key}' takes a dataloader, but none of its inputs is a graph input.")
+    return free[key]
+
+
+def _table_input(key: str, dataloader: Dataloader, targets: Sequence[str]) -> dict[str, None]:
+    if len(targets) > 1:
+        raise StitchError(
+            f"The file '{dataloader.source}' holds the rows of one input, but '{key}' has several.",
+            expected=f"one of {', '.join(targets)} as the key",
+        )
+    for what in ("outputs", "args", "share", "separate"):
+        if getattr(dataloader, what):
+            raise StitchError(f"{what}= has no meaning for the file '{dataloader.source}', which is no dataloader.")
+    if dataloader.in_order:
+        raise StitchError(f"in_order= has no meaning for the file '{dataloader.source}', which is no dataloader.")
+    return {targets[0]: None}
+
+
+def _free_inputs(wiring: Wiring, node: str) -> list[str]:
+    return [port.name for port in wiring.inputs if node in {target for target, _ in wiring.input_targets(port.name)}]
+
+
+def _direct_inputs(wiring: Wiring, node: str) -> dict[str, int]:
+    """Graph inputs that are exactly what a port of the submodel takes, and the number of that port."""
+    return {
+        feed.taps[0].port: number
+        for number, feed in enumerate(wiring.feeds.get(node, ()))
+        if len(feed.taps) == 1 and feed.taps[0].node is None and feed.taps[0].part is None
+    }
+
+
+def _assign(key: str, fed: Fed, targets: Sequence[str], wiring: Wiring) -> dict[str, Field]:
+    component = fed.component
+    assert component is not None
+    inputs = [port.name for port in wiring.inputs]
+    found: dict[str, Field] = {}
+    for name, outputs in (fed.dataloader.outputs or {}).items():
+        chosen = next((item for item in component.fields if item.name == name), None)
+        if chosen is None and len(component.fields) == 1 and name == "inputs":
+            chosen = component.fields[0]
+        if chosen is None:
+            raise StitchError(
+                f"The dataloader '{fed.label}' has no field '{name}'.",
+                expected=nearest(name, [item.name for item in component.fields]),
+            )
+        for target in [outputs] if isinstance(outputs, str) else outputs:
+            if target not in inputs:
+                raise StitchError(
+                    f"outputs= of the dataloader '{fed.label}' names the graph input '{target}'; there is none.",
+                    expected=nearest(target, inputs),
+                )
+            if target in found:
+                raise StitchError(f"outputs= of the dataloader '{fed.label}' feeds '{target}' twice.")
+            found[target] = chosen
+    open_targets = [name for name in targets if name not in found]
+    for target in open_targets:
+        if len(component.fields) == 1 and len(targets) == 1:
+            found[target] = component.fields[0]
+            continue
+        names = {target, *(port for node, port in wiring.input_targets(target) if key in (target, node))}
+        matching = [item for item in component.fields if item.name in names]
+        if len(matching) != 1:
+            raise _unclear(key, component, open_targets)
+        found[target] = matching[0]
+    return found
+
+
+def _assign_part(node: str, fed: Fed, part: KipoiPart, targets: Mapping[str, int]) -> dict[str, Field]:
+    """The fields for a Kipoi model's own dataloader: by name, or by position where the model's schema is a list."""
+    component = fed.component
+    assert component is not None
+    found = {}
+    for name, number in targets.items():
+        port = part.inputs[number].name if number < len(part.inputs) else None
+        by_name = [item for item in component.fields if item.name in (port, name)]
+        if len(component.fields) == 1 == len(part.inputs):
+            found[name] = component.fields[0]
+        elif len(by_name) == 1:
+            found[name] = by_name[0]
+        elif part.is_list and len(component.fields) == len(part.inputs):
+            found[name] = component.fields[number]
+        else:
+            raise _unclear(node, component, list(targets))
+    return found
+
+
+def _unclear(key: str, component: Component, targets: Sequence[str]) -> StitchError:
+    fields = ", ".join(f"'{item.name}' {shape_text(item.shape)}" for item in component.fields)
+    pairs = ", ".join(f"<field>: {target!r}" for target in targets)
+    return StitchError(
+        f"It is not clear which field of the dataloader '{component.label}' feeds which input of '{key}'.",
+        expected=f"fields for {', '.join(repr(target) for target in targets)}",
+        received=fields,
+        fix=f"dataloaders={{{key!r}: ks.Dataloader(..., outputs={{{pairs}}})}}",
+    )
+
+
+def _check_shape(port: Port, fed: Fed, found: Field) -> None:
+    if port.shape is None:
+        return
+    same = len(port.shape) == len(found.shape) and all(
+        a is None or b is None or a == b for a, b in zip(port.shape, found.shape, strict=True)
+    )
+    if not same:
+        raise StitchError(
+            f"The dataloader '{fed.label}' does not fit the input '{port.name}'.",
+            expected=f"rows of shape {shape_text(port.shape)}",
+            received=f"'{found.name}' {shape_text(found.shape)}",
+            fix="Choose another field with ks.Dataloader(..., outputs=...), or set its arguments with args=.",
+        )

@@ -1,0 +1,268 @@
+"""Small inputs with which ``kipoi test`` runs: the user's, the parts' own, or random tables."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import kipoi
+import numpy as np
+from kipoi_utils.utils import default_kwargs
+
+from keras_stitch.checks import mapping_of
+from keras_stitch.directory.dataloader_plan import Feeder, Merged, own_examples
+from keras_stitch.directory.model_yaml import target_arrays
+from keras_stitch.errors import SaveError, StitchError, nearest
+from keras_stitch.graphs.spec import Port, Wiring, shape_text
+from keras_stitch.kipoi.run_kipoi import late_import, may_be_data, quiet, readable
+from keras_stitch.kipoi.schema import Missing
+from keras_stitch.kipoi.templates import is_plain
+from keras_stitch.models.sample_rows import find_size, random_rows, table_dtype
+
+FOLDER = "example_files"
+
+
+_ROWS = 10
+
+
+_FIX = "Pass examples={argument: file or value} with data that they read."
+
+
+_INDEXES = (".fai", ".gzi", ".tbi", ".csi", ".bai")
+
+
+def choose_examples(merged: Merged, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The example for every argument: a ``Path`` of a file to copy, ``{"url", ...}``, or a plain value.
+
+    Args:
+        merged: The merged dataloader.
+        given: The user's examples by argument.
+
+    Raises:
+        StitchError: When an argument is unknown or a required one has no example.
+    """
+    given = mapping_of(given, "examples=", "{argument: file or value}")
+    known = {argument.name: argument for argument in merged.arguments}
+    chosen: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in known:
+            raise StitchError(
+                f"examples= names '{name}', which is no argument of the merged dataloader.",
+                expected=nearest(name, known),
+            )
+        if isinstance(value, str | os.PathLike) and os.fspath(value) and Path(value).is_file():
+            chosen[name] = Path(value).resolve()
+        elif isinstance(value, os.PathLike) or merged.owners[name][0].component is None:
+            is_path = isinstance(value, str | os.PathLike)
+            there = is_path and Path(value).exists()
+            raise StitchError(
+                f"The file for examples['{name}'] {'is a folder' if there else 'is not there'}."
+                if is_path
+                else f"examples['{name}'] is not a file.",
+                expected="the path of a file" if merged.owners[name][0].component else "an NPY, TSV, CSV or HDF5 file",
+                received=f"'{os.fspath(value)}'" if is_path else repr(value)[:200],
+                fix=f"Give the whole path, or one seen from '{Path.cwd()}'." if is_path and not there else None,
+            )
+        elif is_plain(value):
+            chosen[name] = value
+        else:
+            raise StitchError(f"examples['{name}'] is not a plain value or a file.", received=repr(value))
+    missing = []
+    for name, argument in known.items():
+        if name in chosen:
+            continue
+        own = own_examples(merged, name)
+        if len(own) > 1:
+            raise StitchError(
+                f"The dataloaders of {' and '.join(owner for owner, _ in own)} share the argument '{name}', but "
+                "have different examples for it.",
+                expected="one example: a required argument of the same name is one argument",
+                received=", ".join(f"{_shown(example)} of {owner}" for owner, example in own),
+                fix=f"Pass examples={{{name!r}: ...}} with one that all of them read, or keep them apart: "
+                f"ks.Dataloader(..., separate={name!r}).",
+            )
+        if argument.example is not Missing:
+            chosen[name] = argument.example
+        elif argument.required and merged.owners[name][0].component is not None:
+            missing.append(f"'{name}' of {' and '.join(feeder.name for feeder in merged.owners[name])}")
+    if missing:
+        raise StitchError(
+            f"There is no example for {', '.join(missing)}, so the directory could not be tested.",
+            fix=f"Pass examples={{{missing[0].split()[0]}: ...}} with small files or values.",
+        )
+    return chosen
+
+
+def _shown(example: Any) -> str:
+    if isinstance(example, Path):
+        return f"'{example.parent.name}/{example.name}'"
+    return repr(example["url"] if isinstance(example, Mapping) and "url" in example else example)
+
+
+def file_names(merged: Merged, chosen: Mapping[str, Any]) -> dict[str, str]:
+    """The path in the directory of every example that will be a file: copies, then random tables."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for name, value in chosen.items():
+        if isinstance(value, Path):
+            file = value.name if value.name not in taken else f"{name}-{value.name}"
+            taken |= {file, *(file + end for end in _INDEXES if value.with_name(value.name + end).is_file())}
+            names[name] = f"{FOLDER}/{file}"
+    for feeder in merged.feeders:
+        if feeder.predicted is not None and (name := feeder.arguments["path"]) not in chosen:
+            file = f"{feeder.predicted.model}.h5"
+            names[name] = f"{FOLDER}/{file if file not in taken else f'{name}.h5'}"
+        if feeder.port is not None and (name := feeder.arguments["path"]) not in chosen:
+            file = f"{feeder.port.name}.npy"
+            names[name] = f"{FOLDER}/{file if file not in taken else f'{name}.npy'}"
+    return names
+
+
+def place_examples(directory: Path, chosen: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Copies example files into the directory; returns the examples as ``dataloader.yaml`` names them."""
+    placed = {}
+    for name, value in chosen.items():
+        if isinstance(value, Path):
+            copy = directory / names[name]
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copy2(value, copy)  # with its time, which must not be later than an index's
+            for end in _INDEXES:
+                index = value.with_name(value.name + end)
+                if index.is_file():
+                    shutil.copy2(index, copy.with_name(copy.name + end))
+            value = names[name]
+        placed[name] = value
+    return placed
+
+
+def add_random_tables(
+    directory: Path,
+    merged: Merged,
+    wiring: Wiring,
+    model: Callable[..., Any],
+    placed: Mapping[str, Any],
+    names: Mapping[str, str],
+) -> tuple[dict[str, str], int]:
+    """Writes an NPY file with random rows for every table reader that has no example.
+
+    As many rows as the other components' examples have, or 10; the same numbers each time.
+
+    Args:
+        directory: With everything but these examples.
+        merged: The merged dataloader.
+        wiring: The graph.
+        model: Its model, or what is called like one: which lengths it takes is tried out where the shape leaves them
+            open.
+        placed: The examples that there are.
+        names: What ``file_names`` gave.
+
+    Returns:
+        The example of each such argument, and how many rows there are.
+    """
+    wanted = {
+        feeder.arguments["path"]: feeder.port
+        for feeder in merged.feeders
+        if feeder.port is not None and feeder.arguments["path"] not in placed
+    }
+    rows: dict[str, Any] = {}
+    count = _ROWS
+    for feeder, first, length in _first_rows(directory, merged, wiring, placed):
+        count = length if feeder.alignment.align_on is None else count
+        rows |= first
+    if not wanted:
+        return {}, count
+    size = _size(wiring, model, rows)
+    (directory / FOLDER).mkdir(exist_ok=True)
+    for argument, port in wanted.items():
+        np.save(directory / names[argument], random_rows(port, count, size, seed=_seed(wiring, port)))
+    return {argument: names[argument] for argument in wanted}, count
+
+
+def _seed(wiring: Wiring, port: Port) -> int:
+    return [known.name for known in wiring.inputs].index(port.name)
+
+
+def _first_rows(
+    directory: Path, merged: Merged, wiring: Wiring, placed: Mapping[str, Any]
+) -> Iterator[tuple[Feeder, dict[str, Any], int]]:
+    """First row by graph input, and number of rows, of the components on their examples, as they are read later."""
+    ports = {port.name: port for port in wiring.inputs}
+    with quiet():
+        with _explained("The merged dataloader cannot be loaded", directory, None):
+            loader = kipoi.get_dataloader_factory(str(directory), "dir")
+            module = loader.__init__.__globals__
+        with _explained("Examples cannot be downloaded", directory, _FIX):
+            values = {**default_kwargs(loader), **loader.example_kwargs}
+        for feeder in merged.feeders:
+            arguments = {own: values.get(name) for own, name in feeder.arguments.items()}
+            for own, value in arguments.items():
+                if isinstance(value, str) and value and (directory / value).is_file():
+                    arguments[own] = str(directory / value)
+            with _explained(f"The dataloader of {feeder.name} cannot read its examples", directory, _FIX):
+                merging = module["merging"]
+                if feeder.component is not None:
+                    inputs = {name: field.path for name, field in feeder.fields.items()}
+                    # On its own: not in step with the others, and without what it would be compared by.
+                    part = merging.Part(
+                        feeder.name, module["LOADERS"][feeder.name], arguments, inputs, in_order=feeder.in_order
+                    )
+                elif feeder.predicted is not None and feeder.arguments["path"] in placed:
+                    path, found = arguments["path"], feeder.predicted
+                    part = merging.Predictions(feeder.name, path, dict(found.tensors), found.made_by, found.model)
+                elif feeder.port is not None and feeder.arguments["path"] in placed:
+                    port = feeder.port
+                    part = merging.Table(port.name, arguments["path"], port.shape, table_dtype(port))
+                elif feeder.is_targets:
+                    part = merging.Targets(arguments["path"], target_arrays(wiring.outputs))
+                    yield feeder, {}, part.length
+                    continue
+                else:
+                    continue
+                alone = (merging.MergedIterator if feeder.in_order else merging.MergedDataset)(part)
+                count = sum(1 for _ in alone) if feeder.in_order else len(alone)
+                first = next(alone.batch_iter(batch_size=1))["inputs"]
+                rows = {name: array[0] for name, array in first.items()}
+                _check_rows(feeder, rows, ports)
+            yield feeder, rows, count
+
+
+def _check_rows(feeder: Feeder, rows: Mapping[str, Any], ports: Mapping[str, Port]) -> None:
+    for name, row in rows.items():
+        shape = ports[name].shape
+        if shape is None or (
+            len(shape) == np.ndim(row) and all(a is None or a == b for a, b in zip(shape, np.shape(row), strict=True))
+        ):
+            continue
+        raise SaveError(
+            f"The dataloader of {feeder.name} gave shape {shape_text(np.shape(row))}, the graph input '{name}' takes "
+            f"{shape_text(shape)}.",
+            fix="Set the arguments of the dataloader with ks.Dataloader(..., args=...), or pass examples= that fit.",
+        )
+
+
+@contextlib.contextmanager
+def _explained(problem: str, directory: Path, fix: str | None) -> Iterator[None]:
+    try:
+        yield
+    except SaveError:
+        raise
+    except Exception as error:  # whatever a component does
+        chosen = late_import(error, directory) or (fix if may_be_data(error) else None)
+        raise SaveError(f"{problem}.", received=readable(error, directory), fix=chosen) from error
+
+
+def _size(wiring: Wiring, model: Callable[..., Any], rows: Mapping[str, Any]) -> int:
+    """A length for the open dimensions that the model takes."""
+    size, problem = find_size(wiring, model, rows)
+    if size is None:
+        raise SaveError(
+            "No length was found for the open dimensions of the inputs, so there is no example to test the directory "
+            "with.",
+            received=problem,
+            fix="Pass examples={'<input>_file': file} with data that fit the model.",
+        )
+    return size

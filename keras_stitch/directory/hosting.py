@@ -1,0 +1,66 @@
+"""Files of a directory that will lie at a URL."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from keras_stitch.checks import mapping_of
+from keras_stitch.errors import StitchError, nearest
+
+
+def resolve_urls(hosting: str | Mapping[str, str] | None, files: Sequence[str]) -> dict[str, str]:
+    """The URL of every file that is hosted.
+
+    Args:
+        hosting: A base URL for all of them, or a URL for each path in the directory.
+        files: Paths in the directory that can be hosted.
+
+    Raises:
+        StitchError: When something is no URL, or no such file is written.
+
+    Example:
+        >>> resolve_urls("https://example.org/m", ["model_files/model.keras"])
+        {'model_files/model.keras': 'https://example.org/m/model_files/model.keras'}
+    """
+    if hosting is None:
+        return {}
+    if isinstance(hosting, str):
+        _check_url(hosting)
+        if "?" in hosting or "#" in hosting:
+            raise StitchError("hosting= needs a base URL that paths can be appended to.", received=repr(hosting))
+        return {file: f"{hosting.rstrip('/')}/{quote(file)}" for file in files}
+    for file, url in mapping_of(hosting, "hosting=", "a base URL, or {path in the directory: URL}").items():
+        if file not in files:
+            raise StitchError(
+                f"hosting= names '{file}', which is no file that can be hosted.", expected=nearest(file, files)
+            )
+        _check_url(url)
+    return dict(hosting)
+
+
+def remote_file(path: Path, url: str) -> dict[str, str]:
+    """What Kipoi needs to download a file and to know it again."""
+    with path.open("rb") as file:
+        return {"url": url, "md5": hashlib.file_digest(file, "md5").hexdigest()}
+
+
+def _check_url(url: object) -> None:
+    kinds = "https://..., http://..., ftp://... or file:///..."
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+    except ValueError:  # such as an IPv6 address without its end
+        parts = None
+    whole = parts is not None and bool(parts.path if parts.scheme == "file" else parts.netloc)
+    if parts is None or parts.scheme not in ("http", "https", "ftp", "file") or not whole:
+        raise StitchError("hosting= needs URLs.", expected=kinds, received=repr(url))
+    bad = re.search(r"[^!#-;=?-\[\]_a-z~]", parts.geturl())
+    if bad is not None:
+        raise StitchError(
+            f"hosting= has a URL with {bad[0]!r} in it, which no URL may have.",
+            received=repr(url),
+            fix=f"Write it as a URL has it: {quote(bad[0])}.",
+        )

@@ -1,0 +1,333 @@
+"""The sections of ``model.yaml``: schemas, info, dependencies."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from keras_stitch.checks import mapping_of
+from keras_stitch.directory.dataloader_plan import Merged
+from keras_stitch.errors import NamingError, StitchError, nearest
+from keras_stitch.graphs.spec import GraphOutput, GraphSpec, Port, Shape, Tap, Wiring
+from keras_stitch.graphs.subgraph import tensor_name
+from keras_stitch.kipoi.model_directory import KipoiPart
+from keras_stitch.kipoi.schema import Field
+from keras_stitch.kipoi.templates import is_plain, template_module
+from keras_stitch.models.sample_rows import table_dtype
+from keras_stitch.placement.environments import final_base
+from keras_stitch.placement.stages import Connected, Stages, tensors
+
+
+def check_names(stages: Stages, merged: Merged) -> None:
+    """Refuses names by which Kipoi tells the end of a nested schema.
+
+    Raises:
+        NamingError: For an input or output called ``shape``, or a component called ``doc``.
+    """
+    wiring = stages.whole
+    outputs = [output.port.name for output in wiring.outputs] if len(wiring.outputs) > 1 else []
+    inputs = [*(port.name for port in wiring.inputs), *(port.name for port in stages.inputs)]
+    for word, names, what in (
+        ("shape", [*inputs, *outputs], "A graph input or output"),
+        ("doc", [feeder.name for feeder in merged.feeders], "A submodel with a dataloader, or an input without one,"),
+    ):
+        if word in names:
+            raise NamingError(f"{what} cannot be called '{word}': Kipoi's schemas use the word.", fix="Rename it.")
+
+
+def input_schemas(stages: Stages, merged: Merged, parts: Mapping[str, KipoiPart]) -> dict[str, dict[str, Any]]:
+    """The schema of every input of the model, with what a component or the Kipoi models about it say."""
+    wiring = stages.whole
+    fields = {name: field for feeder in merged.feeders for name, field in feeder.fields.items()}
+    own = {port.name for port in wiring.inputs}
+    found = {}
+    for port in stages.inputs:
+        source = stages.delivered.get(port.name, port.name)
+        if source not in own:
+            found[port.name] = array_schema(port, _delivered(source, stages, parts), _made_of(source))
+            continue
+        about = fields.get(str(source)) or _part_field(str(source), wiring, parts)
+        feeds = " and ".join(f"{node}.{target}" for node, target in wiring.input_targets(str(source)))
+        found[port.name] = array_schema(port, about, f"Input of {feeds}." if feeds else "Input that is an output.")
+    return found
+
+
+def target_schemas(wiring: Wiring, parts: Mapping[str, KipoiPart], merged: Merged) -> dict[str, Any]:
+    """The schema of the only output, with its name, or those of several by their names.
+
+    Column labels are those of the file with targets, or else of the model that makes the output.
+
+    Raises:
+        StitchError: When both have the same labels in another order.
+    """
+    said = _target_labels(wiring, merged)
+    found = {}
+    for output in wiring.outputs:
+        node, about = output.tap.node, None
+        if node is not None and node in parts and output.tap.part is None and not output.tap.merged:
+            ports = [port.name for port in wiring.node_outputs.get(node, ())]
+            outputs = parts[node].outputs
+            if len(ports) == len(outputs) and output.tap.port in ports:
+                about = outputs[ports.index(output.tap.port)]
+        name = output.port.name
+        schema = array_schema(output.port, about, f"Output of {node}." if node else "A graph input.")
+        own = list(about.column_labels) if about is not None else []
+        labels = said.get(name, own)
+        if labels != own and sorted(labels) == sorted(own):
+            raise StitchError(
+                f"The columns of the targets for '{name}' are in another order than those of the model.",
+                expected=", ".join(own),
+                received=", ".join(labels),
+                fix="Put the columns in the model's order.",
+            )
+        if labels and len(output.port.shape or ()) == 1 and (output.port.shape or (0,))[0] in (len(labels), None):
+            schema["column_labels"] = labels
+        found[name] = schema
+    if len(found) > 1:
+        return found
+    ((name, schema),) = found.items()
+    return {"name": name, **schema}
+
+
+def target_arrays(outputs: Iterable[GraphOutput]) -> dict[str, tuple[Shape | None, str]]:
+    """Shape and dtype of one row of targets, by output."""
+    return {output.port.name: (output.port.shape, table_dtype(output.port)) for output in outputs}
+
+
+def _target_labels(wiring: Wiring, merged: Merged) -> dict[str, list[str]]:
+    """The labels of columns in the file with the targets, by output."""
+    table = next(
+        (feeder.dataloader.table for feeder in merged.feeders if feeder.is_targets and feeder.dataloader), None
+    )
+    if table is None:
+        return {}
+    try:
+        labels = template_module("kipoi.merging.tables").Targets(table, target_arrays(wiring.outputs)).file.labels
+    except ValueError as error:
+        raise StitchError("The targets cannot be read.", received=str(error)) from error
+    return {name: list(columns) for name, columns in labels.items()}
+
+
+def array_schema(port: Port, about: Field | None, doc: str) -> dict[str, Any]:
+    """One array schema as plain data.
+
+    Args:
+        port: The port.
+        about: What a part says about the array.
+        doc: What is said where the part says nothing.
+
+    Example:
+        >>> array_schema(Port("x", (None, 4)), Field("seq", (), (51, 4), "DNA", "DNASeq"), "")
+        {'shape': '(51, 4)', 'doc': 'DNA', 'special_type': 'DNASeq'}
+    """
+    shape: Shape = port.shape or ()
+    if about is not None and len(about.shape) == len(shape):
+        shape = tuple(known if size is None else size for size, known in zip(shape, about.shape, strict=True))
+    schema: dict[str, Any] = {"shape": str(tuple(shape)), "doc": (about.doc if about else "") or doc}
+    if about is not None and about.special_type is not None:
+        schema["special_type"] = about.special_type
+    return schema
+
+
+def _delivered(source: Connected, stages: Stages, parts: Mapping[str, KipoiPart]) -> Field | None:
+    """What the part that makes a tensor in the dataloader says about it."""
+    for step in stages.steps:
+        for node in step.submodels:
+            ports = [port.name for port in stages.whole.node_outputs[node]]
+            for number, name in enumerate(ports):
+                if node in parts and tensor_name(stages.whole, Tap(node, name)) == source:
+                    return parts[node].outputs[number] if len(parts[node].outputs) == len(ports) else None
+    return None
+
+
+def _made_of(source: Connected) -> str:
+    names = " and ".join(dict.fromkeys(tensors(source)))
+    return f"What {names} gives." if isinstance(source, str) else f"Made of {names}."
+
+
+def _part_field(name: str, wiring: Wiring, parts: Mapping[str, KipoiPart]) -> Field | None:
+    for node, target in wiring.input_targets(name):
+        if node in parts:
+            for number, feed in enumerate(wiring.feeds[node]):
+                if feed.port.name == target and len(feed.taps) == 1 and number < len(parts[node].inputs):
+                    return parts[node].inputs[number]
+    return None
+
+
+UNSPECIFIED = "unspecified"
+
+
+_TEXTS = ("doc", "name", "version", "license", "cite_as", "trained_on", "training_procedure")
+
+
+_PEOPLE = ("authors", "contributors")
+
+
+INFO_KEYS = (*_PEOPLE, *_TEXTS, "tags")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What one part says about itself.
+
+    Attributes:
+        part: The submodel, or the submodel's dataloader.
+        info: Its info section.
+        dependencies: Its dependencies.
+        is_model: Whether it is a model, whose framework the stitched model replaces by its own.
+    """
+
+    part: str
+    info: Mapping[str, Any]
+    dependencies: Mapping[str, Sequence[str]]
+    is_model: bool
+
+
+def statements(spec: GraphSpec, merged: Merged, parts: Mapping[str, KipoiPart]) -> list[Statement]:
+    """What every part says: submodels in their order, then component dataloaders.
+
+    Bare layers are no parts, and submodels that share the weights of another say nothing new.
+    """
+    found = []
+    for submodel in spec.submodels:
+        part = parts.get(submodel.name)
+        if submodel.share is not None:
+            continue
+        if part is not None:
+            found.append(Statement(submodel.name, part.info, part.dependencies, True))
+        elif not submodel.is_layer:
+            found.append(Statement(submodel.name, {}, {}, True))
+    for feeder in merged.feeders:
+        if feeder.component is not None:
+            name = f"dataloader of {feeder.name}"
+            found.append(Statement(name, feeder.component.info, feeder.component.dependencies, False))
+    return found
+
+
+def info_section(
+    graph: str, said: Sequence[Statement], given: Mapping[str, Any] | None, kind: str = "Keras model"
+) -> dict[str, Any]:
+    """The ``info`` section of ``model.yaml``.
+
+    Args:
+        graph: The name of the graph.
+        said: What the parts say.
+        given: What the user says: it overrides; authors and tags are added to those of the parts.
+        kind: What the parts are stitched into.
+
+    Raises:
+        StitchError: When ``given`` has an unknown key or a value of another kind.
+    """
+    given = mapping_of(given, "info=", "{'authors': ..., 'license': ..., 'doc': ...}")
+    for key, value in given.items():
+        if key not in INFO_KEYS:
+            raise StitchError(f"info= has no entry '{key}'.", expected=nearest(key, INFO_KEYS))
+        if key in _TEXTS and not isinstance(value, str | int | float):
+            raise StitchError(f"info['{key}'] is not a text.", received=repr(value))
+        if key not in _TEXTS and not isinstance(value, str | Mapping | list | tuple):
+            raise StitchError(f"info['{key}'] is not a list.", received=repr(value))
+    authors = _unique([*_people("authors", given.get("authors")), *_stated(said, "authors")])
+    licences = {statement.info.get("license") for statement in said}
+    agreed = licences.pop() if len(licences) == 1 else None
+    models = ", ".join(statement.part for statement in said if statement.is_model)
+    tags = given.get("tags", [])
+    if not isinstance(tags, str) and not (isinstance(tags, list | tuple) and all(isinstance(t, str) for t in tags)):
+        raise StitchError("info['tags'] is not a list of texts.", received=repr(tags))
+    section = {
+        "authors": authors,
+        "contributors": _people("contributors", given.get("contributors")),
+        "doc": given.get("doc") or f"{graph}: {models or 'layers'} stitched into one {kind}.",
+        "name": given.get("name"),
+        "version": str(given.get("version", "0.1")),
+        "license": given.get("license") or agreed or UNSPECIFIED,
+        "tags": _unique([*([tags] if isinstance(tags, str) else tags), *_stated(said, "tags")]),
+        "cite_as": given.get("cite_as") or "; ".join(citations(said)),
+        "trained_on": given.get("trained_on"),
+        "training_procedure": given.get("training_procedure"),
+    }
+    if not is_plain(section):
+        raise StitchError("info= has a value that YAML cannot hold.", received=repr(given))
+    return {key: value for key, value in section.items() if value or key == "authors"}
+
+
+def citations(said: Iterable[Statement]) -> list[str]:
+    """What the parts ask to be cited as, each once."""
+    return _unique(str(statement.info["cite_as"]) for statement in said if statement.info.get("cite_as"))
+
+
+def licences(said: Iterable[Statement]) -> list[tuple[str, str]]:
+    """The licence of every part, ``unspecified`` where it states none."""
+    return [(statement.part, statement.info.get("license") or UNSPECIFIED) for statement in said]
+
+
+def dependencies_section(
+    said: Sequence[Statement], more: Iterable[str] = (), framework: str = "keras"
+) -> dict[str, list[str]]:
+    """The ``dependencies`` section: what the stitched model needs, and what its parts add.
+
+    What the stitched model pins wins: parts made for an older Keras run in the present one.
+
+    Args:
+        said: What the parts say.
+        more: Requirements that are added where nobody else names their package.
+        framework: Of the model, one of ``spec.FRAMEWORKS``: Kipoi warns where its package is not listed.
+    """
+    pip = list(final_base())
+    conda = [f"python={sys.version_info.major}.{sys.version_info.minor}"]
+    pinned = {_package(item) for item in [*pip, *conda]} | {"tensorflow-gpu", "tensorflow-cpu", "theano"}
+    channels: list[str] = []
+    for statement in said:
+        pip += [item for item in statement.dependencies.get("pip", ()) if _package(item) not in pinned]
+        conda += [item for item in statement.dependencies.get("conda", ()) if _package(item) not in pinned]
+        channels += statement.dependencies.get("conda_channels", ())
+    named = {_package(item) for item in [*pip, *conda]} | pinned
+    pip += [item for item in more if _package(item) not in named]
+    if framework == "scikit-learn" and "scikit-learn" not in named:
+        pip.append("scikit-learn")
+    if framework == "pytorch" and "pytorch" not in named:
+        # Kipoi looks for conda's name of it.
+        conda += [f"py{item}" for item in pip if re.fullmatch(r"torch\b[^\[;@]*", item)][:1] or ["pytorch"]
+    pip, conda = _without_bare(pip), _without_bare(conda)
+    channels = [channel for channel in _unique(channels) if channel != "defaults"]
+    return {"conda": _unique(conda), "pip": _unique(pip), "conda_channels": [*channels, "defaults"]}
+
+
+def _without_bare(items: Sequence[str]) -> list[str]:
+    """Requirements without those that only name a package of which another says the version."""
+    versions = {_package(item) for item in items if _package(item) != item.strip().lower().replace("_", "-")}
+    return [item for item in items if _package(item) not in versions or re.search(r"[^\w.-]", item.strip())]
+
+
+def _package(requirement: str) -> str:
+    name = re.match(r"[\w.-]*", requirement.rpartition("::")[2].strip())
+    return name[0].lower().replace("_", "-") if name else ""
+
+
+def _people(key: str, given: Any) -> list[dict[str, str]]:
+    people = []
+    for person in [given] if isinstance(given, str | Mapping) else given or []:
+        person = {"name": person} if isinstance(person, str) else person
+        known = isinstance(person, Mapping) and "name" in person and set(person) <= {"name", "github", "email"}
+        if not known or not all(isinstance(text, str) for text in person.values()):
+            raise StitchError(
+                f"info['{key}'] names somebody in a way that Kipoi does not know.",
+                expected="a name, or {'name': ..., 'github': ..., 'email': ...}",
+                received=repr(person),
+            )
+        people.append(dict(person))
+    return people
+
+
+def _stated(said: Iterable[Statement], key: str) -> list[Any]:
+    return [item for statement in said for item in statement.info.get(key) or ()]
+
+
+def _unique(items: Iterable[Any]) -> list[Any]:
+    found: list[Any] = []
+    for item in items:
+        if item not in found:
+            found.append(item)
+    return found

@@ -1,0 +1,75 @@
+"""The runtime of a generated directory: the files of ``merging/`` that its dataloader uses, and no others."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from keras_stitch.kipoi.templates import template_files, template_text
+
+FOLDER = "merging"
+_INIT = "__init__"
+
+
+def write_runtime(directory: Path, *modules: str) -> None:
+    """Writes ``merging/`` for the Python files that lie in a directory.
+
+    Args:
+        directory: The generated directory, whose ``dataloader.py`` and ``model.py`` are written.
+        *modules: Modules that others load from it, such as the scripts of a workflow.
+    """
+    texts = {
+        name.removesuffix(".py"): template_text(f"kipoi/{FOLDER}/{name}") for name in template_files(f"kipoi/{FOLDER}")
+    }
+    trees = {name: ast.parse(text) for name, text in texts.items()}
+    files = [directory / name for name in ("dataloader.py", "model.py") if (directory / name).is_file()]
+    code = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
+    needed = sorted(_reached([*modules, *_used(code, trees)], trees))
+    (directory / FOLDER).mkdir(exist_ok=True)
+    for name in needed:
+        (directory / FOLDER / f"{name}.py").write_text(texts[name], encoding="utf-8")
+    (directory / FOLDER / f"{_INIT}.py").write_text(_init(texts[_INIT], trees[_INIT], needed), encoding="utf-8")
+
+
+def _used(code: Iterable[ast.AST], trees: Mapping[str, ast.Module]) -> Iterator[str]:
+    """Yields the modules that code uses: as ``merging.Name``, or by a text that is the name of a file."""
+    homes = {alias.name: module for module, names in _imports(trees[_INIT]) for alias in names}
+    files = {f"{module}.py": module for module in trees if module != _INIT}
+    for node in (node for tree in code for node in ast.walk(tree)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == FOLDER:
+            yield homes[node.attr]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in files:
+            yield files[node.value]
+
+
+def _reached(modules: Iterable[str], trees: Mapping[str, ast.Module]) -> set[str]:
+    """The modules, all that they import, and all that those import."""
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += [module or alias.name for module, names in _imports(trees[name]) for alias in names]
+    return found
+
+
+def _imports(tree: ast.Module) -> Iterator[tuple[str, list[ast.alias]]]:
+    """Yields module and names of every relative import; no module for ``from . import name``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level == 1:
+            yield node.module or "", node.names
+
+
+def _init(text: str, tree: ast.Module, needed: Collection[str]) -> str:
+    """The text of ``__init__.py`` with those of its imports whose modules are there."""
+    head, *_ = tree.body
+    kept = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module in needed]
+    names = sorted(alias.name for node in kept for alias in node.names)
+    pieces = [
+        ast.get_source_segment(text, head) or "",
+        "\n".join(ast.unparse(node) for node in kept),
+        "__all__ = [\n" + "".join(f'    "{name}",\n' for name in names) + "]",
+    ]
+    return "\n\n".join(pieces) + "\n"

@@ -1,0 +1,1 @@
+"""A stitched model for programs without Keras: ONNX and SavedModel."""

@@ -1,0 +1,364 @@
+"""A stitched model for programs without Keras: an ONNX file or a SavedModel, compared with Keras before it is there."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_stitch import files
+from keras_stitch.errors import SaveError, SourceError, StitchError, reason
+from keras_stitch.export import onnx_files, saved_model
+from keras_stitch.export import saved_model as saved_models
+from keras_stitch.export.exportable import EXAMPLE, Arrays, Exportable
+from keras_stitch.graphs.spec import Port
+from keras_stitch.models.custom_objects import Given, in_registry
+from keras_stitch.terminal import render
+from keras_stitch.verify.equality import Comparison, compare
+from keras_stitch.verify.predict_program import plain
+from keras_stitch.workflow.snakemake import has_workflow, models_of
+
+ONNX, SAVED_MODEL = "onnx", "saved_model"
+
+
+FORMATS = {ONNX: "an ONNX file", SAVED_MODEL: "a TensorFlow SavedModel"}
+
+
+_RUN_BY = {ONNX: "ONNX Runtime", SAVED_MODEL: "TensorFlow alone, in a fresh process"}
+
+
+_KERAS_ENDINGS = (".keras", ".h5", ".hdf5")
+
+
+@dataclass(frozen=True)
+class CheckedOutput:
+    """One output of an exported model, held against Keras.
+
+    Attributes:
+        name: The graph output.
+        shape: ``None`` for the rows and other open dimensions.
+        dtype: Of the output.
+        magnitude: The largest absolute value that Keras predicted.
+        largest: The largest absolute difference; ``None`` where there was nothing to subtract.
+        allowed: The largest difference that counts as equal.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    magnitude: float
+    largest: float | None
+    allowed: float
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model that was exported.
+
+    Attributes:
+        path: The file or folder.
+        format: ``"onnx"`` or ``"saved_model"``.
+        size: In bytes.
+        inputs: In their order, shapes without the rows.
+        outputs: In their order.
+        compared: The rows on which each output was compared, in words.
+        before: The models that run before this one, and are not in the file.
+    """
+
+    path: Path
+    format: str
+    size: int
+    inputs: tuple[Port, ...]
+    outputs: tuple[CheckedOutput, ...]
+    compared: tuple[str, ...]
+    before: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        inputs = [(port.name, _shape_text((None, *(port.shape or ()))), port.dtype or "") for port in self.inputs]
+        outputs = [
+            (
+                it.name,
+                _shape_text(it.shape),
+                it.dtype,
+                f"{it.magnitude:.3g}",
+                "-" if it.largest is None else f"{it.largest:.2g}",
+                f"{it.allowed:.2g}",
+            )
+            for it in self.outputs
+        ]
+        lines = [
+            f"{self.path.name}: {FORMATS[self.format]}, {_size_text(self.size)}",
+            "",
+            render(("input", "shape", "dtype"), inputs),
+            "",
+            render(("output", "shape", "dtype", "largest value", "largest difference", "allowed"), outputs),
+            "",
+            f"Run by {_RUN_BY[self.format]}, and compared with Keras on {_listed(self.compared)}.",
+        ]
+        if self.before:
+            one = len(self.before) == 1
+            lines.append(
+                f"This is the final model only: {_listed(self.before)} run{'s' * one} before it, and "
+                f"{'is' if one else 'are'} not in it. Its inputs are what the directory's dataloader gives."
+            )
+        return "\n".join(lines)
+
+
+def export_model(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    format: str | None = None,
+    custom_objects: Given = None,
+    overwrite: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> Exported:
+    """Export the Keras model of a generated directory, or a saved model, for programs without Keras.
+
+    What was written is run without Keras, on the directory's examples and on random rows, and compared with the Keras
+    model, before it is put in place.
+
+    Args:
+        source: A directory that ``graph.save`` wrote, or a file that ``keras-stitch build`` wrote.
+        output: The file or folder; by default the name of the source, with ``.onnx`` or ``_saved_model``, in the
+            current directory.
+        format: ``"onnx"`` or ``"saved_model"``; by default what the output's ending says.
+        custom_objects: What a file needs and Keras does not have; a directory has its own.
+        overwrite: Whether a file, or a folder that is a SavedModel, is replaced.
+        progress: Called with a few words at every step.
+
+    Returns:
+        What was written, and by how much it differs; ``print`` shows a table. Inputs and outputs have the names and the
+        order of the graph; every one has shape ``(rows, ...)`` for any number of rows.
+
+    Raises:
+        StitchError: If there is no Keras model, a package is missing, or the exported model does not predict the same.
+        SaveError: If it cannot be written: the output exists, or the format has no word for what the model does.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> x = keras.Input((3,), name="x")
+        >>> keras.Model(x, keras.layers.Dense(2, name="y")(x), name="m").save(folder / "m.keras")
+        >>> exported = export_model(folder / "m.keras", folder / "m.onnx")
+        >>> [(port.name, port.shape) for port in exported.inputs], exported.outputs[0].shape
+        ([('x', (3,))], (None, 2))
+    """
+    step = progress or (lambda _: None)
+    if not isinstance(source, str | os.PathLike):
+        raise SourceError(
+            "Only what is saved can be exported.",
+            expected="the path of a directory or file",
+            received=type(source).__name__,
+            fix='Save it first: model.save("model.keras"), or graph.save(directory, model=model).',
+        )
+    target, format = _target(Path(source), None if output is None else Path(output), format)
+    _check_target(target, format, overwrite)
+    if keras.backend.backend() != "tensorflow":
+        raise StitchError(
+            "Models are exported by Keras' backend TensorFlow.",
+            received=f"the backend {keras.backend.backend()}",
+            fix="Set the environment variable KERAS_BACKEND=tensorflow.",
+        )
+    if format == ONNX:
+        onnx_files.check_installed()
+    step(f"loading {source}")
+    loaded = Exportable(source, custom_objects)
+    (onnx_files if format == ONNX else saved_models).check_possible(loaded.model)
+    step("predicting with Keras")
+    sets, expected = loaded.predicted()
+    with _written_to(target, format, overwrite) as place:
+        step(f"exporting to {target.name}")
+        _write(loaded, place, format)
+        step(f"running {target.name} without Keras")
+        found = _run(place, format, sets)
+        outputs = tuple(_checked(name, tensor, found, expected, sets) for name, tensor in loaded.model.output.items())
+        size = sum(path.stat().st_size for path in [place, *place.rglob("*")] if path.is_file())
+    compared = tuple(_rows_text(kind, inputs) for kind, inputs in sets.items())
+    return Exported(target, format, size, loaded.inputs, outputs, compared, _run_before(Path(source)))
+
+
+def _write(loaded: Exportable, place: Path, format: str) -> None:
+    """Has Keras write the model, and says in one message why that cannot be done."""
+    try:
+        with in_registry(loaded.custom_objects), _quiet():
+            if format == ONNX:
+                onnx_files.write(loaded.model, place, loaded.about())
+            else:
+                saved_model.write(loaded.model, place)
+    except (StitchError, OSError):
+        raise
+    except Exception as error:  # Keras, TensorFlow and tf2onnx raise many kinds
+        other = next(it for it in FORMATS if it != format)
+        raise SaveError(
+            f"Keras cannot export '{loaded.name}' as {FORMATS[format]}.",
+            received=f"{type(error).__name__}: {reason(error)}",
+            fix=f"Nothing was written. The other format may be able to: --format {other}.",
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings and log lines of Keras, TensorFlow and tf2onnx."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+# -- where it goes ---------------------------------------------------------------
+def _target(source: Path, output: Path | None, format: str | None) -> tuple[Path, str]:
+    """The path to write, and the format."""
+    if format is not None and format not in FORMATS:
+        raise StitchError(f"There is no format {format!r}.", expected=" or ".join(FORMATS))
+    if output is None:
+        name = source.resolve().name if source.is_dir() else source.stem
+        format = format or ONNX
+        return Path(f"{name}.onnx" if format == ONNX else f"{name}_saved_model"), format
+    if output.name in ("", ".onnx"):
+        raise SaveError(f"'{output}' has no name to write to.", expected="a file or a folder, such as model.onnx")
+    if format is None:
+        if output.suffix not in ("", ".onnx"):
+            raise SaveError(
+                f"'{output.name}' does not say what to export.",
+                expected="a name that ends in .onnx, or one without an ending for a SavedModel",
+                fix="Say it: --format onnx or --format saved_model.",
+            )
+        return output, ONNX if output.suffix else SAVED_MODEL
+    if (output.suffix == ".onnx") != (format == ONNX) or output.suffix in _KERAS_ENDINGS:
+        raise SaveError(
+            f"'{output.name}' is no name for {FORMATS[format]}.",
+            expected="a name that ends in .onnx" if format == ONNX else "a folder, its name without such an ending",
+        )
+    return output, format
+
+
+def _check_target(target: Path, format: str, overwrite: bool) -> None:
+    for folder in Path(os.path.realpath(target)).parents:
+        if files.is_generated(folder):
+            raise SaveError(
+                f"'{target}' would be in '{folder.name}', which is a generated directory.",
+                expected="a place outside it: a directory that holds anything else is not replaced any more",
+                fix=f"Choose another place: -o {os.path.relpath(folder.parent / target.name)}.",
+            )
+    if format == SAVED_MODEL:
+        files.check_target(target, overwrite=overwrite, generated=saved_model.PARTS, mark=saved_model.FILE)
+    elif target.is_dir():
+        raise SaveError(f"'{target}' is a directory.", expected="a file, or nothing there yet")
+    elif os.path.lexists(target) and not overwrite:
+        raise SaveError(
+            f"'{target}' exists.",
+            fix="Pass overwrite=True (--overwrite on the command line) to replace it, or choose another name.",
+        )
+
+
+@contextlib.contextmanager
+def _written_to(target: Path, format: str, overwrite: bool) -> Iterator[Path]:
+    """A place beside the target, which takes its place when the block ends without an error; makes folders above."""
+    if format == SAVED_MODEL:
+        with files.writing(target, overwrite=overwrite, generated=saved_model.PARTS, mark=saved_model.FILE) as place:
+            yield place
+        return
+    try:
+        target.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".keras-stitch-") as folder:
+            place = Path(folder) / target.name
+            yield place
+            _check_target(target, ONNX, overwrite)  # somebody may have written it meanwhile
+            place.replace(target)
+    except OSError as error:
+        raise SaveError(f"'{target}' cannot be written: {error.strerror or reason(error)}.") from error
+
+
+# -- what it predicts ------------------------------------------------------------
+def _run(place: Path, format: str, sets: Mapping[str, Arrays]) -> dict[str, Arrays]:
+    if format == SAVED_MODEL:
+        return saved_model.run(place, sets)
+    found = {}
+    for kind, inputs in sets.items():
+        try:
+            found[kind] = onnx_files.run(place, inputs)
+        except Exception as error:  # of ONNX Runtime, which has no class of its own for them
+            raise SaveError(
+                f"ONNX Runtime cannot run the exported model on {_rows_text(kind, inputs)}.",
+                received=reason(error),
+                fix="Nothing was written. Export it as a SavedModel: --format saved_model.",
+            ) from error
+    return found
+
+
+def _checked(
+    name: str, tensor: Any, found: Mapping[str, Arrays], expected: Mapping[str, Arrays], sets: Mapping[str, Arrays]
+) -> CheckedOutput:
+    """One output on all kinds of inputs.
+
+    Raises:
+        SaveError: If it differs, or has not one finite number.
+    """
+    compared: list[Comparison] = []
+    for kind, predictions in expected.items():
+        if name not in found[kind]:
+            raise SaveError(f"The exported model has no output '{name}'.", received=", ".join(found[kind]))
+        one = compare(plain(found[kind][name]), predictions[name])
+        if not one.equal:
+            raise SaveError(
+                f"The exported model does not predict what Keras does: the output '{name}' differs on "
+                f"{_rows_text(kind, sets[kind])}.",
+                expected=one.expected or f"a difference of at most {one.allowed:.3g}",
+                received=one.problem or f"a difference of {one.largest:.3g}",
+                fix="Nothing was written. The other format may do it.",
+            )
+        compared.append(one)
+    if not any(one.finite for one in compared):
+        raise SaveError(
+            f"The output '{name}' has not one finite number to compare.",
+            received="NaN or infinity, or nothing, for all inputs",
+            fix="Nothing was written. Export a directory with examples on which it is finite.",
+        )
+    worst = max(compared, key=lambda one: (one.largest or 0.0) / one.allowed)
+    return CheckedOutput(name, tuple(tensor.shape), str(tensor.dtype), worst.magnitude, worst.largest, worst.allowed)
+
+
+# -- in words --------------------------------------------------------------------
+def _run_before(source: Path) -> tuple[str, ...]:
+    """The models of a directory that run in its workflow or in its dataloader."""
+    if not source.is_dir():
+        return ()
+    apart = list(models_of(source)) if has_workflow(source) else []
+    packed = sorted(folder.parent.name for folder in source.glob("components/*/packed_model"))
+    return (*apart, *packed)
+
+
+def _rows_text(kind: str, inputs: Arrays) -> str:
+    rows = len(next(iter(inputs.values())))
+    word = EXAMPLE if kind == EXAMPLE else "random"
+    return f"{rows} {word} row{'s' * (rows != 1)}"
+
+
+def _listed(items: Sequence[str]) -> str:
+    """``a``, ``a and b`` or ``a, b and c``."""
+    return " and ".join([*([", ".join(items[:-1])] if items[1:] else []), items[-1]])
+
+
+def _shape_text(shape: tuple[int | None, ...]) -> str:
+    sizes = ["rows", *("None" if size is None else str(size) for size in shape[1:])]
+    return f"({', '.join(sizes)}{',' * (len(sizes) == 1)})"
+
+
+def _size_text(size: int) -> str:
+    number, unit = float(size), 0
+    while number >= 1000 and unit < 3:
+        number, unit = number / 1000, unit + 1
+    return f"{number:.3g} {('bytes', 'kB', 'MB', 'GB')[unit]}"

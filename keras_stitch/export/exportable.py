@@ -1,0 +1,183 @@
+"""A saved model ready for export: named inputs and outputs, inputs to try it on, and what Keras predicts for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+import keras_stitch
+from keras_stitch.errors import SourceError, StitchError, reason
+from keras_stitch.graphs.names import clean, unique_names
+from keras_stitch.graphs.spec import Port, Shape
+from keras_stitch.keras_private import quiet_keras
+from keras_stitch.models import ports, sample_rows
+from keras_stitch.models.custom_objects import Given, in_registry
+from keras_stitch.sources import load_source
+from keras_stitch.verify.predict_program import plain
+
+EXAMPLE = "example"
+
+
+# Of the random rows: one row shows what holds for one row only, and several what holds for this number only.
+BATCHES = (1, 7)
+
+
+_EXAMPLES = 10
+
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+class Exportable:
+    """A Keras model whose inputs and outputs are dicts by name, in the graph's order.
+
+    Args:
+        source: A directory that ``graph.save`` wrote, or a saved model.
+        custom_objects: What a file needs and Keras does not have; a directory has its own.
+
+    Attributes:
+        name: The graph's name.
+        model: The model; every tensor has shape ``(rows, ...)``.
+        inputs: Its inputs, shapes without the rows.
+        custom_objects: What it is made with.
+
+    Raises:
+        SourceError: If there is no Keras model, or it cannot be loaded.
+    """
+
+    def __init__(self, source: str | os.PathLike[str], custom_objects: Given = None):
+        _, self._part = load_source.find(source, "The model to export")
+        if self._part is not None and not self._part.is_keras:
+            raise SourceError(
+                f"The model of '{self._part.label}' is no Keras model, so it cannot be exported.",
+                expected="a directory whose final model is a Keras model, or a saved Keras model",
+                received=f"a model of {self._part.framework}",
+            )
+        added = load_source.load("model", source, custom_objects=custom_objects)
+        assert added.blueprint is not None
+        self.custom_objects = added.customs.for_keras()
+        with in_registry(self.custom_objects), quiet_keras():
+            model = added.blueprint.take()
+            assert isinstance(model, keras.Model)
+            self.name = clean(model.name)
+            self.inputs = tuple(
+                Port(name, tuple(tensor.shape[1:]), str(tensor.dtype))
+                for name, tensor in zip(_names(added.submodel.inputs), model.inputs, strict=True)
+            )
+            inputs = {port.name: keras.Input(port.shape, dtype=port.dtype, name=port.name) for port in self.inputs}
+            listed = keras.Model(list(model.inputs), added.blueprint.outputs(model))
+            made = listed(list(inputs.values()))
+            outputs = dict(zip(_names(added.submodel.outputs), keras.tree.flatten(made), strict=True))
+            # Keras keeps the order of a dict, and lists its tensors in another.
+            given = getattr(model, "output", None)  # a Sequential does not always have it
+            order = list(given) if isinstance(given, dict) else []
+            order = order if set(order) == set(outputs) else list(outputs)
+            self.model = keras.Model(inputs, {name: outputs[name] for name in order}, name=self.name)
+
+    def about(self) -> dict[str, str]:
+        """What a file says about it: ``doc`` and more."""
+        info = {} if self._part is None else self._part.info
+        said = {"doc": str(info.get("doc") or f"The stitched model {self.name}."), "name": self.name}
+        if info.get("license"):
+            said["license"] = str(info["license"])
+        return {**said, "exported_by": f"keras_stitch {keras_stitch.__version__}, Keras {keras.__version__}"}
+
+    def predicted(self) -> tuple[dict[str, Arrays], dict[str, Arrays]]:
+        """Inputs of every kind, and what Keras predicts for them.
+
+        Raises:
+            StitchError: If there are no inputs that the model takes.
+        """
+        sets, problem = self._sets()
+        expected = {}
+        for kind, inputs in list(sets.items()):
+            try:
+                expected[kind] = self._predict(inputs)
+            except Exception as error:  # whatever Keras or a custom object raises
+                problem = reason(error)
+                del sets[kind]
+        if not sets:
+            raise StitchError(
+                f"There are no inputs to compare '{self.name}' on, so it is not exported.",
+                received=problem,
+                fix="Export a directory that graph.save(..., examples=) wrote: it has examples.",
+            )
+        return sets, expected
+
+    def _predict(self, inputs: Arrays) -> Arrays:
+        with in_registry(self.custom_objects):
+            found = self.model({name: keras.ops.convert_to_tensor(it) for name, it in inputs.items()}, training=False)
+        return {name: plain(np.asarray(value)) for name, value in found.items()}
+
+    def _sets(self) -> tuple[dict[str, Arrays], str]:
+        """The directory's examples, then random rows: of every number of rows and, where it is open, every length."""
+        examples = self._examples()
+        sets = {} if examples is None else {EXAMPLE: examples}
+        for port in self.inputs:
+            try:
+                sample_rows.table_dtype(port)
+            except StitchError:
+                return sets, f"The input '{port.name}' takes {port.dtype}, of which none is made up."
+        bounds = ports.embedding_bounds(self.model)
+        shapes, problem = self._shapes(examples, bounds)
+        for number, count in enumerate(BATCHES if shapes else ()):
+            sets[f"{count} random"] = self._drawn(count, shapes[number % len(shapes)], bounds)
+        return sets, problem
+
+    def _shapes(self, examples: Arrays | None, bounds: Mapping[str, int]) -> tuple[list[dict[str, Shape]], str]:
+        """Shapes of rows that the model takes, of two lengths where lengths are open; or what was wrong with others."""
+        found: list[dict[str, Shape]] = []
+        problem = ""
+        if examples is not None:
+            found.append({name: sample_rows.shape_of(array) for name, array in examples.items()})
+        if all(None not in (port.shape or ()) for port in self.inputs):
+            return [{port.name: port.shape or () for port in self.inputs}], problem
+        for size in sample_rows.SIZES:
+            shapes: dict[str, Shape] = {port.name: sample_rows.row_shape(port, size) for port in self.inputs}
+            if len(found) == len(BATCHES) or shapes in found:
+                continue
+            try:
+                made = self._predict(self._drawn(1, shapes, bounds))
+            except Exception as error:  # Keras and TensorFlow raise many kinds for a length that does not fit
+                problem = problem or reason(error)
+                continue
+            if all(array.size for array in made.values()):
+                found.append(shapes)
+        return found, problem
+
+    def _drawn(self, rows: int, shapes: Mapping[str, Shape], bounds: Mapping[str, int]) -> Arrays:
+        return {
+            port.name: sample_rows.random_rows(
+                Port(port.name, shapes[port.name], port.dtype), rows, 1, (rows, place), bounds.get(port.name)
+            )
+            for place, port in enumerate(self.inputs)
+        }
+
+    def _examples(self) -> Arrays | None:
+        """The first inputs that a directory keeps with its expected predictions."""
+        if self._part is None:
+            return None
+        from keras_stitch.directory.write_directory import EXPECTED
+
+        file = self._part.path / EXPECTED
+        if not file.is_file():
+            return None
+        with h5py.File(file) as stored:
+            group = stored.get("inputs")
+            if not isinstance(group, h5py.Group) or not all(port.name in group for port in self.inputs):
+                return None
+            arrays = {port.name: group[port.name][:_EXAMPLES] for port in self.inputs}
+        return {port.name: _cast(arrays[port.name], port) for port in self.inputs}
+
+
+def _cast(array: np.ndarray[Any, Any], port: Port) -> np.ndarray[Any, Any]:
+    return array.astype("S") if port.dtype == "string" else array.astype(sample_rows.table_dtype(port))
+
+
+def _names(ports: Sequence[Port]) -> tuple[str, ...]:
+    return unique_names(clean(port.name) for port in ports)

@@ -1,0 +1,108 @@
+"""Connections that names alone give: a port called ``model2_model3`` takes model2 and model3."""
+
+from __future__ import annotations
+
+from keras_stitch.errors import StitchError
+from keras_stitch.graphs.names import clean
+from keras_stitch.graphs.spec import Connection, GraphSpec, Submodel
+
+
+def connections_by_name(spec: GraphSpec) -> tuple[Connection, ...]:
+    """The connections of every free input port whose name says what it takes.
+
+    A name can be that of another submodel, of a port of another submodel or of a graph input, or several
+    of these joined by ``_``; sources are in the order of the name.
+
+    Raises:
+        StitchError: If a name can be read in two ways.
+
+    Example:
+        >>> from keras_stitch.graphs.spec import Port, Source
+        >>> def node(name, port): return Submodel(name, Source("file", ""), (Port(port, (3,)),), (Port("y", (3,)),))
+        >>> connections_by_name(GraphSpec("g", (node("a", "x"), node("b", "x_a"))))[0].sources
+        ('x', 'a')
+    """
+    fed = _fed_ports(spec)
+    free = [(s, port) for s in spec.submodels for port in s.inputs if (s.name, port.name) not in fed]
+    found = []
+    for submodel, port in free:
+        if port.generated:
+            continue
+        words = _words(spec, submodel, port.name, [(s.name, p.name) for s, p in free])
+        readings = _readings(port.name, words)
+        if len(readings) > 1:
+            listed = " or ".join(str(list(reading)) for reading in readings)
+            raise StitchError(
+                f"The name of '{submodel.name}.{port.name}' can be read as {listed}.",
+                fix=f'Say which: graph.connect([...], "{submodel.name}.{port.name}").',
+            )
+        if not readings:
+            continue
+        sources = []
+        for word in readings[0]:
+            meanings = words[word]
+            if len(meanings) > 1:
+                raise StitchError(
+                    f"'{word}' in the name of '{submodel.name}.{port.name}' can be {' or '.join(meanings)}.",
+                    fix=f'Say which: graph.connect(["{meanings[0]}", ...], "{submodel.name}.{port.name}").',
+                )
+            sources.append(meanings[0])
+        found.append(Connection(f"{submodel.name}.{port.name}", tuple(sources)))
+    return tuple(found)
+
+
+def _fed_ports(spec: GraphSpec) -> set[tuple[str, str]]:
+    targets = [c.target for c in spec.connections] + [t for given in spec.inputs for t in given.targets]
+    fed = set()
+    for target in targets:
+        node, _, port = target.partition(".")
+        for submodel in spec.submodels:
+            if submodel.name == node:
+                fed |= {(node, port)} if port else {(node, p.name) for p in submodel.inputs}
+    return fed
+
+
+def _words(spec: GraphSpec, taker: Submodel, own: str, free: list[tuple[str, str]]) -> dict[str, list[str]]:
+    """What each word of a port's name can stand for: references as ``connect`` takes them."""
+    words: dict[str, list[str]] = {}
+
+    def add(word: str, meaning: str) -> None:
+        if meaning not in words.setdefault(word, []):
+            words[word].append(meaning)
+
+    for submodel in spec.submodels:
+        if submodel.name == taker.name:
+            continue
+        if len(submodel.outputs) == 1:
+            add(submodel.name, submodel.name)
+        else:
+            for port in submodel.outputs:
+                add(submodel.name, f"{submodel.name}.{port.name}")
+    given = {given.name for given in spec.inputs}
+    for name in given:
+        add(name, name)
+    for submodel in spec.submodels:
+        if submodel.name == taker.name:
+            continue
+        for port in submodel.outputs:
+            if port.name not in words:
+                add(port.name, f"{submodel.name}.{port.name}")
+        for port in submodel.inputs:
+            # A free port of the same name is a twin, not a source.
+            source = (submodel.name, port.name) in free and not port.generated and port.name != own
+            if source and port.name not in given and clean(port.name) == port.name:
+                add(port.name, port.name if _once(port.name, free) else f"{submodel.name}.{port.name}")
+    return words
+
+
+def _once(name: str, free: list[tuple[str, str]]) -> bool:
+    return sum(port == name for _, port in free) == 1
+
+
+def _readings(name: str, words: dict[str, list[str]]) -> list[tuple[str, ...]]:
+    """Every way to read a name as words joined by ``_``."""
+    found: list[tuple[str, ...]] = [(name,)] if name in words else []
+    for position, letter in enumerate(name):
+        if letter == "_" and name[:position] in words:
+            found += [(name[:position], *rest) for rest in _readings(name[position + 1 :], words)]
+    return found

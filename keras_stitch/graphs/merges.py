@@ -1,0 +1,284 @@
+"""The one table of merges: for every kind its rules for shapes and dtypes, its NumPy function and its Keras layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from keras_stitch.errors import StitchError
+from keras_stitch.graphs.shapes import FLOATS, NUMBERS, bits, kind_of
+from keras_stitch.graphs.spec import Feed, Merge, Shape, shape_text
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of merge.
+
+    Attributes:
+        shape: The shape of the result: of the merge and the shapes of its sources, without the batch axis.
+        arrays: The result as NumPy makes it: of the merge and arrays of one dtype, with the batch axis.
+        layer: The name of its layer in ``keras.layers``.
+        options: The fields of ``Merge`` that it reads, which are arguments of its layer, too.
+        takes: The families of dtypes that it works on; ``None`` for any.
+        makes_floats: Whether it makes floats of integers.
+        new_axis: Whether every source gets a new axis before its layer takes it.
+    """
+
+    shape: Callable[[Merge, Sequence[Shape]], Shape]
+    arrays: Callable[[Merge, Sequence[Array]], Array]
+    layer: str
+    options: tuple[str, ...] = ()
+    takes: frozenset[str] | None = frozenset(NUMBERS)
+    makes_floats: bool = False
+    new_axis: bool = False
+
+
+@dataclass(frozen=True)
+class Option:
+    """A field of ``Merge`` that says how a kind merges.
+
+    Attributes:
+        what: What it is, for messages.
+        example: What a message expects.
+        holds: Whether it can have a value.
+    """
+
+    what: str
+    example: str
+    holds: Callable[[object], bool]
+
+
+def misplaced(kind: str, options: Mapping[str, object]) -> list[str]:
+    """The options that have no meaning for a kind, and are given another value than their default.
+
+    Example:
+        >>> misplaced("add", {"axis": 1}), misplaced("stack", {"axis": 1})
+        (['axis'], [])
+    """
+    return [name for name, value in options.items() if name not in KINDS[kind].options and value != DEFAULTS[name]]
+
+
+def invalid(options: Mapping[str, object]) -> list[str]:
+    """The options that are given a value they cannot have.
+
+    Example:
+        >>> invalid({"axis": "last"})
+        ['axis']
+    """
+    return [name for name, value in options.items() if value is not DEFAULTS[name] and not OPTIONS[name].holds(value)]
+
+
+def options_of(merge: Merge) -> dict[str, Any]:
+    """The options that a merge reads; none for a Keras layer, which has its own.
+
+    Example:
+        >>> options_of(Merge("stack", 1)), options_of(Merge("add"))
+        ({'axis': 1}, {})
+    """
+    return {} if merge.kind == "layer" else {name: getattr(merge, name) for name in KINDS[merge.kind].options}
+
+
+def merged_shape(merge: Merge, shapes: Sequence[Shape]) -> Shape:
+    """The shape of several tensors merged.
+
+    Raises:
+        StitchError: If they cannot be; the message says which rule they break.
+
+    Example:
+        >>> merged_shape(Merge("concatenate"), [(4,), (3,)])
+        (7,)
+    """
+    return KINDS[merge.kind].shape(merge, shapes)
+
+
+def merged_dtype(merge: Merge, dtypes: Sequence[str]) -> str:
+    """The dtype of several tensors merged.
+
+    Raises:
+        StitchError: If, say, strings meet numbers.
+
+    Example:
+        >>> merged_dtype(Merge("add"), ["int32", "float32"])
+        'float32'
+    """
+    if merge.kind == "layer":
+        return widest(dtypes)
+    kind, families = KINDS[merge.kind], {kind_of(dtype) for dtype in dtypes}
+    if len(families) > 1 and not families <= NUMBERS:
+        listed = " and ".join(dict.fromkeys(dtypes))
+        raise StitchError(f"{listed} do not mix.", expected="numbers, or one dtype for all sources")
+    if kind.takes is not None and not families <= kind.takes:
+        odd = next(dtype for dtype in dtypes if kind_of(dtype) not in kind.takes)
+        expected = "numbers" if kind.takes == NUMBERS else " or ".join(f"{family}s" for family in kind.takes)
+        raise StitchError(f"'{merge.kind}' does not work on {odd}.", expected=expected)
+    return "float32" if kind.makes_floats and "float" not in families else widest(dtypes)
+
+
+def widest(dtypes: Sequence[str]) -> str:
+    """The widest of some dtypes: a float where there is one, else an integer.
+
+    Example:
+        >>> widest(["int64", "float16", "float32"]), widest(["bool", "int32"])
+        ('float32', 'int32')
+    """
+    floats = [dtype for dtype in dtypes if kind_of(dtype) == "float"]
+    integers = [dtype for dtype in dtypes if kind_of(dtype) == "int"]
+    return max(floats, key=FLOATS.index) if floats else max(integers or dtypes, key=bits)
+
+
+def merge_arrays(feed: Feed, arrays: Sequence[Array]) -> Array:
+    """Several arrays made one, by NumPy.
+
+    Args:
+        feed: Says how; the axis counts the batch axis.
+        arrays: Each of shape ``(rows, ...)``.
+
+    Example:
+        >>> from keras_stitch.graphs.spec import Port, Tap
+        >>> taps, ports = (Tap("a", "y"), Tap("b", "y")), (Port("a", (2,)), Port("b", (2,)))
+        >>> feed = Feed("c", Port("x", (2,)), taps, ports, Merge("average"))
+        >>> merge_arrays(feed, [np.array([[1.0, 2.0]]), np.array([[3.0, 2.0]])])
+        array([[2., 2.]], dtype=float32)
+    """
+    dtype = merged_dtype(feed.merge, [port.dtype or "float32" for port in feed.tap_ports])
+
+    def cast(array: Array) -> Array:
+        return array if array.dtype.kind in "SU" else array.astype(dtype, copy=False)
+
+    return cast(KINDS[feed.merge.kind].arrays(feed.merge, list(map(cast, arrays))))
+
+
+def positive_axis(axis: int, rank: int) -> int:
+    """An axis counted from the batch axis on, of a tensor with ``rank`` axes beside it.
+
+    Raises:
+        StitchError: If it is the batch axis or there is no such axis.
+    """
+    position = axis + rank + 1 if axis < 0 else axis
+    if position == 0:
+        raise StitchError(f"axis={axis} is the batch axis: its rows must stay apart.", expected=_axes(rank))
+    if not 0 < position <= rank:
+        raise StitchError(f"axis={axis} does not exist.", expected=_axes(rank))
+    return position
+
+
+def _axes(rank: int) -> str:
+    return "axis=1 or axis=-1" if rank == 1 else f"axis=1 to axis={rank}, or axis=-1 to axis=-{rank}"
+
+
+# -- rules for shapes ----------------------------------------------------------
+
+
+def _concatenated(merge: Merge, shapes: Sequence[Shape]) -> Shape:
+    rank = len(shapes[0])
+    if any(len(shape) != rank for shape in shapes):
+        raise StitchError(
+            "Sources of different numbers of axes cannot be concatenated.", expected="the same number of axes"
+        )
+    if rank == 0:
+        raise StitchError("Sources that have only the batch axis cannot be concatenated.")
+    position = positive_axis(merge.axis, rank) - 1
+    result: list[int | None] = []
+    for index, dims in enumerate(zip(*shapes, strict=True)):
+        if index == position:
+            result.append(None if None in dims else sum(dim for dim in dims if dim is not None))
+        else:
+            result.append(_common(dims, f"concatenated along axis {merge.axis}", "the same size on every other axis"))
+    return tuple(result)
+
+
+def _stacked(merge: Merge, shapes: Sequence[Shape]) -> Shape:
+    rank = len(shapes[0])
+    if any(len(shape) != rank for shape in shapes):
+        raise StitchError("Sources of different numbers of axes cannot be stacked.", expected="equal shapes")
+    position = positive_axis(merge.axis, rank + 1) - 1
+    dims = [_common(dims, "stacked", "equal shapes") for dims in zip(*shapes, strict=True)]
+    if dims.count(None) > 1:
+        raise StitchError(
+            f"Sources of shape {shape_text(tuple(dims))} cannot be stacked.",
+            expected="at most one variable dimension: no Keras layer adds an axis to more",
+        )
+    return (*dims[:position], len(shapes), *dims[position:])
+
+
+def _subtracted(merge: Merge, shapes: Sequence[Shape]) -> Shape:
+    if len(shapes) != 2:
+        raise StitchError(
+            "'subtract' takes the second source from the first.",
+            expected="2 sources",
+            received=f"{len(shapes)} sources",
+            fix="Add up what is to be taken away, in a node of its own: "
+            'graph.add("sum", keras.layers.Identity()), graph.connect([...], "sum", merge="add").',
+        )
+    return _broadcast(merge, shapes)
+
+
+def _broadcast(merge: Merge, shapes: Sequence[Shape]) -> Shape:
+    rank = len(shapes[0])
+    if any(len(shape) != rank for shape in shapes):
+        raise StitchError(
+            f"Sources of different numbers of axes cannot go through '{merge.kind}'.",
+            expected="the same number of axes",
+        )
+    result = []
+    for dims in zip(*shapes, strict=True):
+        wide = [dim for dim in dims if dim != 1]
+        result.append(_common(wide, f"merged by '{merge.kind}'", "sizes that are equal or 1") if wide else 1)
+    return tuple(result)
+
+
+def _common(dims: Sequence[int | None], verb: str, expected: str) -> int | None:
+    known = {dim for dim in dims if dim is not None}
+    if len(known) > 1:
+        raise StitchError(f"Sources of these shapes cannot be {verb}.", expected=expected)
+    return known.pop() if known else None
+
+
+# -- NumPy functions -----------------------------------------------------------
+
+
+def _each(function: Callable[[Array, Array], Array]) -> Callable[[Merge, Sequence[Array]], Array]:
+    """A function of two arrays, applied to the first two, then to the result and the third, and so on."""
+    return lambda merge, arrays: reduce(function, arrays)
+
+
+def _mean(merge: Merge, arrays: Sequence[Array]) -> Array:
+    total: Array = reduce(np.add, arrays)
+    return total / len(arrays)
+
+
+# -- the table -----------------------------------------------------------------
+
+KINDS: Mapping[str, Kind] = {
+    "concatenate": Kind(
+        _concatenated, lambda merge, arrays: np.concatenate(arrays, merge.axis), "Concatenate", ("axis",), takes=None
+    ),
+    "add": Kind(_broadcast, _each(np.add), "Add"),
+    "average": Kind(_broadcast, _mean, "Average", makes_floats=True),
+    "maximum": Kind(_broadcast, _each(np.maximum), "Maximum"),
+    "minimum": Kind(_broadcast, _each(np.minimum), "Minimum"),
+    "multiply": Kind(_broadcast, _each(np.multiply), "Multiply"),
+    "subtract": Kind(_subtracted, _each(np.subtract), "Subtract"),
+    "stack": Kind(
+        _stacked,
+        lambda merge, arrays: np.stack(arrays, merge.axis),
+        "Concatenate",
+        ("axis",),
+        takes=None,
+        new_axis=True,
+    ),
+}
+
+MERGES = tuple(KINDS)
+
+OPTIONS: Mapping[str, Option] = {
+    "axis": Option("a whole number", "a number such as -1", lambda value: type(value) is int),
+}
+
+DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Merge) if field.name in OPTIONS}

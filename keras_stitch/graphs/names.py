@@ -1,0 +1,252 @@
+"""Names, and what users write to point at tensors: ``"model1.port[0:3]"``."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from keras_stitch.errors import NamingError, StitchError
+
+# A name for more submodels does not list them all.
+_NAMED = 3
+
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+# Keras writes a group of this name beside those of the layers, and then cannot load the .h5 file.
+RESERVED = frozenset({"top_level_model_weights"})
+
+
+# What Keras 1 to 3 call an input that nobody named.
+_GENERATED = re.compile(r"(keras_tensor|input_layer)(_\d+)?(CLONE)?|input_\d+")
+
+
+# Of two characters and more: `C:` begins a path on Windows, and `//` stands behind the colon of a URL.
+_ZOO = re.compile(r"([A-Za-z][\w.-]+):(?!//)([^:]+)")
+
+
+def check_name(name: object, what: str) -> str:
+    """Return ``name`` if it can name a submodel, a graph input or a graph output.
+
+    Raises:
+        NamingError: If it is malformed or reserved by Keras.
+
+    Example:
+        >>> check_name("model1", "submodel")
+        'model1'
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        fix = f"Call it {clean(name)!r}, for example." if isinstance(name, str) and name else None
+        raise NamingError(
+            f"{name!r} cannot name a {what}.",
+            expected="a letter, followed by letters, digits and underscores",
+            received=repr(name),
+            fix=fix,
+        )
+    if name in RESERVED:
+        raise NamingError(
+            f"{name!r} cannot name a {what}: Keras uses it inside .h5 files.",
+            fix=f"Call it {clean(name)!r}, for example.",
+        )
+    return name
+
+
+def clean(text: str) -> str:
+    """The nearest well-formed name.
+
+    Example:
+        >>> clean("séquence/1"), clean("1st"), clean("***")
+        ('sequence_1', 'x1st', 'x')
+    """
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", ascii_text).strip("_")
+    name = name if name[:1].isalpha() else f"x{name}"
+    return f"{name}_1" if name in RESERVED else name
+
+
+def is_generated(name: str, first_layer: str | None = None) -> bool:
+    """Whether Keras made an input's name up.
+
+    Args:
+        name: The input's name in the saved file.
+        first_layer: For a ``Sequential``, its first layer: Keras 2 calls the input
+            ``<first layer>_input``.
+
+    Example:
+        >>> is_generated("keras_tensor_9"), is_generated("input1"), is_generated("dense_input", "dense")
+        (True, False, True)
+    """
+    return bool(_GENERATED.fullmatch(name)) or (first_layer is not None and name == f"{first_layer}_input")
+
+
+def names_file(text: str) -> bool:
+    """Whether text that names custom objects is the path of a Python file, not the name of a module.
+
+    Example:
+        >>> names_file("layers.py"), names_file("package.layers"), names_file("package.layers:Times")
+        (True, False, False)
+    """
+    return text.endswith(".py") or "/" in text or os.sep in text
+
+
+def zoo_name(text: str) -> tuple[str, str] | None:
+    """The source and the model of a name in one of Kipoi's sources; ``None`` for text of another kind.
+
+    Example:
+        >>> zoo_name("kipoi:DeepSEA/predict"), zoo_name("models/m1.h5"), zoo_name("https://here.org/m.h5")
+        (('kipoi', 'DeepSEA/predict'), None, None)
+    """
+    found = _ZOO.fullmatch(text)
+    return (found[1], found[2]) if found else None
+
+
+def unique_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The same names, repeated ones numbered from 1.
+
+    Example:
+        >>> unique_names(["encoder", "encoder", "head"])
+        ('encoder', 'encoder_1', 'head')
+    """
+    names = tuple(names)
+    taken = Names(())
+    return tuple(taken.new(name, avoid=names) for name in names)
+
+
+class Names:
+    """Names already taken in one graph, and a source of new ones.
+
+    Example:
+        >>> names = Names({"model4", "model4_concatenate"})
+        >>> names.new("model4_concatenate")
+        'model4_concatenate_1'
+    """
+
+    def __init__(self, taken: Iterable[str]):
+        self._taken = set(taken)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._taken
+
+    def new(self, base: str, avoid: Iterable[str] = ()) -> str:
+        """A free name that starts with ``base``; it is taken from now on. Numbered ones are not in ``avoid``."""
+        name, number, avoid = base, 0, set(avoid)
+        while name in self._taken or (number and name in avoid):
+            number += 1
+            name = f"{base}_{number}"
+        self._taken.add(name)
+        return name
+
+
+def name_of_several(names: Sequence[str]) -> str:
+    """A name for some submodels: theirs, or of many the first and how many more.
+
+    Example:
+        >>> name_of_several(["a", "b"]), name_of_several(["a", "b", "c", "d"])
+        ('a_b', 'a_and_3_more')
+    """
+    return "_".join(names) if len(names) <= _NAMED else f"{names[0]}_and_{len(names) - 1}_more"
+
+
+def new_name(name: object, what: str, taken: Sequence[str], *, fix: str) -> None:
+    """Check a name that must be well-formed and not taken yet."""
+    check_name(name, what)
+    if name in taken:
+        raise NamingError(f"There is already a {what} '{name}'.", fix=fix)
+
+
+_REFERENCE = re.compile(r"(?P<base>[^\[\]]+)(\[(?P<part>[^\[\]]*)\])?", re.DOTALL)
+
+
+_PART = re.compile(r"\s*(?P<start>-?[0-9]+)?\s*(?P<colon>:)?\s*(?P<stop>-?[0-9]+)?\s*")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the last axis as written: ``[2]`` is ``Part(2, 3)``, ``[-1]`` is ``Part(-1, None)``."""
+
+    start: int | None
+    stop: int | None
+
+    def resolve(self, size: int) -> tuple[int, int]:
+        """The part as non-negative ``(start, stop)`` on an axis of ``size`` elements.
+
+        Raises:
+            StitchError: If it is empty or reaches beyond the axis.
+
+        Example:
+            >>> Part(-2, None).resolve(5)
+            (3, 5)
+        """
+        start = 0 if self.start is None else self.start + (size if self.start < 0 else 0)
+        stop = size if self.stop is None else self.stop + (size if self.stop < 0 else 0)
+        if not (0 <= start <= size and 0 <= stop <= size):
+            raise StitchError(f"{self} reaches beyond a last axis of size {size}.", expected=f"a part of [0:{size}]")
+        if start >= stop:
+            raise StitchError(f"{self} is empty on a last axis of size {size}.", expected=f"a part of [0:{size}]")
+        return start, stop
+
+    def __str__(self) -> str:
+        if self.start is not None and (self.stop == self.start + 1 or (self.start == -1 and self.stop is None)):
+            return f"[{self.start}]"
+        return f"[{'' if self.start is None else self.start}:{'' if self.stop is None else self.stop}]"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A parsed reference.
+
+    Attributes:
+        node: What stands before the first dot: a submodel or a graph input.
+        port: What stands behind it, if anything.
+        part: A part of the last axis, if one is asked for.
+    """
+
+    node: str
+    port: str | None = None
+    part: Part | None = None
+
+    def __str__(self) -> str:
+        return self.node + (f".{self.port}" if self.port else "") + (str(self.part) if self.part else "")
+
+
+def parse_reference(text: object) -> Reference:
+    """Parse what the user wrote.
+
+    Raises:
+        StitchError: If it cannot be read.
+
+    Example:
+        >>> parse_reference("model1.out[0:3]")
+        Reference(node='model1', port='out', part=Part(start=0, stop=3))
+    """
+    match = _REFERENCE.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None:
+        raise _unreadable(text)
+    node, _, port = match["base"].partition(".")
+    if not node or (port == "" and "." in match["base"]):
+        raise _unreadable(text)
+    return Reference(node, port or None, None if match["part"] is None else _parse_part(text, match["part"]))
+
+
+def _parse_part(text: object, part: str) -> Part:
+    match = _PART.fullmatch(part)
+    if match is None or (match["colon"] is None and (match["start"] is None or match["stop"] is not None)):
+        raise _unreadable(text)
+    start = None if match["start"] is None else int(match["start"])
+    if match["colon"] is None:
+        assert start is not None
+        return Part(start, None if start == -1 else start + 1)
+    return Part(start, None if match["stop"] is None else int(match["stop"]))
+
+
+def _unreadable(text: object) -> StitchError:
+    return StitchError(
+        f"Cannot read {text!r} as the name of a tensor.",
+        expected="'submodel', 'submodel.port' or 'graph_input', and behind it, if only a part of the "
+        "last axis is meant, '[0]', '[0:3]' or '[-2:]'",
+        received=repr(text),
+    )

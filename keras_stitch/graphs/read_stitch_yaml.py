@@ -1,0 +1,347 @@
+"""``stitch.yaml`` to plain data and back: every mistake with its line and its path in the file.
+
+The file says what the verbs of ``Graph`` say::
+
+    name: composed
+    models:
+      model1: m1.h5
+      model2: {source: m2.h5, trainable: false}
+      again: {share: model1}
+      wide: {layer: {class_name: Reshape, config: {target_shape: [4, 1]}}}
+      own: {source: own.keras, custom_objects: layers.py}
+      published: kipoi:DeepSEA/predict
+    inputs:
+      sequence: {targets: [model1, model2.seq], shape: [101, 4]}
+    connections:
+      model2: [model1, input1]
+      model4: {sources: [model2, "model3[0]"], merge: concatenate, axis: -1}
+    outputs: {score: model4}
+    freeze: [model1, {model: "model[23]", layers: "conv*"}]
+
+Paths are relative to the file. Custom objects are a Python file with a dict ``OBJECTS``, a module, a name in a
+module (``package.module:Name``) or a list of those; ``kipoi:...`` is a model of a source that Kipoi knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from keras_stitch.errors import SourceError, SpecFileError, nearest, reason
+from keras_stitch.graphs import merges
+from keras_stitch.graphs.spec import PLACEMENTS, Connection, FreezeRule, InputSpec, Merge, OutputSpec
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One entry under ``models``: where it comes from, and the keyword arguments of ``Graph.add``."""
+
+    name: str
+    source: str | None = None
+    layer: Mapping[str, Any] | None = None
+    share: str | None = None
+    sha256: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def check_recorded(self, sha256: str | None) -> None:
+        """Raise where the source is not the one whose sha256 was recorded."""
+        if self.sha256 is not None and self.layer is None and sha256 != self.sha256:
+            raise SourceError(
+                f"The file of submodel '{self.name}', '{self.source}', is not the one that was recorded.",
+                expected=f"sha256 {self.sha256}",
+                received=f"sha256 {sha256}",
+                fix=f"Bring the recorded file back, or remove 'sha256' from models.{self.name}.",
+            )
+
+
+@dataclass(frozen=True)
+class SpecFile:
+    """What a ``stitch.yaml`` says, before anything is loaded."""
+
+    name: str
+    models: tuple[ModelEntry, ...]
+    connections: tuple[Connection, ...] = ()
+    inputs: tuple[InputSpec, ...] = ()
+    outputs: tuple[OutputSpec, ...] = ()
+    freezes: tuple[FreezeRule, ...] = ()
+
+
+_TOP = ("name", "models", "inputs", "connections", "outputs", "freeze")
+
+
+_MODEL = ("source", "layer", "share", "sha256", "trainable", "outputs", "arch", "custom_objects", "placement")
+
+
+def read(path: Path) -> SpecFile:
+    """Read a ``stitch.yaml``.
+
+    Raises:
+        SpecFileError: With every mistake in it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        folder = path.absolute().parent
+        beside = (
+            sorted(file.name for file in folder.iterdir() if file.suffix in (".yaml", ".yml"))
+            if folder.is_dir()
+            else []
+        )
+        raise SpecFileError(
+            f"There is no file '{path}'.", expected=nearest(path.name, beside) if beside else "a stitch.yaml"
+        ) from None
+    except OSError as error:
+        raise SpecFileError(f"'{path}' cannot be read: {error.strerror}.", expected="a stitch.yaml") from error
+    except UnicodeDecodeError as error:
+        raise SpecFileError(f"'{path}' is not text: {reason(error)}.", expected="a stitch.yaml") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, where: str = "stitch.yaml") -> SpecFile:
+    """Parse the text of a ``stitch.yaml``.
+
+    Args:
+        text: YAML.
+        where: What errors call the file.
+
+    Raises:
+        SpecFileError: With every mistake in it.
+
+    Example:
+        >>> parse("models: {m: m.h5}").models[0].source
+        'm.h5'
+    """
+    return _Parser(where).parse(text)
+
+
+class _Parser:
+    def __init__(self, where: str):
+        self.where = where
+        self.lines: dict[tuple[Any, ...], int] = {}
+        self.mistakes: list[tuple[int, str]] = []
+
+    def parse(self, text: str) -> SpecFile:
+        try:
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+            data = None if node is None else self._plain(node, ())
+        except yaml.MarkedYAMLError as error:
+            raise self._syntax(error) from error
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            character = f"the character {chr(error.character)!r}, which it must not hold"
+            raise SpecFileError(f"'{self.where}' is not valid YAML: line {line} has {character}.") from error
+        if data is None:
+            raise SpecFileError(f"'{self.where}' is empty.", expected="a mapping with 'models' in it")
+        if not isinstance(data, dict):
+            raise SpecFileError(
+                f"'{self.where}' is not a mapping.", expected="a mapping with 'models' in it", received=_shown(data)
+            )
+        self._known(data, _TOP, ())
+        name = self._typed(data.get("name", "stitched"), str, ("name",), "a name")
+        result = SpecFile(
+            name if name is not None else "stitched",
+            models=tuple(self._model(key, value) for key, value in self._mapping(data, "models", required=True)),
+            connections=tuple(self._connection(key, value) for key, value in self._mapping(data, "connections")),
+            inputs=tuple(self._input(key, value) for key, value in self._mapping(data, "inputs")),
+            outputs=tuple(
+                OutputSpec(key, self._typed(value, str, ("outputs", key), "the name of a tensor") or "")
+                for key, value in self._mapping(data, "outputs")
+            ),
+            freezes=self._freezes(data.get("freeze") or []),
+        )
+        if self.mistakes:
+            count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
+            listed = [f"  line {line}, {text}" for line, text in sorted(self.mistakes, key=lambda mistake: mistake[0])]
+            raise SpecFileError("\n".join([f"'{self.where}' has {count}:", *listed]))
+        return result
+
+    def _syntax(self, error: yaml.MarkedYAMLError) -> SpecFileError:
+        mark, start = error.problem_mark or error.context_mark, error.context_mark
+        what = error.problem or error.context or "it cannot be read"
+        if error.context and start and mark and start.line != mark.line:
+            what += f" ({error.context} that starts in line {start.line + 1})"
+        quotes = str(error.problem).endswith("got '['")
+        return SpecFileError(
+            f"'{self.where}' is not valid YAML" + (f", line {mark.line + 1}" if mark else "") + f": {what}.",
+            fix='Put names with brackets in quotes, such as "model3[0]".' if quotes else None,
+        )
+
+    def _plain(self, node: yaml.Node, path: tuple[Any, ...], above: tuple[yaml.Node, ...] = ()) -> Any:
+        """A YAML node as Python data; remembers the line of every path, refuses repeated keys."""
+        self.lines[path] = node.start_mark.line + 1
+        if node in above:
+            self._mistake(path, "holds itself")
+            return None
+        if isinstance(node, yaml.MappingNode):
+            result: dict[str, Any] = {}
+            for key_node, value_node in node.value:
+                line = key_node.start_mark.line + 1
+                written = key_node.value if isinstance(key_node, yaml.ScalarNode) else "(a list or mapping)"
+                here = (*path, written)
+                if here in self.lines:
+                    self._mistake(here, f"stands here twice, again in line {line}")
+                self.lines[here] = line
+                if key_node.tag != "tag:yaml.org,2002:str":
+                    self._mistake(here, f"the key {written} is not text; put it in quotes")
+                result[written] = self._plain(value_node, here, (*above, node))
+                self.lines[here] = line
+            return result
+        if isinstance(node, yaml.SequenceNode):
+            return [self._plain(item, (*path, index), (*above, node)) for index, item in enumerate(node.value)]
+        try:
+            return yaml.SafeLoader("").construct_object(node)
+        except ValueError as error:
+            self._mistake(path, f"cannot be read: {error}")
+            return ""
+
+    def _mistake(self, path: tuple[Any, ...], text: str) -> None:
+        known = path
+        while known not in self.lines:
+            known = known[:-1]
+        shown = ""
+        for step in path:
+            shown += f"[{step}]" if isinstance(step, int) else f"{'.' if shown else ''}{step}"
+        self.mistakes.append((self.lines[known], f"{shown or 'top level'}: {text}"))
+
+    def _known(self, data: Mapping[str, Any], known: tuple[str, ...], path: tuple[Any, ...]) -> None:
+        for key in data:
+            if key not in known:
+                self._mistake((*path, key), f"unknown key; expected {nearest(key, known)}")
+
+    def _typed(self, value: Any, kind: type | tuple[type, ...], path: tuple[Any, ...], expected: str) -> Any:
+        wrong_bool = isinstance(value, bool) and kind is not bool
+        if not isinstance(value, kind) or wrong_bool:
+            self._mistake(path, f"expected {expected}, received {_shown(value)}")
+            return None
+        return value
+
+    def _mapping(self, data: Mapping[str, Any], key: str, *, required: bool = False) -> list[tuple[str, Any]]:
+        if data.get(key) is None and not required:
+            return []
+        if key not in data:
+            self._mistake((), f"'{key}' is missing")
+            return []
+        value = self._typed(data[key], dict, (key,), "a mapping from names")
+        return list(value.items()) if value else []
+
+    def _names(self, value: Any, path: tuple[Any, ...]) -> tuple[str, ...]:
+        if isinstance(value, str):
+            return (value,)
+        if not isinstance(value, list) or not value:
+            self._mistake(path, f"expected a name or a list of names, received {_shown(value)}")
+            return ()
+        names = [self._typed(item, str, (*path, index), "a name") for index, item in enumerate(value)]
+        return tuple(name for name in names if name is not None)
+
+    def _model(self, name: str, value: Any) -> ModelEntry:
+        path = ("models", name)
+        if isinstance(value, str):
+            return ModelEntry(name, source=value)
+        if not isinstance(value, dict):
+            self._mistake(path, f"expected a path or a mapping, received {_shown(value)}")
+            return ModelEntry(name)
+        self._known(value, (*_MODEL, "memory"), path)
+        if "memory" in value or sum(key in value for key in ("source", "layer", "share")) != 1:
+            hint = " (this record is of a model in memory, which no file can bring back)" if "memory" in value else ""
+            self._mistake(path, f"expected exactly one of source, layer and share{hint}")
+        for key, kind, expected in (
+            ("source", str, "a path"),
+            ("layer", dict, "a mapping with class_name and config"),
+            ("share", str, "the name of a submodel"),
+            ("sha256", str, "64 hexadecimal digits"),
+            ("trainable", bool, "true or false"),
+            ("arch", str, "a path"),
+            ("placement", str, "model, dataloader or workflow"),
+        ):
+            if key in value:
+                self._typed(value[key], kind, (*path, key), expected)
+        place = value.get("placement", "model")
+        if isinstance(place, str) and place not in PLACEMENTS:
+            self._mistake((*path, "placement"), f"expected {nearest(place, PLACEMENTS)}, received {_shown(place)}")
+        options = {key: value[key] for key in ("trainable", "arch", "placement") if key in value}
+        if "outputs" in value:
+            options["outputs"] = list(self._names(value["outputs"], (*path, "outputs")))
+        if "custom_objects" in value:
+            options["custom_objects"] = list(self._names(value["custom_objects"], (*path, "custom_objects")))
+        layer = value.get("layer")
+        if isinstance(layer, dict):
+            self._layer(layer, (*path, "layer"))
+        return ModelEntry(name, value.get("source"), layer, value.get("share"), value.get("sha256"), options)
+
+    def _layer(self, layer: Mapping[str, Any], path: tuple[Any, ...]) -> None:
+        self._known(layer, ("class_name", "config", "module", "registered_name"), path)
+        if "class_name" not in layer:
+            self._mistake(path, "'class_name' is missing, such as Reshape")
+        else:
+            self._typed(layer["class_name"], str, (*path, "class_name"), "a layer of keras.layers, such as Reshape")
+        if "config" in layer:
+            self._typed(layer["config"], dict, (*path, "config"), "a mapping of the layer's arguments")
+
+    def _connection(self, target: str, value: Any) -> Connection:
+        path = ("connections", target)
+        if not isinstance(value, dict):
+            return Connection(target, self._names(value, path))
+        self._known(value, ("sources", "merge", *merges.OPTIONS), path)
+        sources = self._names(value.get("sources"), (*path, "sources"))
+        kind, options = value.get("merge", "concatenate"), {key: value[key] for key in merges.OPTIONS if key in value}
+        if isinstance(kind, dict) and isinstance(kind.get("layer"), dict):
+            self._layer(kind["layer"], (*path, "merge", "layer"))
+            return Connection(target, sources, Merge("layer", layer=kind["layer"]))
+        for key in merges.invalid(options):
+            self._mistake((*path, key), f"expected {merges.OPTIONS[key].what}, received {_shown(options[key])}")
+        if not isinstance(kind, str) or kind not in merges.MERGES:
+            expected = f"{nearest(str(kind), merges.MERGES)}, or {{layer: ...}}"
+            self._mistake((*path, "merge"), f"expected {expected}, received {_shown(kind)}")
+            return Connection(target, sources)
+        for key in merges.misplaced(kind, options):
+            self._mistake((*path, key), f"has no meaning for merge: {kind}")
+        return Connection(target, sources, Merge(kind, **options))
+
+    def _input(self, name: str, value: Any) -> InputSpec:
+        path = ("inputs", name)
+        if not isinstance(value, dict):
+            return InputSpec(name, self._names(value, path))
+        self._known(value, ("targets", "shape", "dtype"), path)
+        targets = self._names(value["targets"], (*path, "targets")) if value.get("targets") else ()
+        shape = value.get("shape")
+        if shape is not None:
+            shape = self._typed(shape, list, (*path, "shape"), "a list of sizes, null for a variable one") or []
+            for index, size in enumerate(shape):
+                if size is not None:
+                    given = self._typed(size, int, (*path, "shape", index), "a size, or null for a variable one")
+                    if given is not None and given < 1:
+                        self._mistake((*path, "shape", index), f"expected a size of at least 1, received {size}")
+            shape = tuple(shape)
+        dtype = value.get("dtype")
+        if dtype is not None:
+            self._typed(dtype, str, (*path, "dtype"), "a dtype such as float32")
+        return InputSpec(name, targets, shape, dtype)
+
+    def _freezes(self, value: Any) -> tuple[FreezeRule, ...]:
+        if isinstance(value, str):
+            value = [value]
+        rules = []
+        for index, item in enumerate(self._typed(value, list, ("freeze",), "a list of names or mappings") or []):
+            path = ("freeze", index)
+            if isinstance(item, str):
+                rules.append(FreezeRule(item))
+            elif self._typed(item, dict, path, "a name, or {model: ..., layers: ...}") is not None:
+                self._known(item, ("model", "layers", "frozen"), path)
+                model = self._typed(item.get("model"), str, (*path, "model"), "the name of a submodel")
+                frozen = self._typed(item.get("frozen", True), bool, (*path, "frozen"), "true or false")
+                layers = item.get("layers")
+                if layers is not None:
+                    self._typed(layers, str, (*path, "layers"), "the name of a layer, or a pattern")
+                rules.append(FreezeRule(model or "", layers, bool(frozen)))
+        return tuple(rules)
+
+
+def _shown(value: Any) -> str:
+    """A value as the file has it."""
+    if value is None or isinstance(value, bool):
+        return {None: "nothing", True: "true", False: "false"}[value]
+    return repr(value)[:200]

@@ -1,0 +1,310 @@
+"""The graph as plain, frozen data: no Keras, no I/O.
+
+``GraphSpec`` is what the user said; ``Wiring`` is what that means once every name is
+resolved and every shape is known. Everything else reads one of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+Shape = tuple[int | None, ...]
+
+
+PLACEMENTS = ("model", "dataloader", "workflow")
+
+
+# What runs a submodel: Keras, or, through Kipoi, another framework or a class of the model's own.
+FRAMEWORKS = ("keras", "scikit-learn", "pytorch", "tensorflow", "kipoi")
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output of a submodel.
+
+    Attributes:
+        name: The port's name in its submodel, as the saved file has it.
+        shape: Shape without the batch axis, ``None`` for a variable dimension; the whole
+            is ``None`` while it is unknown (a layer that was never called).
+        dtype: Keras dtype such as ``"float32"``; ``None`` where any is taken.
+        generated: Whether Keras made the name up (``keras_tensor_9``) and nobody chose it.
+    """
+
+    name: str
+    shape: Shape | None
+    dtype: str | None = "float32"
+    generated: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a submodel comes from.
+
+    Attributes:
+        kind: ``"file"``, ``"kipoi"`` (a directory), ``"model"`` (in memory), ``"layer"``,
+            ``"trained layer"`` (in memory, with weights), ``"estimator"`` or ``"module"`` (of scikit-learn and
+            PyTorch, in memory).
+        path: The absolute path, for ``file`` and ``kipoi``.
+        layer: ``{"class_name": ..., "config": ...}`` for ``layer``.
+        arch: The absolute path of the architecture JSON, for a weights-only file.
+        sha256: Of the file with the weights, where there is one.
+        label: What tables and pictures show: a file name, ``Dense``.
+        zoo: Its name in a source that Kipoi knows, ``"kipoi:DeepSEA/predict"``; ``path`` is where that lies here.
+        custom_objects: The files (absolute paths) and modules that were given for its custom objects.
+        live_objects: The names of custom objects that were given in memory and that no module has.
+    """
+
+    kind: str
+    label: str
+    path: str | None = None
+    arch: str | None = None
+    layer: Mapping[str, Any] | None = None
+    sha256: str | None = None
+    zoo: str | None = None
+    custom_objects: tuple[str, ...] = ()
+    live_objects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """A layer inside a submodel, as saved.
+
+    Attributes:
+        path: Its name, behind those of the models it is nested in: ``"encoder/conv1"``.
+        class_name: Its class.
+        trainable: The flag as saved.
+        parameters: Number of weights.
+    """
+
+    path: str
+    class_name: str
+    trainable: bool = True
+    parameters: int = 0
+
+
+@dataclass(frozen=True)
+class Submodel:
+    """A node: a saved model, a layer or a Kipoi model under the user's name.
+
+    Attributes:
+        name: The user's name for it.
+        source: Where it comes from.
+        inputs: Input ports, in the order of the saved model.
+        outputs: Output ports; of unknown shape for a layer.
+        trainable: ``None`` keeps the flags as saved.
+        inner_outputs: Inner layers whose outputs replace the model's own (``outputs=``).
+        placement: The stage the user asked for, if any.
+        share: The submodel whose weights this one uses.
+        layers: The layers inside, in the saved order; a layer as node has itself.
+        repairs: What was repaired on loading, for tables.
+        framework: What runs it, one of ``FRAMEWORKS``.
+        requires: The packages that its Kipoi directory declares, as pip has them: ``("keras==2.15.0",)``.
+        unmet: Those of them that this environment does not have in such a version.
+        elsewhere: Why it cannot run in this environment; empty where it can.
+    """
+
+    name: str
+    source: Source
+    inputs: tuple[Port, ...] = ()
+    outputs: tuple[Port, ...] = ()
+    trainable: bool | None = None
+    inner_outputs: tuple[str, ...] | None = None
+    placement: str | None = None
+    share: str | None = None
+    layers: tuple[LayerInfo, ...] = ()
+    repairs: tuple[str, ...] = ()
+    framework: str = "keras"
+    requires: tuple[str, ...] = ()
+    unmet: tuple[str, ...] = ()
+    elsewhere: str = ""
+
+    @property
+    def is_keras(self) -> bool:
+        """Whether it can be part of a Keras model."""
+        return self.framework == "keras"
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def is_layer(self) -> bool:
+        """Whether the node is a bare Keras layer, whose ports follow from what feeds it."""
+        return self.source.kind in ("layer", "trained layer")
+
+
+@dataclass(frozen=True)
+class Merge:
+    """How several sources become one tensor.
+
+    Attributes:
+        kind: One of ``MERGES``, or ``"layer"``.
+        axis: For ``concatenate`` and ``stack``, counted as Keras does, batch axis included.
+        layer: ``{"class_name", "config"}`` of a Keras layer that takes a list.
+    """
+
+    kind: str = "concatenate"
+    axis: int = -1
+    layer: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One or more sources merged into one input port, names not yet resolved."""
+
+    target: str
+    sources: tuple[str, ...]
+    merge: Merge = Merge()
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """A graph input that the user named, and the ports it feeds."""
+
+    name: str
+    targets: tuple[str, ...]
+    shape: Shape | None = None
+    dtype: str | None = None
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """A graph output that the user named."""
+
+    name: str
+    source: str
+
+
+@dataclass(frozen=True)
+class FreezeRule:
+    """One call of ``freeze`` or ``unfreeze``; later rules win.
+
+    Attributes:
+        pattern: Submodels, by name or glob pattern.
+        layers: Layers in them, by name, path (``encoder/conv1``) or glob; ``None`` for all.
+        frozen: ``False`` restores the flags as saved.
+    """
+
+    pattern: str
+    layers: str | None = None
+    frozen: bool = True
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """Everything a user said about one graph."""
+
+    name: str = "stitched"
+    submodels: tuple[Submodel, ...] = ()
+    connections: tuple[Connection, ...] = ()
+    inputs: tuple[InputSpec, ...] = ()
+    outputs: tuple[OutputSpec, ...] = ()
+    freezes: tuple[FreezeRule, ...] = ()
+
+    def submodel(self, name: str) -> Submodel:
+        """The submodel of that name; ``KeyError`` where there is none."""
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Submodel]:
+        return {submodel.name: submodel for submodel in reversed(self.submodels)}
+
+
+@dataclass(frozen=True)
+class Tap:
+    """One tensor of the wired graph: an output port or a graph input, or a part of it.
+
+    Attributes:
+        node: The submodel, or ``None`` for a graph input.
+        port: The output port's name, or the graph input's.
+        part: ``(start, stop)`` of the last axis, both non-negative; ``None`` for all of it.
+        merged: If set, ``port`` is an *input* port of ``node``, and the tensor is the one
+            that was merged for it.
+    """
+
+    node: str | None
+    port: str
+    part: tuple[int, int] | None = None
+    merged: bool = False
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What arrives at one input port.
+
+    Attributes:
+        node: The submodel that is fed.
+        port: Its input port, with the shape and dtype that arrive.
+        taps: The tensors, in order; more than one are merged.
+        tap_ports: Name, shape and dtype of each tap after slicing, in the same order.
+        merge: How; ignored for a single tap.
+    """
+
+    node: str
+    port: Port
+    taps: tuple[Tap, ...]
+    tap_ports: tuple[Port, ...]
+    merge: Merge = Merge()
+
+
+@dataclass(frozen=True)
+class GraphOutput:
+    """A graph output: its name, shape and dtype, and the tensor it exposes."""
+
+    port: Port
+    tap: Tap
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """A checked graph: every name resolved, every shape known.
+
+    Attributes:
+        name: The graph's name.
+        order: Submodels so that each comes after those that feed it.
+        inputs: Graph inputs, in the order in which their submodels were added.
+        outputs: Graph outputs.
+        feeds: For every submodel, one ``Feed`` for each of its input ports, in their order.
+        node_outputs: For every submodel, its output ports with their shapes in this graph.
+    """
+
+    name: str
+    order: tuple[str, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[GraphOutput, ...]
+    feeds: Mapping[str, tuple[Feed, ...]] = field(default_factory=dict)
+    node_outputs: Mapping[str, tuple[Port, ...]] = field(default_factory=dict)
+
+    def input_targets(self, name: str) -> tuple[tuple[str, str], ...]:
+        """The ``(submodel, port)`` pairs that a graph input feeds, alone or merged."""
+        return tuple(
+            (feed.node, feed.port.name)
+            for node in self.order
+            for feed in self.feeds[node]
+            if any(tap.node is None and tap.port == name for tap in feed.taps)
+        )
+
+
+def shape_text(shape: Shape | None) -> str:
+    """A shape as messages show it: ``(None, 4)``, or ``unknown``.
+
+    Example:
+        >>> shape_text((None, 4)), shape_text(None)
+        ('(None, 4)', 'unknown')
+    """
+    return "unknown" if shape is None else str(tuple(shape))
+
+
+def port_text(node: str | None, port: Port) -> str:
+    """A port as messages show it.
+
+    Example:
+        >>> port_text("m1", Port("input1", (3,)))
+        "'m1.input1' (3,) float32"
+    """
+    full = f"{node}.{port.name}" if node else port.name
+    return f"'{full}' {shape_text(port.shape)} {port.dtype or 'any dtype'}"

@@ -1,0 +1,170 @@
+"""A part of a checked graph as a graph of its own: some of its submodels, with inputs where tensors come in."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from keras_stitch.errors import NamingError
+from keras_stitch.graphs.names import clean
+from keras_stitch.graphs.spec import Feed, GraphOutput, Port, Tap, Wiring
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Some submodels of a graph.
+
+    Attributes:
+        wiring: They alone, as a graph. Tensors of other submodels are its inputs.
+        takes: For each of its inputs, the tensor of the whole graph.
+        gives: For each of its outputs, the tensor of the whole graph.
+    """
+
+    wiring: Wiring
+    takes: Mapping[str, Tap]
+    gives: Mapping[str, Tap]
+
+
+def cut(whole: Wiring, nodes: Collection[str], wanted: Sequence[GraphOutput], name: str) -> Cut:
+    """Take some submodels out of a graph.
+
+    Args:
+        whole: The graph.
+        nodes: The submodels.
+        wanted: What the part should give: tensors of these submodels or, passed on, of others.
+        name: The part's name.
+
+    Raises:
+        NamingError: If two tensors that come in would have one name.
+
+    Example:
+        >>> from keras_stitch.graphs.spec import GraphSpec, Source, Submodel, Connection
+        >>> from keras_stitch.graphs.wiring import wire
+        >>> x, y = (Port("x", (3,)),), (Port("y", (3,)),)
+        >>> models = [Submodel(name, Source("file", name), x, y) for name in ("model1", "model2")]
+        >>> whole = wire(GraphSpec("g", tuple(models), (Connection("model2", ("model1",)),)))
+        >>> cut(whole, ["model2"], whole.outputs, "head").takes
+        {'model1': Tap(node='model1', port='y', part=None, merged=False)}
+    """
+    cutter = _Cutter(whole, nodes)
+    order = tuple(node for node in whole.order if node in nodes)
+    feeds = {node: tuple(map(cutter.feed, whole.feeds[node])) for node in order}
+    outputs = tuple(replace(output, tap=cutter.tap(output.tap)) for output in wanted)
+    # Graph inputs first, then what submodels deliver, both in the order of the whole graph.
+    positions, added = [port.name for port in whole.inputs], list(whole.feeds)
+    found = sorted(
+        cutter.inputs.items(),
+        key=lambda item: (
+            (0, positions.index(item[0])) if item[1][0].node is None else (1, added.index(item[1][0].node))
+        ),
+    )
+    feeds |= {node: tuple(merged.values()) for node, merged in cutter.merged.items()}
+    made = {node: whole.node_outputs[node] for node in feeds}
+    wiring = Wiring(name, order, tuple(port for _, (_, port) in found), outputs, feeds, made)
+    return Cut(wiring, {key: tap for key, (tap, _) in found}, {output.port.name: output.tap for output in wanted})
+
+
+def wanted(whole: Wiring, nodes: Collection[str]) -> list[GraphOutput]:
+    """The outputs of some submodels that others take, or that are graph outputs.
+
+    Args:
+        whole: The graph.
+        nodes: The submodels, whose order is that of what is found.
+
+    Example:
+        >>> from keras_stitch.graphs.spec import GraphSpec, Source, Submodel
+        >>> from keras_stitch.graphs.wiring import wire
+        >>> node = Submodel("model1", Source("file", "m1.h5"), (Port("x", (3,)),), (Port("y", (2,)),))
+        >>> [output.port.name for output in wanted(wire(GraphSpec("g", (node,))), ["model1"])]
+        ['model1']
+    """
+    others = [node for node in whole.order if node not in nodes]
+    taps = [tap for node in others for feed in whole.feeds[node] for tap in feed.taps]
+    taps += [output.tap for output in whole.outputs]
+    # What is merged for one of them may be taken elsewhere, and is merged there once more.
+    taps += [inner for tap in taps if tap.merged for inner in _behind(whole, tap)]
+    found = {
+        tensor_name(whole, tap): Tap(tap.node, tap.port)
+        for node in nodes
+        for port in whole.node_outputs[node]
+        for tap in taps
+        if (tap.node, tap.port) == (node, port.name) and not tap.merged
+    }
+    return [GraphOutput(tensor_port(whole, tap), tap) for tap in found.values()]
+
+
+def _behind(whole: Wiring, tap: Tap) -> Iterator[Tap]:
+    for source in arriving(whole, tap).taps:
+        yield source
+        if source.merged:
+            yield from _behind(whole, source)
+
+
+def tensor_name(whole: Wiring, tap: Tap) -> str:
+    """What a tensor is called where it leaves its part of the graph: the submodel's name, and the port's if needed.
+
+    Args:
+        whole: The graph.
+        tap: The tensor; its ``part`` does not matter.
+    """
+    if tap.node is None:
+        return tap.port
+    if tap.merged:
+        several = len(whole.feeds[tap.node]) > 1
+        return f"{tap.node}_{clean(tap.port)}_input" if several else f"{tap.node}_input"
+    return tap.node if len(whole.node_outputs[tap.node]) == 1 else f"{tap.node}_{clean(tap.port)}"
+
+
+def tensor_port(whole: Wiring, tap: Tap) -> Port:
+    """Name, shape and dtype of a whole tensor."""
+    if tap.node is None:
+        return next(port for port in whole.inputs if port.name == tap.port)
+    if tap.merged:
+        port = next(feed.port for feed in whole.feeds[tap.node] if feed.port.name == tap.port)
+    else:
+        port = next(port for port in whole.node_outputs[tap.node] if port.name == tap.port)
+    return Port(tensor_name(whole, tap), port.shape, port.dtype)
+
+
+def arriving(whole: Wiring, tap: Tap) -> Feed:
+    """What is merged for the input port that a tap points at."""
+    return next(feed for feed in whole.feeds[tap.node or ""] if feed.port.name == tap.port)
+
+
+class _Cutter:
+    """Rewrites taps: tensors of other submodels become inputs, which are collected.
+
+    What is merged for another submodel is merged once more, by the part itself.
+    """
+
+    def __init__(self, whole: Wiring, nodes: Collection[str]):
+        self._whole, self._nodes = whole, nodes
+        self.inputs: dict[str, tuple[Tap, Port]] = {}
+        self.merged: dict[str, dict[str, Feed]] = {}
+
+    def feed(self, feed: Feed) -> Feed:
+        return replace(feed, taps=tuple(map(self.tap, feed.taps)))
+
+    def tap(self, tap: Tap) -> Tap:
+        if tap.node in self._nodes:
+            return tap
+        if tap.node is not None and tap.merged:
+            self.merged.setdefault(tap.node, {})[tap.port] = self.feed(arriving(self._whole, tap))
+            return tap
+        source, port = replace(tap, part=None), tensor_port(self._whole, tap)
+        known = self.inputs.setdefault(port.name, (source, port))
+        if known[0] != source or port.name in self._nodes:
+            other = f"the submodel '{port.name}'" if known[0] == source else _text(known[0])
+            what = "Two tensors that go from one stage to the next would both be"
+            if known[0] == source:
+                what = "A tensor that goes from one stage to the next, and a submodel there, would both be"
+            raise NamingError(
+                f"{what} called '{port.name}'.",
+                received=f"{other} and {_text(source)}",
+                fix="Rename the submodel or the graph input.",
+            )
+        return Tap(None, port.name, tap.part)
+
+
+def _text(tap: Tap) -> str:
+    return f"the graph input '{tap.port}'" if tap.node is None else f"'{tap.node}.{tap.port}'"

@@ -1,0 +1,298 @@
+"""A ``GraphSpec`` checked and resolved: names to tensors, shapes along every connection.
+
+Every problem of a graph is reported at once. What only Keras can know, the output shape of a
+layer, is asked of an ``Inference``; everything else here is plain data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
+from typing import Protocol
+
+from keras_stitch.errors import StitchError, WiringError
+from keras_stitch.graphs import fixes, merges, shapes
+from keras_stitch.graphs.lookup import Key, Resolver, waited
+from keras_stitch.graphs.spec import (
+    Connection,
+    Feed,
+    GraphOutput,
+    GraphSpec,
+    Merge,
+    Port,
+    Submodel,
+    Tap,
+    Wiring,
+    port_text,
+    shape_text,
+)
+
+
+class Inference(Protocol):
+    """What wiring asks of whoever holds the models."""
+
+    def outputs(self, submodel: Submodel, arriving: Sequence[Port]) -> tuple[Port, ...]:
+        """The output ports of a submodel for what arrives at its input ports."""
+
+    def merged(self, merge: Merge, ports: Sequence[Port]) -> Port:
+        """What a Keras layer that takes a list makes of these."""
+
+
+class Declared:
+    """The ``Inference`` that believes what the ports say; enough for graphs without bare layers."""
+
+    def outputs(self, submodel: Submodel, arriving: Sequence[Port]) -> tuple[Port, ...]:
+        """The ports as declared."""
+        return submodel.outputs
+
+    def merged(self, merge: Merge, ports: Sequence[Port]) -> Port:
+        """The first port, unchanged."""
+        return ports[0]
+
+
+def wire(spec: GraphSpec, inference: Inference | None = None) -> Wiring:
+    """Check a graph and resolve it.
+
+    Args:
+        spec: What the user said.
+        inference: Knows the output shapes of layers; by default ports are believed.
+
+    Raises:
+        WiringError: With every problem of the graph.
+
+    Example:
+        >>> from keras_stitch.graphs.spec import Source
+        >>> node = Submodel("m", Source("file", "m.h5"), (Port("x", (3,)),), (Port("y", (2,)),))
+        >>> [port.name for port in wire(GraphSpec("g", (node,))).inputs]
+        ['x']
+    """
+    return _Wirer(spec, inference or Declared()).run()
+
+
+class _Wirer:
+    """One pass over one graph; collects problems and goes on as far as they let it."""
+
+    def __init__(self, spec: GraphSpec, inference: Inference):
+        self.spec, self.inference = spec, inference
+        self.problems: list[StitchError] = []
+        self.resolver = Resolver(spec, self.problems)
+        self.feeds: dict[tuple[str, str], Feed] = {}
+        self.node_outputs: dict[str, tuple[Port, ...]] = {}
+        self.misfed: set[str] = set()
+
+    def run(self) -> Wiring:
+        if not self.spec.submodels:
+            self.problems.append(StitchError("It has no submodel.", fix='graph.add("model1", "m1.h5")'))
+            raise WiringError(self.spec.name, self.problems)
+        order = self._order()
+        for key in order:
+            if isinstance(key, str):
+                self._wire_node(self.spec.submodel(key))
+            else:
+                self._wire_port(*key)
+        outputs = self._outputs()
+        if not self.problems:
+            self._check_every_submodel_is_used(outputs)
+        if self.problems:
+            raise WiringError(self.spec.name, self.problems)
+        return Wiring(
+            name=self.spec.name,
+            order=tuple(key for key in order if isinstance(key, str)),
+            inputs=tuple(self.resolver.inputs.values()),
+            outputs=outputs,
+            feeds={s.name: tuple(self.feeds[s.name, port.name] for port in s.inputs) for s in self.spec.submodels},
+            node_outputs=self.node_outputs,
+        )
+
+    def _order(self) -> tuple[Key, ...]:
+        """Ports and submodels so that each follows what it waits for; ties in the order of ``add``."""
+        position: dict[Key, int] = {}
+        for submodel in self.spec.submodels:
+            keys: list[Key] = [*((submodel.name, port.name) for port in submodel.inputs), submodel.name]
+            for key in keys:
+                position[key] = len(position)
+        waits = {key: self.resolver.waits_for(key) for key in position}
+        while True:
+            sorter = TopologicalSorter(waits)
+            try:
+                sorter.prepare()
+            except CycleError as error:
+                self._break_cycle(error.args[1], waits, position)
+                continue
+            order: list[Key] = []
+            while sorter.is_active():
+                for key in sorted(sorter.get_ready(), key=position.__getitem__):
+                    order.append(key)
+                    sorter.done(key)
+            return tuple(order)
+
+    def _break_cycle(self, cycle: Sequence[Key], waits: dict[Key, list[Key]], position: dict[Key, int]) -> None:
+        """Report a cycle, each step before what it feeds, and go on without its last connection."""
+        steps = list(cycle[:-1])
+        start = steps.index(min(steps, key=position.__getitem__))
+        steps = [*steps[start:], *steps[: start + 1]]
+        links = [(one, other) for one, other in pairwise(steps) if not isinstance(other, str)]
+        shown = [f"'{self._source_text(one, other)}' feeds '{'.'.join(other)}'" for one, other in links]
+        self.problems.append(
+            StitchError(
+                f"The connections form a cycle: {', '.join(shown)}.",
+                expected="data that flows one way",
+                fix="Remove one of these connections.",
+            )
+        )
+        source, target = links[-1]
+        waits[target] = [key for key in waits[target] if key != source]
+
+    def _source_text(self, source: Key, target: tuple[str, str]) -> str:
+        if not isinstance(source, str):
+            return ".".join(source)
+        return next(f"{tap.node}.{tap.port}" for tap in self.resolver.taps(*target) if waited(tap) == [source])
+
+    def _wire_port(self, node: str, name: str) -> None:
+        submodel = self.spec.submodel(node)
+        before = len(self.problems)
+        self.feeds[node, name] = self._feed(submodel, next(port for port in submodel.inputs if port.name == name))
+        if len(self.problems) > before:
+            self.misfed.add(node)
+
+    def _wire_node(self, submodel: Submodel) -> None:
+        arriving = [self.feeds[submodel.name, port.name].port for port in submodel.inputs]
+        outputs = submodel.outputs
+        known = all(port.shape is not None for port in arriving)
+        # Behind a problem the declared shapes stand in, so that one mistake is reported once.
+        if known and submodel.name not in self.misfed:
+            try:
+                outputs = self.inference.outputs(submodel, arriving)
+            except StitchError as problem:
+                self.problems.append(problem)
+        self.node_outputs[submodel.name] = outputs
+
+    def _feed(self, submodel: Submodel, port: Port) -> Feed:
+        target = f"{submodel.name}.{port.name}"
+        connection = self.resolver.connection(submodel.name, port.name)
+        taps = self.resolver.taps(submodel.name, port.name)
+        merge = connection.merge if connection else Merge()
+        texts = connection.sources if connection else tuple(tap.port for tap in taps)
+        taps, tap_ports = self._tapped(taps, texts, f"'{target}'")
+        if not tap_ports or any(tap.shape is None for tap in tap_ports):
+            return Feed(submodel.name, port, taps, tap_ports, merge)
+        try:
+            arriving = self._merged(merge, tap_ports)
+        except StitchError as problem:
+            self.problems.append(
+                StitchError(
+                    f"{shapes.ports_text(tap_ports)} cannot be merged into {port_text(submodel.name, port)}. "
+                    f"{problem.message}",
+                    expected=problem.expected,
+                    received=problem.received,
+                    fix=problem.fix or fixes.merge_fix(merge, tap_ports, port.shape),
+                )
+            )
+            return Feed(submodel.name, port, taps, tap_ports, merge)
+        self._check_fit(arriving, tap_ports, submodel.name, port, connection)
+        assert arriving.shape is not None
+        shape = arriving.shape if port.shape is None else shapes.unify(arriving.shape, port.shape)
+        dtype = port.dtype or arriving.dtype
+        return Feed(submodel.name, Port(port.name, shape or port.shape, dtype), taps, tap_ports, merge)
+
+    def _tapped(
+        self, taps: Sequence[Tap], texts: Sequence[str], target: str
+    ) -> tuple[tuple[Tap, ...], tuple[Port, ...]]:
+        resolved, ports = [], []
+        for tap, text in zip(taps, texts, strict=True):
+            port = self._tap_port(tap)
+            shape, bounds = port.shape, None
+            asked = self.resolver.part(text)
+            if asked is not None:
+                try:
+                    shape, bounds = shapes.sliced(port.shape, asked)
+                except StitchError as problem:
+                    message = f"'{text}', which should feed {target}, cannot be taken. {problem.message}"
+                    self.problems.append(StitchError(message, expected=problem.expected, fix=problem.fix))
+                    shape = None
+            resolved.append(replace(tap, part=bounds))
+            ports.append(Port(text, shape, port.dtype))
+        return tuple(resolved), tuple(ports)
+
+    def _tap_port(self, tap: Tap) -> Port:
+        if tap.node is None:
+            return self.resolver.inputs[tap.port]
+        if tap.merged:
+            feed = self.feeds.get((tap.node, tap.port))
+            return feed.port if feed else Port(tap.port, None)
+        for port in self.node_outputs.get(tap.node, self.spec.submodel(tap.node).outputs):
+            if port.name == tap.port:
+                return port
+        return Port(tap.port, None)
+
+    def _merged(self, merge: Merge, ports: Sequence[Port]) -> Port:
+        if len(ports) == 1:
+            return ports[0]
+        if merge.kind == "layer":
+            return self.inference.merged(merge, ports)
+        shape = merges.merged_shape(merge, [port.shape for port in ports if port.shape is not None])
+        return Port(merge.kind, shape, merges.merged_dtype(merge, [port.dtype or "float32" for port in ports]))
+
+    def _check_fit(
+        self, arriving: Port, tap_ports: Sequence[Port], node: str, port: Port, connection: Connection | None
+    ) -> None:
+        assert arriving.shape is not None
+        source, target = tap_ports[0].name, f"{node}.{port.name}"
+        many = len(tap_ports) > 1
+        what = f"{shapes.ports_text(tap_ports)}" + (f", merged to {shape_text(arriving.shape)}," if many else "")
+        verb = "do not fit" if many else "does not fit"
+        if port.shape is not None and not shapes.shape_fits(arriving.shape, port.shape):
+            if connection is None:
+                fix = f"Leave shape= out of graph.add_input(\"{source}\", ...), or feed '{target}' from another input."
+            elif many:
+                better = fixes.merge_fix(connection.merge, tap_ports, port.shape)
+                fix = better or f"Merge other sources, so that {shape_text(port.shape)} results."
+            else:
+                fix = fixes.shape_fix(source, arriving.shape, port.shape, target)
+            self.problems.append(
+                StitchError(
+                    f"{what} {verb} {port_text(node, port)}.",
+                    expected=f"shape {shape_text(port.shape)}",
+                    received=f"shape {shape_text(arriving.shape)}",
+                    fix=fix,
+                )
+            )
+        elif not shapes.dtype_fits(arriving.dtype, port.dtype):
+            alike = {shapes.kind_of(str(dtype)) for dtype in (arriving.dtype, port.dtype)} <= {"bool", "int", "float"}
+            why = f"the values would be cut to {port.dtype}" if alike else "these do not convert"
+            said = f'Leave dtype= out of graph.add_input("{source}", ...), or feed' if connection is None else "Feed"
+            self.problems.append(
+                StitchError(
+                    f"{what} {verb} {port_text(node, port)}: {why}.",
+                    expected=f"dtype {port.dtype}",
+                    received=f"dtype {arriving.dtype}",
+                    fix=f"{said} '{target}' from a graph input of its own, or from an output of that dtype.",
+                )
+            )
+
+    def _outputs(self) -> tuple[GraphOutput, ...]:
+        found = []
+        for name, text, tap in self.resolver.outputs():
+            (tap,), (port,) = self._tapped((tap,), (text,), f"the graph output '{name}'")
+            found.append(GraphOutput(Port(name, port.shape, port.dtype), tap))
+        return tuple(found)
+
+    def _check_every_submodel_is_used(self, outputs: Sequence[GraphOutput]) -> None:
+        used: set[Key] = set()
+        waiting: list[Key] = [key for output in outputs for key in waited(output.tap)]
+        while waiting:
+            key = waiting.pop()
+            if key not in used:
+                used.add(key)
+                waiting += self.resolver.waits_for(key)
+        for submodel in self.spec.submodels:
+            if submodel.name not in used:
+                source = submodel.name if len(submodel.outputs) == 1 else f"{submodel.name}.{submodel.outputs[0].name}"
+                self.problems.append(
+                    StitchError(
+                        f"Submodel '{submodel.name}' reaches no graph output.",
+                        fix=f'Connect it, add graph.add_output("{submodel.name}_output", "{source}"), or leave it out.',
+                    )
+                )

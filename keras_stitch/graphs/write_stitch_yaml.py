@@ -1,0 +1,151 @@
+"""A ``GraphSpec`` as the text of a ``stitch.yaml``; ``read_stitch_yaml`` reads it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from keras_stitch.errors import StitchError
+from keras_stitch.graphs import merges
+from keras_stitch.graphs.names import names_file
+from keras_stitch.graphs.spec import Connection, FreezeRule, GraphSpec, InputSpec, Merge, Submodel
+
+# Sources that no file has.
+_IN_MEMORY = ("model", "trained layer", "estimator", "module")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Escapes the line breaks of Unicode, which PyYAML writes as they are and reads back as spaces."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        style = '"' if set(data) & {"\x85", "\u2028", "\u2029"} else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+
+def record(spec: GraphSpec, *, trained: bool) -> str:
+    """The ``stitch.yaml`` of a generated directory: file names and hashes, no path of this machine.
+
+    Args:
+        spec: The graph.
+        trained: Whether the weights beside it are no longer those of the sources.
+    """
+    remark = "# The weights beside this file were given by a model trained after stitching.\n" if trained else ""
+    return remark + dump(spec, place=lambda path: Path(path).name, record=True)
+
+
+def dump(spec: GraphSpec, *, place: Callable[[str], str] = str, record: bool = False) -> str:
+    """The text of a ``stitch.yaml``.
+
+    Custom objects that were given in memory cannot be written: a remark at the top says which have to be given again.
+
+    Args:
+        spec: The graph.
+        place: From the absolute path of a source to the path to write.
+        record: Also write what no file can bring back, models in memory, and the sha256 of every source.
+
+    Raises:
+        StitchError: If the file could not say the same as the graph.
+    """
+    for submodel in spec.submodels:
+        if not record and submodel.source.kind in _IN_MEMORY and submodel.share is None:
+            keras = f'Save it, model.save("{submodel.name}.keras"), and add that path.'
+            raise StitchError(
+                f"Submodel '{submodel.name}' is in memory, so a stitch.yaml could not bring it back.",
+                fix=keras if submodel.is_keras else "Write a Kipoi directory for it, and add that path.",
+            )
+    targets = [connection.target for connection in spec.connections]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise StitchError(
+                f"There are {targets.count(target)} connections to '{target}', of which a stitch.yaml holds one.",
+                fix=f'Merge them in one, graph.connect([...], "{target}"), or drop one.',
+            )
+    data: dict[str, Any] = {"name": spec.name}
+    data["models"] = {submodel.name: _model_data(submodel, place, record) for submodel in spec.submodels}
+    if spec.inputs:
+        data["inputs"] = {given.name: _input_data(given) for given in spec.inputs}
+    if spec.connections:
+        data["connections"] = {connection.target: _connection_data(connection) for connection in spec.connections}
+    if spec.outputs:
+        data["outputs"] = {output.name: output.source for output in spec.outputs}
+    if spec.freezes:
+        data["freeze"] = [_freeze_data(rule) for rule in spec.freezes]
+    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    return _remark(spec) + text
+
+
+def _remark(spec: GraphSpec) -> str:
+    owners = [submodel for submodel in spec.submodels if submodel.share is None]
+    live = [f"{name!a} of {submodel.name}" for submodel in owners for name in submodel.source.live_objects]
+    if not live:
+        return ""
+    return f"# Given in memory, so to give again, Graph.from_yaml(..., custom_objects=...): {', '.join(live)}\n"
+
+
+def _model_data(submodel: Submodel, place: Callable[[str], str], record: bool) -> Any:
+    data: dict[str, Any] = {}
+    if submodel.share:
+        return {"share": submodel.share}
+    if submodel.is_layer:
+        data["layer"] = _plain(submodel.source.layer)
+    elif submodel.source.path is not None:
+        data["source"] = submodel.source.zoo or place(submodel.source.path)
+    if record and submodel.source.sha256:
+        data["sha256"] = submodel.source.sha256
+    if record and submodel.source.kind in _IN_MEMORY:
+        data["memory"] = submodel.source.label
+    for key, value in (("trainable", submodel.trainable), ("placement", submodel.placement)):
+        if value is not None:
+            data[key] = value
+    if submodel.inner_outputs is not None:
+        data["outputs"] = list(submodel.inner_outputs)
+    if submodel.source.arch:
+        data["arch"] = place(submodel.source.arch)
+    if submodel.source.custom_objects:
+        given = [place(text) if names_file(text) else text for text in submodel.source.custom_objects]
+        data["custom_objects"] = given[0] if len(given) == 1 else given
+    return data["source"] if list(data) == ["source"] else data
+
+
+def _input_data(given: InputSpec) -> Any:
+    if given.shape is None and given.dtype is None and given.targets:
+        return list(given.targets)
+    data: dict[str, Any] = {"targets": list(given.targets)} if given.targets else {}
+    if given.shape is not None:
+        data["shape"] = list(given.shape)
+    if given.dtype is not None:
+        data["dtype"] = given.dtype
+    return data
+
+
+def _connection_data(connection: Connection) -> Any:
+    sources, merge = list(connection.sources), connection.merge
+    if len(sources) == 1 or merge == Merge():
+        return sources[0] if len(sources) == 1 else sources
+    if merge.kind == "layer":
+        return {"sources": sources, "merge": {"layer": _plain(merge.layer)}}
+    return {"sources": sources, "merge": merge.kind, **_plain(merges.options_of(merge))}
+
+
+def _freeze_data(rule: FreezeRule) -> Any:
+    if rule.layers is None and rule.frozen:
+        return rule.pattern
+    data: dict[str, Any] = {"model": rule.pattern}
+    if rule.layers is not None:
+        data["layers"] = rule.layers
+    return data if rule.frozen else data | {"frozen": False}
+
+
+def _plain(value: Any) -> Any:
+    """Configs of layers as YAML can hold them: tuples as lists."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,96 @@
+"""Every private name of Keras that is used here, and what Keras only says in the text of a message.
+
+Each is one small function, so that a new version of Keras can break nothing but this module. Its docstring says what
+the public interface lacks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+
+# The module that a config names for a functional model. There is a public name for the class, but none that a config
+# could give: Keras writes this one, and looks the class up by it.
+FUNCTIONAL_MODULE = "keras.src.models.functional"
+
+
+def layers_within(layer: keras.Layer, *, include_self: bool = True) -> Iterator[keras.Layer]:
+    """A layer and all that it holds at any depth, also in wrappers and cells: ``model.layers`` has the outermost only.
+
+    Example:
+        >>> wrapped = keras.layers.TimeDistributed(keras.layers.Dense(2, name="inner"), name="outer")
+        >>> [layer.name for layer in layers_within(wrapped)]
+        ['outer', 'inner']
+    """
+    return iter(layer._flatten_layers(include_self=include_self))
+
+
+def held_layers(layer: keras.Layer) -> Sequence[keras.Layer]:
+    """The layers that a layer holds itself; those in a wrapper are no operations of a model."""
+    return list(getattr(layer, "_layers", None) or ())
+
+
+def own_trainable_weights(layer: keras.Layer) -> Sequence[keras.Variable]:
+    """The weights that a layer itself trains unless it is frozen: ``trainable_weights`` is empty for a frozen one."""
+    return list(layer._trainable_variables)
+
+
+def calls(model: keras.Model) -> list[Any]:
+    """The calls in the graph of a model, from its inputs to its outputs, each with operation, arguments and tensors.
+
+    ``layer.input`` and ``layer.output`` are those of the first call of a layer, perhaps in another model. What is
+    called in nested models is not among them; a layer that is no functional model has no calls.
+    """
+    graph = model._functional if isinstance(model, keras.Sequential) else model
+    by_depth = getattr(graph, "_nodes_by_depth", {})
+    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+
+
+def maker(tensor: keras.KerasTensor) -> keras.Operation:
+    """The layer or operation that a symbolic tensor comes from, which a tensor does not say in public."""
+    return tensor._keras_history.operation
+
+
+def given_vocabulary(layer: keras.Layer) -> Any:
+    """The vocabulary that a lookup layer was made with, ``None`` where it learns one by ``adapt``.
+
+    ``get_vocabulary`` gives either.
+    """
+    return getattr(getattr(layer, "_lookup_layer", layer), "input_vocabulary", None)
+
+
+def archive_name(class_name: str) -> str:
+    """What a ``.keras`` archive calls the group of the first layer of a class.
+
+    Example:
+        >>> archive_name("BatchNormalization")
+        'batch_normalization'
+    """
+    return str(keras.src.utils.naming.to_snake_case(class_name))
+
+
+@contextlib.contextmanager
+def quiet_keras() -> Iterator[None]:
+    """Without Keras' remarks on the age of the HDF5 format and on arguments of old layers."""
+    absl = logging.getLogger("absl")
+    absl.addFilter(_not_about_hdf5)
+    with warnings.catch_warnings(), contextlib.ExitStack() as stack:
+        stack.callback(absl.removeFilter, _not_about_hdf5)
+        warnings.filterwarnings("ignore", message=r"Do not pass an `input_shape`", category=UserWarning)
+        warnings.filterwarnings("ignore", message=r"You are saving your model as an HDF5 file", category=UserWarning)
+        yield
+
+
+def _not_about_hdf5(record: logging.LogRecord) -> bool:
+    return "HDF5 file" not in record.getMessage() and "No training configuration" not in record.getMessage()
+
+
+def is_lambda_refusal(error: Exception) -> bool:
+    """Whether Keras refused to run Python code that a file or a config holds."""
+    text = str(error)
+    return "lambda" in text.lower() and ("unsafe" in text or "safe_mode" in text or "arbitrary code" in text)

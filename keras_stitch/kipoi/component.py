@@ -1,0 +1,297 @@
+"""A component dataloader: what a Kipoi directory, an import path or a class says about itself."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import kipoi
+import yaml
+from kipoi.data import AVAILABLE_DATALOADERS
+from kipoi_utils.utils import infer_parent_class, override_default_kwargs
+
+from keras_stitch.errors import SourceError, StitchError, reason
+from keras_stitch.files import find_yaml, load_yaml
+from keras_stitch.graphs.names import zoo_name
+from keras_stitch.kipoi import schema
+from keras_stitch.kipoi.dataloader import SOURCES, Dataloader
+from keras_stitch.kipoi.templates import template_module
+from keras_stitch.kipoi.zoo_files import Located, locate
+
+RANDOM_ACCESS = ("PreloadedDataset", "Dataset", "BatchDataset")
+
+
+FUNCTIONS = ("PreloadedDataset", "SampleGenerator", "BatchGenerator")
+
+
+@dataclass(frozen=True)
+class Component:
+    """A dataloader of a part.
+
+    Attributes:
+        label: What messages call it: a directory or an import path.
+        type: Kipoi's kind, such as ``"Dataset"`` or ``"SampleIterator"``.
+        folder: The Kipoi directory, for one that is copied.
+        file: The Python file in it.
+        object: The class or function in the file, or its import path where there is no file.
+        is_function: Whether ``object`` is a function that returns or generates the data.
+        arguments: All arguments, in the order of the signature.
+        fields: The arrays that it gives.
+        metadata: Schema of the metadata as plain data; empty where there is none.
+        info: ``authors``, ``license`` (only if stated), ``doc``, ``cite_as``, ``tags``.
+        dependencies: ``conda``, ``pip`` and ``conda_channels``.
+    """
+
+    label: str
+    type: str
+    folder: Path | None
+    file: str | None
+    object: str
+    is_function: bool
+    arguments: tuple[schema.Argument, ...]
+    fields: tuple[schema.Field, ...]
+    metadata: Mapping[str, Any]
+    info: Mapping[str, Any]
+    dependencies: Mapping[str, list[str]]
+
+    def is_same_as(self, other: Component) -> bool:
+        """Whether both are one dataloader with the same arguments."""
+        return replace(self, label="") == replace(other, label="")
+
+
+def resolve(dataloader: Dataloader) -> Component:
+    """Finds out all about a dataloader.
+
+    Args:
+        dataloader: What the user said.
+
+    Raises:
+        SourceError: When there is no such dataloader, or it is not valid.
+        StitchError: When ``args`` do not fit it.
+
+    Example:
+        >>> resolve(Dataloader("kipoiseq.dataloaders.SeqIntervalDl")).fields[0].shape
+        (None, 4)
+    """
+    source: Any = dataloader.source
+    args = dict(dataloader.args or {})
+    is_class = isinstance(source, type)  # by a name of its own: mypy would take it for a bare class
+    if is_class:
+        if "::" in (getattr(source, "defined_as", None) or "") and getattr(source, "source_dir", None):
+            return _from_directory(Path(source.source_dir), args)
+        return _from_import(f"{source.__module__}.{source.__qualname__}", args)
+    path = Path(source)
+    if path.is_dir():
+        return _from_directory(path, args)
+    if isinstance(source, str) and not path.exists() and zoo_name(source):
+        return _from_source(locate(source, "dataloader", "model"), args)
+    if isinstance(source, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", source):
+        return _from_import(source, args)
+    raise SourceError(
+        f"No dataloader '{source}'.",
+        expected=SOURCES,
+        received="a file" if path.exists() else f"no directory, seen from '{Path.cwd().name}'",
+    )
+
+
+def default_dataloader(
+    directory: Path, raw: Mapping[str, Any] | None = None, home: Path | None = None
+) -> Dataloader | None:
+    """The dataloader that a Kipoi directory names for its model, or its own; ``None`` where there is none.
+
+    Args:
+        directory: The directory.
+        raw: What its ``model.yaml`` says; read where it is left out.
+        home: Where relative names start from, if not at the directory: for a member of a group, a folder of its own.
+    """
+    if raw is None:
+        model_yaml = find_yaml(directory, "model")
+        raw = load_yaml(model_yaml) if model_yaml else {}
+    named = raw.get("default_dataloader", ".")
+    if isinstance(named, Mapping):
+        return Dataloader(str(named["defined_as"]), args=named.get("default_args") or None)
+    if isinstance(named, str) and zoo_name(named):
+        return Dataloader(named)
+    for start in (home or directory, directory):
+        place = Path(os.path.normpath(start / str(named)))
+        if find_yaml(place, "dataloader") is not None:
+            return Dataloader(str(place))
+    return Dataloader(str(directory)) if find_yaml(directory, "dataloader") is not None else None
+
+
+def _from_source(located: Located, args: dict[str, Any]) -> Component:
+    """A dataloader by its own name in a source of Kipoi's, or by that of the model that it is for."""
+    if located.kind == "model":
+        default = default_dataloader(located.directory, located.raw, located.root / located.inner)
+        if default is None:
+            raise SourceError(f"The model '{located.name}' names no dataloader.")
+        return resolve(replace(default, args={**(default.args or {}), **args}))
+    if located.raw is not None:
+        raise SourceError(
+            f"The dataloader '{located.name}' is one of a group that shares a template.",
+            expected="a dataloader with a dataloader.yaml of its own",
+        )
+    return replace(_from_directory(located.directory, args), label=located.name)
+
+
+def _from_directory(directory: Path, args: dict[str, Any]) -> Component:
+    found = find_yaml(directory, "dataloader")
+    if found is None:
+        default = default_dataloader(directory)
+        if default is None:
+            raise SourceError(f"No dataloader.yaml in '{directory}'.", expected="a Kipoi directory with a dataloader")
+        return resolve(replace(default, args={**(default.args or {}), **args}))
+    raw = load_yaml(found)
+    try:
+        description = kipoi.get_source("dir").get_dataloader_descr(str(directory.resolve()))
+    except Exception as error:  # Kipoi's parsers raise whatever they meet
+        raise SourceError(f"'{found}' is not valid.", received=f"{type(error).__name__}: {error}") from error
+    file, separator, name = description.defined_as.partition("::")
+    if not separator:
+        module, _, attribute = description.defined_as.partition(".")
+        if (directory / f"{module}.py").is_file():
+            file, name = f"{module}.py", attribute
+        else:
+            file, name = None, description.defined_as
+    label = str(directory)
+    if file is not None:
+        try:
+            loader = template_module("kipoi.merging.python_files").load_dataloader(
+                directory / file, name, description.type or "PreloadedDataset"
+            )
+        except Exception as error:  # whatever the module does
+            raise SourceError(
+                f"The dataloader of '{directory}' cannot be loaded.", received=f"{type(error).__name__}: {error}"
+            ) from error
+        is_function = bool({"data_fn", "generator_fn"} & vars(loader).keys())
+    else:
+        loader = _import(name)
+        is_function = inspect.isfunction(loader)
+        if is_function:
+            kind = description.type or "PreloadedDataset"
+            loader = template_module("kipoi.merging.python_files").from_function(loader, kind)
+        else:
+            loader = type(loader.__name__, (loader,), {})  # the description below is of this directory alone
+    kind = _check_type(label, description.type, loader, is_function)
+    loader._add_description_factory(description)
+    called = (getattr(loader, "data_fn", None) or loader.generator_fn) if is_function else loader
+    signature = inspect.signature(called)
+    fields, metadata = _schema(label, loader, {})
+    return Component(
+        label=label,
+        type=kind,
+        folder=directory.resolve(),
+        file=file,
+        object=name,
+        is_function=is_function,
+        arguments=schema.read_arguments(label, signature, description.args, raw.get("args") or {}, directory, args),
+        fields=fields,
+        metadata=metadata,
+        info=schema.read_info(description.info, raw),
+        dependencies=schema.read_dependencies(description.dependencies),
+    )
+
+
+def _from_import(path: str, args: dict[str, Any]) -> Component:
+    loader = _import(path)
+    is_class = inspect.isclass(loader)
+    if not is_class or getattr(loader, "output_schema", None) is None:
+        raise SourceError(
+            f"'{path}' is not a Kipoi dataloader.",
+            expected="a class decorated with kipoi.data.kipoi_dataloader, or a Kipoi directory",
+            received=type(loader).__name__,
+        )
+    kind = _check_type(path, loader.type, loader, False)
+    try:
+        raw = yaml.safe_load(inspect.cleandoc(loader.__doc__ or "")) or {}
+    except yaml.YAMLError:
+        raw = {}
+    raw = raw if isinstance(raw, dict) else {}
+    described = loader.args
+    arguments = schema.read_arguments(path, inspect.signature(loader), described, raw.get("args") or {}, None, args)
+    fields, metadata = _schema(path, loader, args)
+    return Component(
+        label=path,
+        type=kind,
+        folder=None,
+        file=None,
+        object=path,
+        is_function=False,
+        arguments=arguments,
+        fields=fields,
+        metadata=metadata,
+        info=schema.read_info(loader.info, raw),
+        dependencies=schema.read_dependencies(loader.dependencies),
+    )
+
+
+def _schema(label: str, loader: Any, args: Mapping[str, Any]) -> tuple[tuple[schema.Field, ...], dict[str, Any]]:
+    """The fields and the metadata that a dataloader says it gives, with the arguments that the user gives it."""
+    try:
+        if args and loader.__init__.__defaults__:
+            # kipoiseq's loaders compute their schema from the defaults.
+            loader = override_default_kwargs(loader, args)
+        said = loader.get_output_schema()
+        return schema.read_fields(said.inputs), schema.read_metadata(said.metadata)
+    except Exception as error:  # whatever the loader does with its arguments
+        given = f" with args={dict(args)!r}" if args else ""
+        raise StitchError(
+            f"The dataloader '{label}' cannot say which arrays it gives{given}.",
+            received=f"{type(error).__name__}: {reason(error)}",
+            fix="Give arguments that it takes." if args else None,
+        ) from error
+
+
+def _import(path: str) -> Any:
+    parts = path.split(".")
+    problem = "it is not at the top of a module"
+    for cut in range(len(parts) - 1, 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError as error:
+            problem = str(error)
+            continue
+        except Exception as error:  # whatever the module does
+            problem = f"{type(error).__name__}: {error}"
+            break
+        for part in parts[cut:]:
+            if not hasattr(found, part):
+                problem = f"{found.__name__} has no {part!r}"
+                break
+            found = getattr(found, part)
+        else:
+            if parts[0] != "__main__":
+                return found
+            problem = "it is in the program itself, which the saved directory will not have"
+        break
+    raise SourceError(
+        f"The dataloader '{path}' cannot be imported.",
+        received=problem,
+        fix="Install its package, or put it into a Kipoi directory and name that.",
+    )
+
+
+def _check_type(label: str, stated: str | None, loader: type, is_function: bool) -> str:
+    kind = stated or ("PreloadedDataset" if is_function else infer_parent_class(loader, AVAILABLE_DATALOADERS))
+    if kind not in AVAILABLE_DATALOADERS:
+        raise SourceError(
+            f"The dataloader '{label}' is a {kind or 'class of its own'}, which is none of Kipoi's kinds.",
+            expected=" or ".join(AVAILABLE_DATALOADERS),
+        )
+    if is_function and kind not in FUNCTIONS:
+        raise SourceError(
+            f"The dataloader '{label}' is a function, which cannot be a {kind}.", expected=" or ".join(FUNCTIONS)
+        )
+    if not issubclass(loader, AVAILABLE_DATALOADERS[kind]):
+        raise SourceError(
+            f"The dataloader '{label}' is not what it says it is.",
+            expected=f"a {kind}",
+            received=f"the class {loader.__name__}, a {infer_parent_class(loader, AVAILABLE_DATALOADERS)}",
+        )
+    return kind

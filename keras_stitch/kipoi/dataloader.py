@@ -1,0 +1,161 @@
+"""What a user says about one component dataloader."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from keras_stitch.checks import mapping_of
+from keras_stitch.errors import StitchError
+
+SOURCES = (
+    "a Kipoi directory, a name such as 'kipoi:DeepSEA/predict', an import path such as "
+    "'kipoiseq.dataloaders.SeqIntervalDl', a dataloader class, or an NPY, TSV, CSV or HDF5 file"
+)
+
+
+POLICIES = ("error", "inner")
+
+
+@dataclass(frozen=True)
+class Dataloader:
+    """One component dataloader, with what is special about it.
+
+    Required arguments that have the same name in several dataloaders are one argument of the merged dataloader, so
+    that all of them read the same ``fasta_file``. Optional arguments stay apart: their names start with that of the
+    submodel or input. ``share``, ``separate`` and ``args`` say otherwise.
+
+    Row i of the inputs is row i of every part. Where parts have ids or genomic ranges in their metadata, these are
+    compared in every batch; ``align_on`` looks rows up by them instead.
+
+    Args:
+        source: A Kipoi directory, a name in a source that Kipoi knows (``"kipoi:DeepSEA/predict"``), an import path
+            such as ``"kipoiseq.dataloaders.SeqIntervalDl"`` or a Kipoi dataloader class, of any of Kipoi's kinds. Or a
+            NPY, TSV, CSV or HDF5 file with one row for each row of data, which becomes the example. Files beside the
+            dataloader of a directory are imported at its top, not within functions.
+        outputs: Which field of the loader feeds which graph input, or inputs. Without it a single array feeds the
+            one input it stands for, and the fields of a dict or list go by name: that of the graph input, or of the
+            port that it feeds.
+        args: New defaults for arguments of the loader. A required argument that is given here becomes optional, and
+            an example that the loader has for it is dropped. A path of an existing file is copied into the directory.
+        align_on: The field of the metadata by which rows are looked up, where they have another order or some are
+            missing: ``"id"``, ``"ranges"``, ``"ranges.id"``. The part needs random access, and another part the same
+            kind of field. ``False``: rows are only counted, and not compared by any field.
+        missing: Of rows that are not in all parts, with ``align_on``: ``"error"``, or ``"inner"`` to leave them out.
+        share: Optional arguments that are one with those of the same name in other dataloaders.
+        separate: Required arguments that are not.
+        in_order: Read from the first row to the last although rows could be read anywhere; needed for a Kipoi
+            ``BatchDataset`` whose batches differ in size.
+
+    Raises:
+        StitchError: When something is given that is none of these.
+
+    Example:
+        >>> Dataloader("kipoiseq.dataloaders.SeqIntervalDl", args={"auto_resize_len": 101}).args
+        {'auto_resize_len': 101}
+    """
+
+    source: str | os.PathLike[str] | type
+    outputs: Mapping[str, str | Sequence[str]] | None = None
+    args: Mapping[str, Any] | None = None
+    align_on: str | Literal[False] | None = None
+    missing: str = "error"
+    share: str | Sequence[str] | None = None
+    separate: str | Sequence[str] | None = None
+    in_order: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.source, str | os.PathLike | type):
+            raise StitchError(
+                "ks.Dataloader(...) takes the source of a dataloader.",
+                expected=SOURCES,
+                received=repr(self.source)[:200],
+            )
+        outputs = mapping_of(self.outputs, "outputs= of a ks.Dataloader", "{field of the loader: graph input}")
+        mapping_of(self.args, "args= of a ks.Dataloader", "{argument: value}")
+        for field, inputs in outputs.items():
+            if not all(isinstance(name, str) for name in ([inputs] if isinstance(inputs, str) else _listed(inputs))):
+                raise StitchError(
+                    f"outputs= of a ks.Dataloader does not say which graph input the field '{field}' feeds.",
+                    expected="the name of a graph input, or a list of names",
+                    received=repr(inputs)[:200],
+                )
+        if (
+            self.align_on is not None
+            and self.align_on is not False
+            and not (isinstance(self.align_on, str) and all(self.align_on.split(".")))
+        ):
+            raise StitchError(
+                "align_on= of a ks.Dataloader is no field of the metadata.",
+                expected="a name such as 'id', 'ranges' or 'ranges.id'; False to compare nothing",
+                received=repr(self.align_on)[:200],
+            )
+        if self.missing not in POLICIES:
+            raise StitchError(
+                "missing= of a ks.Dataloader says what happens to rows that are not in all parts.",
+                expected=" or ".join(map(repr, POLICIES)),
+                received=repr(self.missing)[:200],
+            )
+        if self.missing != "error" and not self.align_on:
+            raise StitchError(
+                "missing= of a ks.Dataloader has no meaning without align_on=: only rows that are looked up can be "
+                "left out.",
+                fix="Name the field too, such as align_on='id'.",
+            )
+        for what, names in (("share", self.share), ("separate", self.separate)):
+            if not all(isinstance(name, str) for name in named(names)):
+                raise StitchError(
+                    f"{what}= of a ks.Dataloader does not name arguments.",
+                    expected="a name, or a list of names",
+                    received=repr(names)[:200],
+                )
+        if both := set(named(self.share)) & set(named(self.separate)):
+            raise StitchError(f"ks.Dataloader(...) both shares and separates the argument '{min(both)}'.")
+        if not isinstance(self.in_order, bool):
+            raise StitchError("in_order= of a ks.Dataloader is True or False.", received=repr(self.in_order)[:200])
+
+    @property
+    def table(self) -> Path | None:
+        """The file, for a source that is one and no dataloader."""
+        if isinstance(self.source, str | os.PathLike) and Path(self.source).is_file():
+            return Path(self.source).resolve()
+        return None
+
+
+def dataloader_of(key: str, value: Any, what: str | None = None) -> Dataloader:
+    """What the user named for a graph input or submodel, as a ``Dataloader``.
+
+    Args:
+        key: The graph input or submodel.
+        value: What was named.
+        what: What messages call it, if not by its key.
+
+    Raises:
+        StitchError: When it is none.
+    """
+    if isinstance(value, Dataloader):
+        return value
+    if not isinstance(value, str | os.PathLike | type):
+        raise StitchError(
+            f"{what or f'dataloaders={{{key!r}: ...}}'} is no dataloader.",
+            expected=f"a ks.Dataloader, {SOURCES}",
+            received=repr(value)[:200],
+        )
+    return Dataloader(value)
+
+
+def named(value: Any) -> Sequence[Any]:
+    """Names that a user gave: one, a list, or none.
+
+    Example:
+        >>> named("a"), named(None), named(["a", "b"])
+        (['a'], [], ['a', 'b'])
+    """
+    return [] if value is None else [value] if isinstance(value, str) else _listed(value)
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) and value else [None]

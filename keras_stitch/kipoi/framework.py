@@ -1,0 +1,107 @@
+"""What runs a Kipoi model: Keras, another framework, or a class of its own."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import kipoi.model
+
+from keras_stitch.errors import SourceError
+from keras_stitch.kipoi.templates import STITCHED_MODEL, template_module
+from keras_stitch.kipoi.zoo_files import gone
+
+_KINDS = {
+    "kipoi.model.KerasModel": "keras",
+    STITCHED_MODEL: "keras",  # its class predicts what its Keras model predicts
+    "kipoi.model.SklearnModel": "scikit-learn",
+    "kipoi.model.PyTorchModel": "pytorch",
+    "kipoi.model.OldPyTorchModel": "pytorch",
+    "kipoi.model.TensorFlow2Model": "tensorflow",
+    "keras": "keras",
+    "sklearn": "scikit-learn",
+    "pytorch": "pytorch",
+    "tensorflow2": "tensorflow",
+}
+
+
+_BASES = (("SklearnModel", "scikit-learn"), ("PyTorchModel", "pytorch"), ("TensorFlow2Model", "tensorflow"))
+
+
+# -- what a directory has ---------------------------------------------------------------------------------------
+def framework_of(label: str, directory: Path, description: Any, *, load: bool = True) -> str:
+    """What runs a model, one of ``spec.FRAMEWORKS``.
+
+    Args:
+        label: What messages call it.
+        directory: The Kipoi directory.
+        description: As Kipoi has parsed it.
+        load: Whether its own class is looked at, which may need packages that are not here.
+
+    Raises:
+        SourceError: When Kipoi could not run it, or only at the cost of all other models.
+    """
+    kind = description.defined_as or description.type
+    if kind in _KINDS:
+        return _KINDS[kind]
+    if kind in ("tensorflow", "kipoi.model.TensorFlowModel"):
+        raise SourceError(
+            f"The model of '{label}' is a graph of TensorFlow 1, for which Kipoi switches TensorFlow 2 off everywhere.",
+            expected="kipoi.model.TensorFlow2Model, or another of Kipoi's classes",
+            received=kind,
+            fix="Save it with tf.saved_model.save and describe it as kipoi.model.TensorFlow2Model.",
+        )
+    if description.type == "custom" and not description.defined_as:
+        file, name = str(description.args.get("file")), str(description.args.get("object"))
+        if not (directory / file).is_file():
+            raise gone(label, "file", file)
+    elif kind.startswith("kipoi.model.") or "." not in kind:
+        raise SourceError(
+            f"The model of '{label}' is nothing that Kipoi runs.",
+            expected="defined_as: kipoi.model.KerasModel, SklearnModel, PyTorchModel or TensorFlow2Model, or a class "
+            "in the directory",
+            received=kind,
+        )
+    else:
+        module, _, name = kind.partition(".")
+        file = f"{module}.py"
+    if not load:
+        return "kipoi"
+    found = _class(label, directory / file, kind, name)
+    if not inspect.isclass(found) or not issubclass(found, kipoi.model.BaseModel):
+        raise SourceError(
+            f"The model class of '{label}' is none of Kipoi's.",
+            expected="a subclass of kipoi.model.BaseModel",
+            received=kind if kind != "custom" else name,
+        )
+    if issubclass(found, kipoi.model.KerasModel):
+        same = getattr(found, "predict_on_batch", None) is kipoi.model.KerasModel.predict_on_batch
+        return "keras" if same and kind != "custom" else "kipoi"
+    return next((name for base, name in _BASES if issubclass(found, getattr(kipoi.model, base))), "kipoi")
+
+
+def _class(label: str, file: Path, kind: str, name: str) -> Any:
+    try:
+        if file.is_file():
+            return template_module("kipoi.merging.python_files").load_object(file, name)
+        return getattr(importlib.import_module(kind.rpartition(".")[0]), kind.rpartition(".")[2])
+    except Exception as error:  # whatever the module does
+        raise SourceError(
+            f"The model class of '{label}' cannot be loaded.",
+            received=f"{type(error).__name__}: {error}",
+            fix=to_install(str(error)),
+        ) from error
+
+
+def to_install(text: str) -> str | None:
+    """What to do about an error that says which module is missing; ``None`` for any other text.
+
+    Example:
+        >>> to_install("No module named 'torch'")
+        "Install what 'torch' is a part of."
+    """
+    missing = re.search(r"No module named '([\w.]+)'", text)
+    return f"Install what '{missing[1]}' is a part of." if missing else None

@@ -1,0 +1,211 @@
+"""Kipoi models of other frameworks: a copy of their own for each, what they are given and give."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import kipoi.model
+import numpy as np
+
+from keras_stitch.errors import SourceError, reason
+from keras_stitch.files import sha256 as sha256_of
+from keras_stitch.graphs.spec import shape_text
+from keras_stitch.kipoi.schema import Field
+from keras_stitch.kipoi.templates import template_module, write_yaml
+from keras_stitch.kipoi.zoo_files import NamedFiles, gone, python_files
+
+if TYPE_CHECKING:
+    from keras_stitch.kipoi.model_directory import KipoiPart
+
+Array = np.ndarray[Any, Any]
+
+
+# Arguments of Kipoi's own classes that are files.
+_FILES = ("pkl_file", "weights", "savedmodel_path", "module_file", "file")
+
+
+def packed_files(
+    label: str, framework: str, directory: Path, root: Path, downloads: Path, description: Any
+) -> tuple[dict[str, Path], dict[str, Any]]:
+    """The files that a copy of a model consists of, by their places in it, and the arguments that name them there.
+
+    Args:
+        label: What messages call it.
+        framework: As ``framework_of`` says.
+        directory: The Kipoi directory.
+        root: What its files may lie in.
+        downloads: Where Kipoi puts what it downloads.
+        description: As Kipoi has parsed it.
+
+    Raises:
+        SourceError: When a file cannot be had.
+    """
+    named = NamedFiles(label, directory, root, downloads)
+    args = named.args(description.args)
+    for name in _FILES if framework != "kipoi" else ():
+        value = args.get(name)
+        if isinstance(value, str) and not any(place == value or place.startswith(f"{value}/") for place in named.files):
+            raise gone(label, name, value)
+    # A SavedModel has no Python of its own; pickles and modules may.
+    code = {} if description.defined_as == "kipoi.model.TensorFlow2Model" else python_files(directory)
+    return {**code, **named.files}, args
+
+
+# -- a copy of its own ------------------------------------------------------------------------------------------
+def write_packed(part: KipoiPart, folder: Path, *, sha256: str | None = None, link: bool = False) -> None:
+    """Writes a Kipoi directory of the model alone: ``model.yaml`` and the files that it needs, no dataloader.
+
+    Args:
+        part: A model of another framework.
+        folder: Where to; made if it is not there.
+        sha256: What ``fingerprint`` said when the model was added, to be sure that it is still the same.
+        link: Whether links to large files are enough.
+
+    Raises:
+        SourceError: When the files are no longer those that were added.
+    """
+    if sha256 is not None and fingerprint(part) != sha256:
+        raise SourceError(
+            f"'{part.path}' has changed since it was added.", received="another sha256", fix="Add it to a new Graph."
+        )
+    for place, file in part.files.items():
+        copy = folder / place
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if link and file.suffix != ".py":
+            copy.symlink_to(file.resolve())
+        else:
+            shutil.copyfile(file, copy)
+    folder.mkdir(parents=True, exist_ok=True)
+    dependencies = {key: list(value) for key, value in part.dependencies.items() if value}
+    write_yaml(
+        folder / "model.yaml",
+        {
+            **_defined(part),
+            "info": part.description.get("info") or {"doc": part.label},
+            **({"dependencies": dependencies} if dependencies else {}),
+            "schema": part.description["schema"],
+        },
+    )
+
+
+def load_packed(folder: Path) -> Any:
+    """The Kipoi model in a directory that ``write_packed`` made.
+
+    Args:
+        folder: The directory.
+
+    Raises:
+        Exception: Whatever Kipoi and the model's own code raise.
+    """
+    folder = folder.resolve()
+    with template_module("kipoi.merging.python_files").neighbours_first(folder):
+        return kipoi.get_model(str(folder), source="dir", with_dataloader=False)
+
+
+def fingerprint(part: KipoiPart) -> str:
+    """The sha256 of all files of a model by their names, and of how it is made of them.
+
+    Raises:
+        SourceError: When a file cannot be read any more.
+    """
+    said = {place: sha256_of(file) for place, file in sorted(part.files.items())}
+    return hashlib.sha256(json.dumps([said, _defined(part)], sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _defined(part: KipoiPart) -> dict[str, Any]:
+    stated = {key: part.description[key] for key in ("defined_as", "type") if part.description.get(key)}
+    return {**stated, "args": dict(part.args)}
+
+
+# -- batches and predictions ------------------------------------------------------------------------------------------
+def nested(part: KipoiPart, arrays: Sequence[Any]) -> Any:
+    """What the model is to be given: one array for each input of the schema, as an array, a list or a dict.
+
+    Args:
+        part: What its directory says.
+        arrays: In the order of ``part.inputs``.
+
+    Example:
+        >>> from keras_stitch.kipoi.model_directory import KipoiPart
+        >>> part = KipoiPart(Path("zoo"), inputs=(Field("a", ("a",), (2,)), Field("b", ("b",), (3,))))
+        >>> {name: array.shape for name, array in nested(part, [np.ones((4, 2)), np.ones((4, 3))]).items()}
+        {'a': (4, 2), 'b': (4, 3)}
+    """
+    made: Any = {}
+    for field, array in zip(part.inputs, arrays, strict=True):
+        at = made
+        for key in ("root", *field.path)[:-1]:
+            at = at.setdefault(key, {})
+        at[("root", *field.path)[-1]] = array
+
+    def listed(found: Any) -> Any:
+        if not isinstance(found, dict):
+            return found
+        items = {key: listed(item) for key, item in found.items()}
+        return list(items.values()) if all(isinstance(key, int) for key in items) else items
+
+    return listed(made["root"])
+
+
+def flattened(name: str, part: KipoiPart, given: Any) -> list[Array]:
+    """The arrays in a prediction, in the order of ``part.outputs``.
+
+    Args:
+        name: The submodel, for messages.
+        part: What its directory says.
+        given: What the model predicted.
+
+    Raises:
+        SourceError: When there are others than the schema says.
+
+    Example:
+        >>> from keras_stitch.kipoi.model_directory import KipoiPart
+        >>> part = KipoiPart(Path("zoo"), outputs=(Field("p", ("p",), (1,)), Field("q", ("q",), (1,))))
+        >>> flattened("m", part, {"q": [[2.0]], "p": [[1.0]]})
+        [array([[1.]]), array([[2.]])]
+    """
+
+    def problem(received: str) -> SourceError:
+        return SourceError(
+            f"Submodel '{name}' ({part.label}) predicts other things than its schema says.",
+            expected=f"{_listed(part.outputs)}, as {part.output_structure}",
+            received=received,
+            fix="Correct the targets of the schema in model.yaml.",
+        )
+
+    arrays = []
+    for field in part.outputs:
+        at = given
+        for depth, key in enumerate(field.path):
+            beside = {other.path[depth] for other in part.outputs if other.path[:depth] == field.path[:depth]}
+            if isinstance(key, str):
+                there = isinstance(at, Mapping) and key in at
+            else:
+                there = isinstance(at, list | tuple) and len(at) == len(beside)
+            if not there:
+                raise problem(_described(at))
+            at = at[key]
+        if isinstance(at, Mapping):
+            raise problem(_described(given))
+        try:
+            arrays.append(np.asarray(at))
+        except Exception as error:  # arrays of other libraries, lists of arrays of several lengths
+            raise problem(f"{_described(at)}: {reason(error)}") from error
+    return arrays
+
+
+def _listed(fields: Sequence[Field]) -> str:
+    return " and ".join(f"'{field.name}' {shape_text(field.shape)}" for field in fields) or "nothing"
+
+
+def _described(given: Any) -> str:
+    if isinstance(given, Mapping):
+        return f"a dict of {', '.join(map(repr, given)) or 'nothing'}"
+    if isinstance(given, list | tuple):
+        return f"a {type(given).__name__} of {len(given)}"
+    return f"an array of shape {given.shape}" if isinstance(given, np.ndarray) else f"a {type(given).__name__}"

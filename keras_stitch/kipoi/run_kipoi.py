@@ -1,0 +1,227 @@
+"""Runs a written directory through Kipoi, in this process, and compares every number."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import math
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import kipoi
+import numpy as np
+from kipoi_utils import cd
+
+from keras_stitch.errors import SaveError, reason
+from keras_stitch.graphs.spec import Wiring
+from keras_stitch.kipoi.templates import template_module
+from keras_stitch.verify.equality import TOLERANCE, compare
+
+_BATCH = 32
+
+
+_FIX = "Pass examples={argument: file or value} with data that fit together."
+
+
+def run_examples(directory: Path, expected: Path) -> None:
+    """Has Kipoi predict the examples, and store inputs and predictions.
+
+    Args:
+        directory: A complete directory.
+        expected: The HDF5 file to write.
+
+    Raises:
+        SaveError: When Kipoi fails or warns.
+    """
+    with quiet() as said:
+        try:
+            model = kipoi.get_model(str(directory), source="dir")
+            # As `kipoi test` does: the chunk size that model.yaml names.
+            options = {key: size for key, size in (model.writers or {}).items() if key == "hdf5_chunk_size"}
+            model.pipeline.predict_example(batch_size=_BATCH, output_file=str(expected), **options)
+        except Exception as error:  # whatever a component does
+            component = _component(error, directory)
+            raise SaveError(
+                f"Kipoi cannot run the directory on its examples{component}.",
+                received=readable(error, directory),
+                fix=late_import(error, directory) or (_FIX if may_be_data(error) else None),
+            ) from error
+    problems = [line for line in said() if line]
+    if problems:
+        raise SaveError(
+            "Kipoi runs the directory on its examples, but warns.", received=_last_lines("\n".join(problems))
+        )
+
+
+def check_predictions(model: Any, inputs: Sequence[str], wiring: Wiring, expected: Path) -> float:
+    """Compares what Kipoi predicted to what the model in memory predicts, in every output.
+
+    Args:
+        model: The model that was saved, or what is called like one.
+        inputs: The names of its inputs, in their order; one that is not called by its name is ``""``.
+        wiring: The graph: the names of the outputs.
+        expected: The file that ``run_examples`` wrote.
+
+    Returns:
+        The largest magnitude among the predictions.
+
+    Raises:
+        SaveError: When an output differs by more than ``1e-5 * max(1, max|b|)``.
+    """
+    with h5py.File(expected) as file:
+        given = {name: (file["inputs"][name] if name else file["inputs"])[:] for name in inputs}
+        names = [output.port.name for output in wiring.outputs]
+        stored = {name: (file["preds"] if len(names) == 1 else file["preds"][name])[:] for name in names}
+    batches = []
+    rows = len(next(iter(given.values())))
+    for start in range(0, rows, _BATCH):
+        batch = [array[start : start + _BATCH] for array in given.values()]
+        # Eager: predict() would compile the model, and TensorFlow warns where that happens often.
+        batches.append(model(batch, training=False))
+    largest = 0.0
+    for name in names:
+        own = np.concatenate([np.asarray(batch[name] if len(names) > 1 else batch) for batch in batches])
+        # A model that is no Keras model may give a number for each row, which counts as a row with one number.
+        compared = compare(stored[name].reshape(own.shape) if stored[name].ndim == 1 else stored[name], own)
+        largest = max(largest, compared.magnitude)
+        if compared.equal:
+            continue
+        if (compared.problem or "").startswith("NaN") and any(
+            array.dtype.kind == "f" and np.isnan(array).any() for array in given.values()
+        ):
+            raise SaveError(
+                f"The examples hold NaN, on which the output '{name}' is not the same each time.",
+                expected=compared.expected,
+                received=compared.problem,
+                fix="Pass examples= without NaN.",
+            )
+        raise SaveError(
+            f"Saved and loaded again, the model predicts something else in its output '{name}'.",
+            expected=compared.expected or f"at most {compared.allowed:.3g}",
+            received=compared.problem or f"a difference of {compared.largest:.3g}",
+        )
+    return largest
+
+
+def stored_inputs(expected: Path, wiring: Wiring, rows: int) -> dict[str, np.ndarray[Any, Any]]:
+    """The first rows of the inputs that ``run_examples`` stored, by graph input."""
+    with h5py.File(expected) as file:
+        return {port.name: file["inputs"][port.name][:rows] for port in wiring.inputs}
+
+
+def read_inputs(directory: Path, rows: int) -> dict[str, np.ndarray[Any, Any]]:
+    """The first rows of the graph inputs that the examples have, before the models in the dataloader run.
+
+    Args:
+        directory: One whose dataloader runs models.
+        rows: How many.
+
+    Raises:
+        SaveError: When the dataloader fails.
+    """
+    with quiet():
+        try:
+            loader = kipoi.get_dataloader_factory(str(directory), "dir")
+            with cd(loader.source_dir):
+                made = loader.init_example()
+                made.packed = None
+                return dict(next(iter(made.batch_iter(batch_size=rows)))["inputs"])
+        except Exception as error:  # whatever a component does
+            raise SaveError(
+                "The merged dataloader cannot read its examples once more.", received=readable(error, directory)
+            ) from error
+
+
+def precision_decimal(largest: float) -> int:
+    """Decimals to which Kipoi compares: float32 promises a part of the magnitude, Kipoi's check is absolute.
+
+    Args:
+        largest: The largest magnitude among the predictions.
+
+    Example:
+        >>> precision_decimal(1.0), precision_decimal(5000.0)
+        (5, 1)
+    """
+    return math.floor(-math.log10(TOLERANCE * max(1.0, largest) / 1.5))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[Any]:
+    """Keeps Kipoi's progress bars, prints and log lines off the screen, for the time of the block.
+
+    Yields:
+        A function that returns the lines among them that are warnings.
+    """
+    records: list[str] = []
+    printed, progress = io.StringIO(), io.StringIO()
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record.getMessage())
+
+    def said() -> list[str]:
+        text = printed.getvalue()
+        return [*records, *([text.strip()] if records or "mismatch" in text else [])]
+
+    logger, handler = logging.getLogger("kipoi"), Collect(logging.WARNING)
+    propagate, handlers = logger.propagate, logger.handlers[:]
+    logger.propagate, logger.handlers = False, [handler]
+    # Each save has a model of its own.
+    without_remarks = template_module("kipoi.merging.run_packed").without_remarks
+    try:
+        with without_remarks(), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(progress):
+            yield said
+    finally:
+        logger.propagate, logger.handlers = propagate, handlers
+
+
+def readable(error: BaseException, directory: Path) -> str:
+    """What went wrong in a directory that is being made, without its name for the time being, in a few words."""
+    text = reason(error) if not is_data_error(error) else " ".join(str(error).split())
+    for folder in (directory.resolve(), directory):
+        text = text.replace(f"{folder}/", "").replace(str(folder), ".")
+    return text if is_data_error(error) else f"{type(error).__name__}: {text}"
+
+
+def late_import(error: BaseException, directory: Path) -> str | None:
+    """The fix where a component imports a file beside it only when it runs."""
+    error = _origin(error)
+    name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if not name or not any(path.stem == name for path in directory.glob("components/**/*")):
+        return None
+    return f"Import {name} at the top of the part's dataloader.py: files beside it are found only while it is loaded."
+
+
+def _component(error: BaseException, directory: Path) -> str:
+    """Whose code raised an error, judged by the files that it went through."""
+    if is_data_error(error):
+        return ""  # it says so itself
+    folder = directory.resolve() / "components"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        if file.is_relative_to(folder) and file.parent != folder:
+            return f": the dataloader of {file.relative_to(folder).parts[0]} fails"
+    return ""
+
+
+def may_be_data(error: BaseException) -> bool:
+    """Whether other examples could help: not where code is missing or wrong."""
+    return not isinstance(_origin(error), ImportError | NameError | SyntaxError | AttributeError | NotImplementedError)
+
+
+def is_data_error(error: BaseException) -> bool:
+    """Whether an error is what the merged dataloader says about the data."""
+    return type(error).__name__ == "DataError"
+
+
+def _origin(error: BaseException) -> BaseException:
+    """What a component raised, where the merged dataloader says in which row."""
+    return error.__cause__ if is_data_error(error) and error.__cause__ is not None else error
+
+
+def _last_lines(text: str, count: int = 12) -> str:
+    return "\n".join(text.strip().splitlines()[-count:])

@@ -1,0 +1,1 @@
+"""Keras models and layers: loaded, looked at, copied, merged, built and saved."""

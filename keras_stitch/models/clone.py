@@ -1,0 +1,106 @@
+"""Copies of models in memory, with weights of their own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from keras_stitch import keras_private
+from keras_stitch.errors import SourceError, reason
+from keras_stitch.models import ports
+
+
+def uncopied(what: str, error: Exception) -> SourceError:
+    """Why Keras could not copy a model or layer, as an error to raise."""
+    if keras_private.is_lambda_refusal(error):
+        return SourceError(
+            f"{what} holds a Lambda layer, that is Python code, which Keras refuses to copy.",
+            expected="a model without Python lambdas",
+            fix="Use Keras layers, or a function registered with keras.saving.register_keras_serializable.",
+        )
+    return SourceError(
+        f"{what} cannot be cloned: {reason(error)}",
+        expected="a functional or Sequential model with an Input, or a layer with get_config",
+        fix="Save it to a .keras file and give the path.",
+    )
+
+
+def clone(model: keras.Model, what: str) -> keras.Model:
+    """The same model with weights of its own; those of nested models get unique paths.
+
+    Raises:
+        SourceError: If Keras cannot clone it.
+    """
+    done: dict[int, keras.Layer] = {}
+
+    def fresh(layer: keras.Layer) -> keras.Layer:
+        # A layer that several nested models hold stays one layer.
+        if id(layer) not in done:
+            if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
+                # Weight paths are the names inside .h5, where two nested models may each have a `dense/kernel`.
+                with keras.name_scope(layer.name):
+                    done[id(layer)] = _copy_structure(layer, fresh)
+            else:
+                done[id(layer)] = layer.__class__.from_config(_in_inference(layer.get_config()))
+        return done[id(layer)]
+
+    try:
+        with keras_private.quiet_keras():
+            copied = _copy_structure(model, fresh)
+            copy_state(model, copied)
+    except Exception as error:
+        raise uncopied(f"{what} ({type(model).__name__})", error) from error
+    # Flags of models that hold others do not travel with the layers' configurations.
+    flags = ports.flags(model)
+    ports.set_flags(copied, {path: flags[path] for path in ports.flags(copied) if path in flags})
+    return copied
+
+
+def _copy_structure(model: keras.Model, fresh: Callable[[keras.Layer], keras.Layer]) -> keras.Model:
+    """The model with fresh layers, without what it was compiled with: Keras would clone that too, or fail to."""
+    if isinstance(model, keras.Sequential) and getattr(model, "inputs", None):
+        (given,) = model.inputs
+        first = keras.Input(batch_shape=given.shape, dtype=given.dtype, name=given.name)
+        return keras.Sequential([first, *map(fresh, model.layers)], name=model.name)
+    if model.compiled and getattr(model, "inputs", None):
+        model = keras.Model(model.input, model.output, name=model.name)
+    return keras.models.clone_model(model, clone_function=fresh, call_function=_call)
+
+
+def _in_inference(config: Any) -> Any:
+    """The same config, where models in it call their layers without a training flag."""
+    if isinstance(config, list | tuple):
+        return type(config)(map(_in_inference, config))
+    if not isinstance(config, dict):
+        return config
+    if {"args", "kwargs"} == config.keys() and isinstance(config["kwargs"], dict) and config["kwargs"].get("training"):
+        return {**config, "kwargs": {key: value for key, value in config["kwargs"].items() if key != "training"}}
+    return {key: _in_inference(value) for key, value in config.items()}
+
+
+def _call(layer: keras.Layer, *arguments: Any, **options: Any) -> Any:
+    """The same call, without a training flag: one layer that trains would make those behind it train as well."""
+    if options.get("training"):
+        del options["training"]
+    return layer(*arguments, **options)
+
+
+def copy_state(source: keras.Layer, target: keras.Layer) -> None:
+    """Copy the weights, and what preprocessing layers learnt in ``adapt``, which is not all in weights."""
+    target.set_weights(source.get_weights())
+    olds = dict(ports.leaves(source)) if isinstance(source, keras.Model) else {"": source}
+    news = dict(ports.leaves(target)) if isinstance(target, keras.Model) else {"": target}
+    for path in olds.keys() & news.keys():
+        for old, new in zip(*map(keras_private.layers_within, (olds[path], news[path])), strict=True):
+            if not hasattr(old, "finalize_state"):
+                continue
+            store: dict[str, Any] = {}
+            old.save_own_variables(store)
+            new.load_own_variables(store)
+            if hasattr(old, "load_assets"):
+                with tempfile.TemporaryDirectory(prefix="keras-stitch-") as folder:
+                    old.save_assets(folder)
+                    new.load_assets(folder)

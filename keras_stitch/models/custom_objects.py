@@ -1,0 +1,334 @@
+"""Custom objects: what they are given as, and where each of them can be had again.
+
+They are given as a dict, as a Python file with a dict ``OBJECTS`` (Kipoi's convention), as an importable module, or
+as a list of files, modules and names in modules (``"package.module:Name"``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import keras
+
+from keras_stitch.errors import StitchError, nearest, reason
+from keras_stitch.graphs.names import names_file
+
+_ACCEPTED = (
+    "a dict of classes and functions by name, the path of a Python file with a dict OBJECTS, the name of a module, "
+    "'package.module:Name', or a list of those"
+)
+
+
+_OBJECTS = 'OBJECTS = {"Name": Name}, classes and functions by name'
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where one custom object can be had again.
+
+    Attributes:
+        place: The absolute path of a Python file, or the name of a module.
+        name: Its name there.
+        listed: Whether that is a key of ``OBJECTS``, not a name at the top.
+        sha256: Of the file, as it was loaded.
+    """
+
+    place: str
+    name: str
+    listed: bool = False
+    sha256: str | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the place is a file."""
+        return names_file(self.place)
+
+
+@dataclass(frozen=True)
+class CustomObjects:
+    """Classes and functions that a saved model needs and Keras does not have.
+
+    Attributes:
+        objects: The objects, by the name that the saved model has for each.
+        origins: Where they can be had again; those that were given in memory and are in no module are left out.
+        said: What a ``stitch.yaml`` says of them: absolute paths of files, and names of and in modules.
+        live: The names of those that it cannot say.
+    """
+
+    objects: Mapping[str, Any] = field(default_factory=dict)
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    said: tuple[str, ...] = ()
+    live: tuple[str, ...] = ()
+
+    def __or__(self, other: CustomObjects) -> CustomObjects:
+        """Both; where they name the same, what is on the right."""
+        return CustomObjects(
+            {**self.objects, **other.objects},
+            {**{name: origin for name, origin in self.origins.items() if name not in other.objects}, **other.origins},
+            tuple(dict.fromkeys((*self.said, *other.said))),
+            tuple(dict.fromkeys((*(name for name in self.live if name not in other.objects), *other.live))),
+        )
+
+    def for_keras(self) -> dict[str, Any]:
+        """What Keras is given: the objects by name, and by the name under which they are registered."""
+        return {**{registered_name(item, name): item for name, item in self.objects.items()}, **self.objects}
+
+    def find(self, name: str) -> str | None:
+        """The key of the object that Keras saves under a name."""
+        if name in self.objects:
+            return name
+        return next((key for key, item in self.objects.items() if registered_name(item, key) == name), None)
+
+
+Given: TypeAlias = (
+    "Mapping[str, Any] | str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | CustomObjects | None"
+)
+
+
+def read(given: Given, where: str) -> CustomObjects:
+    """Custom objects in any of the ways they are given.
+
+    Args:
+        given: What the user gave.
+        where: What messages call it.
+
+    Raises:
+        StitchError: If it names nothing that is there, or something that is no class or function.
+
+    Example:
+        >>> read({"twice": lambda x: 2 * x}, "custom_objects=").live
+        ('twice',)
+        >>> read("keras.activations:relu", "custom_objects=").origins
+        {'relu': Origin(place='keras.activations', name='relu', listed=False, sha256=None)}
+    """
+    if given is None:
+        return CustomObjects()
+    if isinstance(given, CustomObjects):
+        return given
+    if isinstance(given, Mapping):
+        return _from_dict(given, where)
+    found = CustomObjects()
+    for item in given if isinstance(given, (list, tuple)) else [given]:
+        one = _from_name(item, where)
+        for name in one.objects:
+            if name in found.objects and one.objects[name] is not found.objects[name]:
+                raise StitchError(
+                    f"{where}: two are called '{name}'.",
+                    received=f"one of {_shown(found.origins[name].place)}, one of {_shown(one.origins[name].place)}",
+                    fix="Name only the ones that the model needs, such as 'package.module:Name'.",
+                )
+        found |= one
+    return found
+
+
+def read_file(path: Path, where: str) -> CustomObjects:
+    """The dict ``OBJECTS`` of a Python file, which is loaded by its path, alone, as Kipoi does it.
+
+    Raises:
+        StitchError: If there is no such file, it cannot be loaded, or ``OBJECTS`` is no dict of classes and functions.
+    """
+    if path.suffix != ".py":
+        raise StitchError(f"{where}: '{path}' is not a Python file.", expected="a name that ends in .py")
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        beside = sorted(file.name for file in path.absolute().parent.glob("*.py"))
+        raise StitchError(
+            f"{where}: there is no file '{path}'.",
+            expected=nearest(path.name, beside) if beside else f"a Python file with {_OBJECTS}",
+        ) from None
+    except OSError as error:
+        raise StitchError(f"{where}: '{path}' cannot be read: {error.strerror}.") from error
+    absolute = str(path.absolute())
+    try:
+        module = _run(absolute, content)
+    except Exception as error:  # whatever the file does
+        name = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+        neighbour = name is not None and (path.parent / f"{name.partition('.')[0]}.py").exists()
+        raise StitchError(
+            f"{where}: '{path}' cannot be loaded.",
+            received=f"{type(error).__name__}: {reason(error)}",
+            fix="Put both into one file: it is loaded alone, as Kipoi loads it." if neighbour else None,
+        ) from error
+    objects = _objects_of(module, where, f"'{path}'")
+    sha256 = hashlib.sha256(content).hexdigest()
+    origins = {name: Origin(absolute, name, listed=True, sha256=sha256) for name in objects}
+    return CustomObjects(objects, origins, said=(absolute,))
+
+
+def placed(given: Any, folder: Path) -> Any:
+    """What a ``stitch.yaml`` says of custom objects, with files seen from the folder of it.
+
+    Example:
+        >>> placed(["layers.py", "package.layers"], Path("models"))
+        [PosixPath('models/layers.py'), 'package.layers']
+    """
+    if isinstance(given, list):
+        return [placed(item, folder) for item in given]
+    return folder / given if isinstance(given, str) and names_file(given) else given
+
+
+@contextlib.contextmanager
+def in_registry(objects: Mapping[str, Any]) -> Iterator[None]:
+    """With these objects in Keras' registry, where another file may have put others under the same names.
+
+    Keras looks there first, whatever custom objects it is given.
+
+    Example:
+        >>> with in_registry({"zoo>twice": print}):
+        ...     keras.saving.get_registered_object("zoo>twice")
+        <built-in function print>
+        >>> keras.saving.get_registered_object("zoo>twice") is None
+        True
+    """
+    registry = keras.saving.get_custom_objects()
+    before = {name: registry[name] for name in objects if name in registry}
+    registry.update(objects)
+    try:
+        yield
+    finally:
+        for name in objects:
+            registry.pop(name, None)
+        registry.update(before)
+
+
+def registered_in(place: str) -> dict[str, Any]:
+    """What the classes and functions of a file or module that was loaded are called in Keras' registry."""
+    module = _run(place, Path(place).read_bytes()) if names_file(place) else sys.modules[place]
+    found = {registered_name(item, ""): item for item in vars(module).values()}
+    return {name: item for name, item in found.items() if ">" in name}
+
+
+def registered_name(item: Any, default: str) -> str:
+    """The name under which Keras saves a class or function."""
+    try:
+        return str(keras.saving.get_registered_name(item))
+    except (AttributeError, TypeError):  # a callable without a name, or that cannot be hashed
+        return default
+
+
+def _from_dict(given: Mapping[str, Any], where: str) -> CustomObjects:
+    objects = _checked(given, where)
+    origins = {name: origin for name, item in objects.items() if (origin := importable(item)) is not None}
+    said = {name: f"{it.place}:{it.name}" for name, it in origins.items() if it.name.rpartition(".")[2] == name}
+    return CustomObjects(objects, origins, tuple(said.values()), tuple(name for name in objects if name not in said))
+
+
+def importable(item: Any) -> Origin | None:
+    """The module and the name that a class or function is imported by; ``None`` where nobody else could.
+
+    Example:
+        >>> importable(Origin)
+        Origin(place='keras_stitch.models.custom_objects', name='Origin', listed=False, sha256=None)
+    """
+    module, name = getattr(item, "__module__", None), getattr(item, "__qualname__", None)
+    if not isinstance(module, str) or not isinstance(name, str) or module == "__main__":
+        return None
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return Origin(module, name) if found is item else None
+
+
+def _from_name(item: object, where: str) -> CustomObjects:
+    if not isinstance(item, (str, os.PathLike)):
+        raise StitchError(f"{where} takes no {type(item).__name__}.", expected=_ACCEPTED, received=_brief(item))
+    text = os.fspath(item)
+    if isinstance(item, os.PathLike) or names_file(text):
+        return read_file(Path(text), where)
+    module, colon, name = text.partition(":")
+    if not all(part.isidentifier() for part in [*module.split("."), *(name.split(".") if colon else ())]):
+        raise StitchError(f"{where}: {text!r} is neither a Python file nor the name of a module.", expected=_ACCEPTED)
+    return _from_module(module, name or None, where)
+
+
+def _from_module(name: str, wanted: str | None, where: str) -> CustomObjects:
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:  # whatever the module does
+        file = Path(*name.split(".")).with_suffix(".py")
+        raise StitchError(
+            f"{where}: the module '{name}' cannot be imported.",
+            received=f"{type(error).__name__}: {reason(error)}",
+            fix=f"Give the file: custom_objects='{file}'." if file.exists() else "Install its package.",
+        ) from error
+    what = f"the module '{name}'"
+    if wanted is not None:
+        found: Any = module
+        for part in wanted.split("."):
+            if not hasattr(found, part):
+                names = (
+                    [known for known in vars(found) if not known.startswith("_")] if hasattr(found, "__dict__") else []
+                )
+                raise StitchError(f"{where}: {what} has no '{wanted}'.", expected=nearest(part, names))
+            found = getattr(found, part)
+        key = wanted.rpartition(".")[2]
+        objects = _checked({key: found}, f"{where}: {what}")
+        return CustomObjects(objects, {key: Origin(name, wanted)}, said=(f"{name}:{wanted}",))
+    if hasattr(module, "OBJECTS"):
+        objects = _objects_of(module, where, what)
+        return CustomObjects(objects, {key: Origin(name, key, listed=True) for key in objects}, said=(name,))
+    objects = {key: item for key, item in vars(module).items() if _offered(key, item, name)}
+    if not objects:
+        raise StitchError(f"{where}: {what} has no custom objects.", expected=f"classes or functions, or {_OBJECTS}")
+    return CustomObjects(objects, {key: Origin(name, key) for key in objects}, said=(name,))
+
+
+def _offered(key: str, item: Any, module: str) -> bool:
+    """Whether a module without OBJECTS offers a class or function: it is public and its own, or registered."""
+    if not (inspect.isclass(item) or inspect.isfunction(item)):
+        return False
+    own = f"{item.__module__}.".startswith(f"{module}.")
+    return (own and not key.startswith("_")) or ">" in registered_name(item, key)
+
+
+def _objects_of(module: ModuleType, where: str, what: str) -> dict[str, Any]:
+    if not hasattr(module, "OBJECTS"):
+        raise StitchError(f"{where}: {what} has no OBJECTS.", expected=_OBJECTS)
+    if not isinstance(module.OBJECTS, Mapping):
+        raise StitchError(
+            f"{where}: OBJECTS of {what} is not a dict.", expected=_OBJECTS, received=_brief(module.OBJECTS)
+        )
+    return _checked(module.OBJECTS, f"{where}: OBJECTS of {what}")
+
+
+def _checked(objects: Mapping[str, Any], where: str) -> dict[str, Any]:
+    for name, item in objects.items():
+        if not isinstance(name, str):
+            raise StitchError(f"{where}: {name!r} is not a name.", expected="text")
+        if not callable(item):
+            raise StitchError(
+                f"{where}: '{name}' is neither a class nor a function.",
+                expected="a class such as a keras.Layer, or a function",
+                received=_brief(item),
+            )
+    return dict(objects)
+
+
+@functools.cache
+def _run(path: str, content: bytes) -> ModuleType:
+    """The module in a file: once for the same content, so that the submodels of one file have the same classes."""
+    # A neutral name, which a saved model keeps, and no entry in sys.modules: files of one name do not meet.
+    module = ModuleType("custom_objects")
+    module.__file__ = path
+    exec(compile(content, path, "exec"), module.__dict__)
+    return module
+
+
+def _shown(place: str) -> str:
+    return f"'{Path(place).name}'" if names_file(place) else f"'{place}'"
+
+
+def _brief(value: Any) -> str:
+    return repr(value)[:200]

@@ -1,0 +1,159 @@
+"""Saved files: recognised by their content, and given to Keras under an ending that it knows.
+
+Formats: Keras' legacy HDF5 (https://keras.io/guides/serialization_and_saving/ and the h5 files of Keras 1
+and 2), the ``.keras`` zip archive, and an architecture JSON with a weights file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+
+from keras_stitch.errors import SourceError, nearest, reason
+from keras_stitch.files import sha256
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+_ZIP = b"PK"
+
+
+_AGAIN = "Copy or download it again."
+
+
+_ACCEPTED = "a model saved by Keras: .h5, .hdf5 or .keras, or a Kipoi directory"
+
+
+def checked_sha256(path: Path, kind: str) -> str:
+    """The sha256 of a saved model, once its own checksums were found to fit; HDF5 has none.
+
+    Raises:
+        SourceError: If the file is damaged.
+    """
+    if kind == "keras":
+        # Keras may read a changed file without a look at its checksums.
+        try:
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+        except (zipfile.BadZipFile, zlib.error, OSError) as error:
+            raise SourceError(f"'{path}' is a damaged .keras file: {reason(error)}.", fix=_AGAIN) from error
+        if damaged is not None:
+            raise SourceError(f"'{path}' is a damaged .keras file: '{damaged}' in it was changed.", fix=_AGAIN)
+    return sha256(path)
+
+
+def recognise(path: Path) -> str:
+    """What a file holds, judged by its content.
+
+    Returns:
+        ``"h5"``, ``"keras"``, ``"h5 weights"`` (legacy layout) or ``"keras weights"``.
+
+    Raises:
+        SourceError: If it is nothing that Keras saved, or cannot be read.
+    """
+    _check_exists(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except PermissionError:
+        raise SourceError(f"No permission to read '{path}'.", fix="Change its permissions, or copy it.") from None
+    except OSError as error:
+        raise SourceError(f"'{path}' cannot be read: {error.strerror}.") from error
+    if not head:
+        raise SourceError(f"'{path}' is empty.", expected=_ACCEPTED, received="a file of 0 bytes")
+    if head.startswith(_HDF5):
+        return _recognise_hdf5(path)
+    if head.startswith(_ZIP):
+        return _recognise_zip(path)
+    raise SourceError(f"'{path}' is not a saved Keras model.", expected=_ACCEPTED, received=_describe(head))
+
+
+def is_kipoi_directory(path: Path) -> bool:
+    """Whether a path is a folder that Kipoi could read a model from."""
+    try:
+        return any((path / name).is_file() for name in ("model.yaml", "model.yml"))
+    except PermissionError:
+        raise _no_entry(path) from None
+
+
+def _no_entry(path: Path) -> SourceError:
+    return SourceError(f"No permission to look at '{path}'.", fix="Change the permissions of its folder.")
+
+
+def _check_exists(path: Path) -> None:
+    try:
+        missing = not path.exists()
+    except PermissionError:
+        raise _no_entry(path) from None
+    if missing:
+        beside = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+        where = "" if path.parent.is_dir() else f" Nor does the folder '{path.parent}' exist."
+        raise SourceError(
+            f"There is no file '{path}'.{where}", expected=nearest(path.name, beside) if beside else _ACCEPTED
+        )
+    if path.is_dir():
+        saved = (path / "saved_model.pb").exists()
+        raise SourceError(
+            f"'{path}' is a directory without a model.yaml"
+            + (", a TensorFlow SavedModel, which holds no Keras layers." if saved else "."),
+            expected=_ACCEPTED,
+            fix="Save the model as .keras." if saved else None,
+        )
+
+
+def _recognise_hdf5(path: Path) -> str:
+    try:
+        with h5py.File(path, "r") as file:
+            if "model_config" in file.attrs:
+                return "h5"
+            if "layer_names" in file.attrs:
+                return "h5 weights"
+            if "layers" in file or "_layer_checkpoint_dependencies" in file:
+                return "keras weights"
+            keys = ", ".join(list(file)[:8]) or "nothing"
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise SourceError(f"'{path}' is a damaged HDF5 file: {reason(error)}.", fix=_AGAIN) from error
+    raise SourceError(f"'{path}' is an HDF5 file, but no Keras model.", expected=_ACCEPTED, received=f"groups: {keys}")
+
+
+def _recognise_zip(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+            is_keras = {"config.json", "metadata.json"} <= names
+    except (zipfile.BadZipFile, OSError) as error:
+        raise SourceError(f"'{path}' is a damaged .keras file: {reason(error)}.", fix=_AGAIN) from error
+    if is_keras:
+        return "keras"
+    listed = ", ".join(sorted(names)[:8]) or "nothing"
+    raise SourceError(
+        f"'{path}' is a zip archive, but no Keras model.", expected=_ACCEPTED, received=f"files: {listed}"
+    )
+
+
+def _describe(head: bytes) -> str:
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError:
+        return f"a binary file that starts with {head[:8]!r}"
+    return f"a text file that starts with {text[:40]!r}"
+
+
+@contextlib.contextmanager
+def by_its_ending(path: Path, kind: str) -> Iterator[Path]:
+    """The file under an ending that fits its content: Keras chooses the reader by the ending."""
+    endings = {"h5": (".h5", ".hdf5"), "h5 weights": (".h5", ".hdf5"), "keras": (".keras",)}
+    fitting = endings.get(kind, (".weights.h5",))
+    if path.name.endswith(fitting) and not (kind == "h5 weights" and path.name.endswith(".weights.h5")):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="keras-stitch-") as folder:
+        link = Path(folder) / f"model{fitting[0]}"
+        link.symlink_to(path.resolve())
+        yield link

@@ -1,0 +1,289 @@
+"""A saved model to a Keras model that predicts what it predicted in the Keras that saved it.
+
+Files that need nothing are loaded by Keras alone. Others are repaired first (``repairs``), and their weights are
+put where the file says that they belong.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+
+from keras_stitch import keras_private
+from keras_stitch.errors import SourceError, reason
+from keras_stitch.models import file_formats
+from keras_stitch.repairs import archives, hard_sigmoid, keras3_config, repair, weights
+from keras_stitch.repairs.architecture import Layer, Saved, walk
+from keras_stitch.repairs.changed_functions import HARD_SIGMOID
+from keras_stitch.repairs.layer_classes import CUDNN
+from keras_stitch.repairs.read_file import read_archive, read_h5, read_json
+from keras_stitch.repairs.rule import Repair
+
+CustomObjects = Mapping[str, Any]
+
+
+_GONE = frozenset(
+    [
+        "LocallyConnected1D",
+        "LocallyConnected2D",
+        "RandomHeight",
+        "RandomWidth",
+        "RandomFourierFeatures",
+        "DenseFeatures",
+    ]
+)
+
+
+# What Keras 2 wrote for TensorFlow functions that were called on Keras tensors.
+_OPERATIONS = (
+    "TFOpLambda",
+    "SlicingOpLambda",
+    "InstanceMethod",
+    "InstanceProperty",
+    "ClassMethod",
+    "TensorFlowOpLayer",
+)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A loaded model.
+
+    Attributes:
+        model: The model, uncompiled.
+        sha256: Of its file.
+        repairs: What its file needed.
+    """
+
+    model: keras.Model
+    sha256: str
+    repairs: tuple[Repair, ...] = ()
+
+
+def open_file(
+    path: Path,
+    *,
+    kind: str | None = None,
+    arch: Path | None = None,
+    custom_objects: CustomObjects | None = None,
+) -> Opened:
+    """Load a saved model.
+
+    Args:
+        path: The file; its ending does not matter.
+        kind: What ``files.recognise`` said of it; asked again if left out.
+        arch: The architecture JSON that goes with a weights-only file.
+        custom_objects: Names of custom layers and functions to what they are.
+
+    Raises:
+        SourceError: With the reason, if it cannot be loaded, or not without changing what it predicts.
+
+    Example:
+        >>> import keras, tempfile, pathlib
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "model.bin"
+        >>> keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(file.with_suffix(".keras"))
+        >>> opened = open_file(file.with_suffix(".keras").rename(file))
+        >>> opened.model.count_params(), opened.repairs
+        (8, ())
+    """
+    kind = kind or file_formats.recognise(path)
+    _check_arch(path, kind, arch)
+    # Checksums take no time of their own where there is a second core.
+    with ThreadPoolExecutor(1) as pool:
+        checked = pool.submit(file_formats.checked_sha256, path, kind)
+        try:
+            model, repairs = _open(path, kind, arch, dict(custom_objects or {}))
+        except SourceError:
+            # Damage explains more than what it led to.
+            checked.result()
+            raise
+        return Opened(model, checked.result(), repairs)
+
+
+def _open(
+    path: Path, kind: str, arch: Path | None, custom_objects: CustomObjects
+) -> tuple[keras.Model, tuple[Repair, ...]]:
+    saved = _read(path, kind, arch)
+    saved.custom = frozenset({*custom_objects, *keras.saving.get_custom_objects()})
+    try:
+        _check_code(arch or path, saved)
+        repairs = _repair(arch or path, saved)
+        _check_known(arch or path, saved, custom_objects)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, SourceError):
+            raise
+        raise SourceError(
+            f"The architecture in '{arch or path}' is damaged: {type(error).__name__}, {reason(error)}.",
+            expected="the architecture as Keras writes it",
+            fix="Copy or download it again.",
+        ) from error
+    with keras_private.quiet_keras():
+        try:
+            if repairs or saved.is_legacy:
+                model = _repaired(path, kind, saved, custom_objects, repairs)
+            else:
+                model = _as_it_is(path, kind, arch, custom_objects)
+        except SourceError:
+            raise
+        except Exception as error:
+            raise _explained(arch or path, error) from error
+    if not isinstance(model, keras.Model):
+        raise SourceError(f"'{path}' does not hold a model.", expected="a keras.Model", received=type(model).__name__)
+    _check_learnt(path, model)
+    return model, repairs
+
+
+def _check_learnt(path: Path, model: keras.Model) -> None:
+    """A lookup layer without its vocabulary would predict that it knows no word."""
+    for layer in keras_private.layers_within(model):
+        if hasattr(layer, "get_vocabulary") and not layer.get_vocabulary(include_special_tokens=False):
+            raise SourceError(
+                f"'{path}' does not hold the vocabulary of layer '{layer.name}', which it had learnt by adapt.",
+                expected="a .keras file, or a layer that was made with vocabulary=",
+                fix="Save the whole model as .keras.",
+            )
+
+
+def _repair(path: Path, saved: Saved) -> tuple[Repair, ...]:
+    try:
+        repairs = tuple(repair(saved))
+        if saved.is_legacy:
+            keras3_config.fit_arguments(saved)
+    except SourceError as error:
+        raise SourceError(
+            f"'{path}' cannot be loaded without changing what it predicts. {error.message}",
+            expected=error.expected,
+            received=error.received,
+            fix=error.fix,
+        ) from None
+    return repairs
+
+
+def _check_arch(path: Path, kind: str, arch: Path | None) -> None:
+    weights_only = kind.endswith("weights")
+    if weights_only and arch is None:
+        raise SourceError(
+            f"'{path}' holds weights only, not the architecture they belong to.",
+            expected="a whole model, or weights with the architecture beside them",
+            fix='Give the architecture, graph.add(name, "weights.h5", arch="model.json"), or save the whole model: '
+            "model.save(...) instead of model.save_weights(...).",
+        )
+    if arch is not None and not weights_only:
+        raise SourceError(
+            f"'{path}' is a whole model, so arch= is not needed.",
+            received=f"arch='{arch}'",
+            fix="Leave arch= out, or give the weights-only file.",
+        )
+
+
+def _read(path: Path, kind: str, arch: Path | None) -> Saved:
+    if arch is not None:
+        return read_json(arch, path)
+    return read_archive(path) if kind == "keras" else read_h5(path)
+
+
+def _check_code(path: Path, saved: Saved) -> None:
+    if any(layer["class_name"] == "Lambda" and not _names_function(layer) for _, layer in walk(saved.model)):
+        raise _lambda(path)
+    operations = [(where, layer) for where, layer in walk(saved.model) if layer["class_name"] in _OPERATIONS]
+    if operations:
+        listed = ", ".join(f"'{where}'" for where, _ in operations[:5])
+        more = f" and {len(operations) - 5} more" if len(operations) > 5 else ""
+        raise SourceError(
+            f"'{path}' calls TensorFlow's own functions between its layers, which Keras 3 does not load: "
+            f"{listed}{more}.",
+            expected="Keras layers only",
+            fix="Rebuild these steps with Keras layers in the model that made the file, and save it again.",
+        )
+
+
+def _check_known(path: Path, saved: Saved, custom_objects: CustomObjects) -> None:
+    gone = [
+        (where, layer["class_name"])
+        for where, layer in walk(saved.model)
+        if layer["class_name"] in _GONE - saved.custom
+    ]
+    if gone:
+        listed = ", ".join(f"'{where}' ({kind})" for where, kind in gone)
+        raise SourceError(
+            f"'{path}' has layers that Keras 3 no longer has: {listed}.",
+            fix="Rebuild them with other layers, or give classes of your own for them in custom_objects.",
+        )
+    missing = keras3_config.missing_objects(saved, custom_objects)
+    if not missing:
+        return
+    names = [name for _, name in missing]
+    listed = ", ".join(f"'{name}'" + (f" (layer '{where}')" if where else "") for where, name in missing)
+    entries = ", ".join(f'"{name}": ...' for name in names)
+    one = len(names) == 1
+    raise SourceError(
+        f"'{path}' needs {'a custom object that is' if one else 'custom objects that are'} not known here: {listed}.",
+        expected="layers and functions of Keras, or those in custom_objects",
+        fix=f"graph.add(name, source, custom_objects={{{entries}}})",
+    )
+
+
+def _names_function(layer: Layer) -> bool:
+    """Whether a Lambda layer calls a function by its name, instead of holding its code."""
+    function = layer["config"].get("function")
+    return isinstance(function, str) or (isinstance(function, dict) and function.get("class_name") == "function")
+
+
+def _repaired(
+    path: Path, kind: str, saved: Saved, custom_objects: CustomObjects, repairs: Sequence[Repair]
+) -> keras.Model:
+    keras3_config.modernise(saved)
+    # Keras takes a config apart while it reads it.
+    model = keras.saving.deserialize_keras_object(copy.deepcopy(saved.model), custom_objects=custom_objects)
+    if kind in ("keras", "keras weights") and any(done.rule == CUDNN.name for done in repairs):
+        raise SourceError(
+            f"'{path}' has layers that only ran on a GPU, whose weights are read from .h5 files only.",
+            expected="an .h5 file, where there are layers such as CuDNNLSTM",
+            fix='Save the model as .h5 with the Keras that made it: model.save("model.h5").',
+        )
+    if kind == "keras":
+        model = archives.load(path, model, saved, custom_objects)
+    elif kind == "keras weights":
+        archives.load_weights(path, model, saved)
+    else:
+        with h5py.File(path, "r") as file:
+            weights.assign(model, saved, weights.read_arrays(file))
+    if any(done.rule == HARD_SIGMOID.name for done in repairs):
+        hard_sigmoid.fold_hard_sigmoid(model)
+    return model
+
+
+def _as_it_is(path: Path, kind: str, arch: Path | None, custom_objects: CustomObjects) -> keras.Model:
+    with file_formats.by_its_ending(path, kind) as link:
+        if arch is None:
+            return keras.saving.load_model(link, compile=False, custom_objects=custom_objects)
+        model = keras.models.model_from_json(arch.read_text(encoding="utf-8"), custom_objects=custom_objects)
+        try:
+            model.load_weights(link)
+        except ValueError as error:
+            raise SourceError(
+                f"The weights in '{path}' do not fit the architecture '{arch}': {reason(error)}",
+                fix="Give the architecture that the weights were saved with.",
+            ) from error
+        return model
+
+
+def _explained(path: Path, error: Exception) -> SourceError:
+    if keras_private.is_lambda_refusal(error):
+        return _lambda(path)
+    return SourceError(f"Keras {keras.__version__} cannot load '{path}': {reason(error)}")
+
+
+def _lambda(path: Path) -> SourceError:
+    return SourceError(
+        f"'{path}' holds a Lambda layer, that is Python code, and loading it would run whatever its author wrote.",
+        expected="a model without Python lambdas",
+        fix="Rebuild it with Keras layers, or with a registered function, and save it again.",
+    )

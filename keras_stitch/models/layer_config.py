@@ -1,0 +1,47 @@
+"""Layers as ``stitch.yaml`` writes them, and back."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from keras_stitch.errors import SourceError, reason
+
+
+def layer_config(layer: keras.Layer) -> dict[str, Any]:
+    """A layer as ``stitch.yaml`` writes it, with the module of custom ones.
+
+    Example:
+        >>> import keras
+        >>> layer_config(keras.layers.Reshape((4, 1), name="r"))["class_name"]
+        'Reshape'
+    """
+    serialized = keras.saving.serialize_keras_object(layer)
+    config = {key: serialized[key] for key in ("class_name", "config")}
+    if not str(serialized.get("module", "")).startswith("keras."):
+        config |= {key: serialized[key] for key in ("module", "registered_name") if serialized.get(key)}
+    return config
+
+
+def layer_from_config(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> keras.Layer:
+    """The layer that ``layer_config`` described; ``module`` defaults to ``keras.layers``.
+
+    Raises:
+        SourceError: If there is no such layer, or it refuses its arguments.
+    """
+    full = {"module": "keras.layers", "registered_name": None, **copy.deepcopy(dict(config))}
+    full.setdefault("config", {})
+    try:
+        layer = keras.saving.deserialize_keras_object(full, custom_objects=dict(custom_objects or {}))
+    except Exception as error:
+        raise SourceError(
+            f"There is no layer {config.get('class_name')!r} with this config: {reason(error)}",
+            expected="class_name: a layer of keras.layers, config: its arguments",
+            received=repr(dict(config))[:300],
+        ) from error
+    if not isinstance(layer, keras.Layer):
+        raise SourceError(f"{config.get('class_name')!r} is not a Keras layer.", received=type(layer).__name__)
+    return layer

@@ -1,0 +1,190 @@
+"""Merges, parts and borders as plain Keras layers that both ``.keras`` and ``.h5`` can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import keras
+
+from keras_stitch.errors import StitchError, nearest
+from keras_stitch.graphs import merges
+from keras_stitch.graphs.names import Names
+from keras_stitch.graphs.shapes import kind_of
+from keras_stitch.graphs.spec import Feed, Merge
+from keras_stitch.models.layer_config import layer_config, layer_from_config
+
+# Layers of Keras that add tensors of different shapes along the wrong axis, see ``_broadcast_sum``.
+_SUMS = ("Add", "Average")
+
+
+def float_policy(dtype: str) -> str:
+    """The dtype to give a layer so that it casts nothing: Keras casts floats to a layer's own dtype."""
+    return dtype if kind_of(dtype) == "float" else "float32"
+
+
+def merge_layer(merge: Merge, name: str | None, dtype: str) -> keras.Layer:
+    """The Keras layer of a merge, which takes a list of tensors.
+
+    Args:
+        merge: Which.
+        name: The layer's name.
+        dtype: Of the result.
+    """
+    if merge.kind == "layer":
+        assert merge.layer is not None
+        config = {**merge.layer, "config": {**merge.layer.get("config", {})}}
+        if name is not None:
+            config["config"]["name"] = name
+        return layer_from_config(config)
+    layer = getattr(keras.layers, merges.KINDS[merge.kind].layer)
+    return layer(**merges.options_of(merge), name=name, dtype=float_policy(dtype))
+
+
+def merge(feed: Feed, tensors: Sequence[Any], names: Names, base: str) -> Any:
+    """Merge the tensors that arrive at a port.
+
+    Args:
+        feed: Says how, and what their shapes are.
+        tensors: Symbolic tensors of shape ``(batch, ...)``, in order.
+        names: Where the names of new layers come from.
+        base: What these names start with.
+    """
+    # In the dtype of the sources: the port casts the result, not what is merged.
+    dtype = merges.merged_dtype(feed.merge, [port.dtype or "float32" for port in feed.tap_ports])
+    if feed.merge.kind == "layer":
+        return merge_layer(feed.merge, names.new(f"{base}_merge"), dtype)(list(tensors))
+    kind, base = merges.KINDS[feed.merge.kind], f"{base}_{feed.merge.kind}"
+    if kind.new_axis:
+        tensors = [_with_axis(tensor, feed.merge.axis, names, f"{base}_expand") for tensor in tensors]
+    if kind.layer in _SUMS and len({port.shape for port in feed.tap_ports}) > 1:
+        return _broadcast_sum(list(tensors), names, base, dtype, kind.layer == "Average")
+    return merge_layer(feed.merge, names.new(base), dtype)(list(tensors))
+
+
+def _broadcast_sum(tensors: Sequence[Any], names: Names, base: str, dtype: str, mean: bool) -> Any:
+    """The sum or mean of tensors that are broadcast, by subtracting their negatives.
+
+    Keras' TensorFlow backend takes ``(batch, 1)`` for a bias where the batch is as large as the other tensor's
+    first or last axis, and then adds it along the wrong axis (``keras.ops.add``, Keras 3.15).
+    """
+    policy = float_policy(dtype)
+
+    def minus(one: Any, other: Any) -> Any:
+        return keras.layers.Subtract(name=names.new(base), dtype=policy)([one, other])
+
+    total = tensors[0]
+    for tensor in tensors[1:]:
+        if kind_of(str(tensor.dtype)) == "float":
+            negative = keras.layers.Rescaling(-1.0, name=names.new(base), dtype=policy)(tensor)
+        else:
+            # Rescaling would make floats of integers.
+            negative = minus(minus(tensor, tensor), tensor)
+        total = minus(total, negative)
+    return keras.layers.Rescaling(1 / len(tensors), name=names.new(base), dtype=policy)(total) if mean else total
+
+
+def _with_axis(tensor: Any, axis: int, names: Names, name: str) -> Any:
+    shape = list(tensor.shape[1:])
+    position = merges.positive_axis(axis, len(shape) + 1) - 1
+    target = [-1 if dim is None else dim for dim in shape]
+    target.insert(position, 1)
+    return keras.layers.Reshape(target, name=names.new(name), dtype=float_policy(str(tensor.dtype)))(tensor)
+
+
+def take_part(tensor: Any, part: tuple[int, int] | None, names: Names, base: str) -> Any:
+    """Elements ``start`` to ``stop`` of the last axis, by cropping: a slice of Keras' is no layer.
+
+    Args:
+        tensor: Symbolic tensor of shape ``(batch, ..., size)``, with at most 4 axes beside the batch.
+        part: ``(start, stop)``; ``None`` returns the tensor.
+        names: Where the names of new layers come from.
+        base: What these names start with.
+    """
+    if part is None:
+        return tensor
+    policy = float_policy(str(tensor.dtype))
+    shape = tensor.shape[1:]
+    rank, cut = len(shape), (part[0], shape[-1] - part[1])
+
+    def apply(kind: Any, *args: Any) -> Any:
+        return kind(*args, name=names.new(base), dtype=policy)
+
+    if rank == 1:
+        column = apply(keras.layers.Reshape, (shape[0], 1))(tensor)
+        cropped = apply(keras.layers.Cropping1D, cut)(column)
+        return apply(keras.layers.Reshape, (part[1] - part[0],))(cropped)
+    # Cropping leaves the last axis alone, so the last axis is brought to the front and back.
+    front = apply(keras.layers.Permute, (rank, *range(1, rank)))(tensor)
+    if rank == 2:
+        cropped = apply(keras.layers.Cropping1D, cut)(front)
+    elif rank == 3:
+        cropped = keras.layers.Cropping2D(
+            (cut, (0, 0)), data_format="channels_last", name=names.new(base), dtype=policy
+        )(front)
+    else:
+        cropped = keras.layers.Cropping3D(
+            (cut, (0, 0), (0, 0)), data_format="channels_last", name=names.new(base), dtype=policy
+        )(front)
+    return apply(keras.layers.Permute, (*range(2, rank + 1), 1))(cropped)
+
+
+def without_mask(tensor: Any, names: Names, base: str = "unmask") -> Any:
+    """The same values without the Keras mask, which between files does not exist either.
+
+    Keras has no layer for that. ``Dot`` drops the mask silently, so what is made of it, zeros whatever
+    the values (``Discretization`` makes integers even of NaN), has none; and ``Add`` drops the mask
+    where one of its inputs has none.
+
+    Args:
+        tensor: Symbolic tensor of shape ``(batch, ...)``; only ``(batch, steps, features)`` can carry a
+            mask that Keras lets through silently.
+        names: Where the names of new layers come from.
+        base: What these names start with.
+    """
+    rank = len(tensor.shape) - 1
+    policy = float_policy(str(tensor.dtype))
+    if rank < 2:
+        return tensor
+    if rank > 2 or kind_of(str(tensor.dtype)) != "float":
+        # Keras warns at this border, and stops the mask all the same.
+        order = tuple(range(1, rank + 1))
+        return keras.layers.Permute(order, name=names.new(base), dtype=policy)(tensor)
+    layers = keras.layers
+    products = layers.Dot((1, 1), name=names.new(f"{base}_dot"), dtype=policy)([tensor, tensor])
+    means = layers.GlobalAveragePooling1D(
+        data_format="channels_last", keepdims=True, name=names.new(f"{base}_mean"), dtype=policy
+    )(products)
+    integers = layers.Discretization([0.0], name=names.new(f"{base}_bin"))(means)
+    zeros = layers.Rescaling(0.0, name=names.new(f"{base}_zero"), dtype=policy)(integers)
+    return layers.Add(name=names.new(base), dtype=policy)([tensor, zeros])
+
+
+MergeLike: TypeAlias = "str | keras.Layer"
+
+
+def merge_of(merge: object, **options: object) -> Merge:
+    """How the sources of a connection become one tensor.
+
+    Args:
+        merge: The name of a kind, or a Keras layer.
+        options: Those of ``graphs.merges.OPTIONS``.
+    """
+    if isinstance(merge, keras.Layer):
+        if merge.built and merge.weights:
+            raise StitchError(
+                f"A merge has no weights of its own, which this {type(merge).__name__} has.",
+                fix="Wrap it in a keras.Model with several inputs and add that as a submodel.",
+            )
+        return Merge("layer", layer=layer_config(merge))
+    if not isinstance(merge, str) or merge not in merges.MERGES:
+        known = nearest(str(merge), merges.MERGES)
+        raise StitchError(f"There is no merge {merge!r}.", expected=f"{known}, or a Keras layer")
+    for name in merges.invalid(options):
+        option = merges.OPTIONS[name]
+        received = repr(options[name])[:200]
+        raise StitchError(f"{name}= is not {option.what}.", expected=option.example, received=received)
+    for name in merges.misplaced(merge, options):
+        known = ", ".join(f"{option}=" for option in merges.KINDS[merge].options) or "no option"
+        raise StitchError(f"{name}= has no meaning for merge='{merge}'.", expected=known)
+    return Merge(merge, **{name: options[name] for name in merges.KINDS[merge].options})  # type: ignore[arg-type]

@@ -1,0 +1,256 @@
+"""What a Keras model or layer looks like from outside: its ports, and the layers in it."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from keras_stitch import keras_private
+from keras_stitch.errors import SourceError, StitchError, nearest
+from keras_stitch.graphs.names import is_generated, unique_names
+from keras_stitch.graphs.spec import LayerInfo, Port, Shape
+
+# What a value passes on its way to an Embedding without becoming another number.
+_MOVES = (
+    keras.layers.Concatenate,
+    keras.layers.Cropping1D,
+    keras.layers.Dropout,
+    keras.layers.Flatten,
+    keras.layers.Identity,
+    keras.layers.InputLayer,
+    keras.layers.Permute,
+    keras.layers.RepeatVector,
+    keras.layers.Reshape,
+)
+
+
+def input_ports(model: keras.Model) -> tuple[Port, ...]:
+    """The inputs of a model, in its order, under the names of the saved file.
+
+    Example:
+        >>> import keras
+        >>> input_ports(keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(2)]))
+        (Port(name='x', shape=(3,), dtype='float32', generated=False),)
+    """
+    first = model.layers[0].name if isinstance(model, keras.Sequential) and model.layers else None
+    keys = _keys(model, "input")
+    names = [keys.get(id(tensor)) or tensor.name for tensor in model.inputs]
+    return tuple(
+        Port(unique, tuple(tensor.shape[1:]), str(tensor.dtype), is_generated(name, first))
+        for unique, name, tensor in zip(unique_names(names), names, model.inputs, strict=True)
+    )
+
+
+def output_ports(model: keras.Model, tensors: Sequence[keras.KerasTensor]) -> tuple[Port, ...]:
+    """Output tensors of a model as ports, called like a dict's keys or the layers they come from."""
+    keys = _keys(model, "output")
+    names = [keys.get(id(tensor)) or keras_private.maker(tensor).name for tensor in tensors]
+    return tuple(
+        Port(name, tuple(tensor.shape[1:]), str(tensor.dtype))
+        for name, tensor in zip(unique_names(names), tensors, strict=True)
+    )
+
+
+def layer_ports(layer: keras.Layer) -> tuple[Port, ...]:
+    """The input ports of a bare layer: the arguments of its call that have no default.
+
+    Example:
+        >>> import keras
+        >>> [port.name for port in layer_ports(keras.layers.MultiHeadAttention(2, 2))]
+        ['query', 'value']
+    """
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    required = [
+        parameter.name
+        for parameter in inspect.signature(layer.call).parameters.values()
+        if parameter.kind in kinds and parameter.default is inspect.Parameter.empty
+    ]
+    if len(required) <= 1:
+        return (Port("input", None, None, generated=True),)
+    return tuple(Port(name, None, None) for name in required)
+
+
+def inner_tensors(model: keras.Model, layers: Sequence[str]) -> list[keras.KerasTensor]:
+    """The outputs of inner layers, in the order asked for.
+
+    Raises:
+        StitchError: If a layer is unknown, nested, or used more than once.
+    """
+    tensors: list[keras.KerasTensor] = []
+    for name in layers:
+        try:
+            layer = model.get_layer(name)
+        except ValueError:
+            nested = [info.path for info in walk_layers(model) if info.path.endswith(f"/{name}") or info.path == name]
+            raise StitchError(
+                f"The model has no layer '{name}' of its own to take as an output.",
+                expected=nearest(name, [layer.name for layer in model.layers]),
+                received=f"'{nested[0]}', which lies in a nested model" if nested else None,
+            ) from None
+        calls = _calls(model, layer)
+        if len(calls) != 1:
+            raise StitchError(
+                f"The layer '{name}' is called {len(calls)} times, so it has no single output.",
+                expected="a layer that is called once",
+            )
+        tensors += calls[0]
+    return tensors
+
+
+def _calls(model: keras.Model, layer: keras.Layer) -> list[list[keras.KerasTensor]]:
+    """What each call of a layer in a model makes; ``layer.output`` would be that of its very first call."""
+    return [list(call.output_tensors) for call in keras_private.calls(model) if call.operation is layer]
+
+
+def walk_layers(model: keras.Model) -> tuple[LayerInfo, ...]:
+    """Every layer of a model, those of nested models with their path, as saved."""
+    trains = flags(model)
+    return tuple(
+        LayerInfo(path, type(layer).__name__, trains[path], layer.count_params() if layer.built else 0)
+        for path, layer in leaves(model)
+    )
+
+
+def leaves(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
+    """The layers of a model and of the models nested in it, with their paths."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model) and layer.layers:
+            yield from leaves(layer, f"{prefix}{layer.name}/")
+        else:
+            yield f"{prefix}{layer.name}", layer
+
+
+def flags(model: keras.Model) -> dict[str, bool]:
+    """Whether each layer trains; a frozen model freezes its layers, whatever they say, one nested in it does not."""
+    return {path: bool(model.trainable and layer.trainable) for path, layer in leaves(model)}
+
+
+def set_flags(model: keras.Model, wanted: Mapping[str, bool]) -> None:
+    """Make the layers of a model train as ``flags`` would say."""
+    _open(model, [path.split("/") for path, trains in wanted.items() if trains])
+    for path, layer in leaves(model):
+        if path in wanted and layer.trainable != wanted[path]:
+            layer.trainable = wanted[path]
+
+
+def _open(model: keras.Model, training: Sequence[Sequence[str]]) -> None:
+    """Unfreeze the models that hold layers which train: reloaded, a frozen one would freeze them."""
+    if training and not model.trainable:
+        model.trainable = True
+    for layer in model.layers:
+        if isinstance(layer, keras.Model) and layer.layers:
+            _open(layer, [path[1:] for path in training if len(path) > 1 and path[0] == layer.name])
+
+
+def learnt_vocabulary(layer: keras.Layer) -> bool:
+    """Whether a lookup layer learnt its vocabulary by ``adapt``, so that its config does not say it."""
+    if not hasattr(layer, "load_assets") or not hasattr(layer, "get_vocabulary"):
+        return False
+    learns = keras_private.given_vocabulary(layer) is None
+    return learns and bool(layer.get_vocabulary(include_special_tokens=False))
+
+
+def always_training(model: keras.Model) -> list[str]:
+    """The layers that are called with ``training=True`` in the graph of a model, or of one within it."""
+    found = set()
+    for layer in keras_private.layers_within(model):
+        prefix = "" if layer is model else f"{layer.name}/"
+        for call in keras_private.calls(layer):
+            if call.arguments.kwargs.get("training"):
+                found.add(f"{prefix}{call.operation.name}")
+    return sorted(found)
+
+
+def check_stateless(model: keras.Model, name: str) -> None:
+    """Raise where a recurrent layer carries its state from batch to batch: rows would depend on their order."""
+    for path, layer in leaves(model):
+        if getattr(layer, "stateful", False):
+            raise SourceError(
+                f"Submodel '{name}' has a stateful layer, '{path}': what it predicts depends on the batches before.",
+                expected="stateless recurrent layers",
+                fix="Rebuild the model with stateful=False, copy the weights with set_weights(get_weights()), "
+                "and save it again.",
+            )
+
+
+def embedding_bounds(model: keras.Model) -> dict[str, int]:
+    """For the inputs that feed an Embedding, through layers that only move values: how many tokens it knows.
+
+    Args:
+        model: A stitched model.
+
+    Example:
+        >>> tokens = keras.Input((5,), dtype="int32", name="tokens")
+        >>> embedding_bounds(keras.Model(tokens, keras.layers.Embedding(20, 3)(tokens)))
+        {'tokens': 20}
+    """
+    found = {tensor.name: min(_bounds(model, tensor), default=0) for tensor in model.inputs}
+    return {name: bound for name, bound in found.items() if bound}
+
+
+def _bounds(model: keras.Model, given: Any) -> Iterable[int]:
+    reached = {id(given)}
+    for node in keras_private.calls(model):
+        taken = [tensor for tensor in node.input_tensors if id(tensor) in reached]
+        if not taken:
+            continue
+        operation = node.operation
+        if isinstance(operation, keras.layers.Embedding):
+            yield operation.input_dim
+        elif isinstance(operation, keras.Model) and getattr(operation, "inputs", None):
+            # A model that is nested passes values on to what is in it, and from there no further.
+            for outer, inner in zip(node.input_tensors, operation.inputs, strict=True):
+                if id(outer) in reached:
+                    yield from _bounds(operation, inner)
+        elif isinstance(operation, _MOVES):
+            reached |= {id(tensor) for tensor in node.output_tensors}
+
+
+def _keys(model: keras.Model, which: str) -> dict[int, str]:
+    """``id`` of a tensor to its key, where a model's inputs or outputs are a dict."""
+    try:
+        structure = getattr(model, which)
+    except (AttributeError, ValueError):
+        return {}
+    return {id(tensor): key for key, tensor in structure.items()} if isinstance(structure, dict) else {}
+
+
+def shape_of_input(name: str, shape: object) -> Shape | None:
+    """The shape of a graph input, ``None`` where it was left out.
+
+    Example:
+        >>> shape_of_input("x", [None, 4])
+        (None, 4)
+    """
+    try:
+        if shape is None or isinstance(shape, str):
+            sizes: Shape | None = None
+        else:
+            sizes = tuple(size if size is None else operator.index(size) for size in shape)  # type: ignore[attr-defined]
+    except TypeError:
+        sizes = None
+    if shape is not None and (sizes is None or any(size is not None and size < 1 for size in sizes)):
+        raise StitchError(
+            f"shape= of the graph input '{name}' is not a shape.",
+            expected="sizes without the batch axis, None for a variable one, such as (None, 4)",
+            received=repr(shape)[:200],
+        )
+    return sizes
+
+
+def dtype_of_input(name: str, dtype: object) -> str | None:
+    """The dtype of a graph input by its Keras name, ``None`` where it was left out."""
+    if dtype is None:
+        return None
+    try:
+        return str(keras.backend.standardize_dtype(dtype))
+    except (TypeError, ValueError):
+        raise StitchError(
+            f"dtype= of the graph input '{name}' is not a dtype.",
+            expected="a dtype of Keras, such as 'float32' or 'int32'",
+            received=repr(dtype)[:200],
+        ) from None

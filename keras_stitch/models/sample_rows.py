@@ -1,0 +1,211 @@
+"""Rows for graph inputs: random ones that the model takes, and those that the user gives."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_stitch.errors import StitchError, nearest, reason
+from keras_stitch.graphs.shapes import dtype_fits, shape_fits
+from keras_stitch.graphs.spec import Port, Shape, Wiring, port_text, shape_text
+
+Array = np.ndarray[Any, Any]
+
+
+SIZES = tuple(2**power for power in range(3, 16))
+
+
+def random_rows(
+    port: Port, count: int, size: int, seed: int | Sequence[int], bound: int | None = None
+) -> np.ndarray[Any, Any]:
+    """Random rows for an input: normal for floats, 0 and 1 for all else, which every embedding takes.
+
+    Args:
+        port: The graph input.
+        count: Number of rows.
+        size: What an open dimension becomes.
+        seed: The same seed gives the same rows.
+        bound: Where it is known: whole numbers below it, for floats, too.
+
+    Example:
+        >>> random_rows(Port("x", (None, 4)), 10, 8, seed=0).shape
+        (10, 8, 4)
+        >>> int(random_rows(Port("tokens", (100,), "int32"), 10, 8, seed=0, bound=20).max())
+        19
+    """
+    shape = row_shape(port, size)
+    generator = np.random.default_rng(seed)
+    dtype = table_dtype(port)
+    if bound is None and np.dtype(dtype).kind == "f":
+        return generator.standard_normal((count, *shape)).astype(dtype)
+    return generator.integers(0, _top(dtype, bound), (count, *shape)).astype(dtype)
+
+
+def values_text(port: Port, bound: int | None) -> str:
+    """What ``random_rows`` draws, in words.
+
+    Example:
+        >>> values_text(Port("x", (3,)), None), values_text(Port("tokens", (5,), "int32"), 20)
+        ('normal', '0 to 19')
+    """
+    dtype = table_dtype(port)
+    return "normal" if bound is None and np.dtype(dtype).kind == "f" else f"0 to {_top(dtype, bound) - 1}"
+
+
+def _top(dtype: str, bound: int | None) -> int:
+    kind = np.dtype(dtype).kind
+    largest = 2 if kind == "b" else int(np.iinfo(dtype).max) if kind in "iu" else 2**24
+    return min(bound or 2, largest)
+
+
+def row_shape(port: Port, size: int) -> tuple[int, ...]:
+    """The shape of a row, its open dimensions of a size."""
+    return tuple(size if dimension is None else dimension for dimension in port.shape or ())
+
+
+def table_dtype(port: Port) -> str:
+    """The NumPy dtype of the rows that a table reader gives.
+
+    Raises:
+        StitchError: For an input that takes no numbers.
+    """
+    dtype = port.dtype or "float32"
+    if dtype == "bfloat16":
+        return "float32"
+    try:
+        if np.dtype(dtype).kind in "biuf":
+            return dtype
+    except TypeError:
+        pass
+    raise StitchError(
+        f"No table holds what the input '{port.name}' takes, {dtype}.",
+        fix=f"Name a dataloader for it: dataloaders={{{port.name!r}: ...}}.",
+    )
+
+
+def find_size(
+    wiring: Wiring, model: Callable[..., Any], rows: Mapping[str, Any], bounds: Mapping[str, int] | None = None
+) -> tuple[int | None, str]:
+    """A length for the open dimensions that the model takes, by trying.
+
+    Args:
+        wiring: The graph.
+        model: Its model, or what is called like one.
+        rows: A row for each input that has one already.
+        bounds: As ``ports.embedding_bounds`` gives them.
+
+    Returns:
+        The length, or ``None`` and what was wrong with the first that was tried.
+    """
+    wanted = [port for port in wiring.inputs if port.name not in rows]
+    if all(None not in (port.shape or ()) for port in wanted):
+        return SIZES[0], ""
+    known = [size for row in rows.values() for size in np.shape(row)]
+    problem = ""
+    for size in [*sorted(set(known), reverse=True), *SIZES]:
+        made = {port.name: random_rows(port, 1, size, 0, (bounds or {}).get(port.name))[0] for port in wanted}
+        batch = [np.asarray({**rows, **made}[port.name])[None] for port in wiring.inputs]
+        try:
+            # Eager: predict() would compile the model anew for every length.
+            outputs = model(batch, training=False)
+        except Exception as error:  # Keras and TensorFlow raise many kinds for a length that does not fit
+            problem = problem or reason(error)
+            continue
+        if all(0 not in np.shape(output) for output in (outputs.values() if isinstance(outputs, dict) else [outputs])):
+            return size, ""
+    return None, problem or "empty predictions"
+
+
+def shape_of(array: Array) -> Shape:
+    """The shape of a row."""
+    return tuple(array.shape[1:])
+
+
+def read_data(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of an NPZ file, by name.
+
+    Raises:
+        StitchError: If it is not there, or no such file.
+    """
+    try:
+        stored = np.load(path, allow_pickle=False)
+        if isinstance(stored, np.ndarray):
+            raise ValueError("one array without a name")
+        with stored:
+            return {name: stored[name] for name in stored.files}
+    except OSError as error:
+        raise StitchError(f"The data '{path}' cannot be read: {error.strerror or reason(error)}.") from error
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise StitchError(
+            f"The data '{path}' is no NPZ file.",
+            expected="what numpy.savez(file, input=array, ...) writes, numbers or text",
+            received=reason(error),
+        ) from error
+
+
+def given_inputs(data: object, wiring: Wiring) -> dict[str, np.ndarray[Any, Any]]:
+    """The user's inputs by graph input, checked against the graph.
+
+    Args:
+        data: A dict by graph input, or a list in their order; arrays of shape ``(rows, ...)``.
+        wiring: The graph.
+
+    Raises:
+        StitchError: If names, shapes, dtypes or numbers of rows do not fit.
+    """
+    names = [port.name for port in wiring.inputs]
+    if isinstance(data, Mapping):
+        for name in data:
+            if name not in names:
+                raise StitchError(f"data= names '{name}', which is no input.", expected=nearest(str(name), names))
+        missing = [name for name in names if name not in data]
+        if missing:
+            raise StitchError(
+                f"data= lacks the input '{missing[0]}'.",
+                expected=", ".join(names),
+                received=", ".join(map(str, data)) or "nothing",
+            )
+    elif isinstance(data, list | tuple) and len(data) == len(names):
+        data = dict(zip(names, data, strict=True))
+    else:
+        raise StitchError(
+            "data= is not one array for each input.",
+            expected=f"a dict by input, or a list of {len(names)}: {', '.join(names)}",
+            received=f"a list of {len(data)}" if isinstance(data, list | tuple) else type(data).__name__,
+        )
+    arrays = {port.name: _given_array(data[port.name], port) for port in wiring.inputs}
+    counts = {name: len(array) for name, array in arrays.items()}
+    if len(set(counts.values())) > 1 or 0 in counts.values():
+        raise StitchError(
+            "data= does not have the same rows for every input." if 0 not in counts.values() else "data= has no rows.",
+            expected="one number of rows, at least 1",
+            received=", ".join(f"{name}: {count}" for name, count in counts.items()),
+        )
+    return arrays
+
+
+def _given_array(value: object, port: Port) -> np.ndarray[Any, Any]:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise StitchError(f"data['{port.name}'] is no array.", received=str(error)) from error
+    dtype = port.dtype or "float32"
+    text = array.dtype.kind in "SU"
+    if array.dtype.kind == "O" or text != (dtype == "string") or not (text or dtype_fits(str(array.dtype), dtype)):
+        raise StitchError(
+            f"data['{port.name}'] does not fit {port_text(None, port)}.",
+            expected=f"dtype {dtype}",
+            received=f"dtype {array.dtype}",
+            fix=None if text or array.dtype.kind == "O" else f'Convert it: array.astype("{dtype}").',
+        )
+    if array.ndim == 0 or not shape_fits(shape_of(array), port.shape):
+        raise StitchError(
+            f"data['{port.name}'] does not fit {port_text(None, port)}.",
+            expected=f"shape {shape_text((None, *(port.shape or ())))}, rows first",
+            received=f"shape {array.shape}",
+        )
+    return array if text else array.astype(table_dtype(port))

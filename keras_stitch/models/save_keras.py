@@ -1,0 +1,181 @@
+"""Writing models and small files, after checking that what is written can be read again."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_stitch.errors import SaveError, reason
+from keras_stitch.graphs.spec import GraphSpec
+from keras_stitch.keras_private import held_layers, quiet_keras
+from keras_stitch.models import ports
+
+FORMATS = {"keras": ".keras", "h5": ".h5"}
+
+
+_BACKENDS = {"jax": "JAX", "torch": "PyTorch"}
+
+
+def check_format(model: keras.Model, format: str) -> None:
+    """Raise where a format does not exist or cannot hold a model, and name the submodel.
+
+    Args:
+        model: A stitched model: its layers are the submodels.
+        format: ``"keras"`` or ``"h5"``.
+
+    Raises:
+        SaveError: Before anything is written.
+    """
+    if format not in FORMATS:
+        raise SaveError(f"There is no format {format!r}.", expected=" or ".join(FORMATS))
+    for layer in model.layers:
+        if twice := _held_twice(layer):
+            raise SaveError(
+                f"No format of Keras can hold submodel '{layer.name}': its layer '{twice[0]}' is also '{twice[1]}', "
+                "and on loading they would be two layers, one of them without its weights.",
+                expected="a layer is used within one model, not in a nested one and outside it",
+            )
+        for path, leaf in ports.leaves(layer) if isinstance(layer, keras.Model) else [("", layer)]:
+            if not leaf.trainable and _thaws(leaf):
+                where = f"'{path}' in submodel '{layer.name}'" if path else f"submodel '{layer.name}'"
+                warnings.warn(
+                    f"Keras will not know on loading that {where} is frozen: a {type(leaf).__name__} makes the layers "
+                    "in it anew. The numbers stay; set trainable = False again before further training.",
+                    stacklevel=2,
+                )
+        refused = next(_not_for_h5(layer, layer.name), None) if format == "h5" else None
+        if refused is not None:
+            path, what = refused
+            raise SaveError(
+                f"An .h5 file cannot hold submodel '{layer.name}': it has {what} ('{path}').",
+                fix='Save as .keras: graph.save(..., format="keras").',
+            )
+
+
+def format_of(path: Path) -> str:
+    """The format that a file's ending asks for."""
+    formats = {ending: format for format, ending in FORMATS.items()} | {".hdf5": "h5"}
+    if path.suffix not in formats:
+        raise SaveError(f"'{path.name}' does not end in a format of Keras.", expected=" or ".join(formats))
+    return formats[path.suffix]
+
+
+def save_model(model: keras.Model, path: Path) -> Path:
+    """Save a stitched model, ``.keras`` or ``.h5`` by the ending, whole or not at all.
+
+    Args:
+        model: A model that ``Graph.build`` made.
+        path: The file.
+
+    Raises:
+        SaveError: If the format cannot hold the model, or the file cannot be written.
+    """
+    check_format(model, format_of(path))
+    if not path.absolute().parent.is_dir():
+        raise SaveError(f"There is no folder '{path.absolute().parent}'.", fix="Make it first.")
+    try:
+        with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".keras-stitch-") as folder:
+            written = Path(folder) / path.name
+            with quiet_keras():
+                model.save(written)
+                loaded = keras.saving.load_model(written, compile=False)
+            if not _same_weights(model, loaded):
+                raise ValueError("it would have other weights")
+            written.replace(path)
+    except OSError as error:
+        raise SaveError(f"'{path}' cannot be written: {error}.") from error
+    except Exception as error:
+        raise SaveError(
+            f"'{path}' would be a file that Keras cannot load again: {reason(error)}",
+            fix="Save as .keras." if path.suffix != ".keras" else None,
+        ) from error
+    return path
+
+
+def _same_weights(one: keras.Model, other: keras.Model) -> bool:
+    pairs = zip(one.weights, other.weights, strict=False)
+    return len(one.weights) == len(other.weights) and all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+
+
+def check_backend(target: Path) -> None:
+    """Raise where Keras does not run on TensorFlow, on which Kipoi runs its Keras models.
+
+    What a directory says of its dependencies, and the predictions that it is tested with, would be those of a backend
+    that nobody uses there.
+
+    Args:
+        target: The Kipoi directory that is to be written.
+
+    Raises:
+        SaveError: Before anything is written.
+
+    Example:
+        >>> check_backend(Path("composed"))  # on TensorFlow
+    """
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise SaveError(
+            f"The Kipoi directory '{target}' cannot be written: Kipoi runs Keras models on TensorFlow, and here Keras "
+            f"runs on {_BACKENDS.get(backend, backend)}.",
+            expected="KERAS_BACKEND=tensorflow",
+            received=f"KERAS_BACKEND={backend}",
+            fix='Write it in a process with KERAS_BACKEND=tensorflow; for a trained model, model.save("trained.keras") '
+            'here, and there graph.save(..., model=keras.saving.load_model("trained.keras")).',
+        )
+
+
+def check_outside(target: Path, spec: GraphSpec) -> None:
+    """Raise where writing a directory would replace a file that the graph is made of."""
+    for submodel in spec.submodels:
+        source = submodel.source.path
+        if source is not None and Path(source).resolve().is_relative_to(target.resolve()):
+            raise SaveError(
+                f"'{target}' cannot be written: the source of submodel '{submodel.name}', '{source}', lies in it.",
+                fix="Choose another place.",
+            )
+
+
+def _not_for_h5(layer: keras.Operation, path: str, *, nested: bool = False) -> Iterator[tuple[str, str]]:
+    """Paths and descriptions of what lies inside a layer that the HDF5 format has no word for."""
+    if not isinstance(layer, keras.Layer):
+        yield path, f"the operation {type(layer).__name__}, which is no Keras layer"
+    elif _adapted(layer, nested=nested):
+        yield path, f"an adapted {type(layer).__name__}, whose state is lost there"
+    elif isinstance(axis := getattr(layer, "axis", None), list | tuple) and len(axis) > 1:
+        yield path, f"a {type(layer).__name__} over several axes, which Keras forgets on loading"
+    elif isinstance(layer, keras.layers.Attention):
+        yield path, f"a {type(layer).__name__}, whose score_mode Keras reads as a function"
+    # The layers that a wrapper holds are no operations of a model.
+    for operation in getattr(layer, "operations", None) or held_layers(layer):
+        yield from _not_for_h5(operation, f"{path}/{operation.name}", nested=True)
+
+
+def _thaws(layer: keras.Layer) -> bool:
+    """Whether a frozen layer trains once it is made from its config, because it makes sublayers only when built."""
+    if not layer.built or not held_layers(layer):
+        return False
+    again = type(layer).from_config(layer.get_config())
+    again.build_from_config(layer.get_build_config())
+    return any(weight.trainable for weight in again.weights if "moving_" not in weight.path)
+
+
+def _held_twice(layer: keras.Layer) -> tuple[str, str] | None:
+    """Both paths of a layer that a nested model and one around it hold."""
+    seen: dict[int, str] = {}
+    for path, leaf in ports.leaves(layer) if isinstance(layer, keras.Model) else ():
+        if id(leaf) in seen:
+            return path, seen[id(leaf)]
+        seen[id(leaf)] = path
+    return None
+
+
+def _adapted(layer: keras.Layer, *, nested: bool) -> bool:
+    """Whether a layer learnt something by ``adapt`` that is neither in its config nor restored from weights."""
+    if isinstance(layer, keras.layers.Normalization):
+        return nested and layer.input_mean is None
+    return ports.learnt_vocabulary(layer)

@@ -1,0 +1,279 @@
+"""Which submodels need environments of their own, as the pins of all cannot be in one."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, count
+
+from keras_stitch.graphs.names import name_of_several
+from keras_stitch.graphs.spec import GraphSpec, Submodel, Wiring
+from keras_stitch.placement.conflicts import Conflicts, Pin, listed, resolve
+from keras_stitch.placement.plan import fed_by
+from keras_stitch.placement.requirements import installed, joined, package, packages
+from keras_stitch.placement.uv import Resolver, Uv
+
+# What runs a Kipoi model. numpy<2: Kipoi writes HDF5 with names that NumPy 2 removed. setuptools: Kipoi imports
+# pkg_resources, about which later versions warn at every start.
+_SHARED = ("numpy<2", "setuptools<80.9", "h5py", "pandas")
+
+
+# six: a package that Kipoi needs imports it and does not say so; TensorFlow brings it along.
+OWN_BASE = ("kipoi", "six", *_SHARED)
+
+
+_PYTHON = f"Python {sys.version_info.major}.{sys.version_info.minor}"
+
+
+_NO_INDEX = "the package index could not be asked"
+
+
+_NOWHERE = f"no environment for {_PYTHON} has them"
+
+
+_NO_BASE = f"the package index does not have what the stitched model needs for {_PYTHON}"
+
+
+_KERAS = ("keras", "tensorflow")
+
+
+_ASIDE = "which runs in an environment of its own"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An environment for one or more submodels.
+
+    Attributes:
+        name: That of its submodels.
+        submodels: In the order in which they were added.
+        requirements: What is installed there.
+    """
+
+    name: str
+    submodels: tuple[str, ...]
+    requirements: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What was found out.
+
+    Attributes:
+        leaving: The submodels that run in environments of their own, and why; in the order in which they were added.
+        environments: Where they run.
+        remark: What is to be said about the whole, if anything.
+        unconsidered: The submodels whose pins nothing can meet, as the remark says.
+    """
+
+    leaving: Mapping[str, str]
+    environments: tuple[Environment, ...] = ()
+    remark: str = ""
+    unconsidered: tuple[str, ...] = ()
+
+
+def final_base() -> tuple[str, ...]:
+    """What the stitched model needs, with the Keras that is installed here or a later one."""
+    release = ".".join((installed("keras") or "3").split(".")[:2])
+    return ("kipoi", f"keras>={release}", "tensorflow", *_SHARED)
+
+
+def settle(spec: GraphSpec, wiring: Wiring, resolver: Resolver | None = None) -> Settled:
+    """Find the fewest submodels that have to leave the environment of the stitched model, and theirs.
+
+    Args:
+        spec: The graph.
+        wiring: The same, checked.
+        resolver: Is asked instead of the package index, and only where numbers alone do not tell.
+
+    Example:
+        >>> from keras_stitch.graphs.spec import Port, Source
+        >>> from keras_stitch.graphs.wiring import wire
+        >>> node = Submodel("m", Source("kipoi", "m"), (Port("x", (3,)),), (Port("y", (2,)),), elsewhere="no theano")
+        >>> graph = GraphSpec("g", (node,))
+        >>> settle(graph, wire(graph)).leaving
+        {'m': 'no theano'}
+    """
+    return _Settling(spec, wiring, resolver or Uv()).settled()
+
+
+class _Flow:
+    """Which submodels leave with others: data flow from the environments to the stitched model only."""
+
+    def __init__(self, spec: GraphSpec, wiring: Wiring):
+        self._spec = spec
+        self._fed_by = {node: fed_by(wiring, node) for node in reversed(wiring.order)}
+
+    def along(self, leaving: Mapping[str, str]) -> dict[str, str]:
+        """Those that leave and all that have to leave with them, with the reasons, in the order of the graph."""
+        found, before = dict(leaving), -1
+        while len(found) > before:
+            before = len(found)
+            for node, sources in self._fed_by.items():
+                for source in sources if node in found else ():
+                    found.setdefault(source, f"feeds '{node}', {_ASIDE}")
+            gone = {_owner(self._spec.submodel(name)): name for name in reversed(found)}
+            for submodel in self._spec.submodels:
+                if _owner(submodel) in gone:
+                    found.setdefault(submodel.name, f"has the same weights as '{gone[_owner(submodel)]}', {_ASIDE}")
+        return {submodel.name: found[submodel.name] for submodel in self._spec.submodels if submodel.name in found}
+
+
+class _Settling:
+    """One run of ``settle``: gathers the remarks."""
+
+    def __init__(self, spec: GraphSpec, wiring: Wiring, resolver: Resolver):
+        self._spec, self._flow, self._resolver = spec, _Flow(spec, wiring), resolver
+        self._kept = {s.name: s.placement for s in spec.submodels if s.placement in ("model", "dataloader")}
+        self._remarks: list[str] = []
+        self._unconsidered: list[str] = []
+
+    def settled(self) -> Settled:
+        """What leaves, and where it runs."""
+        asked = "placement='workflow' asks for it"
+        forced = {
+            s.name: s.elsewhere or asked for s in self._spec.submodels if s.elsewhere or s.placement == "workflow"
+        }
+        leaving = self._flow.along(forced)
+        kept = {_owner(self._spec.submodel(name)) for name in self._kept}
+        left = [s for s in self._spec.submodels if not (s.share or s.name in leaving or s.name in kept)]
+        staying = [submodel for submodel in left if submodel.requires]
+        # Without unmet pins, this environment shows that all fit together.
+        if any(submodel.unmet for submodel in staying):
+            leaving = self._flow.along({**forced, **self._search(staying, leaving)})
+        environments = self._environments(leaving)
+        return Settled(leaving, environments, "\n".join(self._remarks), tuple(self._unconsidered))
+
+    def _search(self, staying: Sequence[Submodel], leaving: Mapping[str, str]) -> dict[str, str]:
+        """The fewest more that have to leave, with the pins that are the reasons."""
+        pins = {submodel.name: [Pin(text, submodel.name) for text in submodel.requires] for submodel in staying}
+        base = [Pin(text) for text in final_base()]
+        conflicts, movable = Conflicts(base, pins, self._resolver), list(staying)
+        if conflicts.fit(pins) is False:
+            movable = [submodel for submodel in staying if self._can_leave(submodel, leaving)]
+            free = {*self._unconsidered, *(submodel.name for submodel in movable)}
+            base += [pin for submodel in staying if submodel.name not in free for pin in pins[submodel.name]]
+            conflicts = Conflicts(base, pins, self._resolver)
+            if conflicts.fit(()) is False:
+                self._remarks.append(f"Only the numbers of the pins are compared: {_NO_BASE}.")
+                conflicts = Conflicts(base, pins, None)
+        found: list[frozenset[str]] = []
+        chosen: tuple[str, ...] = ()
+        rest = [submodel.name for submodel in movable]
+        while conflicts.fit(rest) is False and (conflict := conflicts.conflict(rest)):
+            found.append(conflict)
+            chosen = self._fewest(found, leaving)
+            gone = self._gone(chosen, leaving)
+            rest = [submodel.name for submodel in movable if submodel.name not in gone]
+        doubtful = [repr(name) for name in rest if self._spec.submodel(name).unmet]
+        known = any(text.endswith((f"{_NO_INDEX}.", f"{_NO_BASE}.")) for text in self._remarks)
+        if doubtful and not known and conflicts.fit(rest) is None:
+            what = f"the pins of {listed(doubtful)} and those of the stitched model"
+            self._remarks.append(f"Nobody could find out whether {what} fit together: {_NO_INDEX}.")
+        gone = self._gone(chosen, leaving)
+        # Some conflict has no other member that leaves, and that one says the most.
+        whys = {name: min((c for c in found if name in c), key=lambda c: len(c & gone)) for name in chosen}
+        return {name: conflicts.reason(name, why) for name, why in whys.items()}
+
+    def _can_leave(self, submodel: Submodel, leaving: Mapping[str, str]) -> bool:
+        """Whether it can have an environment of its own; its pins are given up where they cannot be met at all."""
+        alone = self._gone([submodel.name], leaving)
+        held = next((name for name in self._kept if name in alone), None)
+        resolves = None if held else self._resolves(submodel)
+        # One that has all it needs here keeps its pins, where nobody knows better.
+        if resolves is False or (resolves is None and submodel.unmet):
+            why = f"'{held}' has placement='{self._kept[held]}' and would have to leave with it" if held else _NO_INDEX
+            self._give_up(submodel, _NOWHERE if resolves is False else why)
+        return bool(resolves)
+
+    def _give_up(self, submodel: Submodel, why: str) -> None:
+        pins = ", ".join(submodel.unmet or submodel.requires)
+        self._unconsidered.append(submodel.name)
+        self._remarks.append(f"The pins of '{submodel.name}' ({pins}) are not considered: {why}.")
+
+    def _gone(self, names: Iterable[str], leaving: Mapping[str, str]) -> frozenset[str]:
+        """What leaves with these, apart from what leaves anyway."""
+        return frozenset(self._flow.along({**leaving, **dict.fromkeys(names, "")})) - set(leaving)
+
+    def _fewest(self, conflicts: Sequence[frozenset[str]], leaving: Mapping[str, str]) -> tuple[str, ...]:
+        """Those that break all conflicts and take the fewest along; of as many, with unmet pins, then later ones."""
+        order = [submodel.name for submodel in self._spec.submodels]
+        best: tuple[tuple[int, int, list[int]], tuple[str, ...]] | None = None
+        seen: set[frozenset[str]] = set()
+        tries: list[tuple[str, ...]] = [()]
+        while tries:
+            some = tries.pop()
+            gone = self._gone(some, leaving)
+            if gone in seen or (best and len(gone) > best[0][0]):
+                continue
+            seen.add(gone)
+            unbroken = next((conflict for conflict in conflicts if not conflict & gone), None)
+            if unbroken:
+                tries += [(*some, name) for name in order if name in unbroken]
+                continue
+            content = sum(not self._spec.submodel(name).unmet for name in gone)
+            cost = (len(gone), content, sorted(-order.index(name) for name in gone))
+            best = min(best or (cost, some), (cost, some), key=lambda one: one[0])
+        return best[1] if best else ()
+
+    def _environments(self, leaving: Mapping[str, str]) -> tuple[Environment, ...]:
+        """Each submodel is put into the first environment that takes it; twins are in one."""
+        owner_of = {name: _owner(self._spec.submodel(name)) for name in leaving}
+        shared: list[dict[str, tuple[str, ...]]] = []
+        for owner in dict.fromkeys(owner_of.values()):
+            needs = self._needs(self._spec.submodel(owner))
+            room = next((room for room in shared if self._live_together([*room.values(), needs])), None)
+            if room is None:
+                shared.append(room := {})
+            room[owner] = needs
+        made: dict[str, Environment] = {}
+        for room in shared:
+            members = tuple(name for name in leaving if owner_of[name] in room)
+            name = _name(members, made)
+            made[name] = Environment(name, members, joined((*OWN_BASE, *chain(*room.values()))))
+        return tuple(made.values())
+
+    def _needs(self, submodel: Submodel) -> tuple[str, ...]:
+        """What a submodel needs in an environment of its own."""
+        if submodel.elsewhere:
+            return _own(submodel)
+        if submodel.unmet and submodel.name not in self._unconsidered:
+            if self._resolves(submodel) is not False:
+                return _own(submodel)
+            self._give_up(submodel, _NOWHERE)
+        met = tuple(item for item in submodel.requires if item not in submodel.unmet)
+        if not submodel.is_keras:
+            return met
+        # It is saved by the Keras that is installed here.
+        framework = tuple(f"{name}=={version}" for name in _KERAS if (version := installed(name)))
+        return (*framework, *(item for item in met if package(item) not in _KERAS))
+
+    def _live_together(self, needs: Iterable[Iterable[str]]) -> bool:
+        *there, added = map(frozenset, needs)
+        if added <= frozenset().union(*there):
+            return True
+        requirements = joined((*OWN_BASE, *chain(*there, added)))
+        # TensorFlow's packages install the same files: one of them would overwrite those of another.
+        names = {re.split(r"[^\w.-]", item)[0] for item in requirements if package(item) == "tensorflow"}
+        return len(names) < 2 and resolve(self._resolver, requirements) is not False
+
+    def _resolves(self, submodel: Submodel) -> bool | None:
+        return resolve(self._resolver, (*OWN_BASE, *_own(submodel)))
+
+
+def _own(submodel: Submodel) -> tuple[str, ...]:
+    """Its pins, and the TensorFlow that its Keras needs."""
+    silent = submodel.is_keras and "tensorflow" not in packages(submodel.requires)
+    return (*submodel.requires, *(("tensorflow",) if silent else ()))
+
+
+def _owner(submodel: Submodel) -> str:
+    return submodel.share or submodel.name
+
+
+def _name(members: Sequence[str], taken: Collection[str]) -> str:
+    name = name_of_several(members)
+    numbered = (f"{name}_{number}" for number in count(2))
+    return name if name not in taken else next(other for other in numbered if other not in taken)

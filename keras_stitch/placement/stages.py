@@ -1,0 +1,285 @@
+"""A placed graph as what runs: the packed models of the dataloader, one after another, and the final model.
+
+Plain data: no Keras, no I/O. ``building`` makes the Keras models of it, ``kipoi`` the dataloader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from graphlib import TopologicalSorter
+from typing import Any, TypeAlias
+
+from keras_stitch.graphs.merges import merged_dtype, options_of
+from keras_stitch.graphs.names import name_of_several
+from keras_stitch.graphs.spec import Feed, GraphOutput, GraphSpec, Port, Submodel, Tap, Wiring
+from keras_stitch.graphs.subgraph import Cut, arriving, cut, tensor_name, tensor_port, wanted
+from keras_stitch.placement.plan import Plan, fed_by
+from keras_stitch.placement.plan import plan as place
+
+
+@dataclass(frozen=True)
+class Take:
+    """Part of the last axis of a tensor."""
+
+    source: Connected
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Several tensors made one in a dtype, by a kind of merge that reads these options."""
+
+    kind: str
+    sources: tuple[Connected, ...]
+    dtype: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cast:
+    """A tensor in another dtype."""
+
+    source: Connected
+    dtype: str
+
+
+# What arrives somewhere: a tensor by its name, or something made of tensors.
+Connected: TypeAlias = "str | Take | Merged | Cast"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A model that runs in the dataloader.
+
+    Attributes:
+        name: That of the submodel, or those of several that are stitched, joined by ``_``.
+        submodels: Which; none for a Keras layer that merges for a model of another framework.
+        cut: The Keras model, as a graph; ``None`` for a submodel of another framework.
+        takes: What feeds each of its input ports.
+        gives: The name of the tensor that each of its output ports makes, with its shape and dtype.
+        owner: The step whose model it uses, where that is not one of its own: the same submodel on other inputs.
+    """
+
+    name: str
+    submodels: tuple[str, ...]
+    cut: Cut | None
+    takes: Mapping[str, Connected]
+    gives: Mapping[str, Port]
+    owner: str | None = None
+
+
+@dataclass(frozen=True)
+class Stages:
+    """A graph and its stages.
+
+    Attributes:
+        whole: The graph.
+        plan: Where each submodel runs.
+        steps: The models that run in the dataloader, each after those that feed it.
+        delivered: What the dataloader gives to the final model, by its inputs.
+        final: The Keras model that remains, as a graph; the whole graph where nothing runs in the dataloader.
+            ``None`` where the last submodel, which is no Keras model, is the final model.
+    """
+
+    whole: Wiring
+    plan: Plan
+    steps: tuple[Step, ...] = ()
+    delivered: Mapping[str, Connected] = field(default_factory=dict)
+    final: Wiring | None = None
+
+    @property
+    def last(self) -> str | None:
+        """The submodel that is the directory's model where no Keras model remains."""
+        return self.plan.last
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """The submodels that are not in the Keras model, so that nothing in them trains."""
+        return (*self.plan.at("dataloader"), *([self.last] if self.last is not None else []))
+
+    @property
+    def packs(self) -> bool:
+        """Whether the dataloader does more than reading."""
+        return bool(self.steps) or self.last is not None
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        """What the final model takes."""
+        if self.final is not None:
+            return self.final.inputs
+        return tuple(feed.port for feed in self.whole.feeds[self.last or ""])
+
+
+def stage(spec: GraphSpec, wiring: Wiring, plan: Plan | None = None) -> Stages:
+    """Place every submodel and cut the graph into stages.
+
+    Args:
+        spec: The graph.
+        wiring: The same, checked.
+        plan: Where its submodels run; by default as late as they can, and none in an environment of its own.
+
+    Raises:
+        StitchError: Where a submodel is asked to run where it cannot.
+
+    Example:
+        >>> from keras_stitch.graphs.spec import Port, Source
+        >>> from keras_stitch.graphs.wiring import wire
+        >>> x, y = (Port("x", (3,)),), (Port("y", (2,)),)
+        >>> node = Submodel("m", Source("file", "m.h5"), x, y, placement="dataloader")
+        >>> graph = GraphSpec("g", (node,))
+        >>> stage(graph, wire(graph)).delivered
+        {'m': 'm'}
+    """
+    return _Stager(spec, wiring, plan or place(spec, wiring)).run()
+
+
+class _Stager:
+    def __init__(self, spec: GraphSpec, whole: Wiring, plan: Plan):
+        self.spec, self.whole, self.plan = spec, whole, plan
+        self.packed = [node for node in whole.order if plan[node].placement == "dataloader"]
+        # Merges by Keras layers for what is no Keras model: each becomes a model of its own.
+        self.merges: dict[str, Tap] = {}
+
+    def run(self) -> Stages:
+        last = self.plan.last
+        if not self.packed and last is None:
+            return Stages(self.whole, self.plan, final=self.whole)
+        if last is None:
+            final = cut(self.whole, self.plan.at("model"), self.whole.outputs, self.whole.name)
+            delivered = {port.name: self.delivered(final.takes[port.name], port) for port in final.wiring.inputs}
+        else:
+            final = None
+            delivered = {feed.port.name: self.fed(feed) for feed in self.whole.feeds[last]}
+        steps = [step for group in self.groups() for step in self.steps_of(group)]
+        done: set[str] = set()
+        while waiting := [name for name in self.merges if name not in done]:
+            for name in waiting:
+                steps.append(self.merge_step(name))
+                done.add(name)
+        return Stages(self.whole, self.plan, _in_order(steps), delivered, final.wiring if final else None)
+
+    # -- which models --------------------------------------------------------
+
+    def groups(self) -> Iterator[list[str]]:
+        """Keras submodels between which nothing else runs together, all others alone."""
+        levels = self.levels()
+        keras: dict[int, list[str]] = {}
+        for node in self.whole.feeds:  # in the order in which they were added
+            if node not in self.packed:
+                continue
+            if not self.spec.submodel(node).is_keras:
+                yield [node]
+                continue
+            keras.setdefault(levels[node], []).append(node)
+        yield from keras.values()
+
+    def levels(self) -> dict[str, int]:
+        """How often data have passed between Keras and others before: only equal ones can be one model."""
+        levels: dict[str, int] = {}
+        for node in self.packed:
+            keras = self.spec.submodel(node).is_keras
+            before = [name for name in fed_by(self.whole, node) if name in self.packed]
+            levels[node] = max(
+                (levels[name] + (self.spec.submodel(name).is_keras != keras) for name in before), default=0
+            )
+        return levels
+
+    # -- what they take and give ---------------------------------------------
+
+    def steps_of(self, group: Sequence[str]) -> Iterator[Step]:
+        submodel = self.spec.submodel(group[0])
+        if submodel.is_keras:
+            yield self.keras_step(group_name(group, self.spec), group, wanted(self.whole, group))
+            return
+        takes = {feed.port.name: self.fed(feed) for feed in self.whole.feeds[submodel.name]}
+        gives = {port.name: self.given(submodel, port) for port in self.whole.node_outputs[submodel.name]}
+        yield Step(submodel.name, (submodel.name,), None, takes, gives, submodel.share)
+
+    def keras_step(self, name: str, nodes: Sequence[str], outputs: Sequence[GraphOutput]) -> Step:
+        made = cut(self.whole, nodes, outputs, name)
+        takes = {key: self.connected(tap) for key, tap in made.takes.items()}
+        return Step(name, tuple(nodes), made, takes, {output.port.name: output.port for output in outputs})
+
+    def merge_step(self, name: str) -> Step:
+        tap = self.merges[name]
+        output = GraphOutput(replace(tensor_port(self.whole, tap), name=name), tap)
+        made = cut(self.whole, (), [output], name)
+        takes = {key: self.connected(source) for key, source in made.takes.items()}
+        return Step(name, (), made, takes, {name: output.port})
+
+    def given(self, submodel: Submodel, port: Port) -> Port:
+        return tensor_port(self.whole, Tap(submodel.name, port.name))
+
+    # -- connections ---------------------------------------------------------
+
+    def connected(self, tap: Tap) -> Connected:
+        merged = tap.merged
+        whole = self.fed(arriving(self.whole, tap), cast=False) if merged else tensor_name(self.whole, tap)
+        return whole if tap.part is None else Take(whole, *tap.part)
+
+    def delivered(self, tap: Tap, port: Port) -> Connected:
+        # NumPy, and Kipoi's files, have no bfloat16; every one of them is a float32.
+        made = self.connected(tap)
+        return Cast(made, "float32") if port.dtype == "bfloat16" and tap.node is not None else made
+
+    def fed(self, feed: Feed, *, cast: bool = True) -> Connected:
+        """What arrives at an input port, merged by NumPy; Keras ports cast by themselves."""
+        sources = tuple(map(self.connected, feed.taps))
+        if len(sources) == 1:
+            made, dtype = sources[0], feed.tap_ports[0].dtype
+        elif feed.merge.kind == "layer":
+            tap = Tap(feed.node, feed.port.name, merged=True)
+            name = f"{tensor_name(self.whole, tap)}_merged"
+            self.merges.setdefault(name, tap)
+            made, dtype = name, feed.port.dtype
+        else:
+            dtype = merged_dtype(feed.merge, [port.dtype or "float32" for port in feed.tap_ports])
+            made = Merged(feed.merge.kind, sources, dtype, options_of(feed.merge))
+        if not cast:  # what is merged for a submodel may be taken where that does not run
+            return made
+        taken = next(port for port in self.spec.submodel(feed.node).inputs if port.name == feed.port.name).dtype
+        return Cast(made, taken) if taken is not None and taken != dtype else made
+
+
+def _in_order(steps: Sequence[Step]) -> tuple[Step, ...]:
+    makers = {port.name: step.name for step in steps for port in step.gives.values()}
+    known = {step.name: step for step in steps}
+    sorter = TopologicalSorter(
+        {
+            step.name: [makers[name] for item in step.takes.values() for name in tensors(item) if name in makers]
+            for step in steps
+        }
+    )
+    return tuple(known[name] for name in sorter.static_order())
+
+
+def group_name(group: Sequence[str], spec: GraphSpec) -> str:
+    """A name for some submodels: theirs, or of many the first and how many more; no other submodel has it.
+
+    Example:
+        >>> group_name(["model1", "model2"], GraphSpec())
+        'model1_model2'
+    """
+    name = name_of_several(group)
+    taken = {submodel.name for submodel in spec.submodels} - {group[0]}
+    while name in taken or (len(group) > 1 and name == group[0]):
+        name += "_"
+    return name
+
+
+def tensors(connected: Connected) -> Iterator[str]:
+    """The names of the tensors that something is made of.
+
+    Example:
+        >>> list(tensors(Merged("add", ("a", Take("b", 0, 1)), "float32")))
+        ['a', 'b']
+    """
+    if isinstance(connected, str):
+        yield connected
+    elif isinstance(connected, Merged):
+        for source in connected.sources:
+            yield from tensors(source)
+    else:
+        yield from tensors(connected.source)

@@ -1,0 +1,119 @@
+"""What is in a graph, as data and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from keras_stitch.graphs.spec import GraphSpec, Port, Submodel, Wiring, shape_text
+from keras_stitch.placement.plan import Plan
+from keras_stitch.terminal import render
+
+FROZEN = {"all": "yes", "part": "partly", "none": "no"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One submodel of a graph.
+
+    Attributes:
+        submodel: Its name.
+        source: A file name or a layer's class.
+        placement: Where it runs.
+        frozen: ``"yes"``, ``"partly"`` or ``"no"``.
+        parameters: Number of weights; shared ones count at their owner. ``None`` where Keras does not know.
+        inputs: Input ports with the shapes that arrive.
+        outputs: Output ports.
+        repairs: What was repaired on loading.
+    """
+
+    submodel: str
+    source: str
+    placement: str
+    frozen: str
+    parameters: int | None
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    repairs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The submodels of a graph, its inputs and its outputs; ``print`` shows tables."""
+
+    name: str
+    rows: tuple[Row, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __str__(self) -> str:
+        headers = ["submodel", "source", "placement", "frozen", "parameters", "inputs", "outputs"]
+        cells = [
+            [
+                row.submodel,
+                row.source,
+                row.placement,
+                row.frozen,
+                "-" if row.parameters is None else f"{row.parameters:,}",
+                ports_cell(row.inputs),
+                ports_cell(row.outputs),
+            ]
+            for row in self.rows
+        ]
+        table = render(headers, cells)
+        ends = [("input", port.name, shape_text(port.shape), port.dtype or "") for port in self.inputs]
+        ends += [("output", port.name, shape_text(port.shape), port.dtype or "") for port in self.outputs]
+        repairs = "".join(f"\n\n{row.submodel} {repaired_text(row.repairs)}" for row in self.rows if row.repairs)
+        return f"Graph '{self.name}'\n\n{table}\n\n{render(('graph', 'name', 'shape', 'dtype'), ends)}{repairs}"
+
+
+def summarise(spec: GraphSpec, wiring: Wiring, plan: Plan, frozen: Mapping[str, str]) -> Summary:
+    """Collect the summary of a checked graph."""
+    return Summary(
+        spec.name,
+        tuple(_row(submodel, wiring, plan, frozen) for submodel in spec.submodels),
+        wiring.inputs,
+        tuple(output.port for output in wiring.outputs),
+    )
+
+
+def _row(submodel: Submodel, wiring: Wiring, plan: Plan, frozen: Mapping[str, str]) -> Row:
+    return Row(
+        submodel.name,
+        f"shares {submodel.share}" if submodel.share else submodel.source.label,
+        plan[submodel.name].placement,
+        FROZEN[frozen[submodel.name]],
+        None if not submodel.is_keras or submodel.elsewhere else 0 if submodel.share else submodel.parameters,
+        tuple(feed.port for feed in wiring.feeds[submodel.name]),
+        tuple(wiring.node_outputs[submodel.name]),
+        () if submodel.share else submodel.repairs,
+    )
+
+
+def repaired_text(repairs: Sequence[str]) -> str:
+    """What was repaired, a line each.
+
+    Example:
+        >>> print(repaired_text(["time-major (lstm): recurrent layers had the argument time_major=False"]))
+        repaired:
+          time-major (lstm): recurrent layers had the argument time_major=False
+        >>> repaired_text([])
+        'repaired: nothing'
+    """
+    return "repaired:" + ("".join(f"\n  {repair}" for repair in repairs) or " nothing")
+
+
+def ports_cell(ports: Sequence[Port]) -> str:
+    """Ports as a table shows them: ``input1 (3,), mask (None, 1) int32``; float32 goes without saying.
+
+    Example:
+        >>> ports_cell([Port("x", (3,)), Port("i", (None,), "int32")])
+        'x (3,), i (None,) int32'
+    """
+    return ", ".join(
+        f"{port.name} {shape_text(port.shape)}" + (f" {port.dtype}" if port.dtype not in ("float32", None) else "")
+        for port in ports
+    )

@@ -1,0 +1,89 @@
+"""Asks whether requirements can be in one environment: uv knows, from the package index or from its cache."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Protocol
+
+# What uv says where it could not look, and where it did look and there is nothing.
+_UNREACHABLE = re.compile(r"Request failed after|Failed to fetch: |error sending request|could not be queried")
+
+
+_IMPOSSIBLE = re.compile(
+    r"No solution found|unsatisfiable|not found in the package registry|Failed to build `|backend returned an error"
+)
+
+
+# Without the network, what is not in uv's cache may exist all the same.
+_UNSURE = re.compile(r"network|cache|offline|\b(?:is|are) available|no versions? of")
+
+
+class Resolver(Protocol):
+    """Knows which requirements can be in one environment."""
+
+    def resolves(self, requirements: Collection[str]) -> bool | None:
+        """Whether these requirements can be met together by this Python; ``None`` where nobody knows."""
+
+
+class Uv:
+    """Asks the package index through uv, each question once.
+
+    Args:
+        arguments: More arguments of ``uv pip compile``.
+        env: Environment variables that are added.
+        timeout: Seconds for each question.
+    """
+
+    def __init__(self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 120):
+        self._arguments, self._env, self._timeout = arguments, {**os.environ, **(env or {})}, timeout
+        self._answers: dict[frozenset[str], bool | None] = {}
+        self._offline = False
+
+    def resolves(self, requirements: Collection[str]) -> bool | None:
+        """Whether these requirements can be met together; ``None`` without uv, without an index or in time."""
+        asked = frozenset(requirements)
+        if asked not in self._answers:
+            self._answers[asked] = self._answer("\n".join(sorted(asked)))
+        return self._answers[asked]
+
+    def _answer(self, text: str) -> bool | None:
+        program = _uv()
+        if program is None:
+            return None
+        said = None if self._offline else self._ask(program, text)
+        if self._offline or (said is not None and _UNREACHABLE.search(said)):
+            self._offline = True  # once is enough: every try takes seconds
+            said = self._ask(program, text, "--offline")
+            if said and _UNSURE.search(said):
+                return None
+        if not said:
+            return None if said is None else True
+        return False if _IMPOSSIBLE.search(said) else None
+
+    def _ask(self, program: str, text: str, *more: str) -> str | None:
+        """What uv has to say against it; ``None`` where that takes too long."""
+        command = [program, "pip", "compile", "-", "--quiet", "--python", sys.executable, *self._arguments, *more]
+        try:
+            done = subprocess.run(
+                command, input=text, capture_output=True, text=True, env=self._env, timeout=self._timeout, check=False
+            )
+        except (subprocess.TimeoutExpired, OSError):
+            return None
+        return (" ".join(done.stderr.split()) or "failed") if done.returncode else ""
+
+
+def _uv() -> str | None:
+    beside = Path(sys.executable).with_name("uv")
+    if beside.is_file():
+        return str(beside)
+    with contextlib.suppress(ImportError, FileNotFoundError):
+        return str(importlib.import_module("uv").find_uv_bin())
+    return shutil.which("uv")

@@ -1,0 +1,184 @@
+"""What a saved file says of a model, as plain data that rules may rewrite: no Keras here.
+
+A layer is the dict that Keras writes: ``{"class_name", "config", ...}``. A model is a layer whose config has
+``layers``; in a functional model each of them also has its ``inbound_nodes``, the calls it takes part in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+Layer = dict[str, Any]
+
+
+RECURRENT = ("SimpleRNN", "GRU", "LSTM", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+
+
+_WRAPPED = ("layer", "forward_layer", "backward_layer", "cell")
+
+
+_NODE = 3
+
+
+@dataclass
+class Saved:
+    """The architecture in a file.
+
+    Attributes:
+        model: The outermost layer.
+        version: Of the Keras that wrote it, ``(2, 2, 4)``; ``(1,)`` where it does not say.
+        backend: What that Keras ran on: ``"tensorflow"``, ``"theano"``.
+        original_names: For a layer that was renamed, by ``id``, what the file calls it.
+        original_classes: Likewise for its class.
+        weights_version: Likewise for weights in a file of their own, where they say.
+        custom: The names of what the user gave for custom objects: rules keep their hands off these.
+    """
+
+    model: Layer
+    version: tuple[int, ...] = (1,)
+    backend: str = "tensorflow"
+    original_names: dict[int, str] = field(default_factory=dict)
+    original_classes: dict[int, str] = field(default_factory=dict)
+    weights_version: tuple[int, ...] | None = None
+    custom: frozenset[str] = frozenset()
+
+    @property
+    def is_legacy(self) -> bool:
+        """Whether Keras 1 or 2 wrote it."""
+        return self.version < (3,)
+
+    def name_in_file(self, layer: Layer) -> str:
+        """What the file calls a layer, whatever the rules call it."""
+        return self.original_names.get(id(layer), name_of(layer))
+
+    def class_in_file(self, layer: Layer) -> str:
+        """The class of a layer in the file."""
+        return str(self.original_classes.get(id(layer), layer["class_name"]))
+
+    def is_custom(self, layer: Layer) -> bool:
+        """Whether a layer is of a class of the user's, whatever its name."""
+        name = self.class_in_file(layer)
+        return ">" in name or name in self.custom
+
+    def rename_class(self, layer: Layer, name: str) -> None:
+        """Give a layer another class."""
+        self.original_classes.setdefault(id(layer), layer["class_name"])
+        layer["class_name"] = name
+
+
+def version_of(text: str | bytes | None) -> tuple[int, ...]:
+    """A version such as ``"2.2.4-tf"`` as numbers; Keras 1 is the last that did not write one.
+
+    Example:
+        >>> version_of("2.2.4-tf"), version_of(None)
+        ((2, 2, 4), (1,))
+    """
+    if text is None:
+        return (1,)
+    text = text.decode() if isinstance(text, bytes) else text
+    numbers = []
+    for part in text.split("-")[0].split("."):
+        digits = "".join(character for character in part if character.isdigit())
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return tuple(numbers) or (1,)
+
+
+def name_of(layer: Layer) -> str:
+    """The name of a layer; wrapped layers may have none."""
+    config = layer.get("config")
+    inner = config.get("name") if isinstance(config, dict) else None
+    return str(layer.get("name") or inner or layer.get("class_name", ""))
+
+
+def layer_path(model: str, layer: Layer) -> str:
+    """The path of a layer in a model, from the path of the model."""
+    return f"{model}/{name_of(layer)}".lstrip("/")
+
+
+def inner_layers(layer: Layer) -> list[Layer]:
+    """The layers of a model, in the order in which its weights were saved; none where it is no model."""
+    config = layer.get("config")
+    if isinstance(config, list):
+        return config
+    layers = config.get("layers") if isinstance(config, dict) else None
+    return layers if isinstance(layers, list) else []
+
+
+def wrapped_layers(layer: Layer) -> list[Layer]:
+    """The layers and cells that a layer holds without being a model: of ``Bidirectional``, ``RNN`` and so on."""
+    config = layer.get("config")
+    if not isinstance(config, dict):
+        return []
+    found = [config[key] for key in _WRAPPED if is_layer(config.get(key))]
+    return [*found, *(cell for cell in config.get("cells") or () if is_layer(cell))]
+
+
+def is_layer(item: Any) -> bool:
+    """Whether this is the dict of a layer."""
+    return isinstance(item, dict) and "class_name" in item and isinstance(item.get("config"), dict | list)
+
+
+def is_model(layer: Layer) -> bool:
+    """Whether a layer has layers of its own that it connects."""
+    config = layer.get("config")
+    return isinstance(config, list) or (isinstance(config, dict) and isinstance(config.get("layers"), list))
+
+
+def is_functional(layer: Layer) -> bool:
+    """Whether a layer is a model with named calls between its layers."""
+    return is_model(layer) and isinstance(layer["config"], dict) and "output_layers" in layer["config"]
+
+
+def makes_mask(layer: Layer) -> bool:
+    """Whether masks begin at a layer."""
+    kind = layer["class_name"]
+    return kind == "Masking" or (kind == "Embedding" and bool(layer["config"].get("mask_zero")))
+
+
+def walk(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
+    """A layer and all within it, the outer before the inner, with the path of names; the outermost has none."""
+    yield path, layer
+    for inner in (*inner_layers(layer), *wrapped_layers(layer)):
+        yield from walk(inner, layer_path(path, inner))
+
+
+def is_reference(item: Any) -> bool:
+    """Whether this names a tensor as Keras 2 did: ``["dense", 0, 0]``, with the arguments of the call or without."""
+    return (
+        isinstance(item, list)
+        and len(item) in (_NODE, _NODE + 1)
+        and isinstance(item[0], str)
+        and all(isinstance(index, int) and not isinstance(index, bool) for index in item[1:_NODE])
+    )
+
+
+def references(item: Any) -> Iterator[list[Any]]:
+    """Every reference in a node, an output or an argument, the inner ones of its arguments too."""
+    if is_reference(item):
+        yield item
+        if len(item) > _NODE:
+            yield from references(item[_NODE])
+    elif isinstance(item, dict):
+        if item.get("class_name") == "__keras_tensor__":
+            yield item["config"]["keras_history"]
+        else:
+            for value in item.values():
+                yield from references(value)
+    elif isinstance(item, list | tuple):
+        for value in item:
+            yield from references(value)
+
+
+def map_references(item: Any, change: Callable[[list[Any]], Any]) -> Any:
+    """The same structure with every reference changed."""
+    if is_reference(item):
+        return change(item)
+    if isinstance(item, dict):
+        return {key: map_references(value, change) for key, value in item.items()}
+    if isinstance(item, list | tuple):
+        return [map_references(value, change) for value in item]
+    return item

@@ -1,0 +1,190 @@
+"""The architecture in the form that Keras 3 writes, once every rule was applied; and what nothing here knows."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+
+from keras_stitch.errors import SourceError
+from keras_stitch.keras_private import FUNCTIONAL_MODULE
+from keras_stitch.repairs.architecture import (
+    Layer,
+    Saved,
+    inner_layers,
+    is_functional,
+    is_model,
+    name_of,
+    references,
+    walk,
+)
+
+_MODELS = {"Functional": FUNCTIONAL_MODULE, "Sequential": "keras"}
+
+
+# What Keras 2 wrote beside the config of a layer, for itself: Keras 3 would look objects up by it, and build by it.
+_OF_KERAS_2 = ("shared_object_id", "build_config", "compile_config")
+
+
+_FUNCTIONS = {
+    "activation": keras.activations,
+    "recurrent_activation": keras.activations,
+    "initializer": keras.initializers,
+    "regularizer": keras.regularizers,
+    "constraint": keras.constraints,
+}
+
+
+def modernise(saved: Saved) -> None:
+    """Say of every layer of Keras where it is to be found; custom ones are looked up by their names."""
+    for _, layer in walk(saved.model):
+        for key in _OF_KERAS_2 if saved.is_legacy else ():
+            layer.pop(key, None)
+        name = layer["class_name"]
+        if not saved.is_legacy and layer.get("module"):
+            continue
+        if name in _MODELS and is_model(layer):
+            layer |= {"module": _MODELS[name], "registered_name": name if name == "Functional" else None}
+        elif _is_keras(name) and not saved.is_custom(layer):
+            layer |= {"module": "keras.layers", "registered_name": None}
+        elif saved.is_legacy:
+            # Keras 3 looks custom objects up by this.
+            layer.pop("module", None)
+            layer["class_name"] = _known_as(name, saved)
+        config = layer["config"]
+        if saved.is_legacy and is_functional(layer):
+            _count_ends(layer)
+        if saved.is_legacy and isinstance(config, dict):
+            _name_functions(config, saved)
+        activation = config.get("activation") if isinstance(config, dict) else None
+        if isinstance(activation, dict) and _is_keras(activation.get("class_name", "")):
+            activation.setdefault("module", "keras.layers")
+            activation.setdefault("registered_name", None)
+
+
+def _known_as(name: str, saved: Saved) -> str:
+    """What a class of the user's is called here, with its package or without."""
+    bare = name.split(">")[-1]
+    alike = sorted(other for other in saved.custom if other.split(">")[-1] == bare)
+    return next((wanted for wanted in (name, bare, *alike) if wanted in saved.custom), bare)
+
+
+def _name_functions(config: dict[str, Any], saved: Saved) -> None:
+    """Keras 3 reads a bare name as its own function, even where the user gave another of that name."""
+    for key in ("activation", "recurrent_activation"):
+        name = _function_name(config.get(key))
+        if name in saved.custom and _resolves(keras.activations, name):
+            config[key] = {"class_name": "function", "config": name, "module": None, "registered_name": name}
+
+
+def _count_ends(model: Layer) -> None:
+    """Keras 3 counts the calls of a functional model from 0 in nodes, and from 1 at the ends of the model around it."""
+    functional = {name_of(inner) for inner in inner_layers(model) if is_functional(inner)}
+    for key in ("input_layers", "output_layers"):
+        for end in references(model["config"][key]):
+            end[1] += end[0] in functional
+
+
+def fit_arguments(saved: Saved) -> None:
+    """Drop what says nothing among the arguments that Keras 3 does not take, and refuse the rest.
+
+    Raises:
+        SourceError: With the layer and the arguments.
+    """
+    for path, layer in walk(saved.model):
+        config = layer["config"]
+        if not _is_keras(layer["class_name"]) or saved.is_custom(layer) or not isinstance(config, dict):
+            continue
+        taken = _taken(getattr(keras.layers, layer["class_name"]))
+        odd = {key: value for key, value in config.items() if key not in taken}
+        for key in odd:
+            del config[key]
+        telling = {key: value for key, value in odd.items() if value not in (None, False) and key != "trainable"}
+        if telling:
+            raise SourceError(
+                f"The layer '{path}' ({layer['class_name']}) has arguments that Keras {keras.__version__} refuses.",
+                received=", ".join(f"{key}={value!r}"[:200] for key, value in telling.items()),
+                fix="If they do not matter, make the layer without them in the model that made the file, and save it.",
+            )
+
+
+@functools.cache
+def _taken(layer: type[keras.Layer]) -> frozenset[str]:
+    """The arguments of a class of Keras, those of its base where it hands others on."""
+    parameters = inspect.signature(layer.__init__).parameters
+    names = set(parameters)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        bases = [base for base in layer.__bases__ if issubclass(base, keras.Layer)]
+        names |= {name for base in bases for name in _taken(base)}
+    return frozenset(names)
+
+
+def missing_objects(saved: Saved, custom_objects: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the architecture names and neither Keras nor the custom objects have.
+
+    Returns:
+        The path of a layer and the name, in the order of the file, each name once.
+    """
+    known = {*custom_objects, *keras.saving.get_custom_objects()}
+    known |= {name.split(">")[-1] for name in known}
+    found: dict[str, str] = {}
+    for path, layer in walk(saved.model):
+        if _importable(layer):
+            continue
+        for name in _names(layer):
+            if name not in known and name.split(">")[-1] not in known:
+                found.setdefault(name, path)
+    return [(path, name) for name, path in found.items()]
+
+
+def _importable(layer: Layer) -> bool:
+    """Whether Keras finds the class by the module that Keras 3 wrote beside it."""
+    module = layer.get("module")
+    if not isinstance(module, str) or not isinstance(layer.get("registered_name", layer["class_name"]), str | None):
+        return False
+    try:
+        return hasattr(importlib.import_module(module), layer["class_name"])
+    except ImportError:
+        return False
+
+
+def _names(layer: Layer) -> Iterator[str]:
+    """The names in a layer that are not those of Keras."""
+    name = layer["class_name"]
+    if not _is_keras(name) and not (name in (*_MODELS, "Model") and is_model(layer)):
+        yield name
+    config = layer["config"]
+    for key, value in config.items() if isinstance(config, dict) else ():
+        space = _FUNCTIONS.get(key) or _FUNCTIONS.get(key.rsplit("_", 1)[-1])
+        if space is None or not _is_keras(name):
+            continue
+        wanted = _function_name(value)
+        if wanted is not None and not _resolves(space, wanted):
+            yield wanted
+
+
+def _function_name(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, dict) or str(value.get("module") or "").startswith("keras"):
+        return None
+    name = value.get("config") if value.get("class_name") == "function" else value.get("class_name")
+    return name if isinstance(name, str) else None
+
+
+def _resolves(space: Any, name: str) -> bool:
+    if hasattr(space, name) or (space is keras.activations and _is_keras(name)):
+        return True
+    try:
+        return space.get(name) is not None
+    except (ValueError, TypeError):
+        return False
+
+
+def _is_keras(name: str) -> bool:
+    """Whether Keras 3 has a layer of this name; the names of its functions do not count."""
+    return isinstance(getattr(keras.layers, name, None), type)

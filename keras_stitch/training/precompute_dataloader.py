@@ -1,0 +1,138 @@
+"""A directory's dataloader, run once: what it gives is stored for every epoch to come."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from kipoi.data import Dataset, PreloadedDataset
+
+from keras_stitch.checks import mapping_of, whole_number
+from keras_stitch.errors import StitchError
+from keras_stitch.kipoi.run_kipoi import is_data_error
+from keras_stitch.terminal import Step
+from keras_stitch.training.batches import rest, size
+from keras_stitch.training.dataloading import is_merged, label, maker, read_rows, said
+from keras_stitch.training.provenance import key_of
+from keras_stitch.training.stored_rows import is_finished, write_features
+
+
+def precompute(
+    directory: str | os.PathLike[str],
+    dataloader_args: Mapping[str, Any] | None,
+    path: str | os.PathLike[str],
+    *,
+    batch_size: int = 32,
+    workers: int = 0,
+    progress: Step | None = None,
+) -> Path:
+    r"""Runs a directory's dataloader once, and stores what it gives for training.
+
+    ``training_data(path)`` has the same batches as the dataloader without running it: for dataloaders that compute,
+    such as those with packed models. Rows are stored from the first to the last. Whatever stops that, the same call
+    goes on where it stopped; unfinished rows lie in ``<path>.part``. A finished file is left as it is.
+
+    With the rows is kept what they were made from: sha256 of the directory's models and code, except for the model in
+    ``model_files`` that is trained; the arguments, and size and sha256 of those that are files.
+
+    Args:
+        directory: A directory that ``Graph.save`` wrote, or any other Kipoi directory.
+        dataloader_args: The dataloader's arguments; text, numbers and paths, or lists and dicts of these.
+        path: The HDF5 file to write. Folders above it are made.
+        batch_size: Rows that are read at once, and of which models predict at once.
+        workers: Processes that read ahead. They only read: models run in this process.
+        progress: Called with a few words at every batch; by default a bar is shown on the terminal.
+
+    Returns:
+        The path.
+
+    Raises:
+        StitchError: If there is no such dataloader, its arguments do not fit, it fails, its batches differ in their
+            arrays, or rows of something else are stored there already, which are not touched.
+
+    Example:
+        >>> import yaml, keras_stitch as ks
+        >>> folder = Path("squares")
+        >>> folder.mkdir()
+        >>> code = ["import numpy as np", "def rows(count):", "    for i in range(count):"]
+        >>> code += ["        yield {'inputs': np.ones(2) * i, 'targets': np.ones(1) * i**2}"]
+        >>> _ = (folder / "dataloader.py").write_text("\n".join(code))
+        >>> schema = {"inputs": {"shape": "(2,)", "doc": "x"}, "targets": {"shape": "(1,)", "doc": "y"}}
+        >>> _ = (folder / "dataloader.yaml").write_text(yaml.safe_dump({
+        ...     "type": "SampleGenerator", "defined_as": "dataloader.py::rows", "output_schema": schema,
+        ...     "args": {"count": {"doc": "Rows."}}, "info": {"authors": [{"name": "Ada"}], "doc": "Squares."}}))
+        >>> file = ks.precompute(folder, {"count": 10}, "squares.h5")
+        >>> data = ks.training_data(file, batch_size=4, shuffle=False)
+        >>> len(data), data[2][1].tolist()
+        (3, [[64.0], [81.0]])
+    """
+    batch_size, workers = whole_number("batch_size", batch_size, 1), whole_number("workers", workers, 0)
+    arguments = mapping_of(dataloader_args, "dataloader_args=", "{argument: value}")
+    if not isinstance(directory, str | os.PathLike) or not Path(directory).is_dir():
+        raise StitchError(
+            "precompute(...) takes a directory.",
+            expected="a Kipoi directory, such as graph.save(...) writes",
+            received=repr(directory)[:200],
+        )
+    place, key = Path(path), key_of(Path(directory), arguments)
+    make = maker(directory, arguments)
+    if is_finished(place, key):  # a dataloader may take long to make
+        return write_features(place, lambda start: iter(()), rows=None, key=key, progress=progress)
+    dataloader = make()
+    rows = len(dataloader) if isinstance(dataloader, Dataset | PreloadedDataset) else None
+    if rows == 0:
+        raise StitchError(f"The dataloader of {label(directory)} has no rows.")
+
+    def batches(start: int) -> Iterator[Mapping[str, Any]]:
+        row = start
+        try:
+            for batch in _batches(dataloader, start, rows, batch_size, workers):
+                yield batch
+                row += size(batch)
+        except StitchError:
+            raise
+        except Exception as error:  # whatever a dataloader does
+            if is_data_error(error):
+                raise StitchError(said(error)) from error
+            raise StitchError(
+                f"The dataloader of {label(directory)} fails at the batch from row {row} on.",
+                received=said(error),
+                fix="Rows before it are kept: unless the directory or its data change, the same call goes on there.",
+            ) from error
+
+    return write_features(place, batches, rows=rows, key=key, progress=progress)
+
+
+def _batches(
+    dataloader: Any, start: int, rows: int | None, batch_size: int, workers: int
+) -> Iterator[Mapping[str, Any]]:
+    """The batches of a dataloader from a row on; where that can be, without reading those before."""
+    if rows is not None and (not workers or isinstance(dataloader, PreloadedDataset)):
+        for first in range(start, rows, batch_size):
+            yield read_rows(dataloader, range(first, min(first + batch_size, rows)))
+    elif rows is not None and _takes_sampler(dataloader):
+        yield from dataloader.batch_iter(batch_size=batch_size, num_workers=workers, sampler=range(start, rows))
+    else:
+        yield from _without(dataloader.batch_iter(batch_size=batch_size, num_workers=workers), start)
+
+
+def _takes_sampler(dataloader: Any) -> bool:
+    """Whether what it is given goes on to Kipoi's loader, which takes the numbers of the rows."""
+    kind = type(dataloader)
+    own = kind._batch_iterable is Dataset._batch_iterable or is_merged(dataloader)
+    return bool(own and kind.batch_iter is Dataset.batch_iter)
+
+
+def _without(batches: Iterable[Any], skipped: int) -> Iterator[Any]:
+    """The batches without so many rows."""
+    for batch in batches:
+        count = size(batch) if skipped else 0
+        if skipped >= count > 0:
+            skipped -= count
+        else:
+            yield rest(batch, skipped) if skipped else batch
+            skipped = 0
+    if skipped:
+        raise StitchError("The dataloader has fewer rows than were read before.", received=f"{skipped} fewer")

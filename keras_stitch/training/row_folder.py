@@ -1,0 +1,285 @@
+"""Rows on their way into a file: a folder beside it that survives whatever ends the process.
+
+HDF5 files that were open for writing when their process was killed may not open again. So rows are appended to plain
+files, one for each array, and a small file says how many rows are whole; it is replaced when all of them are on the
+disk. What lies behind these rows is written again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from keras_stitch.errors import SaveError, StitchError
+from keras_stitch.training.batches import TEXT, Array, Leaf, split
+from keras_stitch.training.provenance import Key, differences, refusal
+
+# Between two notes of how many rows are whole: what a killed process loses at most, besides the batch at hand.
+SECONDS = 1.0
+
+
+_OWN = re.compile(r"\d+\.(numbers|text)|lock|state\.json(\.new)?|joined\.h5")
+
+
+def folder_of(path: Path) -> Path:
+    """Where the rows of a file are until all are there.
+
+    Example:
+        >>> folder_of(Path("features.h5")).name
+        'features.h5.part'
+    """
+    return path.with_name(f"{path.name}.part")
+
+
+def rows_so_far(path: Path) -> tuple[int, int | None] | None:
+    """How many rows of how many are done of a file that is not finished; ``None`` if nobody began it."""
+    state = _read(folder_of(path))
+    return None if state is None else (state["done"], state["rows"])
+
+
+@contextlib.contextmanager
+def unfinished(path: Path, key: Key, rows: int | None) -> Iterator[Unfinished]:
+    """The folder of a file, new or as it was left, for this process alone.
+
+    Args:
+        path: The file that will be made of it.
+        key: What the rows are made from.
+        rows: How many there will be, if that is known.
+
+    Raises:
+        StitchError: If rows of something else are there, another process is writing, or the disk does not allow it.
+
+    Example:
+        >>> with unfinished(Path("x.h5"), Key({}), 2) as part:
+        ...     part.append({"inputs": np.ones((2, 3))})
+        >>> rows_so_far(Path("x.h5"))
+        (2, 2)
+    """
+    folder = folder_of(path)
+    with disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        foreign = sorted(entry.name for entry in folder.iterdir() if not _OWN.fullmatch(entry.name))
+        if foreign:
+            raise StitchError(
+                f"'{folder}' is where unfinished rows would lie, and holds something else.",
+                received=", ".join(foreign[:6]),
+                fix="Move it away, or choose another path.",
+            )
+        lock = _locked(folder)
+    try:
+        with disk(folder):
+            state = _read(folder)
+            if state is None:
+                state = {"key": key.plain(), "rows": rows, "done": 0, "whole": False, "structure": None, "leaves": []}
+            elif found := differences(Key.of_plain(state["key"]), key):
+                message = f"'{folder}' holds unfinished rows of something else; these are not the same"
+                raise refusal(message, found, f"Delete '{folder}', or choose another path.")
+            part = Unfinished(folder, state)
+        try:
+            yield part
+        except BaseException:
+            with contextlib.suppress(OSError):  # the first error is the one that matters
+                part.note() if part.done else discard(path)
+            raise
+        with disk(folder):
+            if (folder / "state.json").exists():  # else it became a file
+                part.note()
+    finally:
+        os.close(lock)
+
+
+def discard(path: Path) -> None:
+    """Remove the folder of a file."""
+    folder = folder_of(path)
+    with contextlib.suppress(OSError):
+        # First what says that the rest is whole.
+        (folder / "state.json").unlink(missing_ok=True)
+        if all(_OWN.fullmatch(entry.name) for entry in folder.iterdir()):
+            shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def disk(place: Path) -> Iterator[None]:
+    """Errors of the disk as ``SaveError``."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # h5py raises both
+        file = getattr(error, "filename", None)
+        raise SaveError(
+            f"'{place}' cannot be written: {getattr(error, 'strerror', None) or error}.",
+            received=f"{type(error).__name__} on '{file}'" if file else None,
+            fix="Free some space or choose another place; the rows that are done are kept.",
+        ) from error
+
+
+class Unfinished:
+    """Rows in a folder.
+
+    Args:
+        folder: The folder.
+        state: What is noted of them.
+
+    Attributes:
+        done: How many rows are there.
+        whole: Whether these are all.
+    """
+
+    def __init__(self, folder: Path, state: dict[str, Any]):
+        self.folder, self.done, self.whole = folder, state["done"], state["whole"]
+        self.structure = state["structure"]
+        self.leaves = [Leaf(tuple(leaf["path"]), leaf["dtype"], tuple(leaf["shape"])) for leaf in state["leaves"]]
+        self._sizes = [leaf["bytes"] for leaf in state["leaves"]]
+        self._key, self._rows = state["key"], state["rows"]
+        self._noted = time.monotonic()
+        sizes = [file.stat().st_size if file.is_file() else -1 for file in self._files()]
+        if any(found < size for found, size in zip(sizes, self._sizes, strict=True)):
+            raise SaveError(f"'{folder}' is damaged: rows are gone.", fix="Delete it; all rows are made again.")
+        if not (folder / "state.json").exists():
+            self.note()
+
+    def append(self, batch: Any) -> None:
+        """Add the rows of a batch.
+
+        Args:
+            batch: As Kipoi has it, see ``batches.split``.
+
+        Raises:
+            StitchError: If its arrays are not those of the first batch, or cannot be stored.
+        """
+        structure, arrays = split(batch)
+        if self.structure is None:
+            self.structure, self.leaves, self._sizes = structure, list(arrays), [0] * len(arrays)
+        self._check(structure, list(arrays))
+        sizes = []
+        with disk(self.folder):
+            for file, size, array in zip(self._files(), self._sizes, arrays.values(), strict=True):
+                # Opened each time, and not buffered: what is open is shared with the workers of a dataloader.
+                data = array.tobytes() if array.dtype.kind != "O" else _lines(array)
+                descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, 0o666)
+                try:
+                    _write(descriptor, data, size)
+                finally:
+                    os.close(descriptor)
+                sizes.append(size + len(data))
+            self.done, self._sizes = self.done + len(next(iter(arrays.values()))), sizes
+            if time.monotonic() - self._noted >= SECONDS:
+                self.note()
+
+    def note(self) -> None:
+        """Note how many rows are done, once they are on the disk."""
+        for file in self._files():
+            _sync(file)
+        leaves = [asdict(leaf) | {"bytes": size} for leaf, size in zip(self.leaves, self._sizes, strict=True)]
+        state = {"key": self._key, "rows": self._rows, "done": self.done, "whole": self.whole}
+        new = self.folder / "state.json.new"
+        new.write_text(json.dumps(state | {"structure": self.structure, "leaves": leaves}), encoding="utf-8")
+        _sync(new)
+        new.replace(self.folder / "state.json")
+        self._noted = time.monotonic()
+
+    def stored(self, number: int, most: int = 1 << 23) -> Iterator[Array]:
+        """An array, some rows at a time.
+
+        Args:
+            number: Which of ``leaves``.
+            most: Bytes of numbers, at most; lines of text, each worth 64.
+
+        Yields:
+            Consecutive rows, with the dtype of the array; text as objects.
+        """
+        leaf, file = self.leaves[number], list(self._files())[number]
+        with file.open("rb") as opened:
+            if leaf.dtype == TEXT:
+                yield from _texts(opened, leaf.shape, self.done, most // 64)
+                return
+            dtype = np.dtype(leaf.dtype)
+            size = int(np.prod(leaf.shape))
+            step = max(1, most // max(1, size * dtype.itemsize))
+            for start in range(0, self.done, step):
+                count = min(step, self.done - start)
+                yield np.fromfile(opened, dtype, count * size).reshape(count, *leaf.shape)
+
+    def _files(self) -> Iterator[Path]:
+        for number, leaf in enumerate(self.leaves):
+            yield self.folder / f"{number}.{'text' if leaf.dtype == TEXT else 'numbers'}"
+
+    def _check(self, structure: Any, leaves: list[Leaf]) -> None:
+        if (structure, leaves) == (self.structure, self.leaves):
+            return
+        before, now = ({leaf.name: leaf for leaf in one} for one in (self.leaves, leaves))
+        for name in dict.fromkeys([*before, *now]):
+            if before.get(name) != now.get(name):
+                shown = [
+                    f"{name} with dtype {one[name].dtype} and shape {one[name].shape}" if name in one else f"no {name}"
+                    for one in (before, now)
+                ]
+                break
+        else:
+            shown = [json.dumps(self.structure), json.dumps(structure)]
+        raise StitchError(
+            f"The batch from row {self.done} on is not like those before it.",
+            expected=shown[0],
+            received=shown[1],
+            fix="All rows need the same arrays, each with one dtype and one shape.",
+        )
+
+
+def _locked(folder: Path) -> int:
+    """A lock that ends with this process, and that processes it starts do not hold for it."""
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise StitchError(
+            f"Another process is writing into '{folder}'.", fix="Wait for it, or choose another path."
+        ) from None
+    return descriptor
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    try:
+        state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return state
+
+
+def _write(descriptor: int, data: bytes, start: int) -> None:
+    view = memoryview(data)
+    while len(view):
+        count = os.pwrite(descriptor, view, start)
+        view, start = view[count:], start + count
+
+
+def _sync(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lines(array: Array) -> bytes:
+    """Text as lines of JSON, one for each row; they may be of any length, and hold line ends."""
+    return "".join(json.dumps(item) + "\n" for item in array.tolist()).encode("ascii")
+
+
+def _texts(file: BinaryIO, shape: tuple[int, ...], rows: int, most: int) -> Iterator[Array]:
+    lines = itertools.islice(file, rows)
+    while chosen := [json.loads(line) for line in itertools.islice(lines, most)]:
+        array = np.empty((len(chosen), *shape), dtype="O")
+        array[...] = np.asarray(chosen, dtype="O").reshape(array.shape)
+        yield array

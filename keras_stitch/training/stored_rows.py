@@ -1,0 +1,328 @@
+"""Precomputed rows in an HDF5 file: written from any batches, read at random for training.
+
+The file has a dataset for each array, with one entry for each row, under its own name: ``inputs/dna``,
+``targets/liver``, ``metadata/ranges/chr``. Numbers lie in one piece, text as HDF5's strings of any length. The
+attribute ``keras_stitch_features`` is the version of the format, ``rows`` the number of rows; the dataset ``about`` is
+JSON text: ``key``, what the rows were made from; ``structure``, how the arrays are nested; ``leaves``, their names and
+types; ``version`` of keras_stitch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+import keras_stitch
+from keras_stitch.errors import StitchError, reason
+from keras_stitch.terminal import Step
+from keras_stitch.training.batches import PARTS, TEXT, Array, Leaf, joined
+from keras_stitch.training.epochs import Epochs
+from keras_stitch.training.provenance import Key, differences, refusal
+from keras_stitch.training.row_folder import Unfinished, discard, disk, folder_of, rows_so_far, unfinished
+
+MARK = "keras_stitch_features"
+
+
+FORMAT = 1
+
+
+_PAGE = 4096
+
+
+class Features(Epochs):
+    """Precomputed rows as training data: batches of inputs and targets at random; ``len`` is the steps of an epoch.
+
+    Made by ``open_features``. Numbers are mapped into memory, so that only the rows of a batch are read, and copied.
+    Nothing is kept open that processes could not share; copies by ``pickle`` map the file themselves.
+
+    Args:
+        path: The file.
+        options: What ``Epochs`` takes.
+
+    Attributes:
+        path: The file, by its whole path.
+        key: What the rows were made from.
+        rows: How many.
+        has_targets: Whether there is something to train on.
+
+    Example:
+        >>> batches = lambda start: iter([{"inputs": np.arange(6.0).reshape(3, 2)[start:], "targets": np.ones((3, 1))}])
+        >>> features = open_features(write_features("x.h5", batches, rows=3, key=Key({})), batch_size=2, shuffle=False)
+        >>> features[1]
+        (array([[4., 5.]]), array([[1.]]))
+    """
+
+    def __init__(self, path: Path, **options: Any):
+        with h5py.File(path, "r") as file:
+            about = json.loads(file["about"].asstr()[()])
+            super().__init__(int(file.attrs["rows"]), **options)
+        self.path, self.key = path.resolve(), Key.of_plain(about["key"])
+        self._structure = about["structure"]
+        self._leaves = [Leaf(tuple(leaf["path"]), leaf["dtype"], tuple(leaf["shape"])) for leaf in about["leaves"]]
+        self._maps: list[Array | None] | None = None
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether the rows have targets."""
+        return self._structure["targets"] is not None
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        parts = ("inputs", "targets") if self.has_targets else ("inputs",)
+        return tuple(self.read(self.rows_of(index), parts).values())
+
+    def read(self, rows: Array, parts: Sequence[str] = PARTS) -> dict[str, Any]:
+        """Some rows as the dataloader gave them.
+
+        Args:
+            rows: Their numbers, in any order.
+            parts: Which of ``"inputs"``, ``"targets"`` and ``"metadata"``; ``{}`` stands for what was not there.
+
+        Raises:
+            IndexError: If there is no such row.
+        """
+        rows = np.asarray(rows)
+        return {part: joined(self._structure[part], lambda number: self._rows(number, rows)) for part in parts}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_maps": None}
+
+    def _rows(self, number: int, rows: Array) -> Array:
+        if self._maps is None:
+            with h5py.File(self.path, "r") as file:
+                self._maps = [_mapped(self.path, file[leaf.dataset]) for leaf in self._leaves]
+        mapped = self._maps[number]
+        if mapped is not None:
+            return mapped[rows]
+        with h5py.File(self.path, "r") as file:  # h5py takes increasing numbers only
+            chosen, places = np.unique(np.arange(self.rows)[rows], return_inverse=True)
+            dataset = file[self._leaves[number].dataset]
+            if self._leaves[number].dtype != TEXT:
+                return dataset[chosen][places]
+            return dataset.asstr()[chosen][places].astype("U")
+
+
+def open_features(path: str | os.PathLike[str], **options: Any) -> Features:
+    """Precomputed rows, recognised by content.
+
+    Args:
+        path: A file that ``write_features`` wrote.
+        options: ``batch_size`` (32), ``shuffle`` (True), ``seed`` (None); ``workers`` (0), threads that read ahead, and
+            ``max_queue_size`` (10).
+
+    Raises:
+        StitchError: If it is another file, or unfinished.
+
+    Example:
+        >>> open_features("nowhere.h5")
+        Traceback (most recent call last):
+        keras_stitch.errors.StitchError: There is no file 'nowhere.h5'.
+          Expected: a file that precompute(...) wrote
+    """
+    place, expected = Path(path), "a file that precompute(...) wrote"
+    if not place.is_file():
+        check_finished(path)
+        raise StitchError(f"There is no file '{path}'.", expected=expected)
+    try:
+        with h5py.File(place, "r") as file:
+            found, version = ", ".join(list(file)[:8]) or "nothing", file.attrs.get(MARK)
+    except OSError as error:
+        raise StitchError(f"'{path}' cannot be read.", expected=expected, received=reason(error)) from error
+    if version is None:
+        raise StitchError(f"'{path}' holds no precomputed rows.", expected=expected, received=f"HDF5 with {found}")
+    if version != FORMAT:
+        raise StitchError(
+            f"'{path}' was written by another version of keras_stitch.",
+            expected=f"format {FORMAT}",
+            received=f"format {version}",
+            fix="Precompute it again, or use that version.",
+        )
+    return Features(place, **options)
+
+
+def is_features(path: Path) -> bool:
+    """Whether a path is meant as precomputed rows: an HDF5 file, or one that is not finished."""
+    if path.is_dir():
+        return path.suffix == ".part" and rows_so_far(path.with_suffix("")) is not None
+    return h5py.is_hdf5(path) if path.is_file() else rows_so_far(path) is not None
+
+
+def check_finished(path: str | os.PathLike[str]) -> None:
+    """Refuses a file of which only a part was precomputed.
+
+    Raises:
+        StitchError: With how many rows of how many are done.
+    """
+    place = Path(path)
+    so_far = rows_so_far(place.with_suffix("") if place.is_dir() else place)
+    if so_far is not None:
+        done, rows = so_far
+        raise StitchError(
+            f"'{path}' is not finished.",
+            expected="all rows" if rows is None else f"{rows:,} rows",
+            received=f"{done:,} rows" + (" so far" if rows is None else ""),
+            fix="Call precompute(...) as before; it goes on where it stopped.",
+        )
+
+
+def write_features(
+    path: str | os.PathLike[str],
+    batches: Callable[[int], Iterator[Mapping[str, Any]]],
+    *,
+    rows: int | None,
+    key: Key,
+    progress: Step | None = None,
+) -> Path:
+    """Stores rows, and goes on where an earlier call stopped.
+
+    The file appears when all rows are there. Until then they lie in a folder beside it, ``<path>.part``, whatever ends
+    the process; a second of work may be lost. For a moment in the end they are on the disk twice.
+
+    Args:
+        path: The HDF5 file. Folders above it are made.
+        batches: Gives the batches from a row on, with ``inputs`` and perhaps ``targets`` and ``metadata``: arrays, or
+            dicts and lists of them. It is called once, or not at all if nothing is missing. Batches may have any
+            sizes, and are stored before the next is asked for.
+        rows: How many rows there will be; ``None`` if that is not known.
+        key: What the rows are made from. A file of another key is not touched.
+        progress: Called with a few words at every batch; by default a bar is shown on the terminal.
+
+    Returns:
+        The path.
+
+    Raises:
+        StitchError: If rows of something else are there, batches differ in their arrays, or there are not ``rows``.
+
+    Example:
+        >>> rows = {"inputs": np.arange(4.0), "targets": np.ones((4, 1))}
+        >>> def batches(start):
+        ...     for at in range(start, 4, 2):
+        ...         yield {name: array[at : at + 2] for name, array in rows.items()}
+        >>> write_features("features.h5", batches, rows=4, key=Key({"model": "ab12"})).name
+        'features.h5'
+    """
+    place = Path(path)
+    if is_finished(place, key):
+        discard(place)  # of a process that was killed when it had nothing else to do
+        return place
+    with unfinished(place, key, rows) as part:
+        if is_finished(place, key):  # another process was faster
+            return place
+        if not part.whole:
+            with _shown(progress, part.done, rows) as show:
+                for batch in batches(part.done):
+                    part.append(batch)
+                    show(part.done)
+            _check_count(place, part.done, rows)
+            part.whole = True
+            with disk(place):
+                part.note()
+        _join(part, place, key)
+        discard(place)
+    return place
+
+
+def is_finished(path: Path, key: Key) -> bool:
+    """Whether the rows of a key are all in a file.
+
+    Raises:
+        StitchError: If something else is there.
+
+    Example:
+        >>> is_finished(Path("nowhere.h5"), Key({}))
+        False
+    """
+    if not os.path.lexists(path):
+        return False
+    found = differences(open_features(path).key, key) if path.is_file() else []
+    if found or not path.is_file():
+        fix = f"Delete '{path}', or choose another path."
+        if not found:
+            raise StitchError(f"'{path}' is no file, and is not replaced.", fix="Choose another path.")
+        raise refusal(f"'{path}' holds rows of something else; these are not the same", found, fix)
+    return True
+
+
+def _check_count(path: Path, done: int, rows: int | None) -> None:
+    if not done:
+        raise StitchError(f"There are no rows for '{path}'.")
+    if rows is not None and done != rows:
+        raise StitchError(
+            f"Other rows came for '{path}' than there should be.",
+            expected=f"{rows:,}",
+            received=f"{done:,}",
+            fix=f"Delete '{folder_of(path)}' if the data have changed.",
+        )
+
+
+def _join(part: Unfinished, path: Path, key: Key) -> None:
+    """Make the HDF5 file of plain files, and put it in its place."""
+    about = {"version": keras_stitch.__version__, "key": key.plain(), "structure": part.structure}
+    about["leaves"] = [asdict(leaf) for leaf in part.leaves]
+    new = part.folder / "joined.h5"
+    with disk(path):
+        try:
+            _reserve(part, new)
+            with h5py.File(new, "w", alignment_threshold=_PAGE, alignment_interval=_PAGE) as file:
+                file.attrs[MARK], file.attrs["rows"] = FORMAT, part.done
+                file["about"] = json.dumps(about)  # as an attribute it could not be long
+                for number, leaf in enumerate(part.leaves):
+                    dtype = h5py.string_dtype() if leaf.dtype == TEXT else np.dtype(leaf.dtype)
+                    dataset = file.create_dataset(leaf.dataset, (part.done, *leaf.shape), dtype)
+                    start = 0
+                    for array in part.stored(number):
+                        dataset[start : start + len(array)] = array
+                        start += len(array)
+            with new.open("rb") as written:
+                os.fsync(written.fileno())
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
+        if os.path.lexists(path):
+            raise StitchError(f"'{path}' exists meanwhile, and is not replaced.")
+        new.replace(path)
+
+
+def _reserve(part: Unfinished, new: Path) -> None:
+    """Try whether the disk has room for the file: HDF5 may end the process where it has none."""
+    sizes = [file.stat().st_size for file in part.folder.iterdir() if file.is_file()]
+    texts = sum(leaf.dtype == TEXT for leaf in part.leaves)
+    needed = sum(sizes) + 64 * part.done * texts + 16 * _PAGE * (len(part.leaves) + 1)
+    with new.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, needed)
+
+
+def _mapped(path: Path, dataset: Any) -> Array | None:
+    """A dataset of numbers that lies in one piece, as an array that reads the file where it is used."""
+    offset = dataset.id.get_offset()
+    if offset is None or not dataset.size or dataset.dtype.kind == "O":
+        return None
+    # A plain array, as those made by choosing rows would be of a class of their own.
+    return np.memmap(path, dataset.dtype, "r", offset, dataset.shape).view(np.ndarray)
+
+
+@contextlib.contextmanager
+def _shown(report: Step | None, done: int, rows: int | None) -> Iterator[Callable[[int], None]]:
+    """A function to call with the rows that are done; what it shows disappears in the end."""
+
+    def words(done: int) -> str:
+        return f"{done:,} rows" if rows is None else f"{done:,} of {rows:,} rows"
+
+    if report is not None:
+        yield lambda done: report(words(done))
+        return
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task(words(done), total=rows, completed=done)
+        yield lambda done: shown.update(task, description=words(done), completed=done)

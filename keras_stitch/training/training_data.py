@@ -1,0 +1,242 @@
+"""Training data: a directory's dataloader, or precomputed rows, as Keras takes it."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from kipoi.data import BaseDataLoader, Dataset, PreloadedDataset
+
+from keras_stitch.checks import mapping_of, whole_number
+from keras_stitch.errors import StitchError
+from keras_stitch.kipoi.run_kipoi import is_data_error
+from keras_stitch.training.dataloading import Workers, is_merged, label, maker, read_rows, said
+from keras_stitch.training.epochs import Epochs
+from keras_stitch.training.provenance import Key, changes, key_of, refusal
+from keras_stitch.training.stored_rows import Features, check_finished, is_features, open_features
+
+Batch = tuple[Any, Any]
+
+
+class TrainingData(Epochs):
+    """Batches of inputs and targets from a dataloader with random access; ``len`` is the steps of an epoch.
+
+    Every row comes once in an epoch; the last batch has what is left. Rows are in another order in each epoch if
+    ``shuffle``, by a random generator of its own.
+
+    Args:
+        make: Makes the dataloader, one of Kipoi's with random access by rows. Each worker has its own: open files
+            that processes share have one place where reading goes on, and rows would get mixed up.
+        batch_size: Rows in a batch.
+        shuffle: Whether the order changes.
+        seed: Of the order.
+        workers: Processes that read ahead while the model trains; with 0 the rows are read in between. Models that are
+            packed into the dataloader run in this process.
+        max_queue_size: How many batches they are ahead at most.
+        key: Says what the rows are made from, where that is known.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        *,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int | None = None,
+        workers: int = 0,
+        max_queue_size: int = 10,
+        key: Callable[[], Key] | None = None,
+    ):
+        self._dataloader, self._key = make(), key
+        self._readers = Workers(make, self._dataloader, workers) if workers else None
+        # Keras' threads wait for the processes that read, and keep batches ready; one more, as it takes none for one.
+        options = {"workers": workers + 1 if workers else 0, "max_queue_size": max_queue_size}
+        super().__init__(len(self._dataloader), batch_size=batch_size, shuffle=shuffle, seed=seed, **options)
+
+    def __getitem__(self, index: int) -> Batch:
+        rows = self.rows_of(index)
+        return _inputs_and_targets(self.read(rows) if self._readers is None else self._readers.read(rows))
+
+    def first(self) -> Mapping[str, Any]:
+        """The first row, to look at; packed models do not run for it."""
+        raw = getattr(self._dataloader, "raw", None) if is_merged(self._dataloader) else None
+        return read_rows(self._dataloader, [0]) if raw is None else raw([0])
+
+    @property
+    def key(self) -> Key | None:
+        """What the rows are made from, by the content of all files; computed anew each time."""
+        return None if self._key is None else self._key()
+
+    def read(self, rows: np.ndarray[Any, Any]) -> Mapping[str, Any]:
+        """The batch of some rows as Kipoi has it, with metadata, read by this process."""
+        return read_rows(self._dataloader, rows)
+
+
+def training_data(
+    source: str | os.PathLike[str] | type | BaseDataLoader,
+    dataloader_args: Mapping[str, Any] | None = None,
+    *,
+    batch_size: int = 32,
+    shuffle: bool = True,
+    seed: int | None = None,
+    workers: int = 0,
+    steps: int | None = None,
+    directory: str | os.PathLike[str] | None = None,
+) -> TrainingData | Features | Iterator[Batch]:
+    """A directory's dataloader, or what it gave once, as training data for ``model.fit``.
+
+    Args:
+        source: A directory that ``Graph.save`` wrote, or any other Kipoi directory; a name in a source that Kipoi knows
+            (``"kipoi:..."``); a Kipoi dataloader class, or an object of one. Or a file that ``precompute`` wrote.
+        dataloader_args: Its arguments, ``targets_file`` among them. Relative paths start from the current folder. For
+            precomputed rows they are optional, and compared with those that the rows were made from.
+        batch_size: Rows in a batch; the last one of an epoch has what is left.
+        shuffle: Whether rows come in another order in each epoch. Dataloaders that go from the first row to the last
+            cannot do that: for them it has to be False. ``model.fit`` shuffles batches, too, unless told not to.
+        seed: Of the order; by default another one each time.
+        workers: Processes that read while the model trains. They only read: models run in this process. For
+            precomputed rows threads, which are of use where the disk is slow.
+        steps: For dataloaders that go from the first row to the last, how many batches there are in all; the data are
+            read from the start again whenever they end. Without it they are read once. Give ``model.fit`` the
+            ``steps_per_epoch`` and ``epochs`` of which it is the product, and ``shuffle=False``.
+        directory: For precomputed rows, where the directory is that they were made from, if it was moved.
+
+    Returns:
+        For precomputed rows and a dataloader with random access a ``keras.utils.PyDataset`` whose length is the steps
+        of an epoch; for any other a generator. All give ``(inputs, targets)``: inputs by name, targets as an array or,
+        for several outputs, by name.
+
+    Raises:
+        StitchError: If there is no such dataloader, its arguments do not fit, or it gives no targets; if precomputed
+            rows are not finished, or the directory, the arguments or files of data changed since.
+
+    Example:
+        >>> import numpy as np, keras_stitch as ks
+        >>> from kipoi.data import Dataset
+        >>> class Squares(Dataset):
+        ...     def __len__(self): return 10
+        ...     def __getitem__(self, i): return {"inputs": np.ones(2) * i, "targets": np.ones(1) * i**2}
+        >>> data = ks.training_data(Squares, batch_size=4, shuffle=False)
+        >>> len(data), data[2][1].tolist()
+        (3, [[64.0], [81.0]])
+    """
+    batch_size, workers = whole_number("batch_size", batch_size, 1), whole_number("workers", workers, 0)
+    steps = None if steps is None else whole_number("steps", steps, 1)
+    seed = None if seed is None else whole_number("seed", seed, 0)
+    if isinstance(source, str | os.PathLike) and is_features(Path(source)):
+        options: dict[str, Any] = {"batch_size": batch_size, "shuffle": shuffle, "seed": seed, "workers": workers}
+        return _features(source, dataloader_args, directory, steps, options)
+    if directory is not None:
+        raise StitchError("directory= is for precomputed rows.", received=f"the dataloader of {label(source)}")
+    arguments = mapping_of(dataloader_args, "dataloader_args=", "{argument: value}")
+    make = maker(source, arguments)
+    dataloader = make()
+    if isinstance(dataloader, Dataset | PreloadedDataset):
+        _check_no_steps(steps)
+        if workers and isinstance(source, BaseDataLoader):
+            raise StitchError(
+                "A dataloader that is made already is read by one process.",
+                expected="workers=0, or the class of the dataloader and dataloader_args=",
+                received=f"workers={workers}",
+            )
+        if len(dataloader) == 0:
+            raise StitchError(f"The dataloader of {label(source)} has no rows.")
+        folder = Path(source) if isinstance(source, str | os.PathLike) else None
+        key = functools.partial(key_of, folder, arguments) if folder is not None and folder.is_dir() else None
+        data = TrainingData(make, batch_size=batch_size, shuffle=shuffle, seed=seed, workers=workers, key=key)
+        try:
+            first = data.first()
+        except Exception as error:  # whatever a dataloader does
+            if is_data_error(error):
+                raise StitchError(str(error)) from error
+            raise StitchError(
+                f"The dataloader of {label(source)} cannot read its first row.", received=said(error)
+            ) from error
+        _check_targets(first, source)
+        return data
+    if shuffle:
+        raise StitchError(
+            f"The rows of {label(source)} cannot be shuffled: its dataloader goes from the first to the last.",
+            expected="shuffle=False",
+            fix="Shuffle the data themselves, or use dataloaders with random access.",
+        )
+    return _batches(make, dataloader, source, batch_size, workers, steps)
+
+
+def _features(
+    source: str | os.PathLike[str],
+    dataloader_args: Mapping[str, Any] | None,
+    directory: str | os.PathLike[str] | None,
+    steps: int | None,
+    options: dict[str, Any],
+) -> Features:
+    """Precomputed rows, once it is clear that they are still what the dataloader would give."""
+    check_finished(source)
+    features = open_features(source, **options)
+    _check_no_steps(steps)
+    if directory is not None and not Path(directory).is_dir():
+        raise StitchError(f"There is no directory '{directory}'.", expected="the one that the rows were made from")
+    arguments = None
+    if dataloader_args is not None:
+        arguments = mapping_of(dataloader_args, "dataloader_args=", "{argument: value}")
+    if found := changes(features.key, arguments, None if directory is None else Path(directory)):
+        fix = f"Delete '{source}', and call ks.precompute(...) again."
+        raise refusal(f"'{source}' is stale; these are not as they were when it was precomputed", found, fix)
+    if not features.has_targets:
+        raise _without_targets(source)
+    return features
+
+
+def _check_no_steps(steps: int | None) -> None:
+    if steps is not None:
+        raise StitchError(
+            "steps= is for dataloaders that go from the first row to the last; this one knows how many there are.",
+            fix="Leave it out, and give model.fit(..., epochs=...).",
+        )
+
+
+def _batches(
+    make: Callable[[], Any], dataloader: Any, source: Any, batch_size: int, workers: int, steps: int | None
+) -> Iterator[Batch]:
+    """The batches of one pass over the data, or ``steps`` of as many passes as that takes."""
+    done = 0
+    while True:
+        before = done
+        if dataloader is None:  # one that iterates over itself is used up by a pass
+            dataloader = make()
+        for batch in dataloader.batch_iter(batch_size=batch_size, num_workers=workers):
+            _check_targets(batch, source)
+            yield _inputs_and_targets(batch)
+            done += 1
+            if done == steps:
+                return
+        dataloader = None
+        if steps is None:
+            return
+        if done == before:
+            raise StitchError(
+                f"The dataloader of {label(source)} has no rows" + (" when it is read once more." if done else "."),
+                expected=f"{steps} batches",
+                received=str(done),
+            )
+
+
+def _inputs_and_targets(batch: Mapping[str, Any]) -> Batch:
+    return batch["inputs"], batch["targets"]
+
+
+def _check_targets(batch: Mapping[str, Any], source: Any) -> None:
+    targets = batch.get("targets")
+    if targets is None or (isinstance(targets, Mapping | Sequence) and not len(targets)):
+        raise _without_targets(source)
+
+
+def _without_targets(source: Any) -> StitchError:
+    return StitchError(
+        f"The dataloader of {label(source)} gives no targets to train on.",
+        fix="Give it targets_file in dataloader_args; a directory takes one if it was saved with targets=.",
+    )

@@ -1,0 +1,1 @@
+"""The proof that a stitched model predicts what its parts predict."""

@@ -1,0 +1,191 @@
+"""What a graph has to predict: its submodels run one after another, each alone, with NumPy arrays in between.
+
+Nothing of ``building`` or ``merging`` takes part, so that a mistake there cannot hide here. Every submodel is loaded
+from its source once more. Keras masks do not cross from one to the next, as they do not between files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_stitch.errors import StitchError, reason
+from keras_stitch.graphs.merges import merge_arrays
+from keras_stitch.graphs.spec import Feed, GraphSpec, Submodel, Tap, Wiring
+from keras_stitch.models import ports
+from keras_stitch.models.custom_objects import in_registry
+from keras_stitch.models.layer_config import layer_from_config
+from keras_stitch.models.load_keras import Blueprint
+from keras_stitch.verify.predict_program import BATCH, plain
+
+Array = np.ndarray[Any, Any]
+
+
+Arrays = dict[str, Array]
+
+
+class Reference:
+    """The submodels of a checked graph, each on its own.
+
+    Args:
+        spec: The graph.
+        wiring: The same graph, checked.
+        blueprints: Of every submodel that owns its weights.
+        stitched: The models that were built of the graph. Layers that had no weights borrow theirs, which were drawn
+            when these were built.
+        trained: Whether submodels take their weights from it, too, where these differ from the sources'.
+        foreign: For every submodel that is no Keras model and owns its weights, what loads it: a function that takes
+            and gives arrays in the order of its ports.
+        progress: Called with a few words at every submodel.
+
+    Attributes:
+        weights: For each submodel that ran, ``"of the source"``, ``"trained"`` or ``"new"``.
+    """
+
+    def __init__(
+        self,
+        spec: GraphSpec,
+        wiring: Wiring,
+        blueprints: Mapping[str, Blueprint],
+        stitched: Iterable[keras.Model],
+        *,
+        trained: bool = False,
+        foreign: Mapping[str, Callable[[], Callable[[list[Array]], list[Array]]]] | None = None,
+        progress: Callable[[str], None] | None = None,
+    ):
+        self._spec, self._wiring, self._blueprints = spec, wiring, blueprints
+        self._stitched = {layer.name: model for model in stitched for layer in model.layers}
+        self._trained, self._foreign = trained, foreign or {}
+        self._step = progress or (lambda _: None)
+        self._runs: dict[str, Callable[[list[Array]], list[Any]]] = {}
+        self.weights: dict[str, str] = {}
+
+    def predict(self, inputs: Mapping[str, Array]) -> Arrays:
+        """Run the submodels.
+
+        Args:
+            inputs: Graph input -> array of shape ``(rows, ...)``.
+
+        Returns:
+            Graph output -> array of shape ``(rows, ...)``.
+
+        Raises:
+            StitchError: If a submodel or a merge refuses what arrives.
+        """
+        tensors = {Tap(None, name): array for name, array in inputs.items()}
+        for node in self._wiring.order:
+            arriving = [self._arriving(feed, tensors) for feed in self._wiring.feeds[node]]
+            made = self._run(self._spec.submodel(node), arriving)
+            for port, array in zip(self._wiring.node_outputs[node], made, strict=True):
+                tensors[Tap(node, port.name)] = array
+        return {output.port.name: self._tapped(output.tap, tensors) for output in self._wiring.outputs}
+
+    # -- connections: NumPy only -----------------------------------------------
+
+    def _tapped(self, tap: Tap, tensors: dict[Tap, Array]) -> Array:
+        if tap.node is not None and tap.merged:
+            feed = next(feed for feed in self._wiring.feeds[tap.node] if feed.port.name == tap.port)
+            whole = self._arriving(feed, tensors)
+        else:
+            whole = tensors[Tap(tap.node, tap.port)]
+        return whole if tap.part is None else whole[..., slice(*tap.part)]
+
+    def _arriving(self, feed: Feed, tensors: dict[Tap, Array]) -> Array:
+        arrived = Tap(feed.node, feed.port.name, merged=True)
+        if arrived not in tensors:
+            taken = [self._tapped(tap, tensors) for tap in feed.taps]
+            tensors[arrived] = taken[0] if len(taken) == 1 else self._merged(feed, taken)
+        return tensors[arrived]
+
+    def _merged(self, feed: Feed, arrays: list[Array]) -> Array:
+        try:
+            if feed.merge.kind != "layer":
+                return merge_arrays(feed, arrays)
+            assert feed.merge.layer is not None
+            layer = layer_from_config(feed.merge.layer, self._custom_objects())
+            return _in_batches(lambda batch: [layer(batch)], arrays)[0]
+        except Exception as error:
+            raise StitchError(f"What feeds '{feed.node}.{feed.port.name}' cannot be merged: {reason(error)}") from error
+
+    # -- submodels -------------------------------------------------------------
+
+    def _run(self, submodel: Submodel, arriving: list[Array]) -> list[Array]:
+        owner = submodel.share or submodel.name
+        self._step(f"running '{submodel.name}' by itself")
+        with in_registry(self._blueprints[owner].custom_objects if submodel.is_keras else {}):
+            try:
+                if owner not in self._runs:
+                    self._runs[owner] = self._load(submodel, owner, [array[:1] for array in arriving])
+                return _in_batches(self._runs[owner], arriving)
+            except StitchError:
+                raise
+            except Exception as error:
+                shapes = " and ".join(f"{array.shape} {array.dtype}" for array in arriving)
+                raise StitchError(
+                    f"Submodel '{submodel.name}', run by itself, cannot take {shapes}: {reason(error)}"
+                ) from error
+
+    def _load(self, submodel: Submodel, owner: str, rows: Sequence[Array]) -> Callable[[list[Array]], list[Any]]:
+        if not submodel.is_keras:
+            self.weights[owner] = "of the source"
+            return self._foreign[owner]()
+        return (self._layer if submodel.is_layer else self._model)(owner, rows)
+
+    def _model(self, owner: str, rows: Sequence[Array]) -> Callable[[list[Array]], list[Any]]:
+        """A saved model as its own Keras model: called in the structure that it was saved with."""
+        blueprint = self._blueprints[owner]
+        model = blueprint.take()
+        self._take_weights(owner, dict(ports.leaves(model)))
+        if blueprint.inner_outputs is not None:
+            cut = keras.Model(list(model.inputs), blueprint.outputs(model))
+            return lambda batch: _listed(cut(batch, training=False))
+        structure = None if isinstance(model, keras.Sequential) else model.input
+
+        def run(batch: list[Array]) -> list[Any]:
+            given = batch[0] if structure is None else keras.tree.pack_sequence_as(structure, batch)
+            return _listed(model(given, training=False))
+
+        return run
+
+    def _layer(self, owner: str, rows: Sequence[Array]) -> Callable[[list[Array]], list[Any]]:
+        """A bare layer; one that has no weights in its source takes those that the stitched model drew."""
+        layer = self._blueprints[owner].take()
+        layer(*rows)
+        if self._spec.submodel(owner).source.kind == "layer":
+            layer.set_weights(self._stitched[owner].get_layer(owner).get_weights())
+            self.weights[owner] = ("trained" if self._trained else "new") if layer.weights else "of the source"
+        else:
+            self._take_weights(owner, {"": layer})
+        return lambda batch: _listed(layer(*batch))
+
+    def _take_weights(self, owner: str, own: Mapping[str, keras.Layer]) -> None:
+        """Copy the stitched model's weights into a submodel, layer by layer, by path, where they were trained."""
+        self.weights[owner] = "of the source"
+        if not self._trained:
+            return
+        held = self._stitched[owner].get_layer(owner)
+        theirs = dict(ports.leaves(held)) if "" not in own else {"": held}
+        for path in own.keys() & theirs.keys():
+            before, after = own[path].get_weights(), theirs[path].get_weights()
+            if any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(before, after, strict=True)):
+                own[path].set_weights(after)
+                self.weights[owner] = "trained"
+
+    def _custom_objects(self) -> dict[str, Any]:
+        return {
+            name: item for blueprint in self._blueprints.values() for name, item in blueprint.custom_objects.items()
+        }
+
+
+def _in_batches(run: Callable[[list[Array]], list[Any]], arrays: Sequence[Array]) -> list[Array]:
+    batches = []
+    for start in range(0, len(arrays[0]), BATCH):
+        batches.append([plain(value) for value in run([array[start : start + BATCH] for array in arrays])])
+    return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+
+
+def _listed(result: Any) -> list[Any]:
+    return list(keras.tree.flatten(result))

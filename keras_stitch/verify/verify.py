@@ -1,0 +1,342 @@
+"""Holds a stitched model against its parts: random, example and given inputs, before and after a reload."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.metadata
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_stitch
+from keras_stitch import files
+from keras_stitch.errors import SourceError, StitchError, reason
+from keras_stitch.graphs.spec import GraphSpec, Port, Submodel, Wiring
+from keras_stitch.models import sample_rows
+from keras_stitch.models.custom_objects import CustomObjects, Origin, in_registry
+from keras_stitch.models.load_keras import Blueprint
+from keras_stitch.models.sample_rows import given_inputs
+from keras_stitch.models.save_keras import save_model
+from keras_stitch.placement.stages import Stages
+from keras_stitch.verify.certificate import Certificate, CertifiedPart, Check, InputRange
+from keras_stitch.verify.equality import compare
+from keras_stitch.verify.fresh_process import HERE, Arrays, Reloaded, Reloading
+from keras_stitch.verify.predict_program import predict
+from keras_stitch.verify.reference import Reference
+from keras_stitch.verify.run_stages import Packed, Whole
+
+ROWS = 10
+
+
+RANDOM, EXAMPLE, GIVEN = "random", "example", "given"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A stitched model and the graph that it was built of.
+
+    Attributes:
+        spec: The graph.
+        wiring: The same, checked.
+        blueprints: Of every submodel that owns its weights: what runs separately is made by them anew.
+        stages: Where its submodels run.
+        model: What is held against the parts: the Keras model that remains, ``None`` where none does. Its inputs are
+            named like those of ``stages``, in that order.
+        trained: Whether it was given, so that its weights may differ from those of the sources.
+        customs: The custom objects that were given for submodels, with the places where a fresh process finds them.
+        archs: The architecture JSON of submodels that are Kipoi directories, where they have one.
+        packed: The models that run in the dataloader, if any do.
+        progress: Called with a few words at every step.
+    """
+
+    spec: GraphSpec
+    wiring: Wiring
+    blueprints: Mapping[str, Blueprint]
+    stages: Stages
+    model: keras.Model | None
+    trained: bool = False
+    customs: Mapping[str, CustomObjects] = field(default_factory=dict)
+    archs: Mapping[str, Path] = field(default_factory=dict)
+    packed: Packed | None = None
+    progress: Callable[[str], None] = field(default=lambda _: None)
+    remarks: tuple[str, ...] = ()
+
+    def verify(self, data: object = None, *, rows: int = ROWS, seed: int = 0, format: str = "keras") -> Certificate:
+        """Save the model into a temporary folder, load it again and compare; see ``Graph.verify``."""
+        given = None if data is None else given_inputs(data, self.wiring)
+        with tempfile.TemporaryDirectory(prefix="keras-stitch-") as folder:
+            self.progress("saving it")
+            place = Path(folder)
+            if self.packed is not None:
+                self.packed.write(place)
+            file = None if self.model is None else save_model(self.model, place / f"model.{format}")
+            return self.certify(file, {} if given is None else {GIVEN: given}, directory=place, rows=rows, seed=seed)
+
+    def certify(
+        self,
+        file: Path | None,
+        sets: Mapping[str, Arrays],
+        *,
+        directory: Path,
+        objects_file: Path | None = None,
+        rows: int = ROWS,
+        seed: int = 0,
+    ) -> Certificate:
+        """Compare the parts, the model and what a file holds of it, on random inputs and on others.
+
+        Args:
+            file: The saved Keras model; ``None`` where there is none.
+            sets: ``EXAMPLE`` or ``GIVEN`` -> graph input -> array of shape ``(rows, ...)``.
+            directory: Where the packed models were written.
+            objects_file: A Python file with the custom objects that the saved model needs.
+            rows: How many random rows.
+            seed: Of the random rows.
+
+        Raises:
+            StitchError: If nothing can be compared: no inputs can be made up, or the parts refuse those given.
+            SaveError: If the saved model cannot be loaded again.
+        """
+        _check_number(rows, "rows=", at_least=1)
+        _check_number(seed, "seed=", at_least=0)
+        notes = list(self.remarks)
+        whole = Whole(self.stages, self.model, self.packed, directory)
+        bounds = whole.bounds()
+        drawn, refused = self._draw(whole, sets, bounds, rows, seed)
+        sets = {**({} if drawn is None else {RANDOM: drawn}), **sets}
+        if refused is not None:
+            if not sets:
+                raise refused
+            notes.append(f"No random inputs: {refused.message}")
+        if self.packed is not None:
+            self.progress("running the packed models")
+        features = self._features(whole, sets, notes)
+        if file is None:
+            expected, weights = self._expected({kind: sets[kind] for kind in features}, notes)
+            found, reloaded = self._last(whole, features, directory)
+        else:
+            self.progress("loading it again in a fresh process")
+            with Reloading(file, features, self._custom_objects(), self._origins(), objects_file) as reloading:
+                expected, weights = self._expected({kind: sets[kind] for kind in features}, notes)
+                self.progress("running the stitched model")
+                found = {kind: self._predicted(features[kind]) for kind in expected}
+                self.progress("loading it again in a fresh process")
+                reloaded = reloading.result()
+        if reloaded.note is not None:
+            notes.append(reloaded.note)
+        return Certificate(
+            graph=self.spec.name,
+            checks=tuple(
+                check
+                for kind in expected
+                for check in self._checks(kind, _rows(sets[kind]), expected[kind], found[kind], reloaded)
+            ),
+            parts=tuple(self._part(submodel, weights) for submodel in self.spec.submodels),
+            inputs=tuple(_range(port, kind, sets[kind], bounds) for kind in expected for port in self.wiring.inputs),
+            seed=seed if RANDOM in expected else None,
+            format="" if file is None else "keras" if file.suffix == ".keras" else "h5",
+            reloaded_in=reloaded.where,
+            versions=_versions(),
+            notes=tuple(notes),
+        )
+
+    # -- what goes in ----------------------------------------------------------
+
+    def _draw(
+        self, whole: Whole, sets: Mapping[str, Arrays], bounds: Mapping[str, int], rows: int, seed: int
+    ) -> tuple[Arrays | None, StitchError | None]:
+        """Random inputs, as long as the others; or why there are none."""
+        for port in self.wiring.inputs:
+            try:
+                sample_rows.table_dtype(port)
+            except StitchError:
+                return None, StitchError(
+                    f"The input '{port.name}' takes {port.dtype}, of which none is made up.",
+                    fix=f"Pass data={{{port.name!r}: ...}} (--data on the command line).",
+                )
+        like = next(iter(sets.values()), None)
+        size: int | None = None
+        if like is None:
+            size, problem = sample_rows.find_size(self.wiring, whole, {}, bounds)
+            if size is None:
+                return None, StitchError(
+                    "No length was found for the open dimensions of the inputs.",
+                    received=problem,
+                    fix="Pass data= that fits (--data on the command line).",
+                )
+        drawn = {}
+        for number, port in enumerate(self.wiring.inputs, 1):
+            shaped = port if like is None else Port(port.name, sample_rows.shape_of(like[port.name]), port.dtype)
+            drawn[port.name] = sample_rows.random_rows(shaped, rows, size or 1, (seed, number), bounds.get(port.name))
+        return drawn, None
+
+    # -- what comes out --------------------------------------------------------
+
+    def _expected(self, sets: Mapping[str, Arrays], notes: list[str]) -> tuple[dict[str, Arrays], dict[str, str]]:
+        """What the parts predict, run separately, for every kind of inputs that they take; and whose weights."""
+        models = [self.model, *(self.packed.models.values() if self.packed is not None else ())]
+        parts = Reference(
+            self.spec,
+            self.wiring,
+            self.blueprints,
+            [model for model in models if model is not None],
+            trained=self.trained,
+            foreign={
+                submodel.name: functools.partial(self.packed.alone, submodel.name)
+                for submodel in self.spec.submodels
+                if self.packed is not None and not submodel.is_keras
+            },
+            progress=self.progress,
+        )
+        expected = {}
+        for kind, inputs in sets.items():
+            try:
+                expected[kind] = parts.predict(inputs)
+            except StitchError as problem:
+                if kind != RANDOM or len(sets) == 1:
+                    fix = "Pass data= that the submodels take." if kind != EXAMPLE else None
+                    raise StitchError(f"Nothing can be compared on {kind} inputs. {problem.message}", fix=fix) from None
+                notes.append(f"No random inputs: {problem.message}")
+        return expected, parts.weights
+
+    def _features(self, whole: Whole, sets: Mapping[str, Arrays], notes: list[str]) -> dict[str, Arrays]:
+        """What the final model takes, for every kind of inputs that the packed models take."""
+        found = {}
+        for kind, inputs in sets.items():
+            try:
+                found[kind] = whole.features(inputs)
+            except ValueError as problem:  # what the models that are packed say about their data
+                if kind != RANDOM or len(sets) == 1:
+                    message = f"The packed models cannot run on {kind} inputs. {problem}"
+                    raise StitchError(message, fix="Pass data= that the submodels take.") from problem
+                notes.append(f"No random inputs: {problem}")
+        return found
+
+    def _last(
+        self, whole: Whole, features: Mapping[str, Arrays], directory: Path
+    ) -> tuple[dict[str, Arrays | str], Reloaded]:
+        """What the last submodel, which is no Keras model, predicts as it was added and as it was written."""
+        assert self.packed is not None
+        found: dict[str, Arrays | str] = {}
+        after, errors = {}, {}
+        written = self.packed.last(directory)
+        name = self.wiring.outputs[0].port.name
+        for kind, arrays in features.items():
+            try:
+                found[kind] = {"": whole.predict_last(arrays)[name]}
+                after[kind] = {"": whole.predict_last(arrays, written)[name]}
+            except Exception as error:  # whatever the model does
+                found.setdefault(kind, f"it cannot predict: {reason(error)}")
+                errors[kind] = reason(error)
+        return found, Reloaded(HERE, after, errors)
+
+    def _predicted(self, inputs: Arrays) -> Arrays | str:
+        with in_registry(self._custom_objects()):
+            try:
+                assert self.model is not None
+                return predict(self.model, [inputs[port.name] for port in self.stages.inputs])
+            except Exception as error:  # whatever Keras raises, the parts took these inputs
+                return f"it cannot predict: {reason(error)}"
+
+    def _checks(self, kind: str, rows: int, expected: Arrays, found: Arrays | str, reloaded: Reloaded) -> list[Check]:
+        after: Arrays | str = reloaded.predictions.get(kind, {})
+        if kind in reloaded.errors:
+            after = f"it cannot predict: {reloaded.errors[kind]}"
+        return [
+            _check(output.port.name, kind, rows, expected[output.port.name], (found, after), len(self.wiring.outputs))
+            for output in self.wiring.outputs
+        ]
+
+    def _part(self, submodel: Submodel, weights: Mapping[str, str]) -> CertifiedPart:
+        owner, source = submodel.share or submodel.name, submodel.source
+        given = self.customs.get(owner, CustomObjects())
+        beside = [*([Path(source.arch)] if source.arch else []), *([self.archs[owner]] if owner in self.archs else [])]
+        beside += [Path(place) for place in dict.fromkeys(it.place for it in given.origins.values() if it.is_file)]
+        return CertifiedPart(
+            submodel.name,
+            f"shares {submodel.share}" if submodel.share else source.label,
+            source.sha256,
+            tuple((path.name, files.sha256(path)) for path in beside),
+            weights.get(owner, "of the source"),
+            tuple(str(repair) for repair in submodel.repairs),
+        )
+
+    def _custom_objects(self) -> dict[str, Any]:
+        return {name: item for blueprint in self.blueprints.values() for name, item in blueprint.custom_objects.items()}
+
+    def _origins(self) -> dict[str, Origin]:
+        """Where each of them can be had again, also by the name under which it is registered."""
+        places = {
+            id(item): given.origins.get(key) for given in self.customs.values() for key, item in given.objects.items()
+        }
+        return {name: origin for name, item in self._custom_objects().items() if (origin := places.get(id(item)))}
+
+
+def _check(
+    name: str, kind: str, rows: int, expected: np.ndarray[Any, Any], found: tuple[Arrays | str, Arrays | str], many: int
+) -> Check:
+    differences: list[float | None] = []
+    problems: list[str] = []
+    for when, predictions in zip(("before saving", "after loading"), found, strict=True):
+        array = predictions if isinstance(predictions, str) else predictions.get(name if many > 1 else "")
+        if array is None:
+            array = "it has no such output"
+        compared = None if isinstance(array, str) else compare(array, expected)
+        differences.append(compared.largest if compared else None)
+        problem = array if compared is None else compared.problem
+        if problem is not None:
+            problems.append(f"{when}: {problem}")
+    own = compare(expected, expected)
+    before, after = differences
+    return Check(name, kind, rows, own.magnitude, before, after, own.finite, tuple(problems))
+
+
+@contextlib.contextmanager
+def check_recorded(path: Path) -> Iterator[None]:
+    """Says so where the ``stitch.yaml`` to verify is the record of a generated directory, without its sources.
+
+    Raises:
+        StitchError: At once for a directory, else where a source is not found in the block.
+    """
+    folder = path if path.is_dir() else path.parent
+    generated = files.is_generated(folder)
+    shown = f"'{folder}' is a generated directory: its stitch.yaml records what was stitched, and the sources are not "
+    fix = f"Verify the stitch.yaml beside the sources. For the directory: cd {folder} && kipoi test ."
+    if (folder / "certificate.json").is_file():
+        fix += " What was compared when it was written is in its certificate.json."
+    if generated and path.is_dir():
+        raise StitchError(f"{shown}in it.", fix=fix)
+    try:
+        yield
+    except SourceError as problem:
+        if not generated:
+            raise
+        raise StitchError(f"{shown}in it.", received=problem.message, fix=fix) from problem
+
+
+def _check_number(value: object, name: str, *, at_least: int) -> None:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < at_least:
+        raise StitchError(
+            f"{name} is not a whole number.", expected=f"a number from {at_least} on", received=repr(value)[:200]
+        )
+
+
+def _range(port: Port, kind: str, inputs: Arrays, bounds: Mapping[str, int]) -> InputRange:
+    array = inputs[port.name]
+    values = sample_rows.values_text(port, bounds.get(port.name)) if kind == RANDOM else ""
+    return InputRange(port.name, kind, sample_rows.shape_of(array), str(array.dtype), values)
+
+
+def _rows(inputs: Arrays) -> int:
+    return len(next(iter(inputs.values())))
+
+
+def _versions() -> dict[str, str]:
+    own = {"keras_stitch": keras_stitch.__version__}
+    # Keras' backends are called as the packages that they are.
+    return {**{name: importlib.metadata.version(name) for name in ("keras", keras.backend.backend())}, **own}

@@ -1,0 +1,198 @@
+"""Predicts with a generated directory, whatever its placements: the workflow first, if there is one, then Kipoi."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_stitch.errors import StitchError, nearest
+from keras_stitch.files import find_yaml, load_yaml
+from keras_stitch.workflow.snakemake import files_of, has_workflow, models_of, run_workflow, settings_of, with_texts
+
+# Of files that Kipoi writes.
+_ENDINGS = ("h5", "hdf5", "tsv", "bed", "parquet", "pq", "pqt")
+
+
+# The command itself, of this environment. -P: files in the user's folder do not take the place of modules.
+_KIPOI = "import sys; from kipoi.__main__ import main; sys.exit(main())"
+
+
+def predict(
+    directory: Path,
+    output: Path,
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    results: Path | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    workflow: Mapping[str, Any] | None = None,
+) -> Path:
+    """Predict with a generated directory.
+
+    Args:
+        directory: The directory, with or without a workflow.
+        output: The file to write; its ending says what Kipoi writes: ``.h5``, ``.tsv``, ``.bed``. One that is there is
+            replaced, once all is predicted.
+        arguments: Of the dataloaders, of all stages; by default those of the examples.
+        results: Where the workflow's files go; by default beside the output.
+        batch_size: Rows that run at once; by default what ``config.yaml`` says, or 32.
+        workers: Processes that read; by default what ``config.yaml`` says, or none.
+        workflow: What ``run_workflow`` takes beside these.
+
+    Returns:
+        The file.
+
+    Raises:
+        StitchError: When arguments are missing or unknown, or something fails.
+    """
+    directory = directory.resolve()
+    if find_yaml(directory, "model") is None or find_yaml(directory, "dataloader") is None:
+        raise StitchError(
+            f"'{directory.name}' is no directory to predict with.",
+            expected="one that graph.save(...) or keras-stitch save wrote, with model.yaml and dataloader.yaml",
+            received="no such directory" if not directory.is_dir() else "a directory without them",
+        )
+    if output.suffix.removeprefix(".") not in _ENDINGS or output.is_dir():
+        raise StitchError(
+            f"Kipoi cannot write '{output.name}'.",
+            expected=f"a file that ends in {', '.join(f'.{it}' for it in _ENDINGS)}",
+        )
+    own = _described(directory)
+    jobs = {name: _described(place) for name, place in models_of(directory).items()} if has_workflow(directory) else {}
+    given = None if arguments is None else _checked(directory, arguments, own, jobs)
+    options = dict(workflow or {})
+    asked = {"batch_size": batch_size, "workers": workers}
+    settings = {name: value for name, value in asked.items() if value is not None} | dict(options.pop("settings", {}))
+    with contextlib.ExitStack() as stack:
+        predicted: dict[str, Path] = {}
+        if jobs:
+            place = results or output.with_name(f"{output.stem}_results")
+            running = run_workflow(directory, place, arguments=given, settings=settings, **options)
+            predicted = stack.enter_context(running)
+            if "--dry-run" in options.get("options", ()):
+                return output
+            settings = settings_of(directory) | settings
+        passed = _examples(directory, own) if given is None else {name: given[name] for name in own if name in given}
+        passed |= {f"{name}_file": str(file.resolve()) for name, file in predicted.items() if f"{name}_file" in own}
+        _kipoi_predict(directory, passed, output, settings.get("batch_size", 32), settings.get("workers", 0))
+    return output
+
+
+def read_arguments(pairs: Sequence[str], whole: str | None) -> dict[str, Any] | None:
+    """The dataloader arguments on a command line; ``None`` where there are none.
+
+    Args:
+        pairs: ``NAME=VALUE`` each; values are read as JSON where they are some.
+        whole: All as one JSON object, or the path of a file with one, as ``kipoi predict`` takes them.
+
+    Raises:
+        StitchError: When one cannot be read.
+
+    Example:
+        >>> read_arguments(["flank=100", "file=a.bed"], None)
+        {'flank': 100, 'file': 'a.bed'}
+    """
+    found: dict[str, Any] = {}
+    if whole is not None:
+        text = Path(whole).read_text(encoding="utf-8") if Path(whole).is_file() else whole
+        try:
+            found = json.loads(text)
+        except ValueError as error:
+            raise StitchError(f"--dataloader_args is no JSON: {error}.", received=whole[:200]) from error
+        if not isinstance(found, dict):
+            raise StitchError("--dataloader_args is no JSON object.", received=whole[:200])
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not (name and equals):
+            raise StitchError(f"Cannot read -a {pair!r}.", expected="NAME=VALUE")
+        if name in found:
+            raise StitchError(f"The argument '{name}' is given twice.")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found or None
+
+
+def _described(directory: Path) -> dict[str, Any]:
+    """What a directory says about the arguments of its dataloader."""
+    found = find_yaml(directory, "dataloader")
+    return dict(load_yaml(found).get("args") or {}) if found is not None else {}
+
+
+def _checked(
+    directory: Path,
+    arguments: Mapping[str, Any],
+    own: Mapping[str, Any],
+    jobs: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Arguments that somebody takes, none missing; files by their whole paths."""
+    made = {f"{name}_file" for name in jobs}
+    everybody = [own, *jobs.values()]
+    known = {name: about for args in reversed(everybody) for name, about in args.items() if name not in made}
+    for name in arguments:
+        if name not in known:
+            raise StitchError(
+                f"'{directory.name}' has no dataloader argument '{name}'.", expected=nearest(name, known), fix=None
+            )
+    files = [name for name, about in known.items() if _names_file(directory, about)]
+    files += [name for name in files_of(directory) if name in known] if jobs else []
+    missing = [name for name, about in known.items() if not about.get("optional") and name not in arguments]
+    if missing:
+        raise StitchError(
+            f"'{directory.name}' lacks the dataloader argument{'s' * (len(missing) > 1)} "
+            f"{' and '.join(map(repr, missing))}.",
+            expected="all of them, or none for the examples",
+            received=", ".join(arguments),
+        )
+    for name in files:
+        value = arguments.get(name)
+        if isinstance(value, str) and not Path(value).is_file():
+            raise StitchError(
+                f"The file for '{name}' is not there.",
+                expected=f"a file, as seen from '{Path.cwd()}'",
+                received=repr(value),
+            )
+    return dict(with_texts(arguments, lambda text: str(Path(text).absolute()) if Path(text).exists() else text))
+
+
+def _names_file(directory: Path, about: Mapping[str, Any]) -> bool:
+    example = about.get("example")
+    return isinstance(example, str) and bool(example) and (directory / example).is_file()
+
+
+def _examples(directory: Path, described: Mapping[str, Any]) -> dict[str, Any]:
+    found = {}
+    for name, about in described.items():
+        if "example" not in about:
+            continue
+        value = about["example"]
+        if isinstance(value, Mapping) and "url" in value:
+            raise StitchError(
+                f"The example of '{name}' lies at a URL.", fix=f"Download {value['url']} and pass it: -a {name}=FILE."
+            )
+        is_file = isinstance(value, str) and value and (directory / value).is_file()
+        found[name] = str(directory / value) if is_file else value
+    return found
+
+
+def _kipoi_predict(directory: Path, passed: Mapping[str, Any], output: Path, batch_size: int, workers: int) -> None:
+    """Has ``kipoi predict`` write a file that takes the place of the output when it is whole."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as temporary:
+        made = Path(temporary).resolve() / f"predictions{output.suffix}"
+        command = [sys.executable, "-P", "-c", _KIPOI, "predict", str(directory), "--source=dir"]
+        command += [f"--dataloader_args={json.dumps(passed)}", f"--batch_size={batch_size}", f"--num_workers={workers}"]
+        done = subprocess.run([*command, "-o", str(made)], check=False)
+        if done.returncode or not made.is_file():
+            raise StitchError(
+                f"Kipoi cannot predict with '{directory.name}'.",
+                received=f"exit status {done.returncode}; its messages are above",
+            )
+        made.replace(output)

@@ -1,0 +1,235 @@
+"""Runs the workflow of a generated directory: by Snakemake, in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import h5py
+import yaml
+
+from keras_stitch.errors import StitchError
+from keras_stitch.files import load_yaml, sha256
+
+FOLDER = "workflow"
+
+
+PROFILES = ("local", "slurm")
+
+
+CONFIG = "config.yaml"
+
+
+_LOCK = ".running"
+
+
+_BACKENDS = ("uv", "conda")
+
+
+def has_workflow(directory: Path) -> bool:
+    """Whether some of a directory's models run in environments of their own."""
+    return (directory / FOLDER / "Snakefile").is_file()
+
+
+def models_of(directory: Path) -> dict[str, Path]:
+    """The Kipoi directory of every job of a workflow."""
+    configured = load_yaml(directory / FOLDER / CONFIG)
+    return {name: directory / FOLDER / "models" / name for name in configured["models"]}
+
+
+def settings_of(directory: Path) -> dict[str, Any]:
+    """What ``config.yaml`` says, apart from the models."""
+    configured = load_yaml(directory / FOLDER / CONFIG)
+    return {name: value for name, value in configured.items() if name != "models"}
+
+
+def files_of(directory: Path) -> list[str]:
+    """The dataloader arguments of a workflow that name files."""
+    configured = load_yaml(directory / FOLDER / CONFIG)
+    return [name for model in configured["models"].values() for name in model.get("files") or ()]
+
+
+@contextlib.contextmanager
+def run_workflow(
+    directory: Path,
+    results: Path,
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    cores: int | None = None,
+    profile: str = "local",
+    options: Sequence[str] = (),
+) -> Iterator[dict[str, Path]]:
+    """Have Snakemake make all files with predictions that are missing or out of date.
+
+    In the block, nobody else can run the workflow with results in the same place.
+
+    Args:
+        directory: The generated directory; nothing is written there.
+        results: Where environments, predictions and logs go.
+        arguments: Of the dataloaders, in place of the examples; every job takes those that it has.
+        settings: In place of those in ``config.yaml``, such as ``{"chunks": 4}``.
+        cores: How many Snakemake uses; all by default. On a cluster: how many jobs at a time.
+        profile: ``"local"``, ``"slurm"``, or the folder of a profile of your own.
+        options: More options for Snakemake.
+
+    Yields:
+        The file of every job.
+
+    Raises:
+        StitchError: When a setting is wrong, Snakemake is not here or is running there already, a job fails, or a file
+            is not there in the end, or was made with something else.
+    """
+    if importlib.util.find_spec("snakemake") is None:
+        raise StitchError(
+            f"'{directory.name}' has a workflow, and Snakemake, which runs it, is not installed.",
+            fix="pip install 'keras_stitch[workflow]'",
+        )
+    folder = (directory / FOLDER).resolve()
+    configured = _configured(folder, arguments, settings or {})
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StitchError(f"'{results}' cannot be a folder of results: {error.strerror}.") from error
+    with _alone(results) as lock:
+        config = results / CONFIG
+        config.write_text(yaml.safe_dump(configured, sort_keys=False), encoding="utf-8")
+        # -P: files in the user's folder do not take the place of modules.
+        command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(folder / "Snakefile")]
+        command += ["--directory", str(results), "--configfile", str(config.resolve()), "--replace-workflow-config"]
+        if _is_locked(results):  # by one that was killed, as nobody else runs here
+            _call([*command, "--unlock", "--quiet", "all"], results, lock)
+        command += ["--workflow-profile", str(_profile(folder, profile)), "--rerun-incomplete"]
+        if profile == "slurm":  # whose profile says how many jobs, unless the user does
+            command += [] if cores is None else ["--jobs", str(cores)]
+        else:
+            command += ["--cores", "all" if cores is None else str(cores)]
+        _call([*command, *options], results, lock)
+        files = {name: results / "predictions" / f"{name}.h5" for name in configured["models"]}
+        if "--dry-run" not in options:
+            for name, model in configured["models"].items():
+                _check_made(folder / "models" / name, files[name], model["dataloader_args"])
+        yield files
+
+
+def _check_made(model: Path, file: Path, arguments: Mapping[str, Any]) -> None:
+    """Raises where a file is not what was asked for: options of Snakemake's can leave out what would make it."""
+    spec = importlib.util.spec_from_file_location("records", model / "merging" / "records.py")
+    assert spec is not None and spec.loader is not None
+    records = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(records)
+    record = None
+    with contextlib.suppress(OSError), h5py.File(file, "r") as opened:
+        record = records.read_record(opened)
+    if record is None:
+        raise StitchError(f"The workflow did not make '{file.name}'.", expected="a whole file", received=str(file))
+    changed = [key for key, value in arguments.items() if not records.is_made_with(record["arguments"].get(key), value)]
+    if record["directory"] != sha256(model / "sha256.json"):
+        changed.append("model")
+    if changed:
+        raise StitchError(
+            f"The file '{file}' is an older one, and the workflow did not make it anew.",
+            expected="one of the present model and arguments",
+            received=f"one made with another {' and '.join(changed)}",
+            fix="Leave out options of Snakemake's that keep it from doing so, or remove the file.",
+        )
+
+
+def _configured(folder: Path, arguments: Mapping[str, Any] | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``config.yaml`` with other arguments and settings; paths in it are absolute."""
+    configured = load_yaml(folder / CONFIG)
+    known = [name for name in configured if name != "models"]
+    for name, value in settings.items():
+        if name not in known:
+            raise StitchError(f"The workflow has no setting '{name}'.", expected=f"one of {', '.join(known)}")
+        configured[name] = _setting(name, value)
+    for name, model in configured["models"].items():
+        own = load_yaml(folder / "models" / name / "dataloader.yaml").get("args") or {}
+        if arguments is not None:
+            model["dataloader_args"] = {key: value for key, value in arguments.items() if key in own}
+            for argument in model["predictions"]:
+                model["dataloader_args"].pop(argument, None)
+        model["dataloader_args"] = with_texts(
+            model["dataloader_args"], lambda text: str(folder / text) if (folder / text).is_file() else text
+        )
+    return configured
+
+
+def _setting(name: str, value: Any) -> Any:
+    """A setting as ``config.yaml`` has it, from what a user types or gives."""
+    if name == "backend":
+        if value not in _BACKENDS:
+            raise StitchError(f"There is no backend {value!r}.", expected=f"one of {', '.join(_BACKENDS)}")
+        return value
+    if name == "python":
+        return value if isinstance(value, Mapping) else str(value)
+    least = 0 if name == "workers" else 1
+    text = str(value)
+    if isinstance(value, bool) or not text.isdecimal() or int(text) < least:
+        raise StitchError(
+            f"The setting '{name}' of the workflow is no such number.",
+            expected=f"a whole number, {least} or more",
+            received=repr(value),
+        )
+    return int(text)
+
+
+def with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """A value in which every text is changed, also in lists and dicts.
+
+    Example:
+        >>> with_texts({"a": ["x", 1]}, str.upper)
+        {'a': ['X', 1]}
+    """
+    if isinstance(value, Mapping):
+        return {key: with_texts(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [with_texts(item, change) for item in value]
+    return change(value) if isinstance(value, str) and value else value
+
+
+def _profile(folder: Path, profile: str) -> Path:
+    if profile in PROFILES:
+        return folder / "profiles" / profile
+    own = Path(profile)
+    if not own.is_dir():
+        raise StitchError(
+            f"There is no profile '{profile}'.", expected=f"{', '.join(PROFILES)}, or the folder of one", fix=None
+        )
+    return own.resolve()
+
+
+@contextlib.contextmanager
+def _alone(results: Path) -> Iterator[IO[str]]:
+    """Holds a lock that the system gives back however this process ends, and Snakemake with it."""
+    with (results / _LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StitchError(
+                f"The workflow is running already, with its results in '{results}'.",
+                fix="Wait for it, or choose another folder with -o.",
+            ) from error
+        yield file
+
+
+def _is_locked(results: Path) -> bool:
+    locks = results / ".snakemake" / "locks"
+    return locks.is_dir() and any(locks.iterdir())
+
+
+def _call(command: Sequence[str], results: Path, lock: IO[str]) -> None:
+    # Snakemake holds the lock, too: it may live on where this process is killed.
+    done = subprocess.run(command, pass_fds=(lock.fileno(),), check=False)
+    if done.returncode:
+        raise StitchError(
+            "The workflow stopped.",
+            received=f"exit status {done.returncode} of Snakemake; its messages are above",
+            fix=f"Logs of jobs are in '{results / 'logs'}'. The same command goes on, once that is mended.",
+        )

@@ -1,0 +1,148 @@
+"""Examples for a directory with a workflow: random tables for all its parts at once, and files with predictions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlparse
+
+import h5py
+import numpy as np
+from kipoi.specs import RemoteFile
+
+from keras_stitch.directory import example_files
+from keras_stitch.directory.dataloader_code import copy_components, write_dataloader
+from keras_stitch.directory.dataloader_plan import Merged
+from keras_stitch.directory.model_yaml import array_schema
+from keras_stitch.errors import SaveError, reason
+from keras_stitch.kipoi.run_kipoi import quiet
+from keras_stitch.kipoi.templates import template_module
+from keras_stitch.models.sample_rows import row_shape
+from keras_stitch.placement.jobs import Flow, Job
+
+_SIZE = 8
+
+
+class Examples:
+    """Makes examples in a folder that lives as long as this object."""
+
+    def __init__(self) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix="keras-stitch-")
+        self._folder = Path(self._temporary.name).resolve()
+
+    def downloads(self, chosen: Mapping[str, Any]) -> dict[str, Path]:
+        """Files for the examples that lie at URLs, as nobody would download them where a job runs.
+
+        Args:
+            chosen: The examples that there are.
+
+        Raises:
+            SaveError: When one cannot be had.
+        """
+        found = {}
+        for name, value in chosen.items():
+            if not (isinstance(value, Mapping) and "url" in value):
+                continue
+            place = self._folder / name / str(value.get("name") or PurePosixPath(urlparse(value["url"]).path).name)
+            place.parent.mkdir()
+            try:
+                with quiet():
+                    RemoteFile(**value).get_file(str(place))
+            except Exception as error:  # Kipoi raises a bare Exception
+                raise SaveError(f"The example of '{name}' cannot be downloaded.", received=reason(error)) from error
+            found[name] = place
+        return found
+
+    def tables(self, flow: Flow, merged: Merged, chosen: Mapping[str, Any]) -> tuple[dict[str, Path], int]:
+        """Random tables for the inputs that nobody covers, so that all jobs and what remains read the same rows.
+
+        Args:
+            flow: The graph, cut into jobs.
+            merged: The merged dataloader of the whole graph.
+            chosen: The examples that there are.
+
+        Returns:
+            An NPY file for each such argument, and how many rows the examples have.
+        """
+        place = self._folder / "tables"
+        place.mkdir()
+        known = {name: value for name, value in chosen.items() if name in merged.owners}
+        copy_components(place, merged)
+        names = example_files.file_names(merged, known)
+        placed = example_files.place_examples(place, known, names)
+        inputs = {port.name: array_schema(port, None, "An input.") for port in flow.whole.inputs}
+        about: dict[str, Any] = {"authors": [], "license": "unspecified"}
+        nothing: dict[str, list[str]] = {"conda": [], "pip": [], "conda_channels": []}
+        targets: dict[str, Any] = {
+            output.port.name: array_schema(output.port, None, "An output.") for output in flow.whole.outputs
+        }
+        if len(targets) == 1:
+            ((name, schema),) = targets.items()
+            targets = {"name": name, **schema}
+        write_dataloader(place, "examples", merged, inputs, targets, flow.whole.outputs, about, nothing, placed)
+
+        def unknown(batch: Any, training: bool = False) -> list[Any]:
+            return []  # which lengths the models take shows when they run
+
+        made, rows = example_files.add_random_tables(place, merged, flow.whole, unknown, placed, names)
+        return {argument: place / file for argument, file in made.items()}, rows
+
+    def predictions(
+        self, workflow: Path, job: Job, configured: Mapping[str, Any], chosen: Mapping[str, Any], rows: int
+    ) -> Path:
+        """A file with what a job predicts for its examples; where it cannot run here, with random numbers.
+
+        Args:
+            workflow: The generated folder.
+            job: The job, whose directory is written.
+            configured: What ``config.yaml`` says about it.
+            chosen: The examples that there are, those of the jobs whose files it reads among them.
+            rows: How many rows random numbers have.
+
+        Raises:
+            SaveError: When it does not run.
+        """
+        output = self._folder / f"{job.name}.h5"
+        folder = workflow / "models" / job.name
+        if not job.runs_here:
+            _random(output, job, folder, rows)
+            return output
+        given = {argument: str(chosen[argument]) for argument in configured["predictions"]}
+        piece = self._folder / f"{job.name}-piece.h5"
+        shared = ["--model", str(folder), "--arguments", json.dumps(configured["dataloader_args"])]
+        shared += ["--predictions", json.dumps(given)]
+        for script, options in (
+            ("predict", ["--output", str(piece)]),
+            ("combine", ["--pieces", str(piece), "--output", str(output)]),
+        ):
+            command = [sys.executable, str(workflow / "scripts" / f"{script}.py"), *shared, *options]
+            done = subprocess.run(command, cwd=workflow, capture_output=True, text=True, check=False)
+            if done.returncode:
+                said = done.stderr.strip().splitlines()[-8:]
+                raise SaveError(
+                    f"'{job.name}' cannot predict its examples.",
+                    received="\n".join(said),
+                    fix="Pass examples={argument: file or value} with data that it reads.",
+                )
+        return output
+
+
+def _random(output: Path, job: Job, folder: Path, rows: int) -> None:
+    """Writes random numbers in the form of predictions; nothing says to which data they would belong."""
+    records = template_module("kipoi.merging.records")
+    made_by = hashlib.sha256((folder / "sha256.json").read_bytes()).hexdigest()
+    with h5py.File(output, "w") as file:
+        file["rows/number"] = np.arange(rows, dtype="int64")
+        for number, given in enumerate(job.gives):
+            shape = row_shape(given.port, _SIZE)
+            values = np.random.default_rng(number).normal(size=(rows, *shape))
+            file[f"preds/{given.port.name}"] = values.astype(given.port.dtype or "float32")
+        file["rows/digest"] = records.digests(records.covered(file))
+        made = {"model": job.name, "directory": made_by, "arguments": {}, "predictions": {}, "random": True}
+        records.write_record(file, made)

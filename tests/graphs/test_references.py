@@ -1,0 +1,111 @@
+"""References as users write them: read, printed back, and refused where they cannot be read."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plain_graphs import MANY
+
+from keras_stitch.errors import StitchError
+from keras_stitch.graphs.names import Part, Reference, parse_reference
+
+NAMES = (
+    st.text(st.characters(exclude_characters="[].", exclude_categories=("Cs",)), min_size=1).map(str.strip).filter(bool)
+)
+BOUNDS = st.none() | st.integers(-9, 9)
+
+
+def written_parts() -> st.SearchStrategy[str]:
+    """``[2]``, ``[1:3]``, ``[ -2 : ]``: what is written and what Python makes of it."""
+    numbers = st.integers(-9, 9).map(str)
+    sides = st.one_of(st.just(""), numbers)
+    return st.one_of(numbers, st.tuples(sides, sides).map(":".join), st.tuples(sides, sides).map(" : ".join))
+
+
+@MANY
+@given(NAMES, st.none() | NAMES, st.none() | written_parts())
+def test_a_reference_says_itself(node: str, port: str | None, part: str | None) -> None:
+    text = node + (f".{port}" if port else "") + (f"[{part}]" if part else "")
+    reference = parse_reference(text)
+    assert (reference.node, reference.port, reference.part is None) == (node, port, part is None)
+    assert parse_reference(str(reference)) == reference
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ("model1", Reference("model1")),
+        (" model1.out ", Reference("model1", "out")),
+        ("model1.block.out", Reference("model1", "block.out")),
+        ("model1[0]", Reference("model1", None, Part(0, 1))),
+        ("model1[-1]", Reference("model1", None, Part(-1, None))),
+        ("model1[-2]", Reference("model1", None, Part(-2, -1))),
+        ("model1.out[1:3]", Reference("model1", "out", Part(1, 3))),
+        ("model1[:]", Reference("model1", None, Part(None, None))),
+        ("model1[:-1]", Reference("model1", None, Part(None, -1))),
+    ],
+)
+def test_reading(text: str, reference: Reference) -> None:
+    assert parse_reference(text) == reference
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " ", ".", "m.", ".x", "[0]", "m[", "m]", "m[]", "m[a]", "m[1.5]", "m[1:2:3]", "m[0][1]", "m]0["),
+        *("m[1 2]", "m[--1]", "m[-1-2]", "m[٣]", "m[0]x", 3, None, ["m"]),
+    ],
+)
+def test_what_cannot_be_read_is_refused(text: object) -> None:
+    with pytest.raises(StitchError) as caught:
+        parse_reference(text)
+    assert str(caught.value) == (
+        f"Cannot read {text!r} as the name of a tensor.\n"
+        "  Expected: 'submodel', 'submodel.port' or 'graph_input', and behind it, if only a part of the last axis is "
+        "meant, '[0]', '[0:3]' or '[-2:]'\n"
+        f"  Received: {text!r}"
+    )
+
+
+@MANY
+@given(BOUNDS, BOUNDS, st.integers(1, 12))
+def test_a_part_is_what_python_slices(start: int | None, stop: int | None, size: int) -> None:
+    part, elements = Part(start, stop), list(range(size))
+    in_range = all(bound is None or -size <= bound <= size for bound in (start, stop))
+    if in_range and elements[start:stop]:
+        first, last = part.resolve(size)
+        assert 0 <= first < last <= size
+        assert elements[first:last] == elements[start:stop]
+    else:
+        # Python would cut what reaches beyond, and take nothing; both are mistakes here.
+        with pytest.raises(StitchError):
+            part.resolve(size)
+
+
+@MANY
+@given(st.integers(-9, 9), st.integers(1, 9))
+def test_one_element_is_what_python_indexes(index: int, size: int) -> None:
+    part = parse_reference(f"m[{index}]").part
+    assert part is not None
+    if -size <= index < size:
+        assert list(range(size))[slice(*part.resolve(size))] == [range(size)[index]]
+    else:
+        with pytest.raises(StitchError, match="reaches beyond"):
+            part.resolve(size)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (Part(2, 5), "[2:5] reaches beyond a last axis of size 4.\n  Expected: a part of [0:4]"),
+        (Part(7, 8), "[7] reaches beyond a last axis of size 4.\n  Expected: a part of [0:4]"),
+        (Part(-5, None), "[-5:] reaches beyond a last axis of size 4.\n  Expected: a part of [0:4]"),
+        (Part(2, 2), "[2:2] is empty on a last axis of size 4.\n  Expected: a part of [0:4]"),
+        (Part(3, 1), "[3:1] is empty on a last axis of size 4.\n  Expected: a part of [0:4]"),
+    ],
+)
+def test_parts_out_of_range(part: Part, message: str) -> None:
+    with pytest.raises(StitchError) as caught:
+        part.resolve(4)
+    assert str(caught.value) == message

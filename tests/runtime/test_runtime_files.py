@@ -1,0 +1,96 @@
+"""A generated directory holds those files of the runtime that it uses, and they work without the others."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from keras_stitch.directory.runtime_files import write_runtime
+from keras_stitch.kipoi.templates import template_files, template_module, template_text
+
+BASE = {"__init__", "blocks", "data_errors", "keys", "merged", "part_base", "row_lookup", "workers"}
+NEEDED = {
+    "DataError": {"__init__", "data_errors"},
+    "MergedDataset": BASE,
+    "MergedIterator": {*BASE, "merged_iterator"},
+    "Table": {"__init__", "array_files", "blocks", "data_errors", "part_base", "tables"},
+    "Predictions": {"__init__", "blocks", "data_errors", "part_base", "predictions", "records"},
+    "Part": {
+        *("__init__", "blocks", "component_source", "data_errors", "dataloader_part", "keys", "part_base", "readers"),
+        *("shared_sequences", "workers"),
+    },
+    "load_dataloader": {"__init__", "python_files"},
+    "Merge": {"__init__", "numpy_merges"},
+    "Packed": {"__init__", "data_errors", "numpy_merges", "python_files", "run_packed"},
+}
+ALL = template_module("kipoi.merging").__all__
+
+
+def written(folder: Path, code: str, *modules: str, file: str = "dataloader.py") -> set[str]:
+    folder.mkdir(exist_ok=True)
+    (folder / file).write_text(code)
+    write_runtime(folder, *modules)
+    return {path.stem for path in (folder / "merging").iterdir()}
+
+
+def loaded(folder: Path) -> ModuleType:
+    """The folder as a generated dataloader loads it."""
+    name = f"runtime_{folder.name.replace('-', '_')}"
+    options = {"submodule_search_locations": [str(folder / "merging")]}
+    spec = importlib.util.spec_from_file_location(name, folder / "merging" / "__init__.py", **options)
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_what_a_name_needs(tmp_path, name):
+    assert written(tmp_path, f"x = merging.{name}()\n") == NEEDED[name]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_written_works_alone(tmp_path, name):
+    place = tmp_path / f"only-{name}"
+    files = written(place, f"class Loader(merging.{name}):\n    pass\n")
+    runtime = loaded(place)
+    assert hasattr(runtime, name) and set(runtime.__all__) <= set(ALL)
+    assert all(hasattr(runtime, public) for public in runtime.__all__)
+    for module in files - {"__init__"}:
+        importlib.import_module(f"{runtime.__name__}.{module}")
+
+
+def test_a_directory_of_tables_has_no_other_parts(tmp_path):
+    code = "class A(merging.MergedDataset):\n    x = merging.Table, merging.Targets\n"
+    assert written(tmp_path, code) == {*BASE, "array_files", "tables"}
+    assert loaded(tmp_path).__all__ == ["DataError", "MergedDataset", "Table", "Targets"]
+
+
+def test_everything_is_the_template_itself(tmp_path):
+    files = written(tmp_path, "".join(f"merging.{name}\n" for name in ALL))
+    assert files == {name.removesuffix(".py") for name in template_files("kipoi/merging")}
+    for name in template_files("kipoi/merging"):
+        assert (tmp_path / "merging" / name).read_text() == template_text(f"kipoi/merging/{name}")
+
+
+def test_what_is_loaded_by_its_path_is_there(tmp_path):
+    assert written(tmp_path, "x = 1\n", "records") == {"__init__", "records"}
+    found = written(tmp_path / "own", template_text("kipoi/packed_class.py"), file="model.py")
+    assert found == {"__init__", "python_files"}
+
+
+def test_the_generated_init_is_formatted(tmp_path):
+    written(tmp_path, "merging.MergedIterator, merging.Part, merging.from_function\n")
+    ruff = [sys.executable, "-m", "ruff"]
+    options = ["--isolated", "--no-cache", "--line-length", "120", str(tmp_path / "merging")]
+    subprocess.run([*ruff, "format", "--check", *options], check=True)
+    subprocess.run([*ruff, "check", "--select", "E,W,F,I,B,C4,RUF,SIM,UP", *options], check=True)
+
+
+def test_a_name_that_there_is_not_is_noticed(tmp_path):
+    with pytest.raises(KeyError, match="Tabel"):
+        written(tmp_path, "merging.Tabel\n")

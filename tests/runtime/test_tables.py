@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import gzip
+import multiprocessing
+import re
+
+import h5py
+import numpy as np
+import pytest
+
+from keras_stitch.kipoi.templates import template_module
+
+Table = template_module("kipoi.merging.tables").Table
+
+
+def write(path, content):
+    if isinstance(content, str):
+        path.write_text(content)
+    elif isinstance(content, dict):
+        with h5py.File(path, "w") as file:
+            for name, array in content.items():
+                file[name] = array
+    else:
+        with path.open("wb") as file:
+            np.save(file, content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "shape", "dtype", "rows"),
+    [
+        ("a.tsv", "a\tb\n1\t2\n3\tnan\n", (2,), "float32", [[1, 2], [3, np.nan]]),
+        ("a.csv", "a,b\n1,2\n3,4\n", (2, 1), "int32", [[[1], [2]], [[3], [4]]]),
+        ("a.tsv", "a\tb\n1\t2\n", (None, 1), "float32", [[[1], [2]]]),
+        ("a.tsv", "x\n7\n", (), "int64", [7]),
+        ("a.tsv", "x\tok\n1.5\tTrue\n", (2,), "float32", [[1.5, 1]]),
+        ("a.npy", np.array([[1.0, 2.0]]), (2,), "int8", [[1, 2]]),
+        ("a.npy", np.array([[0, 1]]), (None,), "bool", [[False, True]]),
+        ("no_ending", {"x": np.ones((2, 3)), "other": np.ones(1)}, (3,), "float32", [[1, 1, 1]] * 2),
+        ("a.h5", {"deep/er": np.ones((2, 3))}, (3,), "float16", [[1, 1, 1]] * 2),
+    ],
+)
+def test_rows(tmp_path, name, content, shape, dtype, rows):
+    path = write(tmp_path / name, content)
+    table = Table("x", path, shape, dtype)
+    assert table.length == len(rows)
+    for chosen in [*([index] for index in range(len(rows))), range(len(rows))[::-1]]:
+        found = table.read(chosen)
+        assert found["inputs", "x"].dtype == np.dtype(dtype)
+        np.testing.assert_array_equal(found["inputs", "x"], np.array([rows[index] for index in chosen], dtype))
+        assert found["metadata", "x", "id"].tolist() == [str(index) for index in chosen]
+        assert not any(path[0] == "keys" for path in found)
+    with pytest.raises(IndexError):
+        table.read([len(rows)])
+
+
+def test_reading_leaves_the_data_alone(tmp_path):
+    for name, content in (("a.tsv", "a\tb\n1\t2\n3\t4\n"), ("a.npy", np.array([[1, 2], [3, 4]], "float32"))):
+        table = Table("x", write(tmp_path / name, content), (2,), "float32")
+        table.read([0, 1])["inputs", "x"] += 10
+        assert table.read([0, 1])["inputs", "x"].tolist() == [[1, 2], [3, 4]]
+
+
+def test_an_id_column_names_the_rows(tmp_path):
+    table = Table("x", write(tmp_path / "a.tsv", "id\ta\n007\t1\nNA\t2\n"), (1,), "float32")
+    block = table.read([1, 0])
+    assert block["metadata", "x", "id"].tolist() == block["keys", "x", "ids"].tolist() == ["NA", "007"]
+
+
+def test_columns_of_a_range_name_the_rows_too(tmp_path):
+    text = "chr\tstart\tend\tid\tstrand\ta\tend2\n1\t5\t9\tx\t+\t1\t2\n"
+    block = Table("x", write(tmp_path / "a.tsv", text), (2,), "float32").read([0])
+    assert {path[2]: array.tolist() for path, array in block.items() if path[0] == "keys"} == {
+        "ids": ["x"], "chr": ["1"], "start": [5], "end": [9], "strand": ["+"]}  # fmt: skip
+    assert block["inputs", "x"].tolist() == [[1, 2]]
+
+
+def test_a_column_called_start_alone_is_data(tmp_path):
+    block = Table("x", write(tmp_path / "a.csv", "start,end\n5,9\n"), (2,), "float32").read([0])
+    assert block["inputs", "x"].tolist() == [[5, 9]] and not any(path[0] == "keys" for path in block)
+
+
+def test_an_hdf5_file_may_have_ids(tmp_path):
+    path = write(tmp_path / "a.h5", {"rows": np.eye(2), "id": np.array([b"p", b"q"])})
+    assert Table("x", path, (2,), "float32").read([1, 0])["keys", "x", "ids"].tolist() == ["q", "p"]
+    with pytest.raises(ValueError, match=re.escape("has datasets of different lengths")):
+        Table("x", write(tmp_path / "b.h5", {"rows": np.eye(3), "id": np.array([b"p", b"q"])}), (3,), "float32")
+
+
+def test_names_that_are_not_compared_are_metadata_only(tmp_path):
+    path = write(tmp_path / "a.tsv", "id\ta\np\t1\n")
+    assert Table("x", path, (1,), "float32", compared=False).read([0]).keys() == {
+        ("inputs", "x"),
+        ("metadata", "x", "id"),
+    }
+
+
+def test_numbers_beside_an_id_or_a_name_are_a_header(tmp_path):
+    for text in ("id\t1\na\t2\n", "1\tx\n2\t2\n"):
+        columns = (1,) if text.startswith("id") else (2,)
+        table = Table("x", write(tmp_path / "a.tsv", text), columns, "float32")
+        assert table.read([0])["inputs", "x"].tolist() == [[2.0] * columns[0]] and table.length == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "shape", "dtype", "problem"),
+    [
+        ("a.tsv", "a\tb\n1\t2\n3\n", (2,), "float32",
+         "has no number in row 1, column 'b': 'F'. Expected: numbers. Got: ''."),
+        ("a.tsv", "a\n1\nx\n", (1,), "float32",
+         "has no number in row 1, column 'a': 'F'. Expected: numbers. Got: 'x'."),
+        ("a.csv", "a,b\n1,2\n", (3,), "float32",
+         "has a wrong number of columns for rows of shape (3,): 'F'. Expected: 3. Got: 2."),
+        ("a.csv", "a,b\n1,2\n", (None, None), "float32",
+         "has a wrong number of columns for rows of shape (None, None): 'F'. Expected: an NPY or HDF5 file. Got: 2."),
+        ("a.tsv", "x\n1\n\n3\n", (1,), "float32",
+         "has no number in row 1, column 'x': 'F'. Expected: numbers. Got: ''."),
+        ("a.tsv", 'id\tx\n"a\t1\nb\t2\n"c\t3\n', (1,), "float32",
+         "has a quotation mark that is not closed: 'F'. Expected: one line in column 'id'. Got: 'a\\t1\\nb\\t2\\nc'."),
+        ("a.csv", "a,b\n1,2,3\n", (2,), "float32", "cannot be read as a table: 'F'. Expected: a header"),
+        ("a.csv", "a,b\n1,2\n1,2,3\n", (2,), "float32", "cannot be read as a table: 'F'. Expected: a header"),
+        ("a.csv", "1,2\n1,3\n", (2,), "float32",
+         "has no header, as its first line holds numbers: 'F'. Expected: a header row with the columns' names: add one "
+         "above, which need not mean anything, such as x1. Got: the numbers 1, 2."),
+        ("a.tsv", "1.5\t-2e3\t1.5\t4\n", (4,), "float32", "has no header, as its first line holds numbers: 'F'."),
+        ("a.csv", "", (2,), "float32", "cannot be read as a table: 'F'. Expected: a header"),
+        ("a.csv", "a,b\n", (2,), "float32", "has no rows: 'F'. Expected: at least one row. Got: none."),
+        ("a.csv", "a\n1.5\n", (1,), "int32",
+         "has a value in row 0 that int32 cannot hold: 'F'. Expected: int32. Got: 1.5."),
+        ("a.csv", "a\nnan\n", (1,), "int32",
+         "has a value in row 0 that int32 cannot hold: 'F'. Expected: int32. Got: nan."),
+        ("a.npy", np.array([[300]]), (1,), "uint8", "has a value in row 0 that uint8 cannot hold"),
+        ("a.npy", np.array([[1e300]]), (1,), "float32", "has a value in row 0 that float32 cannot hold"),
+        ("a.npy", np.zeros((3, 2)), (3,), "float32", "has rows of another shape: 'F'. Expected: (3,). Got: (2,)."),
+        ("a.npy", np.array([[None]]), (1,), "float32",
+         "cannot be read as NPY: 'F'. Expected: an array of numbers. Got:"),
+        ("a.npz", "PK", (1,), "float32", "is an archive: 'F'. Expected: an NPY, TSV, CSV or HDF5 file. Got: a"),
+        ("a.npy", np.array(1.0), (3,), "float32",
+         "has rows of another shape: 'F'. Expected: (3,). Got: a single number."),
+        ("a.npy", np.array([["a"]]), (1,), "float32", "does not hold numbers: 'F'. Expected: float32. Got: <U1."),
+        ("a.h5", {"a": np.ones(2), "b": np.ones(2)}, (), "float32",
+         "lacks the data: 'F'. Expected: a dataset 'x', or a single one. Got: a, b."),
+    ],
+)  # fmt: skip
+def test_bad_files(tmp_path, name, content, shape, dtype, problem):
+    path = write(tmp_path / name, content)
+    expected = f"The file for 'x' {problem}".replace("'F'", f"'{path}'")
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        Table("x", path, shape, dtype).read([0])
+
+
+def test_a_forked_worker_opens_hdf5_for_itself(tmp_path):
+    table = Table("x", write(tmp_path / "a.h5", {"x": np.arange(6.0).reshape(3, 2)}), (2,), "float32")
+    assert table.read([0])["inputs", "x"].tolist() == [[0, 1]]
+    context = multiprocessing.get_context("fork")
+    found = context.Queue()
+    workers = [context.Process(target=lambda: found.put(table.read([2])["inputs", "x"].tolist())) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    assert [found.get(timeout=60) for _ in workers] == [[[4, 5]], [[4, 5]]]
+    for worker in workers:
+        worker.join()
+
+
+def targets(path, **options):
+    return template_module("kipoi.merging.tables").Targets(path, **options)
+
+
+def test_targets_of_one_output_are_an_array(tmp_path):
+    path = write(tmp_path / "t.tsv", "id\tliver\tlung\na\t0\t1\nb\tnan\t0\n")
+    block = targets(path, outputs={"score": ((2,), "float32")}, labels={"score": ["liver", "lung"]}).read([1, 0])
+    np.testing.assert_array_equal(block["targets",], [[np.nan, 0], [0, 1]])
+    assert block["metadata", "targets", "id"].tolist() == ["b", "a"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "h5"])
+def test_targets_of_several_outputs_go_by_name(tmp_path, ending):
+    content = "b,a/x,a/y\n1,2,3\n4,5,6\n"
+    if ending == "h5":
+        content = {"a": np.array([[2, 3], [5, 6]]), "b": np.array([[1], [4]]), "id": np.array([b"p", b"q"])}
+    outputs = {"a": ((2,), "float32"), "b": ((1,), "int32")}
+    block = targets(write(tmp_path / f"t.{ending}", content), outputs=outputs).read([0, 1])
+    assert block["targets", "a"].tolist() == [[2, 3], [5, 6]] and block["targets", "b"].tolist() == [[1], [4]]
+    assert block["targets", "b"].dtype == "int32"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "outputs", "problem"),
+    [
+        ("t.tsv", "lung\tliver\n1\t2\n", {"a": ((2,), "float32")},
+         "has other columns for 'a': 'F'. Expected: liver, lung. Got: lung, liver."),
+        ("t.tsv", "a\tc\n1\t2\n", {"a": ((1,), "float32"), "b": ((1,), "float32")},
+         "has the column 'c', which belongs to no output: 'F'. Expected: 'a' or 'a/...' or 'b' or 'b/...'. Got: 'c'."),
+        ("t.tsv", "a\n1\n", {"a": ((1,), "float32"), "b": ((1,), "float32")},
+         "has a wrong number of columns for 'b' for rows of shape (1,): 'F'. Expected: 1. Got: 0."),
+        ("t.npy", np.ones((2, 1)), {"a": ((1,), "float32"), "b": ((1,), "float32")},
+         "is NPY, which holds one array: 'F'. Expected: TSV, CSV or HDF5 with a, b. Got: one array."),
+        ("t.h5", {"a": np.ones((2, 1))}, {"a": ((1,), "float32"), "b": ((1,), "float32")},
+         "lacks the data: 'F'. Expected: a dataset 'b'. Got: a."),
+        ("t.h5", {"a": np.ones((2, 1)), "b": np.ones((3, 1))}, {"a": ((1,), "float32"), "b": ((1,), "float32")},
+         "has datasets of different lengths: 'F'. Expected: one length. Got: {'a': 2, 'b': 3}."),
+    ],
+)  # fmt: skip
+def test_bad_targets(tmp_path, name, content, outputs, problem):
+    path = write(tmp_path / name, content)
+    with pytest.raises(ValueError, match=re.escape(f"The file for 'targets' {problem}".replace("'F'", f"'{path}'"))):
+        targets(path, outputs=outputs, labels={"a": ["liver", "lung"]} if "liver" in str(content) else None)
+
+
+def test_without_a_file_there_are_no_targets():
+    absent = targets(None, outputs={"a": ((1,), "float32")})
+    assert absent.absent and absent.placeholder(2)["metadata", "targets", "id"].tolist() == ["", ""]
+
+
+@pytest.mark.parametrize("name", ["a.tsv.gz", "a.h5", "a.npy"])
+def test_files_that_were_cut_off(tmp_path, name):
+    whole = tmp_path / f"whole_{name}"
+    if name.endswith("gz"):
+        whole.write_bytes(gzip.compress(b"x\n" + b"".join(b"%d\n" % row for row in range(9999))))
+    else:
+        write(whole, {"x": np.ones((999, 1))} if name.endswith("h5") else np.ones((999, 1)))
+    path = tmp_path / name
+    path.write_bytes(whole.read_bytes()[:1500])
+    with pytest.raises(ValueError, match=re.escape("The file for 'x' cannot be read")):
+        Table("x", path, (1,), "float32").read([998])
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match=r"The file for .x. cannot be read.*FileNotFoundError"):
+        Table("x", tmp_path / "none.npy", (1,), "float32")
+
+
+def test_float_ids_of_hdf5_are_those_of_other_parts(tmp_path):
+    path = write(tmp_path / "a.h5", {"x": np.eye(2), "id": np.array([1.0, 2.5])})
+    assert Table("x", path, (2,), "float32").read([0, 1])["keys", "x", "ids"].tolist() == ["1", "2.5"]

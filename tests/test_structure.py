@@ -1,0 +1,102 @@
+"""The shape of the package: which way imports point, how large modules and functions are, where private names are."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "keras_stitch"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+MOST_AT_THE_ROOT, MOST_LINES, MOST_OF_A_FUNCTION = 12, 350, 60
+# A package or module imports only from the lines above its own.
+ORDER = (
+    ("errors", "terminal", "directory_layout", "keras_private"),
+    ("checks", "files"),
+    ("graphs",),
+    ("repairs",),
+    ("placement", "plotting"),
+    ("models",),
+    ("verify",),
+    ("kipoi",),
+    ("sources",),
+    ("directory",),
+    ("training",),
+    ("workflow",),
+    ("export",),
+    ("assembly",),
+    ("description",),
+    ("graph",),
+    ("recipes",),
+    ("demo",),
+    ("cli",),
+    ("__main__",),
+)
+LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
+# What Keras has no public name for: names of its modules, and attributes with a leading underscore.
+PRIVATE = re.compile(
+    r"keras\.src\b|\._(?:functional|nodes_by_depth|flatten_layers|keras_history|lookup_layer|layers|trainable_variables"
+    r"|non_trainable_variables|inbound_nodes|operations)\b"
+)
+
+
+def place(path: Path) -> str:
+    """The package or module right below keras_stitch that a file is in."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """The packages and modules right below keras_stitch that a file imports, inside functions, too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "keras_stitch":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("keras_stitch."):
+            found.add(node.module.split(".")[1])
+    return found - {"model_templates"}
+
+
+def test_everything_has_its_place_in_the_order():
+    known = {place(path) for path in SOURCES} - {"__init__"}
+    assert known <= LEVEL.keys()
+    # Without these, the tests below would look at nothing.
+    assert {"graphs", "models", "directory", "graph"} <= known
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    own = place(path)
+    if own == "__init__":  # the public names, imported when they are asked for
+        return
+    for other in imported(path) & LEVEL.keys():
+        assert other == own or LEVEL[other] < LEVEL[own], f"{own} imports {other}"
+
+
+def test_the_root_is_short():
+    assert len(list(PACKAGE.glob("*.py"))) <= MOST_AT_THE_ROOT
+
+
+def test_no_two_modules_share_a_name():
+    names = [path.stem for path in SOURCES if path.stem != "__init__"]
+    assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_and_functions_are_short(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MOST_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            length = node.end_lineno - node.lineno + 1
+            assert length <= MOST_OF_A_FUNCTION, f"{node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_private_names_of_keras_are_in_one_module(path):
+    if path.name != "keras_private.py":
+        assert not PRIVATE.findall(path.read_text(encoding="utf-8"))
+
+
+def test_the_module_of_private_names_uses_some():
+    assert PRIVATE.findall((PACKAGE / "keras_private.py").read_text(encoding="utf-8"))
