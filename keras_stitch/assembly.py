@@ -18,13 +18,13 @@ from keras_stitch.models import build as building
 from keras_stitch.models.load_keras import Blueprint
 from keras_stitch.placement.jobs import Flow
 from keras_stitch.placement.stages import Stages
-from keras_stitch.sources.load_source import Added
+from keras_stitch.sources.added import Added
 from keras_stitch.terminal import Step
 from keras_stitch.verify.run_stages import Arrays, Packed, Runs
 from keras_stitch.verify.verify import Subject
 
 if TYPE_CHECKING:
-    from keras_stitch.kipoi.model_directory import KipoiPart
+    from keras_stitch.kipoi.model_directory import CopiedPart, KipoiPart
     from keras_stitch.workflow.write_workflow import Workflow
 
 
@@ -74,7 +74,7 @@ class Assembly:
             built if model is None else model,
             model is not None,
             {name: added.customs for name, added in self.added.items()},
-            {name: added.part.arch for name, added in self.added.items() if added.part and added.part.arch},
+            {name: added.arch for name, added in self.added.items() if added.arch is not None},
             self.packing if packs else None,
             step,
             self.flow.remarks,
@@ -125,9 +125,9 @@ class Assembly:
             if owner in blueprints:
                 blueprints[name] = blueprints[owner]
         parts = {
-            it.name: part if it.is_keras else _as_it_is(part)
+            it.name: _as_it_is(part)
             for it in spec.submodels
-            if (part := added[it.name].part) is not None
+            if (part := added[it.name].part) is not None and not (it.is_keras and added[it.name].blueprint)
         }
         return Packing(
             stages,
@@ -143,7 +143,7 @@ class Assembly:
         return {name: added.blueprint for name, added in self.added.items() if added.blueprint is not None}
 
 
-def _as_it_is(part: KipoiPart) -> KipoiPart:
+def _as_it_is(part: KipoiPart) -> CopiedPart:
     """A part with its files, and the fields of its schema in the order of the ports."""
     from keras_stitch.kipoi.model_directory import copied
 

@@ -202,7 +202,7 @@ def _assign_part(node: str, fed: Fed, part: KipoiPart, targets: Mapping[str, int
             found[name] = component.fields[0]
         elif len(by_name) == 1:
             found[name] = by_name[0]
-        elif part.is_list and len(component.fields) == len(part.inputs):
+        elif part.input_structure == "list" and len(component.fields) == len(part.inputs):
             found[name] = component.fields[number]
         else:
             raise _unclear(node, component, list(targets))

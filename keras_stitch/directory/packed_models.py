@@ -21,7 +21,7 @@ from keras_stitch.directory import custom_objects_file
 from keras_stitch.files import load_yaml
 from keras_stitch.graphs.shapes import kind_of
 from keras_stitch.keras_private import quiet_keras
-from keras_stitch.kipoi.model_directory import KipoiPart
+from keras_stitch.kipoi.model_directory import CopiedPart
 from keras_stitch.kipoi.packed_copy import flattened, load_packed, nested, write_packed
 from keras_stitch.kipoi.run_kipoi import quiet
 from keras_stitch.kipoi.templates import (
@@ -70,7 +70,7 @@ class Packing:
 
     stages: Stages
     models: Mapping[str, keras.Model] = field(default_factory=dict)
-    parts: Mapping[str, KipoiPart] = field(default_factory=dict)
+    parts: Mapping[str, CopiedPart] = field(default_factory=dict)
     customs: Mapping[str, CustomObjects] = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)
 

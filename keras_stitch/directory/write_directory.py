@@ -333,11 +333,11 @@ def write_model(model: keras.Model, path: Path) -> None:
 
 
 def _framework(spec: GraphSpec, stages: Stages) -> str:
-    """Of the model of the directory; a module in memory becomes a class that needs no more than it says."""
+    """The framework of the directory's model; what was in memory says itself which packages it needs."""
     if stages.last is None:
         return "keras"
     submodel = spec.submodel(stages.last)
-    return "kipoi" if submodel.source.kind == "module" else submodel.framework
+    return "kipoi" if submodel.source.in_memory else submodel.framework
 
 
 def _with_shared(spec: GraphSpec, parts: Mapping[str, KipoiPart]) -> dict[str, KipoiPart]:

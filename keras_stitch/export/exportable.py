@@ -51,15 +51,14 @@ class Exportable:
     """
 
     def __init__(self, source: str | os.PathLike[str], custom_objects: Given = None):
-        _, self._part = load_source.find(source, "The model to export")
-        if self._part is not None and not self._part.is_keras:
-            raise SourceError(
-                f"The model of '{self._part.label}' is no Keras model, so it cannot be exported.",
-                expected="a directory whose final model is a Keras model, or a saved Keras model",
-                received=f"a model of {self._part.framework}",
-            )
         added = load_source.load("model", source, custom_objects=custom_objects)
-        assert added.blueprint is not None
+        self._part = added.part
+        if added.blueprint is None:
+            raise SourceError(
+                f"The model of '{added.submodel.source.label}' is no Keras model, so it cannot be exported.",
+                expected="a directory whose final model is a Keras model, or a saved Keras model",
+                received=f"a model of {added.submodel.framework}",
+            )
         self.custom_objects = added.customs.for_keras()
         with in_registry(self.custom_objects), quiet_keras():
             model = added.blueprint.take()

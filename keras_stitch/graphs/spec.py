@@ -67,6 +67,16 @@ class Source:
     custom_objects: tuple[str, ...] = ()
     live_objects: tuple[str, ...] = ()
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether it was given in memory and has what no path and no config could bring back."""
+        return self.kind not in ("file", "kipoi", "layer")
+
+    @property
+    def draws_weights(self) -> bool:
+        """Whether it is a layer that has no weights of its own: every build draws new ones."""
+        return self.kind == "layer"
+
 
 @dataclass(frozen=True)
 class LayerInfo:

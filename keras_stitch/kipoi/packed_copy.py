@@ -20,7 +20,7 @@ from keras_stitch.kipoi.templates import template_module, write_yaml
 from keras_stitch.kipoi.zoo_files import NamedFiles, gone, python_files
 
 if TYPE_CHECKING:
-    from keras_stitch.kipoi.model_directory import KipoiPart
+    from keras_stitch.kipoi.model_directory import CopiedPart, KipoiPart
 
 Array = np.ndarray[Any, Any]
 
@@ -57,11 +57,11 @@ def packed_files(
 
 
 # -- a copy of its own ------------------------------------------------------------------------------------------
-def write_packed(part: KipoiPart, folder: Path, *, sha256: str | None = None, link: bool = False) -> None:
+def write_packed(part: CopiedPart, folder: Path, *, sha256: str | None = None, link: bool = False) -> None:
     """Writes a Kipoi directory of the model alone: ``model.yaml`` and the files that it needs, no dataloader.
 
     Args:
-        part: A model of another framework.
+        part: The model.
         folder: Where to; made if it is not there.
         sha256: What ``fingerprint`` said when the model was added, to be sure that it is still the same.
         link: Whether links to large files are enough.
@@ -107,7 +107,7 @@ def load_packed(folder: Path) -> Any:
         return kipoi.get_model(str(folder), source="dir", with_dataloader=False)
 
 
-def fingerprint(part: KipoiPart) -> str:
+def fingerprint(part: CopiedPart) -> str:
     """The sha256 of all files of a model by their names, and of how it is made of them.
 
     Raises:
@@ -117,7 +117,7 @@ def fingerprint(part: KipoiPart) -> str:
     return hashlib.sha256(json.dumps([said, _defined(part)], sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _defined(part: KipoiPart) -> dict[str, Any]:
+def _defined(part: CopiedPart) -> dict[str, Any]:
     stated = {key: part.description[key] for key in ("defined_as", "type") if part.description.get(key)}
     return {**stated, "args": dict(part.args)}
 
@@ -132,7 +132,7 @@ def nested(part: KipoiPart, arrays: Sequence[Any]) -> Any:
 
     Example:
         >>> from keras_stitch.kipoi.model_directory import KipoiPart
-        >>> part = KipoiPart(Path("zoo"), inputs=(Field("a", ("a",), (2,)), Field("b", ("b",), (3,))))
+        >>> part = KipoiPart(path=Path("zoo"), inputs=(Field("a", ("a",), (2,)), Field("b", ("b",), (3,))))
         >>> {name: array.shape for name, array in nested(part, [np.ones((4, 2)), np.ones((4, 3))]).items()}
         {'a': (4, 2), 'b': (4, 3)}
     """
@@ -165,7 +165,7 @@ def flattened(name: str, part: KipoiPart, given: Any) -> list[Array]:
 
     Example:
         >>> from keras_stitch.kipoi.model_directory import KipoiPart
-        >>> part = KipoiPart(Path("zoo"), outputs=(Field("p", ("p",), (1,)), Field("q", ("q",), (1,))))
+        >>> part = KipoiPart(path=Path("zoo"), outputs=(Field("p", ("p",), (1,)), Field("q", ("q",), (1,))))
         >>> flattened("m", part, {"q": [[2.0]], "p": [[1.0]]})
         [array([[1.]]), array([[2.]])]
     """

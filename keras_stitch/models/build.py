@@ -130,7 +130,7 @@ def packed_models(
         found[step.name] = build(spec, step.cut.wiring, blueprints, flags, name=step.name)
         for name in step.submodels:
             owner = spec.submodel(spec.submodel(name).share or name)
-            if owner.source.kind == "layer" and found[step.name].get_layer(owner.name).weights:
+            if owner.source.draws_weights and found[step.name].get_layer(owner.name).weights:
                 raise StitchError(
                     f"Submodel '{name}' ({owner.source.label}) runs in the dataloader, where nothing is trained, and "
                     "its weights are new.",

@@ -9,9 +9,6 @@ from keras_stitch.errors import StitchError
 from keras_stitch.graphs.spec import PLACEMENTS, GraphSpec, Submodel, Tap, Wiring
 from keras_stitch.terminal import render
 
-_KERAS = {"layer": "a Keras layer", "trained layer": "a Keras layer", "model": "a Keras model in memory"}
-
-
 _ORDER = {"workflow": 0, "dataloader": 1, "model": 2}
 
 
@@ -182,8 +179,13 @@ def _own_bound(submodel: Submodel) -> _Bound:
         return _Bound("dataloader", f"{framework(submodel)}, not Keras", submodel.name)
     if submodel.placement == "dataloader":
         return _Bound("dataloader", "placement='dataloader' asks for it", submodel.name)
-    reason = _KERAS.get(submodel.source.kind, "a saved Keras model")
-    return _Bound("model", f"shares the weights of {submodel.share}" if submodel.share else reason, submodel.name)
+    if submodel.share:
+        reason = f"shares the weights of {submodel.share}"
+    elif submodel.is_layer:
+        reason = "a Keras layer"
+    else:
+        reason = "a Keras model in memory" if submodel.source.in_memory else "a saved Keras model"
+    return _Bound("model", reason, submodel.name)
 
 
 def _propagate(spec: GraphSpec, wiring: Wiring, bounds: dict[str, _Bound]) -> None:

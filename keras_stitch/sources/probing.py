@@ -21,7 +21,7 @@ from keras_stitch.errors import SourceError, reason
 from keras_stitch.graphs.names import unique_names
 from keras_stitch.graphs.spec import Port, Shape, Source, Submodel, shape_text
 from keras_stitch.kipoi.framework import to_install
-from keras_stitch.kipoi.model_directory import KipoiPart
+from keras_stitch.kipoi.model_directory import CopiedPart
 from keras_stitch.kipoi.packed_copy import fingerprint, flattened, load_packed, nested, write_packed
 from keras_stitch.kipoi.schema import Field
 from keras_stitch.models.sample_rows import SIZES, random_rows
@@ -41,7 +41,7 @@ _MOST_TRIES = 256
 
 def foreign_submodel(
     name: str,
-    part: KipoiPart,
+    part: CopiedPart,
     source: Source,
     placement: str | None,
     *,
@@ -86,7 +86,7 @@ def foreign_submodel(
     )
 
 
-def believed_submodel(name: str, part: KipoiPart, source: Source, placement: str | None) -> Submodel:
+def believed_submodel(name: str, part: CopiedPart, source: Source, placement: str | None) -> Submodel:
     """A Kipoi model that cannot run here as a submodel: ports as the schema says, and float32 outputs.
 
     Args:
@@ -106,7 +106,7 @@ def believed_submodel(name: str, part: KipoiPart, source: Source, placement: str
     )
 
 
-def _loaded(name: str, part: KipoiPart, folder: Path) -> Any:
+def _loaded(name: str, part: CopiedPart, folder: Path) -> Any:
     try:
         return load_packed(folder)
     except (Exception, SystemExit) as error:  # Kipoi, the framework and the model's own code raise whatever they meet
@@ -134,12 +134,11 @@ def _ports(fields: Sequence[Field], what: str) -> list[Port]:
 
 
 def _probed(
-    name: str, model: Any, part: KipoiPart, ports: Sequence[Port], dtypes: Sequence[str] | None
+    name: str, model: Any, part: CopiedPart, ports: Sequence[Port], dtypes: Sequence[str] | None
 ) -> tuple[Sequence[str | None], Any]:
     """The dtypes that a model takes, and what it predicts for random rows; ``None`` where it refuses all of them."""
     typed = part.framework in ("pytorch", "tensorflow")
-    is_open = any(None in (port.shape or ()) for port in ports)
-    for size, made in itertools.product(SIZES if is_open else SIZES[:1], _kinds(part.framework)):
+    for size, made in itertools.product(sizes_of(ports), _kinds(part.framework)):
         for bound, tried in itertools.product((None, 2), _tries(len(ports), typed, dtypes)):
             rows = [
                 made(random_rows(replace(port, dtype=dtype), ROWS, size, number, bound))
@@ -162,7 +161,7 @@ def _probed(
     return dtypes or (["float32"] if typed else [None]) * len(ports), None
 
 
-def _check_row_by_row(name: str, model: Any, part: KipoiPart, rows: Sequence[Any], given: Any) -> None:
+def _check_row_by_row(name: str, model: Any, part: CopiedPart, rows: Sequence[Any], given: Any) -> None:
     """Refuses a model that predicts something else for the same rows, again or without the others beside them."""
     known = [np.array(array) for array in flattened(name, part, given)]
     for what, count in (("when it is asked once more", ROWS), ("when it is asked for one of them alone", 1)):
@@ -191,7 +190,7 @@ def _copies(rows: Sequence[Any]) -> list[Any]:
     return [row.copy() if isinstance(row, np.ndarray) else row for row in rows]
 
 
-def _check_features(name: str, model: Any, part: KipoiPart, ports: Sequence[Port]) -> None:
+def _check_features(name: str, model: Any, part: CopiedPart, ports: Sequence[Port]) -> None:
     """Refuses a schema for rows of another length than an estimator of scikit-learn was fitted on."""
     expected = getattr(getattr(model, "model", None), "n_features_in_", None)
     shape = ports[0].shape or ()
@@ -226,6 +225,11 @@ def _tries(count: int, typed: bool, dtypes: Sequence[str] | None) -> Iterator[Se
             yield [other if number == at else most for at in range(count)]
 
 
+def sizes_of(ports: Sequence[Port]) -> Sequence[int]:
+    """The sizes to try for open dimensions; one where there are none."""
+    return SIZES if any(None in (port.shape or ()) for port in ports) else SIZES[:1]
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Without what models remark on numbers that mean nothing."""
@@ -234,11 +238,11 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _checked(name: str, part: KipoiPart, source: Source, port: Port, array: Array) -> Port:
+def _checked(name: str, part: CopiedPart, source: Source, port: Port, array: Array) -> Port:
     """An output port with the dtype of a prediction, which has to fit it."""
     if array.dtype.kind not in "biuf":
-        memory = source.kind == "estimator"
-        proba = 'method="predict_proba"' if memory else "predict_method: predict_proba in the args: of its model.yaml"
+        in_yaml = "predict_method: predict_proba in the args: of its model.yaml"
+        proba = 'method="predict_proba"' if source.in_memory else in_yaml
         raise SourceError(
             f"Submodel '{name}' ({part.label}) predicts no numbers, but class labels or other objects.",
             expected="numbers",

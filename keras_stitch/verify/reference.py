@@ -154,7 +154,7 @@ class Reference:
         """A bare layer; one that has no weights in its source takes those that the stitched model drew."""
         layer = self._blueprints[owner].take()
         layer(*rows)
-        if self._spec.submodel(owner).source.kind == "layer":
+        if self._spec.submodel(owner).source.draws_weights:
             layer.set_weights(self._stitched[owner].get_layer(owner).get_weights())
             self.weights[owner] = ("trained" if self._trained else "new") if layer.weights else "of the source"
         else:
