@@ -75,18 +75,41 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Reason:
+    """Why a submodel runs where it does.
+
+    Attributes:
+        text: For people. Its subject is the submodel where it goes along with another one.
+        along_with: The other submodel; empty where the reason is the submodel's own.
+    """
+
+    text: str
+    along_with: str = ""
+
+    @classmethod
+    def feeds(cls, other: str, which: str) -> Reason:
+        """It feeds another submodel, of which something is to be said."""
+        return cls(f"feeds '{other}', {which}", other)
+
+    @classmethod
+    def shares(cls, other: str, which: str) -> Reason:
+        """It shares weights with another submodel, of which something is to be said."""
+        return cls(f"has the same weights as '{other}', {which}", other)
+
+
+@dataclass(frozen=True)
 class _Bound:
     """The latest stage that a submodel can be in, the reason, and the submodel that is the cause."""
 
     placement: str
-    reason: str
+    reason: Reason
     cause: str
 
 
 def plan(
     spec: GraphSpec,
     wiring: Wiring,
-    leaving: Mapping[str, str] | None = None,
+    leaving: Mapping[str, Reason] | None = None,
     environments: Mapping[str, str] | None = None,
     remark: str = "",
 ) -> Plan:
@@ -128,15 +151,18 @@ def plan(
             f"No Keras model remains: '{last}' ({framework(submodel)}) makes the predictions.\n"
             "So it is the directory's model, through Kipoi's own class."
         )
-        bounds[last] = _Bound("model", f"{framework(submodel)}, and the last one: no Keras model remains", last)
+        reason = Reason(f"{framework(submodel)}, and the last one: no Keras model remains")
+        bounds[last] = _Bound("model", reason, last)
     elif not any(bound.placement == "model" for bound in bounds.values()):
         remarks.append("No Keras model remains: the model only passes on what the dataloader delivers.")
     for submodel in spec.submodels:
         bound = bounds[submodel.name]
         if submodel.placement is not None and _ORDER[submodel.placement] > _ORDER[bound.placement]:
             raise _too_late(spec, submodel, bound)
-    places = (Placed(name, bound.placement, bound.reason, environments.get(name, "")) for name, bound in bounds.items())
-    return Plan(tuple(places), last, "\n".join(remarks))
+    places = tuple(
+        Placed(name, bound.placement, bound.reason.text, environments.get(name, "")) for name, bound in bounds.items()
+    )
+    return Plan(places, last, "\n".join(remarks))
 
 
 def framework(submodel: Submodel) -> str:
@@ -176,16 +202,16 @@ def check_placement(placement: str | None, name: str) -> None:
 
 def _own_bound(submodel: Submodel) -> _Bound:
     if not submodel.is_keras:
-        return _Bound("dataloader", f"{framework(submodel)}, not Keras", submodel.name)
+        return _Bound("dataloader", Reason(f"{framework(submodel)}, not Keras"), submodel.name)
     if submodel.placement == "dataloader":
-        return _Bound("dataloader", "placement='dataloader' asks for it", submodel.name)
+        return _Bound("dataloader", Reason("placement='dataloader' asks for it"), submodel.name)
     if submodel.share:
         reason = f"shares the weights of {submodel.share}"
     elif submodel.is_layer:
         reason = "a Keras layer"
     else:
         reason = "a Keras model in memory" if submodel.source.in_memory else "a saved Keras model"
-    return _Bound("model", reason, submodel.name)
+    return _Bound("model", Reason(reason), submodel.name)
 
 
 def _propagate(spec: GraphSpec, wiring: Wiring, bounds: dict[str, _Bound]) -> None:
@@ -197,20 +223,19 @@ def _propagate(spec: GraphSpec, wiring: Wiring, bounds: dict[str, _Bound]) -> No
             submodel = spec.submodel(node)
             what = "which runs in the dataloader" if submodel.is_keras else f"which is {framework(submodel)}, not Keras"
             for source in fed_by(wiring, node) if bounds[node].placement == "dataloader" else ():
-                moved |= _move(bounds, source, node, f"feeds '{node}', {what}")
+                moved |= _move(bounds, source, Reason.feeds(node, what))
         for submodel in spec.submodels:
             owner = submodel.share or submodel.name
             twins = [twin.name for twin in spec.submodels if owner in (twin.name, twin.share)]
             packed = next((twin for twin in twins if bounds[twin].placement == "dataloader"), None)
             if packed is not None:
-                why = f"has the same weights as '{packed}', which runs in the dataloader"
-                moved |= _move(bounds, submodel.name, packed, why)
+                moved |= _move(bounds, submodel.name, Reason.shares(packed, "which runs in the dataloader"))
 
 
-def _move(bounds: dict[str, _Bound], name: str, because_of: str, reason: str) -> bool:
+def _move(bounds: dict[str, _Bound], name: str, reason: Reason) -> bool:
     if bounds[name].placement != "model":
         return False
-    bounds[name] = _Bound("dataloader", reason, bounds[because_of].cause)
+    bounds[name] = _Bound("dataloader", reason, bounds[reason.along_with].cause)
     return True
 
 
@@ -235,15 +260,15 @@ def _too_late(spec: GraphSpec, submodel: Submodel, bound: _Bound) -> StitchError
     received = f"placement='{submodel.placement}'"
     if bound.placement == "workflow":
         return StitchError(
-            f"{message}: {'it ' if bound.reason.startswith(('feeds', 'has ')) else ''}{bound.reason}.",
+            f"{message}: {'it ' if bound.reason.along_with else ''}{bound.reason.text}.",
             expected="placement='workflow', as data flow workflow -> dataloader -> model only",
             received=received,
         )
     if cause.name == submodel.name:
         message += f": it is {framework(submodel)}, not Keras."
         return StitchError(message, expected="placement='dataloader'", received=received)
-    why = f"it {bound.reason}"
-    if f"'{cause.name}'" not in bound.reason:
+    why = f"it {bound.reason.text}"
+    if bound.reason.along_with != cause.name:
         why += f", because of '{cause.name}'"
     return StitchError(
         f"{message}: {why}.",
