@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
@@ -47,6 +48,20 @@ def load_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SourceError(f"'{path}' does not describe anything.", received=type(content).__name__)
     return content
+
+
+def load_python(path: Path, content: bytes | None = None, *, name: str = "module") -> ModuleType:
+    """The module in a Python file: loaded by its path and alone, so that files of one name do not meet.
+
+    Args:
+        path: The file.
+        content: What is in it, where that was read already.
+        name: What the module calls itself; it has no entry in ``sys.modules``.
+    """
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    exec(compile(path.read_bytes() if content is None else content, path, "exec"), vars(module))
+    return module
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ def run_demo(output: Path) -> Path:
         StitchError: If the folder holds something else, or a check fails.
     """
     output = _fresh(output.absolute())
-    console, passed = Console(), list[str]()
+    passed = list[str]()
     columns = (TextColumn("{task.description:<58}", markup=False), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=_STEPS)
@@ -80,18 +80,23 @@ def run_demo(output: Path) -> Path:
         trained = _save(graph, output, data, lambda text: step(f"writing trained/: {text}"), stitched)
         check("the trained model saved as a Kipoi directory of its own", (trained / "model.yaml").is_file())
         step("done")
-    console.print("\nChecks that passed:", highlight=False)
-    for text in passed:
-        console.print(f"  ok  {text}", markup=False, highlight=False)
-    console.print(f"\nWritten to {_shown(output)}:", markup=False, highlight=False)
-    for path, text in (
-        (directory, "the Kipoi directory: cd into it, `kipoi test .`"),
-        (trained, "the same after training"),
-        (output / "predictions.h5", "what `kipoi predict` wrote"),
-        (picture, "the picture"),
-    ):
-        console.print(f"  {path.relative_to(output).as_posix():<18}{text}", markup=False, highlight=False)
+    written = {
+        directory: "the Kipoi directory: cd into it, `kipoi test .`",
+        trained: "the same after training",
+        output / "predictions.h5": "what `kipoi predict` wrote",
+        picture: "the picture",
+    }
+    _print_results(passed, output, written)
     return directory
+
+
+def _print_results(passed: Sequence[str], output: Path, written: Mapping[Path, str]) -> None:
+    where = os.path.relpath(output)
+    lines = ["", "Checks that passed:", *(f"  ok  {text}" for text in passed), "", f"Written to {where}:"]
+    lines += [f"  {path.relative_to(output).as_posix():<18}{text}" for path, text in written.items()]
+    console = Console()
+    for line in lines:
+        console.print(line, markup=False, highlight=False)
 
 
 def _fresh(output: Path) -> Path:
@@ -106,10 +111,6 @@ def _fresh(output: Path) -> Path:
     output.mkdir(parents=True, exist_ok=True)
     (output / _MARK).touch()
     return output
-
-
-def _shown(path: Path) -> str:
-    return os.path.relpath(path)
 
 
 def _save_models(folder: Path) -> dict[str, Path]:

@@ -170,11 +170,15 @@ def fetch(label: str, directory: Path, downloads: Path, name: str, value: Any) -
     """
     if value is None:
         return None
-    if not isinstance(value, RemoteFile):
-        file = directory / str(value)
-        if file.is_file():
-            return file
-        raise gone(label, name, value)
+    if isinstance(value, RemoteFile):
+        return _download(label, downloads, name, value)
+    file = directory / str(value)
+    if file.is_file():
+        return file
+    raise gone(label, name, value)
+
+
+def _download(label: str, downloads: Path, name: str, value: RemoteFile) -> Path:
     what = _WHAT.get(name, f"file '{name}'")
     # Kipoi's name for it.
     place = downloads / name / ((value.md5 or "file") + (".py" if name in _PYTHON else ""))
@@ -250,8 +254,7 @@ class NamedFiles:
 
     def _argument(self, name: str, value: Any) -> Any:
         if isinstance(value, RemoteFile):
-            file = fetch(self.label, self.directory, self.downloads, name, value)
-            assert file is not None
+            file = _download(self.label, self.downloads, name, value)
             return self._put(f"model_files/{name}{_ending(value) or file.suffix}", file)
         if name == "savedmodel_path" and isinstance(value, Mapping):
             return self._saved_model(value)
@@ -295,8 +298,7 @@ class NamedFiles:
             return self._local(os.path.dirname(str(value.get("pb", ""))))  # noqa: PTH120 - as Kipoi does it
         folder = "model_files/savedmodel_path"
         for key, item in value.items():
-            file = fetch(self.label, self.directory, self.downloads, f"savedmodel_{key}", item)
-            assert file is not None
+            file = _download(self.label, self.downloads, f"savedmodel_{key}", item)
             self._put(f"{folder}/{_SAVED_MODEL.get(key, 'variables/variables.data-00000-of-00001')}", file)
         return folder
 

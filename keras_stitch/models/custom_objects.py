@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 import keras
 
 from keras_stitch.errors import StitchError, nearest, reason
+from keras_stitch.files import load_python
 from keras_stitch.graphs.names import names_file
 
 _ACCEPTED = (
@@ -319,11 +320,7 @@ def _checked(objects: Mapping[str, Any], where: str) -> dict[str, Any]:
 @functools.cache
 def _run(path: str, content: bytes) -> ModuleType:
     """The module in a file: once for the same content, so that the submodels of one file have the same classes."""
-    # A neutral name, which a saved model keeps, and no entry in sys.modules: files of one name do not meet.
-    module = ModuleType("custom_objects")
-    module.__file__ = path
-    exec(compile(content, path, "exec"), module.__dict__)
-    return module
+    return load_python(Path(path), content, name="custom_objects")  # a neutral name, which a saved model keeps
 
 
 def _shown(place: str) -> str:

@@ -31,6 +31,9 @@ SAMPLE = 64
 _PARTS = ("targets", "sample weights")
 
 
+_UNSTORABLE = "in data= cannot be stored"
+
+
 _PIECE = 1 << 23
 
 
@@ -92,7 +95,7 @@ class _Tables:
         if isinstance(named, list | tuple) and len(named) == len(wiring.inputs):
             named = dict(zip((port.name for port in wiring.inputs), named, strict=True))
         if isinstance(named, Mapping):
-            named = {name: _array(value, f"data['{name}']") for name, value in named.items()}
+            named = {name: _array(value, f"data['{name}']", "does not fit") for name, value in named.items()}
             given_inputs({name: value[:1] for name, value in named.items()}, wiring)  # all but the number of rows
         else:
             named = given_inputs(named, wiring)  # which says what is wrong
@@ -235,8 +238,8 @@ def _check_outputs(targets: Any, weights: Any, wiring: Wiring) -> None:
         )
 
 
-def _array(value: Any, what: str) -> Any:
-    """An array; what lies in a file stays there."""
+def _array(value: Any, what: str, fault: str) -> Any:
+    """An array; what lies in a file stays there. ``fault`` is what a message says of something else."""
     if isinstance(value, h5py.Dataset):
         return value
     try:
@@ -245,7 +248,7 @@ def _array(value: Any, what: str) -> Any:
         raise StitchError(f"{what} is no array.", received=str(error)) from error
     if array.ndim == 0 or array.dtype.kind == "O":
         raise StitchError(
-            f"{what} in data= cannot be stored." if what.startswith("The") else f"{what} does not fit.",
+            f"{what} {fault}.",
             expected="an array of numbers or text, rows first",
             received=f"shape {array.shape}, dtype {array.dtype}",
         )
@@ -255,8 +258,8 @@ def _array(value: Any, what: str) -> Any:
 def _arrays(value: Any, what: str) -> Any:
     """An array, those in a dict, or nothing."""
     if isinstance(value, Mapping):
-        return {name: _array(one, f"The {what} '{name}'") for name, one in value.items()}
-    return None if value is None else _array(value, f"The {what}")
+        return {name: _array(one, f"The {what} '{name}'", _UNSTORABLE) for name, one in value.items()}
+    return None if value is None else _array(value, f"The {what}", _UNSTORABLE)
 
 
 def _some(value: Any, rows: slice) -> Any:

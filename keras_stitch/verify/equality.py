@@ -20,6 +20,7 @@ class Comparison:
         expected: Where the arrays differ in more than numbers: what they should have in common.
         problem: And what was found instead.
         finite: How many finite values there should be.
+        nan_moved: Whether NaN are in other places.
     """
 
     magnitude: float
@@ -27,6 +28,7 @@ class Comparison:
     expected: str | None = None
     problem: str | None = None
     finite: int = 0
+    nan_moved: bool = False
 
     @property
     def allowed(self) -> float:
@@ -76,7 +78,7 @@ def compare(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> Comp
     differ = int(np.sum(np.isnan(a) != np.isnan(b)))
     if differ:
         problem = f"NaN in other places: {differ} of {b.size} differ"
-        return Comparison(magnitude, None, "NaN in the same places", problem, count)
+        return Comparison(magnitude, None, "NaN in the same places", problem, count, nan_moved=True)
     infinite = np.isinf(a) | np.isinf(b)
     if not np.array_equal(a[infinite], b[infinite]):
         limit = f"at most {allowed(magnitude):.3g}"

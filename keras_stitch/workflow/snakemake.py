@@ -15,7 +15,7 @@ import h5py
 import yaml
 
 from keras_stitch.errors import StitchError
-from keras_stitch.files import load_yaml, sha256
+from keras_stitch.files import load_python, load_yaml, sha256
 
 FOLDER = "workflow"
 
@@ -120,10 +120,7 @@ def run_workflow(
 
 def _check_made(model: Path, file: Path, arguments: Mapping[str, Any]) -> None:
     """Raises where a file is not what was asked for: options of Snakemake's can leave out what would make it."""
-    spec = importlib.util.spec_from_file_location("records", model / "merging" / "records.py")
-    assert spec is not None and spec.loader is not None
-    records = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(records)
+    records = load_python(model / "merging" / "records.py")
     record = None
     with contextlib.suppress(OSError), h5py.File(file, "r") as opened:
         record = records.read_record(opened)
