@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.metadata
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from keras_stitch.models.custom_objects import CustomObjects, Origin, in_registr
 from keras_stitch.models.load_keras import Blueprint
 from keras_stitch.models.sample_rows import given_inputs
 from keras_stitch.models.save_keras import save_model
+from keras_stitch.placement.requirements import installed
 from keras_stitch.placement.stages import Stages
 from keras_stitch.verify.certificate import Certificate, CertifiedPart, Check, InputRange
 from keras_stitch.verify.equality import compare
@@ -338,5 +338,5 @@ def _rows(inputs: Arrays) -> int:
 
 def _versions() -> dict[str, str]:
     own = {"keras_stitch": keras_stitch.__version__}
-    # Keras' backends are called as the packages that they are.
-    return {**{name: importlib.metadata.version(name) for name in ("keras", keras.backend.backend())}, **own}
+    # Keras' backends are called as the packages that they are, or one of them, as tensorflow-cpu.
+    return {**{name: installed(name) or "of unknown version" for name in ("keras", keras.backend.backend())}, **own}
