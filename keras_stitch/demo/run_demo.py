@@ -42,9 +42,9 @@ def run_demo(output: Path) -> Path:
         StitchError: If the folder holds something else, or a check fails.
     """
     output = _fresh(output.absolute())
-    passed = list[str]()
+    progress_console, passed = Console(stderr=True), list[str]()
     columns = (TextColumn("{task.description:<58}", markup=False), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=progress_console, disable=not progress_console.is_terminal) as progress:
         task = progress.add_task("", total=_STEPS)
 
         def step(text: str) -> None:

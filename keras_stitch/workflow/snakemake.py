@@ -223,7 +223,9 @@ def _is_locked(results: Path) -> bool:
 
 def _call(command: Sequence[str], results: Path, lock: IO[str]) -> None:
     # Snakemake holds the lock, too: it may live on where this process is killed.
-    done = subprocess.run(command, pass_fds=(lock.fileno(),), check=False)
+    # It colours what it says on a terminal, and the command line leads its own standard error elsewhere.
+    terminal = sys.stderr if sys.stderr.isatty() else None
+    done = subprocess.run(command, pass_fds=(lock.fileno(),), stderr=terminal, check=False)
     if done.returncode:
         raise StitchError(
             "The workflow stopped.",
