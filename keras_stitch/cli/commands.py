@@ -7,17 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras_stitch
-from keras_stitch import specfile
 from keras_stitch.cli.keras_import import import_keras
 from keras_stitch.cli.options import read_info, read_pairs
 from keras_stitch.errors import SaveError
-from keras_stitch.progress import steps
+from keras_stitch.graphs import read_stitch_yaml
+from keras_stitch.terminal import steps
 
 
 def inspect(options: argparse.Namespace) -> None:
     """Print what is in each file."""
     import_keras()
-    from keras_stitch.inspecting import inspect_file
+    from keras_stitch.sources.inspect_file import inspect_file
 
     for file in options.files:
         with steps() as step:
@@ -29,7 +29,7 @@ def inspect(options: argparse.Namespace) -> None:
 def build(options: argparse.Namespace) -> None:
     """Write the stitched model."""
     import_keras()
-    from keras_stitch.saving import format_of, save_model
+    from keras_stitch.models.save_keras import format_of, save_model
 
     output = Path(options.output)
     format_of(output)
@@ -90,8 +90,8 @@ def plan(options: argparse.Namespace) -> None:
 def verify(options: argparse.Namespace) -> int:
     """Print the certificate; 1 where it did not pass."""
     import_keras()
-    from keras_stitch.given import read_data
-    from keras_stitch.verifying import check_recorded
+    from keras_stitch.models.sample_rows import read_data
+    from keras_stitch.verify.verify import check_recorded
 
     data = None if options.data is None else read_data(Path(options.data))
     with steps() as step, check_recorded(Path(options.spec)):
@@ -115,7 +115,7 @@ def predict(options: argparse.Namespace) -> None:
 
 
 def _predict_with(options: argparse.Namespace, output: Path, results: Path | None) -> None:
-    from keras_stitch.predicting import predict, read_arguments
+    from keras_stitch.workflow.predict_directory import predict, read_arguments
 
     arguments = read_arguments(options.arg, options.dataloader_args)
     settings = read_pairs(options.config, "--config")
@@ -137,7 +137,7 @@ def _predict_with(options: argparse.Namespace, output: Path, results: Path | Non
 def export(options: argparse.Namespace) -> None:
     """Write the model for programs without Keras."""
     import_keras()
-    from keras_stitch.exporting import export_model
+    from keras_stitch.export.export_model import export_model
 
     with steps() as step:
         exported = export_model(
@@ -161,7 +161,7 @@ def demo(options: argparse.Namespace) -> None:
 
 def _graph(options: argparse.Namespace) -> keras_stitch.Graph:
     # Mistakes in the file are found at once: Keras takes seconds to start.
-    specfile.read(Path(options.spec))
+    read_stitch_yaml.read(Path(options.spec))
     import_keras()
     return keras_stitch.Graph.from_yaml(options.spec, custom_objects=options.custom_objects)
 

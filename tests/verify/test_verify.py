@@ -524,7 +524,7 @@ def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.fresh_process
 def test_the_program_itself(folder: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "keras_stitch.cli", "verify", "stitch.yaml"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "keras_stitch", "verify", "stitch.yaml"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0 and "by Keras alone, in a fresh process." in done.stdout, done.stderr
     assert "Traceback" not in done.stderr
