@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_stitch.checks import mapping_of
 from keras_stitch.errors import StitchError, nearest
+from keras_stitch.graphs.shapes import shape_fits
 from keras_stitch.graphs.spec import Port, Wiring, shape_text
 from keras_stitch.kipoi.component import Component, resolve
 from keras_stitch.kipoi.dataloader import Dataloader, dataloader_of
@@ -150,7 +151,7 @@ def _direct_inputs(wiring: Wiring, node: str) -> dict[str, int]:
     return {
         feed.taps[0].port: number
         for number, feed in enumerate(wiring.feeds.get(node, ()))
-        if len(feed.taps) == 1 and feed.taps[0].node is None and feed.taps[0].part is None
+        if len(feed.taps) == 1 and feed.taps[0].node is None and not feed.taps[0].part
     }
 
 
@@ -221,12 +222,7 @@ def _unclear(key: str, component: Component, targets: Sequence[str]) -> StitchEr
 
 
 def _check_shape(port: Port, fed: Fed, found: Field) -> None:
-    if port.shape is None:
-        return
-    same = len(port.shape) == len(found.shape) and all(
-        a is None or b is None or a == b for a, b in zip(port.shape, found.shape, strict=True)
-    )
-    if not same:
+    if not shape_fits(found.shape, port.shape):
         raise StitchError(
             f"The dataloader '{fed.label}' does not fit the input '{port.name}'.",
             expected=f"rows of shape {shape_text(port.shape)}",

@@ -17,6 +17,7 @@ from keras_stitch.checks import mapping_of
 from keras_stitch.directory.dataloader_plan import Feeder, Merged, own_examples
 from keras_stitch.directory.model_yaml import target_arrays
 from keras_stitch.errors import SaveError, StitchError, nearest
+from keras_stitch.graphs.shapes import shape_fits
 from keras_stitch.graphs.spec import Port, Wiring, shape_text
 from keras_stitch.kipoi.run_kipoi import late_import, may_be_data, quiet, readable
 from keras_stitch.kipoi.schema import Missing
@@ -233,9 +234,7 @@ def _first_rows(
 def _check_rows(feeder: Feeder, rows: Mapping[str, Any], ports: Mapping[str, Port]) -> None:
     for name, row in rows.items():
         shape = ports[name].shape
-        if shape is None or (
-            len(shape) == np.ndim(row) and all(a is None or a == b for a, b in zip(shape, np.shape(row), strict=True))
-        ):
+        if shape_fits(np.shape(row), shape):
             continue
         raise SaveError(
             f"The dataloader of {feeder.name} gave shape {shape_text(np.shape(row))}, the graph input '{name}' takes "

@@ -67,7 +67,7 @@ def target_schemas(wiring: Wiring, parts: Mapping[str, KipoiPart], merged: Merge
     found = {}
     for output in wiring.outputs:
         node, about = output.tap.node, None
-        if node is not None and node in parts and output.tap.part is None and not output.tap.merged:
+        if node is not None and node in parts and not output.tap.part and not output.tap.merged:
             ports = [port.name for port in wiring.node_outputs.get(node, ())]
             outputs = parts[node].outputs
             if len(ports) == len(outputs) and output.tap.port in ports:

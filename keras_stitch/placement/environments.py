@@ -10,8 +10,9 @@ from itertools import chain, count
 
 from keras_stitch.graphs.names import name_of_several
 from keras_stitch.graphs.spec import GraphSpec, Submodel, Wiring
+from keras_stitch.graphs.upstream import fed_by
 from keras_stitch.placement.conflicts import Conflicts, Pin, listed, resolve
-from keras_stitch.placement.plan import Reason, fed_by
+from keras_stitch.placement.plan import Reason
 from keras_stitch.placement.requirements import installed, joined, package, packages
 from keras_stitch.placement.uv import Resolver, Uv
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from keras_stitch.errors import StitchError
-from keras_stitch.graphs.spec import PLACEMENTS, GraphSpec, Submodel, Tap, Wiring
+from keras_stitch.graphs.spec import PLACEMENTS, GraphSpec, Submodel, Wiring
+from keras_stitch.graphs.upstream import fed_by
 from keras_stitch.terminal import render
 
 _ORDER = {"workflow": 0, "dataloader": 1, "model": 2}
@@ -176,22 +177,6 @@ def framework(submodel: Submodel) -> str:
     return "Keras" if submodel.is_keras else _NAMES[submodel.framework]
 
 
-def producers(wiring: Wiring, tap: Tap) -> tuple[str, ...]:
-    """The submodels that have to run before a tensor is there; none for a graph input."""
-    if tap.node is None:
-        return ()
-    if not tap.merged:
-        return (tap.node,)
-    feed = next(feed for feed in wiring.feeds[tap.node] if feed.port.name == tap.port)
-    return tuple(name for source in feed.taps for name in producers(wiring, source))
-
-
-def fed_by(wiring: Wiring, node: str) -> tuple[str, ...]:
-    """The submodels that feed a submodel, each once."""
-    taps = [tap for feed in wiring.feeds[node] for tap in feed.taps]
-    return tuple(dict.fromkeys(name for tap in taps for name in producers(wiring, tap)))
-
-
 def check_placement(placement: str | None, name: str) -> None:
     """Raise where a submodel is asked to run in a stage that there is not."""
     if placement is not None and placement not in PLACEMENTS:
@@ -244,7 +229,7 @@ def _last(spec: GraphSpec, wiring: Wiring, bounds: Mapping[str, _Bound]) -> str 
     if any(bound.placement == "model" for bound in bounds.values()) or len(wiring.outputs) != 1:
         return None
     tap = wiring.outputs[0].tap
-    if tap.node is None or tap.part is not None or tap.merged:
+    if tap.node is None or tap.part or tap.merged:
         return None
     submodel = spec.submodel(tap.node)
     alone = len(wiring.node_outputs[tap.node]) == 1 and not any(tap.node in fed_by(wiring, n) for n in wiring.order)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from keras_stitch.errors import SourceError
 from keras_stitch.graphs.names import unique_names
+from keras_stitch.graphs.shapes import unify
 from keras_stitch.graphs.spec import Port, Shape, Source, Submodel, shape_text
 from keras_stitch.kipoi.model_directory import KerasPart, ModelDirectory, model_directory, zoo_model
 from keras_stitch.kipoi.schema import Field
@@ -138,19 +139,15 @@ def _shape(port: Port, field: Field, what: str, label: str) -> Shape | None:
     shape = port.shape
     if shape is None:
         return field.shape
-    fits = len(shape) == len(field.shape) and all(
-        mine is None or said is None or mine == said for mine, said in zip(shape, field.shape, strict=True)
-    )
-    if not fits:
+    both = unify(shape, field.shape)
+    if both is None:
         raise SourceError(
             f"The schema of '{label}' does not fit its Keras model: the {what} '{field.name}' has another shape.",
             expected=f"{shape_text(shape)}, which the model has for '{port.name}'",
             received=f"{shape_text(field.shape)}, which model.yaml says",
             fix="Correct the schema in model.yaml, or add the file of the model itself.",
         )
-    if what == "output":
-        return shape  # what Keras makes of the inputs
-    return tuple(said if mine is None else mine for mine, said in zip(shape, field.shape, strict=True))
+    return shape if what == "output" else both  # an output is what Keras makes of the inputs
 
 
 def _listed(items: Sequence[Port] | Sequence[Field]) -> str:

@@ -19,7 +19,8 @@ import numpy as np
 
 from keras_stitch.errors import SourceError, reason
 from keras_stitch.graphs.names import unique_names
-from keras_stitch.graphs.spec import Port, Shape, Source, Submodel, shape_text
+from keras_stitch.graphs.shapes import shape_fits
+from keras_stitch.graphs.spec import Port, Source, Submodel, shape_text
 from keras_stitch.kipoi.framework import to_install
 from keras_stitch.kipoi.model_directory import CopiedPart
 from keras_stitch.kipoi.packed_copy import fingerprint, flattened, load_packed, nested, write_packed
@@ -257,7 +258,7 @@ def _checked(name: str, part: CopiedPart, source: Source, port: Port, array: Arr
         )
     # A number for each row is a row with one number: Keras has no arrays without an axis.
     said, made = port.shape or (1,), array.shape[1:] or (1,)
-    if not _fits(said, made):
+    if not shape_fits(made, said):
         raise SourceError(
             f"The schema of '{part.label}' does not fit what submodel '{name}' predicts for '{port.name}'.",
             expected=f"{shape_text(made)}, which the model gives",
@@ -265,7 +266,3 @@ def _checked(name: str, part: CopiedPart, source: Source, port: Port, array: Arr
             fix="Correct the targets of the schema in model.yaml.",
         )
     return replace(port, shape=said, dtype=array.dtype.name)
-
-
-def _fits(said: Shape, made: Shape) -> bool:
-    return len(said) == len(made) and all(size in (None, real) for size, real in zip(said, made, strict=True))

@@ -1,6 +1,6 @@
 """What a graph has to predict: its submodels run one after another, each alone, with NumPy arrays in between.
 
-Nothing of ``building`` or ``merging`` takes part, so that a mistake there cannot hide here. Every submodel is loaded
+Nothing of ``build`` or ``merge_layers`` takes part, so that a mistake there cannot hide here. Every submodel is loaded
 from its source once more. Keras masks do not cross from one to the next, as they do not between files.
 """
 
@@ -86,12 +86,10 @@ class Reference:
     # -- connections: NumPy only -----------------------------------------------
 
     def _tapped(self, tap: Tap, tensors: dict[Tap, Array]) -> Array:
-        if tap.node is not None and tap.merged:
-            feed = next(feed for feed in self._wiring.feeds[tap.node] if feed.port.name == tap.port)
-            whole = self._arriving(feed, tensors)
-        else:
-            whole = tensors[Tap(tap.node, tap.port)]
-        return whole if tap.part is None else whole[..., slice(*tap.part)]
+        found = self._arriving(self._wiring.feed_of(tap), tensors) if tap.merged else tensors[Tap(tap.node, tap.port)]
+        for span in tap.part:
+            found = found[..., slice(span.start, span.stop)]
+        return found
 
     def _arriving(self, feed: Feed, tensors: dict[Tap, Array]) -> Array:
         arrived = Tap(feed.node, feed.port.name, merged=True)

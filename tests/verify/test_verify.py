@@ -21,6 +21,7 @@ from strategies import Case, cases
 import keras_stitch as ks
 from keras_stitch import cli
 from keras_stitch.errors import SaveError, StitchError
+from keras_stitch.graphs.spec import Span
 from keras_stitch.keras_private import quiet_keras
 from keras_stitch.models import build as building
 from keras_stitch.models import merge_layers, save_keras
@@ -251,7 +252,10 @@ def test_a_wrong_merge_is_found(monkeypatch: pytest.MonkeyPatch, merge: str) -> 
 
 def test_a_wrong_part_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     right = merge_layers.take_part
-    shifted = lambda tensor, part, names, base: right(tensor, part and (part[0] + 1, part[1] + 1), names, base)  # noqa: E731
+
+    def shifted(tensor: Any, part: tuple[Span, ...], *rest: Any) -> Any:
+        return right(tensor, [Span(span.start + 1, span.stop + 1) for span in part], *rest)
+
     monkeypatch.setattr(merge_layers, "take_part", shifted)
     assert failing(two_outputs().verify()) == [("first", "random")]
 
@@ -477,7 +481,7 @@ def test_save_refuses_what_its_parts_do_not_predict(
         monkeypatch.setattr(building, "build", lambda *args: tampered(build(*args), "b"))
     else:
         right = merge_layers.take_part
-        monkeypatch.setattr(merge_layers, "take_part", lambda t, part, *rest: right(t, part and (1, 3), *rest))
+        monkeypatch.setattr(merge_layers, "take_part", lambda t, part, *rest: right(t, part and [Span(1, 3)], *rest))
     with pytest.raises(SaveError) as error:
         two_outputs().save(tmp_path / "made")
     assert str(error.value).startswith(
