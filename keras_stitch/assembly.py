@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from keras_stitch.directory.packed_models import Packing
 from keras_stitch.errors import SaveError, StitchError
 from keras_stitch.graphs.freezing import Flags
 from keras_stitch.graphs.spec import GraphSpec
@@ -24,6 +23,7 @@ from keras_stitch.verify.run_stages import Arrays, Packed, Runs
 from keras_stitch.verify.verify import Subject
 
 if TYPE_CHECKING:
+    from keras_stitch.directory.packed_models import Packing
     from keras_stitch.kipoi.model_directory import CopiedPart, KipoiPart
     from keras_stitch.workflow.write_workflow import Workflow
 
