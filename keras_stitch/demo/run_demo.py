@@ -22,6 +22,7 @@ import keras_stitch as ks
 from keras_stitch.demo.demo_data import LENGTH, DemoData, write_data
 from keras_stitch.demo.demo_models import MODELS
 from keras_stitch.errors import SaveError, StitchError
+from keras_stitch.verify.equality import TOLERANCE, compare
 
 _MARK = ".keras-stitch-demo"
 
@@ -64,7 +65,7 @@ def run_demo(output: Path) -> Path:
         graph = _stitch(files)
         stitched = graph.build()
         difference = _difference_from_parts(stitched, files)
-        check(f"stitched = the parts one after another (largest difference {difference:.1e})", difference <= 1e-5)
+        check(f"stitched = the parts one after another (largest difference {difference:.1e})", difference <= TOLERANCE)
         directory = _save(graph, output, data, lambda text: step(f"writing composed/: {text}"))
         picture = graph.plot(output / "composed.png")
         check("the Kipoi directory loads again and predicts the same", True)
@@ -193,7 +194,7 @@ def _predict(directory: Path, data: DemoData, output: Path) -> bool:
         inputs = {name: file["inputs"][name][:] for name in file["inputs"]}
         predicted = file["preds"][:]
     expected = model.predict(inputs, verbose=0)
-    return bool(np.abs(predicted - expected).max() <= 1e-5 * max(1.0, float(np.abs(expected).max())))
+    return compare(predicted, expected).equal
 
 
 def _train(model: keras.Model, directory: Path, data: DemoData) -> tuple[float, float, bool]:

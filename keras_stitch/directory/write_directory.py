@@ -167,7 +167,7 @@ def write_directory(
     hostable = [*([model_file] if stages.last is None else []), *(packing.hostable() if packing is not None else ())]
     urls = hosting_of.resolve_urls(hosting, [*hostable, EXPECTED, *names.values()])
     requirements = [*carried.requirements, *(packing.requirements if packing is not None else ())]
-    with files.writing(target, overwrite=overwrite) as place:
+    with files.new_directory(target, overwrite=overwrite) as place:
         (place / "stitch.yaml").write_text(record, encoding="utf-8")
         (place / "graph.svg").write_text(picture, encoding="utf-8")
         if workflow is not None:

@@ -70,7 +70,7 @@ def check_predictions(model: Any, inputs: Sequence[str], wiring: Wiring, expecte
         The largest magnitude among the predictions.
 
     Raises:
-        SaveError: When an output differs by more than ``1e-5 * max(1, max|b|)``.
+        SaveError: When an output differs, see ``verify.equality``.
     """
     with h5py.File(expected) as file:
         given = {name: (file["inputs"][name] if name else file["inputs"])[:] for name in inputs}

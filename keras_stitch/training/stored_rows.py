@@ -23,12 +23,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import keras_stitch
+from keras_stitch import files
 from keras_stitch.errors import StitchError, reason
 from keras_stitch.terminal import Step
 from keras_stitch.training.batches import PARTS, TEXT, Array, Leaf, joined
 from keras_stitch.training.epochs import Epochs
 from keras_stitch.training.provenance import Key, differences, refusal
-from keras_stitch.training.row_folder import Unfinished, discard, disk, folder_of, rows_so_far, unfinished
+from keras_stitch.training.row_folder import Unfinished, discard, disk, folder_of, rows_so_far, sync, unfinished
 
 MARK = "keras_stitch_features"
 
@@ -268,28 +269,21 @@ def _join(part: Unfinished, path: Path, key: Key) -> None:
     """Make the HDF5 file of plain files, and put it in its place."""
     about = {"version": keras_stitch.__version__, "key": key.plain(), "structure": part.structure}
     about["leaves"] = [asdict(leaf) for leaf in part.leaves]
-    new = part.folder / "joined.h5"
-    with disk(path):
-        try:
-            _reserve(part, new)
-            with h5py.File(new, "w", alignment_threshold=_PAGE, alignment_interval=_PAGE) as file:
-                file.attrs[MARK], file.attrs["rows"] = FORMAT, part.done
-                file["about"] = json.dumps(about)  # as an attribute it could not be long
-                for number, leaf in enumerate(part.leaves):
-                    dtype = h5py.string_dtype() if leaf.dtype == TEXT else np.dtype(leaf.dtype)
-                    dataset = file.create_dataset(leaf.dataset, (part.done, *leaf.shape), dtype)
-                    start = 0
-                    for array in part.stored(number):
-                        dataset[start : start + len(array)] = array
-                        start += len(array)
-            with new.open("rb") as written:
-                os.fsync(written.fileno())
-        except BaseException:
-            new.unlink(missing_ok=True)
-            raise
+    with disk(path), files.new_file(path, part.folder / "joined.h5") as new:
+        _reserve(part, new)
+        with h5py.File(new, "w", alignment_threshold=_PAGE, alignment_interval=_PAGE) as file:
+            file.attrs[MARK], file.attrs["rows"] = FORMAT, part.done
+            file["about"] = json.dumps(about)  # as an attribute it could not be long
+            for number, leaf in enumerate(part.leaves):
+                dtype = h5py.string_dtype() if leaf.dtype == TEXT else np.dtype(leaf.dtype)
+                dataset = file.create_dataset(leaf.dataset, (part.done, *leaf.shape), dtype)
+                start = 0
+                for array in part.stored(number):
+                    dataset[start : start + len(array)] = array
+                    start += len(array)
+        sync(new)
         if os.path.lexists(path):
             raise StitchError(f"'{path}' exists meanwhile, and is not replaced.")
-        new.replace(path)
 
 
 def _reserve(part: Unfinished, new: Path) -> None:

@@ -10,12 +10,9 @@ from typing import Any
 from keras_stitch.errors import SaveError
 from keras_stitch.graphs.spec import Shape, shape_text
 from keras_stitch.terminal import render
-from keras_stitch.verify.equality import TOLERANCE, allowed
+from keras_stitch.verify.equality import RULE, TOLERANCE, allowed
 
 NOTHING = "nothing finite"
-
-
-RULE = "|a - b| <= 1e-05 * max(1, max|b|)"
 
 
 @dataclass(frozen=True)

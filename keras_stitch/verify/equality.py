@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+# What equal predictions are is said here and nowhere else.
 TOLERANCE = 1e-5
+RULE = f"|a - b| <= {TOLERANCE} * max(1, max|b|)"
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def allowed(magnitude: float) -> float:
 
 
 def compare(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> Comparison:
-    """Compare predictions ``a`` to those that should be, ``b``: equal means ``|a - b| <= 1e-5 * max(1, max|b|)``.
+    """Compare predictions ``a`` to those that should be, ``b``; ``RULE`` says when they are equal.
 
     NaN equals NaN and infinity equals infinity of the same sign, in the same places only. Text is equal or not.
 

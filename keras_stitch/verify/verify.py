@@ -26,9 +26,10 @@ from keras_stitch.placement.requirements import installed
 from keras_stitch.placement.stages import Stages
 from keras_stitch.verify.certificate import Certificate, CertifiedPart, Check, InputRange
 from keras_stitch.verify.equality import compare
-from keras_stitch.verify.fresh_process import HERE, Arrays, Reloaded, Reloading
+from keras_stitch.verify.fresh_process import Arrays
 from keras_stitch.verify.predict_program import predict
 from keras_stitch.verify.reference import Reference
+from keras_stitch.verify.reload_model import HERE, Reloaded, Reloading
 from keras_stitch.verify.run_stages import Packed, Whole
 
 ROWS = 10
