@@ -20,6 +20,7 @@ from keras_stitch.placement.stages import Stages
 from keras_stitch.sources.added import Added
 from keras_stitch.terminal import Step
 from keras_stitch.verify.run_stages import Arrays, Packed, Runs
+from keras_stitch.verify.submodel_sources import SubmodelSources
 from keras_stitch.verify.verify import Subject
 
 if TYPE_CHECKING:
@@ -66,18 +67,20 @@ class Assembly:
         built = self.build()
         if model is not None and built is not None:
             check_same_graph(model, built, self.spec.name)
-        return Subject(
-            self.flow.spec,
-            stages.whole,
+        sources = SubmodelSources(
             self._blueprints,
-            stages,
-            built if model is None else model,
-            model is not None,
             {name: added.customs for name, added in self.added.items()},
             {name: added.arch for name, added in self.added.items() if added.arch is not None},
-            self.packing if packs else None,
-            step,
-            self.flow.remarks,
+        )
+        return Subject(
+            self.flow.spec,
+            stages,
+            sources,
+            built if model is None else model,
+            trained=model is not None,
+            packed=self.packing if packs else None,
+            remarks=self.flow.remarks,
+            progress=step,
         )
 
     def whole_subject(self, model: keras.Model | None, step: Step) -> Subject:
@@ -89,7 +92,7 @@ class Assembly:
 
         stages = replace(flow.stages, whole=flow.whole, steps=flow.steps)
         chain = Chain(flow, self.job_packings(), subject.packed)
-        return replace(subject, spec=self.spec, wiring=flow.whole, stages=stages, packed=chain, remarks=())
+        return replace(subject, spec=self.spec, stages=stages, packed=chain, remarks=())
 
     @cached_property
     def packing(self) -> Packing | None:

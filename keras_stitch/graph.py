@@ -253,7 +253,7 @@ class Graph(Description):
                 record=write_stitch_yaml.record(self._spec, trained=model is not None),
                 trained=model is not None,
                 parts={name: added.part for name, added in self._added.items() if added.part is not None},
-                custom_objects=subject.customs,
+                custom_objects=subject.sources.customs,
                 certify=subject.certify,
                 progress=step,
             )

@@ -212,11 +212,11 @@ def test_a_new_file_is_there_whole_or_not_at_all(tmp_path):
         assert place.parent == tmp_path and place.suffix == ".keras" and place.name.startswith(".")
         place.write_text("new")
         assert target.read_text() == "old"
-    assert target.read_text() == "new" and os.listdir(tmp_path) == ["model.keras"]
+    assert target.read_text() == "new" and [path.name for path in tmp_path.iterdir()] == ["model.keras"]
     with pytest.raises(RuntimeError), files.new_file(target) as place:
         place.write_text("half")
         raise RuntimeError
-    assert target.read_text() == "new" and os.listdir(tmp_path) == ["model.keras"]
+    assert target.read_text() == "new" and [path.name for path in tmp_path.iterdir()] == ["model.keras"]
 
 
 def test_errors_of_the_disk_are_those_of_saving(tmp_path):

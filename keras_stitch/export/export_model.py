@@ -65,13 +65,7 @@ def export_model(
         ([('x', (3,))], (None, 2))
     """
     step = progress or (lambda _: None)
-    if not isinstance(source, str | os.PathLike):
-        raise SourceError(
-            "Only what is saved can be exported.",
-            expected="the path of a directory or file",
-            received=type(source).__name__,
-            fix='Save it first: model.save("model.keras"), or graph.save(directory, model=model).',
-        )
+    _check_source(source)
     target, format = _target(Path(source), None if output is None else Path(output), format)
     _check_target(target, format, overwrite)
     _check_installed(format)
@@ -91,6 +85,16 @@ def export_model(
         size = sum(path.stat().st_size for path in [place, *place.rglob("*")] if path.is_file())
     compared = tuple(rows_text(kind, inputs) for kind, inputs in sets.items())
     return Exported(target, format, size, loaded.inputs, outputs, compared, _run_before(Path(source)))
+
+
+def _check_source(source: object) -> None:
+    if not isinstance(source, str | os.PathLike):
+        raise SourceError(
+            "Only what is saved can be exported.",
+            expected="the path of a directory or file",
+            received=type(source).__name__,
+            fix='Save it first: model.save("model.keras"), or graph.save(directory, model=model).',
+        )
 
 
 def _check_installed(format: str) -> None:

@@ -130,24 +130,21 @@ class Exportable:
 
     def _shapes(self, examples: Arrays | None, bounds: Mapping[str, int]) -> tuple[list[dict[str, Shape]], str]:
         """Shapes of rows that the model takes, of two lengths where lengths are open; or what was wrong with others."""
+        if all(None not in (port.shape or ()) for port in self.inputs):
+            return [{port.name: port.shape or () for port in self.inputs}], ""
         found: list[dict[str, Shape]] = []
-        problem = ""
         if examples is not None:
             found.append({name: sample_rows.shape_of(array) for name, array in examples.items()})
-        if all(None not in (port.shape or ()) for port in self.inputs):
-            return [{port.name: port.shape or () for port in self.inputs}], problem
-        for size in sample_rows.SIZES:
-            shapes: dict[str, Shape] = {port.name: sample_rows.row_shape(port, size) for port in self.inputs}
-            if len(found) == len(BATCHES) or shapes in found:
-                continue
-            try:
-                made = self._predict(self._drawn(1, shapes, bounds))
-            except Exception as error:  # Keras and TensorFlow raise many kinds for a length that does not fit
-                problem = problem or reason(error)
-                continue
-            if all(array.size for array in made.values()):
-                found.append(shapes)
-        return found, problem
+
+        def shapes(size: int) -> dict[str, Shape]:
+            return {port.name: sample_rows.row_shape(port, size) for port in self.inputs}
+
+        sizes, problem = sample_rows.fitting_sizes(
+            lambda size: self._predict(self._drawn(1, shapes(size), bounds)).values(),
+            (size for size in sample_rows.SIZES if shapes(size) not in found),
+            most=len(BATCHES) - len(found),
+        )
+        return [*found, *map(shapes, sizes)], problem
 
     def _drawn(self, rows: int, shapes: Mapping[str, Shape], bounds: Mapping[str, int]) -> Arrays:
         return {

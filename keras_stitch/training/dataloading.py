@@ -196,7 +196,7 @@ _own: dict[str, Any] = {}
 
 
 def _start(make: Callable[[], Any], dataloader: Any) -> None:
-    # A merged dataloader knows about processes. Files that others have open, they share the place of reading of.
+    # A merged dataloader opens its files in each process. Others would share the position in an open file.
     _own.update(make=(lambda: dataloader) if is_merged(dataloader) else make)
 
 

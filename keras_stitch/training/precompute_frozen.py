@@ -69,10 +69,9 @@ class Rest:
         """The stored rows, for ``rest.model.fit``.
 
         Args:
-            batch_size: Rows in a batch; the last one of an epoch has what is left.
-            shuffle: Whether rows come in another order in each epoch; ``fit`` shuffles batches, too, unless told not
-                to.
-            seed: Of the order; by default another one each time.
+            batch_size: The rows in a batch; the last one of an epoch has the remaining rows.
+            shuffle: Whether each epoch has its own order of rows; ``fit`` also shuffles batches, unless told not to.
+            seed: The seed of the order; by default another one each time.
             workers: Threads that read ahead.
 
         Returns:

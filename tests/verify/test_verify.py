@@ -551,7 +551,7 @@ def test_mistakes_are_status_2(folder: Path, capsys: pytest.CaptureFixture[str])
         (["--data", "no.npz"], "The data 'no.npz' cannot be read: No such file or directory."),
         (["--data", "a.h5"], "The data 'a.h5' is no NPZ file.\n  Expected: what numpy.savez(file, input=array, ...)"),
         (["--data", "one.npy"], "The data 'one.npy' is no NPZ file."),
-        (["--rows", "0"], "rows= is not a whole number.\n  Expected: a number from 1 on\n  Received: 0"),
+        (["--rows", "0"], "rows= is not a whole number, or too small.\n  Expected: 1 or more\n  Received: 0"),
     ):
         assert cli.main(["verify", "stitch.yaml", *arguments]) == 2
         said = capsys.readouterr()
