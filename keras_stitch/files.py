@@ -128,7 +128,6 @@ GENERATED = frozenset(
     }
 )
 
-
 _AT_FDCWD = -100 if sys.platform.startswith("linux") else -2
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS are the same number
 

@@ -22,14 +22,9 @@ from keras_stitch.verify.predict_program import plain
 
 EXAMPLE = "example"
 
-
 # Of the random rows: one row shows what holds for one row only, and several what holds for this number only.
 BATCHES = (1, 7)
-
-
 _EXAMPLES = 10
-
-
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 

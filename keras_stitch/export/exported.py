@@ -26,7 +26,7 @@ class CheckedOutput:
     Attributes:
         name: The graph output.
         shape: ``None`` for the rows and other open dimensions.
-        dtype: Of the output.
+        dtype: The dtype of the output.
         magnitude: The largest absolute value that Keras predicted.
         largest: The largest absolute difference; ``None`` where there was nothing to subtract.
         allowed: The largest difference that counts as equal.
@@ -47,9 +47,9 @@ class Exported:
     Attributes:
         path: The file or folder.
         format: ``"onnx"`` or ``"saved_model"``.
-        size: In bytes.
-        inputs: In their order, shapes without the rows.
-        outputs: In their order.
+        size: The size in bytes.
+        inputs: The inputs in their order, shapes without the rows.
+        outputs: The outputs in their order.
         compared: The rows on which each output was compared, in words.
         before: The models that run before this one, and are not in the file.
     """

@@ -13,10 +13,8 @@ from keras_stitch.verify.fresh_process import Arrays, Job
 
 FILE = "saved_model.pb"
 
-
 # What a SavedModel may hold.
 PARTS = frozenset({FILE, "variables", "assets", "fingerprint.pb"})
-
 
 # Only its path: importing it would import TensorFlow.
 _PROGRAM = Path(__file__).with_name("run_saved_model.py")

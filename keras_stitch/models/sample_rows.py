@@ -14,8 +14,6 @@ from keras_stitch.graphs.shapes import dtype_fits, shape_fits
 from keras_stitch.graphs.spec import Port, Shape, Wiring, port_text, shape_text
 
 Array = np.ndarray[Any, Any]
-
-
 SIZES = tuple(2**power for power in range(3, 16))
 
 
@@ -29,7 +27,7 @@ def random_rows(
         count: Number of rows.
         size: What an open dimension becomes.
         seed: The same seed gives the same rows.
-        bound: Where it is known: whole numbers below it, for floats, too.
+        bound: If it is known, the rows are whole numbers below it, also for floats.
 
     Example:
         >>> random_rows(Port("x", (None, 4)), 10, 8, seed=0).shape

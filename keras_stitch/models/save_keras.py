@@ -16,8 +16,6 @@ from keras_stitch.keras_private import held_layers, quiet_keras
 from keras_stitch.models import ports
 
 FORMATS = {"keras": ".keras", "h5": ".h5"}
-
-
 _BACKENDS = {"jax": "JAX", "torch": "PyTorch"}
 
 

@@ -18,14 +18,12 @@ from keras_stitch.models import merge_layers, ports
 
 # How much of something random a layer does, by the names that Keras has for it.
 _AMOUNTS = ("rate", "stddev", "dropout", "recurrent_dropout")
-
-
 _NAMED = 6
 
 
 @dataclass(frozen=True)
 class Halves:
-    """A graph in two: what runs once, and what is left to train.
+    """The two halves of a graph: one runs once, the other is trained.
 
     Attributes:
         frozen: The first half as a graph; its outputs are what crosses the cut.

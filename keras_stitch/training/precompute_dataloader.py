@@ -11,10 +11,9 @@ from kipoi.data import Dataset, PreloadedDataset
 
 from keras_stitch.checks import mapping_of, whole_number
 from keras_stitch.errors import StitchError
-from keras_stitch.kipoi.run_kipoi import is_data_error
 from keras_stitch.terminal import Step
 from keras_stitch.training.batches import rest, size
-from keras_stitch.training.dataloading import is_merged, label, maker, read_rows, said
+from keras_stitch.training.dataloading import failure, is_merged, label, maker, read_rows
 from keras_stitch.training.provenance import key_of
 from keras_stitch.training.stored_rows import is_finished, write_features
 
@@ -39,7 +38,7 @@ def precompute(
         directory: A directory that ``Graph.save`` wrote, or any other Kipoi directory.
         dataloader_args: The dataloader's arguments; text, numbers and paths, or lists and dicts of these.
         path: The HDF5 file to write. Folders above it are made.
-        batch_size: Rows that are read at once, and of which models predict at once.
+        batch_size: How many rows are read, and predicted by packed models, at once.
         workers: Processes that read ahead. They only read: models run in this process.
         progress: Called with a few words at every batch; by default a bar is shown on the terminal.
 
@@ -107,13 +106,9 @@ def _explained(batches: Iterable[Mapping[str, Any]], row: int, directory: Any) -
     except StitchError:
         raise
     except Exception as error:  # whatever a dataloader does
-        if is_data_error(error):
-            raise StitchError(said(error)) from error
-        raise StitchError(
-            f"The dataloader of {label(directory)} fails at the batch from row {row} on.",
-            received=said(error),
-            fix="Rows before it are kept: unless the directory or its data change, the same call goes on there.",
-        ) from error
+        message = f"The dataloader of {label(directory)} fails at the batch from row {row} on."
+        fix = "Rows before it are kept: unless the directory or its data change, the same call goes on there."
+        raise failure(error, message, fix) from error
 
 
 def _batches(
@@ -137,7 +132,7 @@ def _takes_sampler(dataloader: Any) -> bool:
 
 
 def _without(batches: Iterable[Any], skipped: int) -> Iterator[Any]:
-    """The batches without so many rows."""
+    """The batches without the first rows."""
     for batch in batches:
         count = size(batch) if skipped else 0
         if skipped >= count > 0:

@@ -27,13 +27,11 @@ from keras_stitch.training.stored_rows import Features, is_finished, write_featu
 from keras_stitch.training.user_data import Rows, rows_of
 
 _WEIGHTS = "sample_weight"
-
-
 _NAMED = 4
 
 
 class Rest:
-    """What is left of a graph to train, once its frozen part has run; ``Graph.precompute`` makes it.
+    """The part of a graph that is trained after its frozen part has run; ``Graph.precompute`` makes it.
 
     Attributes:
         whole: The stitched model, with the same layers and weights: what trains the rest trains it.

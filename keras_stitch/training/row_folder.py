@@ -29,8 +29,6 @@ from keras_stitch.training.provenance import Key, differences, refusal
 
 # Between two notes of how many rows are whole: what a killed process loses at most, besides the batch at hand.
 SECONDS = 1.0
-
-
 _OWN = re.compile(r"\d+\.(numbers|text)|lock|state\.json(\.new)?|joined\.h5")
 
 

@@ -13,8 +13,7 @@ from kipoi.data import BaseDataLoader, Dataset, PreloadedDataset
 
 from keras_stitch.checks import mapping_of, whole_number
 from keras_stitch.errors import StitchError
-from keras_stitch.kipoi.run_kipoi import is_data_error
-from keras_stitch.training.dataloading import Workers, is_merged, label, maker, read_rows, said
+from keras_stitch.training.dataloading import Workers, failure, is_merged, label, maker, read_rows
 from keras_stitch.training.epochs import Epochs
 from keras_stitch.training.provenance import Key, changes, key_of, refusal
 from keras_stitch.training.stored_rows import Features, check_finished, is_features, open_features
@@ -156,11 +155,7 @@ def _with_random_access(
     try:
         first = data.first()
     except Exception as error:  # whatever a dataloader does
-        if is_data_error(error):
-            raise StitchError(str(error)) from error
-        raise StitchError(
-            f"The dataloader of {label(source)} cannot read its first row.", received=said(error)
-        ) from error
+        raise failure(error, f"The dataloader of {label(source)} cannot read its first row.") from error
     _check_targets(first, source)
     return data
 

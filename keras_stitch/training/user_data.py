@@ -13,27 +13,19 @@ import numpy as np
 
 from keras_stitch.errors import StitchError, nearest
 from keras_stitch.graphs.spec import Wiring
-from keras_stitch.kipoi.run_kipoi import is_data_error
 from keras_stitch.models.sample_rows import given_inputs
 from keras_stitch.training.batches import Array, split
-from keras_stitch.training.dataloading import said
+from keras_stitch.training.dataloading import failure
 from keras_stitch.training.epochs import Epochs
 from keras_stitch.training.provenance import Key
 
 # Inputs by name, targets and, unless they are None, weights of rows: arrays, or dicts of them by output.
 Batch = tuple[dict[str, Array], Any, Any]
 
-
-# So many rows of a dataset stand for all of them, where nothing says what they are made of.
+# How many rows of a dataset are hashed where nothing else identifies it.
 SAMPLE = 64
-
-
 _PARTS = ("targets", "sample weights")
-
-
 _UNSTORABLE = "in data= cannot be stored"
-
-
 _PIECE = 1 << 23
 
 
@@ -270,17 +262,12 @@ def _some(value: Any, rows: slice) -> Any:
 
 
 def _failed(error: Exception, where: str) -> StitchError:
-    if is_data_error(error):
-        return StitchError(str(error))
-    return StitchError(
-        f"data= cannot be read from {where} on.",
-        received=said(error),
-        fix="Rows before it are kept: unless the data change, the same call goes on there.",
-    )
+    fix = "Rows before it are kept: unless the data change, the same call goes on there."
+    return failure(error, f"data= cannot be read from {where} on.", fix)
 
 
 def _spread(count: int, most: int) -> list[int]:
-    """Some of so many numbers, the first and the last among them."""
+    """At most ``most`` of the numbers below ``count``, evenly spread, the first and the last among them."""
     return sorted({int(number) for number in np.linspace(0, count - 1, min(count, most))}) if count else []
 
 

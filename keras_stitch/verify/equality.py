@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-# What equal predictions are is said here and nowhere else.
+# The only definition of equal predictions: everything else takes it from here.
 TOLERANCE = 1e-5
 RULE = f"|a - b| <= {TOLERANCE} * max(1, max|b|)"
 

@@ -22,8 +22,6 @@ from keras_stitch.models.load_keras import Blueprint
 from keras_stitch.verify.predict_program import BATCH, plain
 
 Array = np.ndarray[Any, Any]
-
-
 Arrays = dict[str, Array]
 
 
@@ -33,7 +31,7 @@ class Reference:
     Args:
         spec: The graph.
         wiring: The same graph, checked.
-        blueprints: Of every submodel that owns its weights.
+        blueprints: The blueprints of the submodels that own their weights.
         stitched: The models that were built of the graph. Layers that had no weights borrow theirs, which were drawn
             when these were built.
         trained: Whether submodels take their weights from it, too, where these differ from the sources'.

@@ -19,7 +19,7 @@ class SubmodelSources:
     """The sources of submodels, by name.
 
     Attributes:
-        blueprints: Of every submodel that owns its weights: what runs separately is made by them anew.
+        blueprints: The blueprints of the submodels that own their weights; they make what runs separately.
         customs: The custom objects that were given for submodels, with the places where a fresh process finds them.
         archs: The architecture JSON of submodels that are Kipoi directories, where they have one.
     """
