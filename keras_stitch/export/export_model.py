@@ -57,10 +57,9 @@ def export_model(
         SaveError: If it cannot be written: the output exists, or the format has no word for what the model does.
 
     Example:
-        >>>         >>> folder = Path(tempfile.mkdtemp())
         >>> x = keras.Input((3,), name="x")
-        >>> keras.Model(x, keras.layers.Dense(2, name="y")(x), name="m").save(folder / "m.keras")
-        >>> exported = export_model(folder / "m.keras", folder / "m.onnx")
+        >>> keras.Model(x, keras.layers.Dense(2, name="y")(x), name="m").save("m.keras")
+        >>> exported = export_model("m.keras", "m.onnx")
         >>> [(port.name, port.shape) for port in exported.inputs], exported.outputs[0].shape
         ([('x', (3,))], (None, 2))
     """
