@@ -66,7 +66,7 @@ class Component:
 
 
 def resolve(dataloader: Dataloader) -> Component:
-    """Finds out all about a dataloader.
+    """Read what a dataloader says about itself.
 
     Args:
         dataloader: What the user said.
@@ -108,7 +108,7 @@ def default_dataloader(
     Args:
         directory: The directory.
         raw: What its ``model.yaml`` says; read where it is left out.
-        home: Where relative names start from, if not at the directory: for a member of a group, a folder of its own.
+        home: The folder that relative names start from, by default the directory; members of a group have another.
     """
     if raw is None:
         model_yaml = find_yaml(directory, "model")
@@ -126,7 +126,7 @@ def default_dataloader(
 
 
 def _from_source(located: Located, args: dict[str, Any]) -> Component:
-    """A dataloader by its own name in a source of Kipoi's, or by that of the model that it is for."""
+    """A dataloader that was named in a source of Kipoi's: by its own name, or by that of its model."""
     if located.kind == "model":
         default = default_dataloader(located.directory, located.raw, located.root / located.inner)
         if default is None:

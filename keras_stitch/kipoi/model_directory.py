@@ -1,4 +1,4 @@
-"""Reads a Kipoi directory: what it says about its model, of whatever framework."""
+"""What a Kipoi directory says about its model, of whatever framework."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class CopiedPart(KipoiPart):
 
 @dataclass(frozen=True)
 class ModelDirectory:
-    """A Kipoi directory whose ``model.yaml`` was read and nothing else.
+    """A Kipoi directory of which only the ``model.yaml`` was read.
 
     Attributes:
         label: What messages call it: as the user named it.
@@ -192,13 +192,13 @@ def model_directory(path: str | os.PathLike[str]) -> ModelDirectory:
 
 
 def zoo_model(name: str) -> ModelDirectory:
-    """A model of a source that Kipoi knows, which Kipoi brings here if it is not here yet.
+    """A model of a source that Kipoi knows, downloaded by Kipoi where necessary.
 
     Args:
         name: ``"<source>:<model>"``, such as ``"kipoi:DeepSEA/predict"``.
 
     Raises:
-        SourceError: When it is not to be had.
+        SourceError: When it cannot be had.
     """
     located = locate(name, "model")
     directory, root = located.directory.resolve(), located.root.resolve()
@@ -216,7 +216,7 @@ def read_directory(path: str | os.PathLike[str]) -> KerasPart | CopiedPart:
 
 
 def copied(part: KipoiPart) -> CopiedPart:
-    """The same part, to be copied as it is: with its files, also where it is a Keras model.
+    """The same model with the files of a copy, a Keras model, too.
 
     Raises:
         SourceError: When a file is not there any more.

@@ -79,7 +79,7 @@ def read_arguments(
 
     Args:
         label: What messages call the dataloader.
-        signature: Of the class or function.
+        signature: The signature of the class or function.
         described: Kipoi's parsed description of every argument.
         raw: The same before parsing: Kipoi fills in a type where none is stated.
         folder: The Kipoi directory, which relative paths start from.
@@ -104,7 +104,7 @@ def read_arguments(
 def _check_names(
     label: str, parameters: Collection[str], described: Collection[str], args: Collection[str], *, open_ended: bool
 ) -> None:
-    """Raise where the signature, the description and the user do not speak of the same arguments."""
+    """Raise where the signature, the description and the user name different arguments."""
     if set(parameters) != set(described) and not (open_ended and set(parameters) <= set(described)):
         raise SourceError(
             f"The arguments of the dataloader '{label}' are not those of its description.",
@@ -154,7 +154,7 @@ def _argument(
 
 
 def _is_said(value: Any) -> bool:
-    """Whether Kipoi has a value that the description states."""
+    """Whether a value of Kipoi's parsed description is stated there."""
     return value is not None and not isinstance(value, UNSPECIFIED)
 
 

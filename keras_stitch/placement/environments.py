@@ -1,4 +1,4 @@
-"""Which submodels need environments of their own, as the pins of all cannot be in one."""
+"""Which submodels need environments of their own, because their pins exclude each other."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class Environment:
     """An environment for one or more submodels.
 
     Attributes:
-        name: That of its submodels.
+        name: The names of its submodels, joined.
         submodels: In the order in which they were added.
-        requirements: What is installed there.
+        requirements: The packages that are installed in it.
     """
 
     name: str
@@ -60,13 +60,13 @@ class Environment:
 
 @dataclass(frozen=True)
 class Settled:
-    """What was found out.
+    """Which submodels run in which environments.
 
     Attributes:
         leaving: The submodels that run in environments of their own, and why; in the order in which they were added.
-        environments: Where they run.
-        remark: What is to be said about the whole, if anything.
-        unconsidered: The submodels whose pins nothing can meet, as the remark says.
+        environments: The environments that they run in.
+        remark: A remark about the whole graph; may be empty.
+        unconsidered: The submodels whose pins no environment can meet; the remark names them.
     """
 
     leaving: Mapping[str, Reason]
@@ -77,7 +77,7 @@ class Settled:
 
 @dataclass(frozen=True)
 class _Remark:
-    """What could not be done, and why."""
+    """Something that could not be done, and the reason."""
 
     what: str
     why: str
@@ -93,12 +93,12 @@ def final_base() -> tuple[str, ...]:
 
 
 def settle(spec: GraphSpec, wiring: Wiring, resolver: Resolver | None = None) -> Settled:
-    """Find the fewest submodels that have to leave the environment of the stitched model, and theirs.
+    """Find the fewest submodels that cannot be in the environment of the stitched model, and environments for them.
 
     Args:
         spec: The graph.
-        wiring: The same, checked.
-        resolver: Is asked instead of the package index, and only where numbers alone do not tell.
+        wiring: The same graph, checked.
+        resolver: Decides what the version numbers leave open; by default ``uv``, which asks the package index.
 
     Example:
         >>> from keras_stitch.graphs.spec import Port, Source
@@ -112,14 +112,14 @@ def settle(spec: GraphSpec, wiring: Wiring, resolver: Resolver | None = None) ->
 
 
 class _Flow:
-    """Which submodels leave with others: data flow from the environments to the stitched model only."""
+    """Which submodels have to leave together: data flow only from the environments to the stitched model."""
 
     def __init__(self, spec: GraphSpec, wiring: Wiring):
         self._spec = spec
         self._fed_by = {node: fed_by(wiring, node) for node in reversed(wiring.order)}
 
     def along(self, leaving: Mapping[str, Reason]) -> dict[str, Reason]:
-        """Those that leave and all that have to leave with them, with the reasons, in the order of the graph."""
+        """The submodels that leave and all that have to leave with them, with reasons, in the order of the graph."""
         found, before = dict(leaving), -1
         while len(found) > before:
             before = len(found)
@@ -134,7 +134,7 @@ class _Flow:
 
 
 class _Settling:
-    """One run of ``settle``: gathers the remarks."""
+    """One run of ``settle``, with its remarks."""
 
     def __init__(self, spec: GraphSpec, wiring: Wiring, resolver: Resolver):
         self._spec, self._flow, self._resolver = spec, _Flow(spec, wiring), resolver
@@ -143,7 +143,7 @@ class _Settling:
         self._unconsidered: list[str] = []
 
     def settled(self) -> Settled:
-        """What leaves, and where it runs."""
+        """Which submodels leave, and where they run."""
         asked = "placement='workflow' asks for it"
         forced = {
             s.name: Reason(s.elsewhere or asked)
@@ -161,7 +161,7 @@ class _Settling:
         return Settled(leaving, environments, "\n".join(map(str, self._remarks)), tuple(self._unconsidered))
 
     def _search(self, staying: Sequence[Submodel], leaving: Mapping[str, Reason]) -> dict[str, Reason]:
-        """The fewest more that have to leave, with the pins that are the reasons."""
+        """The fewest further submodels that have to leave, with the pins that are the reasons."""
         pins = {submodel.name: [Pin(text, submodel.name) for text in submodel.requires] for submodel in staying}
         base = [Pin(text) for text in final_base()]
         conflicts, movable = Conflicts(base, pins, self._resolver), list(staying)
@@ -187,16 +187,16 @@ class _Settling:
             what = f"the pins of {listed(doubtful)} and those of the stitched model"
             self._remarks.append(_Remark(f"Nobody could find out whether {what} fit together", _NO_INDEX))
         gone = self._gone(chosen, leaving)
-        # Some conflict has no other member that leaves, and that one says the most.
+        # The conflict with the fewest members that leave explains the most.
         whys = {name: min((c for c in found if name in c), key=lambda c: len(c & gone)) for name in chosen}
         return {name: Reason(conflicts.reason(name, why)) for name, why in whys.items()}
 
     def _can_leave(self, submodel: Submodel, leaving: Mapping[str, Reason]) -> bool:
-        """Whether it can have an environment of its own; its pins are given up where they cannot be met at all."""
+        """Whether a submodel can have its own environment; pins that no environment can meet are given up."""
         alone = self._gone([submodel.name], leaving)
         held = next((name for name in self._kept if name in alone), None)
         resolves = None if held else self._resolves(submodel)
-        # One that has all it needs here keeps its pins, where nobody knows better.
+        # Where nobody can tell, a submodel whose pins this environment meets keeps them.
         if resolves is False or (resolves is None and submodel.unmet):
             why = f"'{held}' has placement='{self._kept[held]}' and would have to leave with it" if held else _NO_INDEX
             self._give_up(submodel, _NOWHERE if resolves is False else why)
@@ -208,11 +208,14 @@ class _Settling:
         self._remarks.append(_Remark(f"The pins of '{submodel.name}' ({pins}) are not considered", why))
 
     def _gone(self, names: Iterable[str], leaving: Mapping[str, Reason]) -> frozenset[str]:
-        """What leaves with these, apart from what leaves anyway."""
+        """The submodels that leave with these, apart from those that leave anyway."""
         return frozenset(self._flow.along({**leaving, **dict.fromkeys(names, Reason(""))})) - set(leaving)
 
     def _fewest(self, conflicts: Sequence[frozenset[str]], leaving: Mapping[str, Reason]) -> tuple[str, ...]:
-        """Those that break all conflicts and take the fewest along; of as many, with unmet pins, then later ones."""
+        """The submodels that resolve all conflicts and take the fewest others along.
+
+        Of equally few, those with unmet pins are chosen, then those that were added later.
+        """
         order = [submodel.name for submodel in self._spec.submodels]
         best: tuple[tuple[int, int, list[int]], tuple[str, ...]] | None = None
         seen: set[frozenset[str]] = set()
@@ -233,7 +236,7 @@ class _Settling:
         return best[1] if best else ()
 
     def _environments(self, leaving: Mapping[str, Reason]) -> tuple[Environment, ...]:
-        """Each submodel is put into the first environment that takes it; twins are in one."""
+        """Put each submodel into the first environment that takes it; twins share one."""
         owner_of = {name: _owner(self._spec.submodel(name)) for name in leaving}
         shared: list[dict[str, tuple[str, ...]]] = []
         for owner in dict.fromkeys(owner_of.values()):
@@ -278,7 +281,7 @@ class _Settling:
 
 
 def _own(submodel: Submodel) -> tuple[str, ...]:
-    """Its pins, and the TensorFlow that its Keras needs."""
+    """The pins of a submodel, and the TensorFlow that its Keras needs."""
     silent = submodel.is_keras and "tensorflow" not in packages(submodel.requires)
     return (*submodel.requires, *(("tensorflow",) if silent else ()))
 

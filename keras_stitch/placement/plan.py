@@ -40,8 +40,8 @@ class Plan:
 
     Attributes:
         places: One for each submodel, in the order in which they were added.
-        last: The submodel that is no Keras model and is the model of the directory, where no Keras model remains.
-        remark: What is to be said about the whole, if anything.
+        last: The submodel of another framework that is the directory's model, where no Keras model remains.
+        remark: A remark about the whole graph; may be empty.
 
     Example:
         >>> plan = Plan((Placed("model1", "model", "a Keras model"),))
@@ -80,8 +80,8 @@ class Reason:
     """Why a submodel runs where it does.
 
     Attributes:
-        text: For people. Its subject is the submodel where it goes along with another one.
-        along_with: The other submodel; empty where the reason is the submodel's own.
+        text: The reason in words. Where it goes along with another submodel, a verb phrase: "feeds 'model2', ...".
+        along_with: That other submodel; empty where the reason is the submodel's own.
     """
 
     text: str
@@ -89,12 +89,12 @@ class Reason:
 
     @classmethod
     def feeds(cls, other: str, which: str) -> Reason:
-        """It feeds another submodel, of which something is to be said."""
+        """The submodel feeds another one; ``which`` says why that matters."""
         return cls(f"feeds '{other}', {which}", other)
 
     @classmethod
     def shares(cls, other: str, which: str) -> Reason:
-        """It shares weights with another submodel, of which something is to be said."""
+        """The submodel shares weights with another one; ``which`` says why that matters."""
         return cls(f"has the same weights as '{other}', {which}", other)
 
 
@@ -118,10 +118,10 @@ def plan(
 
     Args:
         spec: The graph.
-        wiring: The same, checked.
-        leaving: The submodels that run in environments of their own, with all that feeds them, and why.
+        wiring: The same graph, checked.
+        leaving: The submodels that run in environments of their own, with all that feed them, and why.
         environments: The name of the environment of each of them.
-        remark: What is to be said about them.
+        remark: A remark about them; may be empty.
 
     Raises:
         StitchError: Where ``placement=`` asks for a later stage than possible; it names the submodel in the way.
@@ -167,7 +167,7 @@ def plan(
 
 
 def framework(submodel: Submodel) -> str:
-    """What runs a submodel, for people.
+    """What runs a submodel, as messages call it.
 
     Example:
         >>> from keras_stitch.graphs.spec import Source
@@ -178,7 +178,7 @@ def framework(submodel: Submodel) -> str:
 
 
 def check_placement(placement: str | None, name: str) -> None:
-    """Raise where a submodel is asked to run in a stage that there is not."""
+    """Raise where a submodel is asked to run in a stage that does not exist."""
     if placement is not None and placement not in PLACEMENTS:
         raise StitchError(
             f"Submodel '{name}': there is no placement {placement!r}.", expected=f"one of {', '.join(PLACEMENTS)}"
@@ -200,7 +200,7 @@ def _own_bound(submodel: Submodel) -> _Bound:
 
 
 def _propagate(spec: GraphSpec, wiring: Wiring, bounds: dict[str, _Bound]) -> None:
-    """Moves what feeds the dataloader into it, and what shares weights with that, until nothing moves."""
+    """Move what feeds the dataloader into it, and what shares weights with that, until nothing moves."""
     moved = True
     while moved:
         moved = False

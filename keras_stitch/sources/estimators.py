@@ -1,4 +1,4 @@
-"""An estimator of scikit-learn in memory as the files of a Kipoi directory: a pickle."""
+"""An estimator of scikit-learn in memory, written to a Kipoi directory as a pickle."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def load_estimator(request: Request) -> Added:
 
     Raises:
         SourceError: If it is not fitted, does not take the shapes, or cannot be written.
-        StitchError: If ``shapes=`` or ``method=`` are none.
+        StitchError: If ``shapes=`` or ``method=`` are not valid.
 
     Example:
         >>> from sklearn.linear_model import LinearRegression
@@ -129,7 +129,7 @@ def _check_fitted(name: str, estimator: Any) -> None:
 
 
 def _nameless(estimator: Any, method: str, port: Port) -> Any:
-    """The same estimator, without the names of columns if it would warn that arrays have none."""
+    """The same estimator without names of columns, if it would warn that arrays have none."""
     with warnings.catch_warnings(record=True) as seen, contextlib.suppress(Exception):
         warnings.simplefilter("always")
         getattr(estimator, method)(random_rows(port, ROWS, SIZES[0], 0))

@@ -33,7 +33,7 @@ def load_directory(request: Request) -> Added:
 
 
 def _load(request: Request, directory: ModelDirectory, path: Path) -> Added:
-    """A model of Kipoi's, here or, where it cannot be loaded here, in an environment of its own."""
+    """A Kipoi model that runs here or, where it cannot be loaded here, in an environment of its own."""
     try:
         part = directory.part()
         source = Source("kipoi", part.label, path=str(path), zoo=part.zoo)
@@ -63,7 +63,7 @@ def _load_keras(request: Request, part: KerasPart, source: Source) -> Added:
 
 
 def _elsewhere(request: Request, directory: ModelDirectory, path: Path, problem: SourceError) -> Added:
-    """A model that cannot be loaded here, if it may run in an environment of its own; or else the problem."""
+    """A model that cannot be loaded here and may run in an environment of its own; raises the problem if it may not."""
     try:
         part = directory.copied()
     except SourceError:

@@ -19,7 +19,7 @@ from keras_stitch.errors import SourceError, StitchError
 from keras_stitch.graphs.names import zoo_name
 from keras_stitch.graphs.read_stitch_yaml import ModelEntry
 from keras_stitch.models import custom_objects, layer_config
-from keras_stitch.models.custom_objects import CustomObjects
+from keras_stitch.models.custom_objects import Given
 from keras_stitch.models.file_formats import is_kipoi_directory
 from keras_stitch.placement import requirements
 from keras_stitch.sources import keras_models
@@ -94,11 +94,11 @@ class Kind:
 
     Attributes:
         what: What messages call one of them.
-        recognises: Whether a source is of this kind, if it is of none before.
+        recognises: Whether a source is of this kind; asked only if it is of none of the kinds before.
         load: Loads it.
-        options: Of the options of ``Graph.add`` that only some kinds take, those that this one takes.
+        options: The options of ``Graph.add`` that this kind takes and most others do not.
         several: What messages about these options call several of them.
-        takes_keras_options: Whether it also takes what goes with Keras models. A Kipoi model does only if it is one.
+        takes_keras_options: Whether it may be a Keras model and take the options of ``OF_KERAS``.
     """
 
     what: str
@@ -186,20 +186,21 @@ def _check_options(request: Request, kind: Kind) -> None:
         request.refuse_keras_options()
 
 
-def placed(entry: ModelEntry, folder: Path, given: CustomObjects) -> tuple[Any, dict[str, Any]]:
+def placed(entry: ModelEntry, folder: Path, given: Given) -> tuple[Any, dict[str, Any]]:
     """The source and the options of ``Graph.add`` for an entry of a ``stitch.yaml``.
 
     Args:
-        entry: Not one that shares another's weights.
-        folder: Where the file lies.
-        given: Custom objects beside those that the entry names.
+        entry: An entry that does not share the weights of another.
+        folder: The folder of the file.
+        given: What ``Graph.from_yaml`` was given in addition to what the entry names.
 
     Raises:
         StitchError: If there is no such layer, or the custom objects cannot be had.
     """
     options = dict(entry.options)
     named = custom_objects.placed(options.get("custom_objects"), folder)
-    objects = given | custom_objects.read(named, f"custom_objects of models.{entry.name}")
+    objects = custom_objects.read(given, "custom_objects= of from_yaml")
+    objects |= custom_objects.read(named, f"custom_objects of models.{entry.name}")
     options["custom_objects"] = objects
     if "arch" in options:
         options["arch"] = folder / options["arch"]

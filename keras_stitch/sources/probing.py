@@ -1,7 +1,7 @@
-"""What a Kipoi model of another framework takes and gives: seen by running it.
+"""What a Kipoi model of another framework takes and predicts, as a run on random rows shows.
 
 Kipoi's schemas have no dtypes, and nobody checks the shapes in them. So a model is run once on a few random rows, from
-such a copy as it will run from later.
+a copy like the one that it will run from later.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def foreign_submodel(
         part: What its directory says.
         source: Where it comes from; its sha256 is filled in.
         placement: Where the user wants it to run.
-        dtypes: Of the inputs, where they are known.
+        dtypes: The dtypes of the inputs, where they are known.
 
     Returns:
         Ports with the names and shapes of the schema. Inputs have the first dtype that a model of PyTorch or
@@ -163,7 +163,7 @@ def _probed(
 
 
 def _check_row_by_row(name: str, model: Any, part: CopiedPart, rows: Sequence[Any], given: Any) -> None:
-    """Refuses a model that predicts something else for the same rows, again or without the others beside them."""
+    """Refuse a model that predicts something else for the same rows, again or in a smaller batch."""
     known = [np.array(array) for array in flattened(name, part, given)]
     for what, count in (("when it is asked once more", ROWS), ("when it is asked for one of them alone", 1)):
         try:
@@ -192,7 +192,7 @@ def _copies(rows: Sequence[Any]) -> list[Any]:
 
 
 def _check_features(name: str, model: Any, part: CopiedPart, ports: Sequence[Port]) -> None:
-    """Refuses a schema for rows of another length than an estimator of scikit-learn was fitted on."""
+    """Refuse a schema for rows of another length than an estimator of scikit-learn was fitted on."""
     expected = getattr(getattr(model, "model", None), "n_features_in_", None)
     shape = ports[0].shape or ()
     if part.framework == "scikit-learn" and expected is not None and len(shape) == 1 and shape[0] != expected:
@@ -205,7 +205,7 @@ def _check_features(name: str, model: Any, part: CopiedPart, ports: Sequence[Por
 
 
 def _kinds(framework: str) -> Sequence[Callable[[Array], Any]]:
-    """What random rows are made into. TensorFlow refuses tensors of another dtype, and cuts floats of NumPy off."""
+    """What random rows are converted to. TensorFlow refuses tensors of another dtype, and truncates floats of NumPy."""
     if framework != "tensorflow":
         return (np.asarray,)
     import tensorflow as tf
@@ -233,7 +233,7 @@ def sizes_of(ports: Sequence[Port]) -> Sequence[int]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without what models remark on numbers that mean nothing."""
+    """Without the warnings of models about random numbers."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield

@@ -21,8 +21,8 @@ class Shapes:
 
     Attributes:
         structure: ``"array"``, ``"list"`` or ``"dict"``.
-        names: Of the inputs; ``None`` for those without one.
-        shapes: Without the batch axis.
+        names: The names of the inputs; ``None`` for those without one.
+        shapes: Their shapes without the batch axis.
         dtypes: Keras dtypes; ``None`` where nothing was said.
     """
 
@@ -33,15 +33,15 @@ class Shapes:
 
 
 def shapes_of(name: str, given: object, source: str) -> Shapes:
-    """What was said of the inputs of an estimator or a module.
+    """Read what the user says about the inputs of an estimator or a module.
 
     Args:
         name: The submodel.
         given: One shape, a list or a dict of them; each may be a pair of a shape and a dtype.
-        source: What an example calls the source.
+        source: What the example in a message calls the source.
 
     Raises:
-        StitchError: If it is none of those, or missing.
+        StitchError: If it is missing, or nothing of that kind.
 
     Example:
         >>> shapes_of("net", {"tokens": ((20,), "int64")}, "module").dtypes
@@ -58,7 +58,7 @@ def shapes_of(name: str, given: object, source: str) -> Shapes:
         # A name for the only input is the port's: it is passed by position.
         structure, items = "array" if len(given) == 1 else "dict", list(given.items())
         for key in given:
-            # Kipoi's schemas end where they find the word.
+            # Kipoi takes a dict with one of these keys for a single array.
             if not isinstance(key, str) or not key.isidentifier() or key in ("shape", "doc"):
                 raise StitchError(
                     f"shapes= of submodel '{name}' has a name that no input can have.", received=repr(key)

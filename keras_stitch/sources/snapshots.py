@@ -49,10 +49,10 @@ class Written:
     Attributes:
         label: What tables call it.
         ports: Its inputs; open dimensions have the size that it took.
-        bound: As ``sample_rows.random_rows`` takes it.
-        dtypes: Of its inputs, for a module.
+        bound: The bound of the whole numbers that it took, as for ``sample_rows.random_rows``.
+        dtypes: The dtypes of its inputs; ``None`` where it takes any.
         predict: What the object itself predicts for the arrays of its inputs.
-        fix: What to do where it does not take a batch of some size.
+        fix: What a message suggests where it does not take a batch of some size.
     """
 
     label: str
@@ -123,12 +123,12 @@ def _check_same(name: str, part: CopiedPart, written: Written) -> None:
 
 
 def rows_for(ports: Sequence[Port], count: int, bound: int | None) -> list[Array]:
-    """Random rows for every input, others for every number of rows."""
+    """Random rows for every input; another number of rows gives other rows."""
     return [random_rows(port, count, SIZES[0], (number, count), bound) for number, port in enumerate(ports)]
 
 
 def tried(name: str, what: str, ports: tuple[Port, ...], predict: Predict) -> tuple[int | None, Any]:
-    """What random rows an object takes, by their bound, and what it predicts for them."""
+    """The bound of the random rows that an object takes, and what it predicts for them."""
     problem: Exception | None = None
     for bound in (None, 2):
         try:
@@ -157,14 +157,14 @@ def describe(
     args: Mapping[str, Any],
     pip: Sequence[str],
 ) -> None:
-    """Writes the ``model.yaml``.
+    """Write the ``model.yaml``.
 
     Args:
-        directory: Where to.
+        directory: The directory to write to.
         label: What the object is.
         shapes: What it takes.
         predicted: What it predicts: arrays, or lists and dicts of them.
-        larger: The same where open dimensions are larger: what differs is an open dimension, too.
+        larger: The same for larger open dimensions: a size that differs belongs to an open dimension of the output.
         defined_as: Kipoi's class.
         args: Its arguments.
         pip: What has to be installed.

@@ -1,4 +1,4 @@
-"""A module of PyTorch in memory as the files of a Kipoi directory: the program that ``torch.export`` makes of it."""
+"""A module of PyTorch in memory, written to a Kipoi directory as a program of ``torch.export``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load_module(request: Request) -> Added:
 
     Raises:
         SourceError: If it does not take the shapes, or ``torch.export`` refuses it.
-        StitchError: If ``shapes=`` are none.
+        StitchError: If ``shapes=`` is not valid.
     """
     shapes = shapes_of(request.name, request.shapes, "module")
     module = _Module(request.name, request.source, shapes)
@@ -138,7 +138,7 @@ class _Module:
 
 
 def _arrays(given: Any) -> Any:
-    """The tensors that a module gave as arrays."""
+    """The predictions of a module with arrays in place of tensors."""
     if isinstance(given, Mapping):
         return {key: _arrays(item) for key, item in given.items()}
     if isinstance(given, list | tuple):
@@ -148,7 +148,7 @@ def _arrays(given: Any) -> Any:
 
 @contextlib.contextmanager
 def _no_remarks() -> Iterator[None]:
-    """Without warnings, log lines and listings of torch, all of which go into the message of an error."""
+    """Without warnings, log lines and printed listings of torch: the message of an error says enough."""
     before = logging.root.manager.disable
     with quiet(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         logging.disable(logging.CRITICAL)
