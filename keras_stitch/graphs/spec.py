@@ -17,8 +17,14 @@ Shape = tuple[int | None, ...]
 PLACEMENTS = ("model", "dataloader", "workflow")
 
 
-# What runs a submodel: Keras, or, through Kipoi, another framework or a class of the model's own.
-FRAMEWORKS = ("keras", "scikit-learn", "pytorch", "tensorflow", "kipoi")
+# What runs a submodel, and what messages call it: Keras, or, through Kipoi, another framework or the model's own class.
+FRAMEWORKS = {
+    "keras": "Keras",
+    "scikit-learn": "scikit-learn",
+    "pytorch": "PyTorch",
+    "tensorflow": "TensorFlow",
+    "kipoi": "a class of its own",
+}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from keras_stitch.errors import StitchError
-from keras_stitch.graphs.spec import PLACEMENTS, GraphSpec, Submodel, Wiring
+from keras_stitch.graphs.spec import FRAMEWORKS, PLACEMENTS, GraphSpec, Submodel, Wiring
 from keras_stitch.graphs.upstream import fed_by
 from keras_stitch.terminal import render
 
@@ -14,14 +14,6 @@ _ORDER = {"workflow": 0, "dataloader": 1, "model": 2}
 
 
 _STAGES = {"workflow": "an environment of its own", "dataloader": "the dataloader", "model": "the stitched model"}
-
-
-_NAMES = {
-    "scikit-learn": "scikit-learn",
-    "pytorch": "PyTorch",
-    "tensorflow": "TensorFlow",
-    "kipoi": "a class of its own",
-}
 
 
 @dataclass(frozen=True)
@@ -174,7 +166,7 @@ def framework(submodel: Submodel) -> str:
         >>> framework(Submodel("net", Source("module", "Net"), framework="pytorch"))
         'PyTorch'
     """
-    return "Keras" if submodel.is_keras else _NAMES[submodel.framework]
+    return FRAMEWORKS[submodel.framework]
 
 
 def check_placement(placement: str | None, name: str) -> None:

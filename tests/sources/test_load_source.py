@@ -11,8 +11,10 @@ import pytest
 import zoo_models
 from sklearn.linear_model import LinearRegression
 
+import keras_stitch as ks
 from keras_stitch.errors import StitchError
-from keras_stitch.sources.load_source import KINDS, is_in_zoo, load
+from keras_stitch.sources import load_source
+from keras_stitch.sources.load_source import KINDS, Kind, is_in_zoo, load
 
 
 def kinds_of(source: Any) -> list[str]:
@@ -43,6 +45,25 @@ def test_options_that_only_some_kinds_take(option: str, value: Any):
         load("m", keras.layers.Dense(1), **{option: value})
     assert error.value.message == f"{option}= of submodel 'm' is for {owners[option]} alone."
     assert [kind.what for kind in KINDS if kind.options] == ["a scikit-learn estimator", "a torch.nn.Module"]
+
+
+def test_a_new_kind_is_one_entry(monkeypatch):
+    class Table:
+        """Something that a new kind of source is for."""
+
+    table = Kind(
+        "a Table",
+        lambda source: isinstance(source, Table),
+        lambda request: load(request.name, keras.layers.Dense(3)),
+        options=("method",),
+        several="Tables",
+    )
+    monkeypatch.setattr(load_source, "KINDS", (*KINDS, table))
+    assert ks.Graph().add("m", Table(), method="sum").spec.submodel("m").source.label == "Dense"
+    with pytest.raises(StitchError, match=r"a torch\.nn\.Module or a Table\n"):
+        load("m", 3)
+    with pytest.raises(StitchError, match="is for estimators of scikit-learn and Tables alone"):
+        load("m", keras.layers.Dense(1), method="sum")
 
 
 def test_paths_that_are_none():
