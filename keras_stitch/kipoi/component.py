@@ -152,13 +152,7 @@ def _from_directory(directory: Path, args: dict[str, Any]) -> Component:
         description = kipoi.get_source("dir").get_dataloader_descr(str(directory.resolve()))
     except Exception as error:  # Kipoi's parsers raise whatever they meet
         raise SourceError(f"'{found}' is not valid.", received=f"{type(error).__name__}: {error}") from error
-    file, separator, name = description.defined_as.partition("::")
-    if not separator:
-        module, _, attribute = description.defined_as.partition(".")
-        if (directory / f"{module}.py").is_file():
-            file, name = f"{module}.py", attribute
-        else:
-            file, name = None, description.defined_as
+    file, name = _defined_in(directory, description.defined_as)
     label = str(directory)
     if file is not None:
         try:
@@ -196,6 +190,17 @@ def _from_directory(directory: Path, args: dict[str, Any]) -> Component:
         info=schema.read_info(description.info, raw),
         dependencies=schema.read_dependencies(description.dependencies),
     )
+
+
+def _defined_in(directory: Path, defined_as: str) -> tuple[str | None, str]:
+    """The file of a directory that ``defined_as`` names, and the name in it; no file for an import path."""
+    file, separator, name = defined_as.partition("::")
+    if separator:
+        return file, name
+    module, _, attribute = defined_as.partition(".")
+    if (directory / f"{module}.py").is_file():
+        return f"{module}.py", attribute
+    return None, defined_as
 
 
 def _from_import(path: str, args: dict[str, Any]) -> Component:
