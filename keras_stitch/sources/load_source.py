@@ -23,7 +23,7 @@ from keras_stitch.models.custom_objects import Given
 from keras_stitch.models.file_formats import is_kipoi_directory
 from keras_stitch.placement import requirements
 from keras_stitch.sources import keras_models
-from keras_stitch.sources.added import Added, Request
+from keras_stitch.sources.added import OF_KERAS, Added, Request
 
 
 # -- how a kind is recognised -------------------------------------------------------------------------------------
@@ -38,22 +38,6 @@ def _is_path(source: object) -> bool:
 
 def _is_directory(source: Any) -> bool:
     return _is_path(source) and is_kipoi_directory(Path(source))
-
-
-def _is_model(source: object) -> bool:
-    return isinstance(source, keras.Model)
-
-
-def _is_layer(source: object) -> bool:
-    return isinstance(source, keras.Layer)
-
-
-def _is_estimator(source: object) -> bool:
-    return _is_of(source, "sklearn.base", "BaseEstimator")
-
-
-def _is_module(source: object) -> bool:
-    return _is_of(source, "torch.nn", "Module")
 
 
 def _is_of(source: object, package: str, name: str) -> bool:
@@ -96,41 +80,37 @@ class Kind:
         what: What messages call one of them.
         recognises: Whether a source is of this kind; asked only if it is of none of the kinds before.
         load: Loads it.
-        options: The options of ``Graph.add`` that this kind takes and most others do not.
-        several: What messages about these options call several of them.
-        takes_keras_options: Whether it may be a Keras model and take the options of ``OF_KERAS``.
+        options: The options of ``Graph.add`` that it takes, beside ``placement``.
+        several: What messages about options that other kinds do not take call several of them.
     """
 
     what: str
     recognises: Callable[[Any], bool]
     load: Callable[[Request], Added]
-    options: tuple[str, ...] = ()
+    options: tuple[str, ...] = OF_KERAS
     several: str = ""
-    takes_keras_options: bool = True
 
 
 KINDS = (
     Kind("a name such as 'kipoi:DeepSEA/predict'", is_in_zoo, _load_zoo_model),
     Kind("the path of a Kipoi directory", _is_directory, _load_directory),
     Kind("the path of a saved model", _is_path, keras_models.load_file),
-    Kind("a keras.Model", _is_model, keras_models.load_model),
+    Kind("a keras.Model", lambda source: isinstance(source, keras.Model), keras_models.load_model),
     # Before the modules of PyTorch: on that backend of Keras, every layer is one.
-    Kind("a Keras layer", _is_layer, keras_models.load_layer),
+    Kind("a Keras layer", lambda source: isinstance(source, keras.Layer), keras_models.load_layer),
     Kind(
         "a scikit-learn estimator",
-        _is_estimator,
+        lambda source: _is_of(source, "sklearn.base", "BaseEstimator"),
         _load_estimator,
         ("shapes", "method"),
         "estimators of scikit-learn",
-        takes_keras_options=False,
     ),
     Kind(
         "a torch.nn.Module",
-        _is_module,
+        lambda source: _is_of(source, "torch.nn", "Module"),
         _load_module,
         ("shapes",),
         "modules of PyTorch",
-        takes_keras_options=False,
     ),
 )
 
@@ -182,7 +162,7 @@ def _check_options(request: Request, kind: Kind) -> None:
             raise StitchError(
                 f"{option}= of submodel '{request.name}' is for {owners} alone.", fix=f"Leave it out{why}."
             )
-    if not kind.takes_keras_options:
+    if not set(OF_KERAS) <= set(kind.options):
         request.refuse_keras_options()
 
 
