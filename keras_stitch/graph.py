@@ -226,36 +226,21 @@ class Graph(Description):
             SaveError: If it cannot be written, the written model predicts something else than its parts, or Keras does
                 not run on TensorFlow.
         """
+        from keras_stitch.directory.save_request import SaveOptions
         from keras_stitch.directory.write_directory import write_directory
 
         target = checks.path_of(directory, "save(...)")
         save_keras.check_backend(target)
         save_keras.check_outside(target, self._spec)
         with steps(progress) as step:
-            assembly = self._assembly()
-            subject = assembly.subject(model, step)
-            return write_directory(
-                target,
-                model=subject.model,
-                spec=subject.spec,
-                stages=subject.stages,
-                packing=assembly.packing,
-                workflow=assembly.workflow(),
-                dataloaders=dataloaders,
-                targets=targets,
-                info=info,
-                examples=examples,
-                hosting=hosting,
-                format=format,
-                overwrite=overwrite,
+            saved = self._assembly().saved_graph(
+                model,
+                step,
                 picture=self._picture(),
                 record=write_stitch_yaml.record(self._spec, trained=model is not None),
-                trained=model is not None,
-                parts={name: added.part for name, added in self._added.items() if added.part is not None},
-                custom_objects=subject.sources.customs,
-                certify=subject.certify,
-                progress=step,
             )
+            options = SaveOptions(dataloaders, targets, info, examples, hosting, format, overwrite)
+            return write_directory(target, saved, options, step)
 
     # -- files ---------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 import keras_stitch
+from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, StitchError, reason
 from keras_stitch.graphs.names import clean, unique_names
 from keras_stitch.graphs.spec import Port, Shape
@@ -153,9 +154,7 @@ class Exportable:
         """The first inputs that a directory keeps with its expected predictions."""
         if self._part is None:
             return None
-        from keras_stitch.directory.write_directory import EXPECTED
-
-        file = self._part.path / EXPECTED
+        file = self._part.path / layout.EXPECTED
         if not file.is_file():
             return None
         with h5py.File(file) as stored:
