@@ -34,11 +34,12 @@ class Case:
 
     def write(self, directory: Path, **options: Any) -> Path:
         """Writes the directory; options are those of ``SavedGraph`` and ``SaveOptions``."""
+        progress = options.pop("progress", None)
         asked = {name: options.pop(name) for name in list(options) if name in SaveOptions.__dataclass_fields__}
         flow = Flow(self.spec, self.wiring, self.stages.plan, self.stages)
         defaults = {"picture": "<svg xmlns='http://www.w3.org/2000/svg'/>\n", "record": f"name: {self.spec.name!r}\n"}
         graph = SavedGraph(self.spec, flow, self.model, **{**defaults, **options})
-        return write_directory(directory, graph, SaveOptions(**asked))
+        return write_directory(directory, graph, SaveOptions(**asked), progress)
 
 
 def make_case(
