@@ -8,17 +8,17 @@ BIN := $(VENV)/bin
 .NOTPARALLEL:
 
 help:
-	@echo 'make demo    stitch example models and predict with them, in demo_output/'
+	@echo 'make demo    stitch example models and predict with them, in demo_output/ (installs 1.5 GB)'
 	@echo 'make test    run the tests (ARGS="-k wiring" for some of them)'
 	@echo 'make bench   measure the speed and write docs/benchmarks.md (two to three hours; ARGS="--help")'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make clean   remove all that the targets above made, .venv too'
 
-demo: $(VENV)/.stamp-examples
-	$(BIN)/keras-stitch demo -o demo_output
+# Both start processes, of which each would else compile what it imports anew.
+demo test: export PYTHONDONTWRITEBYTECODE :=
 
-# The tests start hundreds of processes, of which each would else compile what it imports anew.
-test: export PYTHONDONTWRITEBYTECODE :=
+demo: $(VENV)/.stamp-demo
+	$(BIN)/keras-stitch demo -o demo_output
 
 # Model files that tests need are fetched first; without a network, the tests of them fail and say so.
 test: $(VENV)/.stamp-dev
@@ -53,14 +53,17 @@ fi
 endef
 
 # .stamp-EXTRA says that .venv holds the package, editable, with that extra. While pip works there is no stamp
-# at all, so an environment without one is half-built, or new, and is made from scratch.
+# at all, so an environment without one is half-built, or new, and is made from scratch. So is one that .light marks,
+# which is good for the demo only, when more is wanted than that.
 $(VENV)/.stamp-%: setup.cfg pyproject.toml $(if $(realpath $(BIN)/python),,FORCE)
-	@if ! ls $(VENV)/.stamp-* >/dev/null 2>&1 || ! $(BIN)/python -c '' 2>/dev/null; then \
+	@if ! ls $(VENV)/.stamp-* >/dev/null 2>&1 || ! $(BIN)/python -c '' 2>/dev/null \
+	    $(if $(filter-out demo,$*),|| [ -e $(VENV)/.light ]); then \
 	    $(find_python); \
 	    echo "Making $(VENV) with $$python"; \
 	    $$python -m venv --clear $(VENV); \
+	    $(if $(filter demo,$*),touch $(VENV)/.light;) \
 	fi
 	@rm -f $(VENV)/.stamp-*
 	@echo 'Installing keras_stitch[$*] into $(VENV): a minute or two the first time'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
-	@touch $@ $(if $(filter dev,$*),$(VENV)/.stamp-examples)
+	@$(BIN)/python .ci/install.py $* $$(test -e $(VENV)/.light && echo --light)
+	@touch $@ $(addprefix $(VENV)/.stamp-,$(if $(filter dev,$*),examples demo) $(if $(filter examples,$*),demo))

@@ -123,7 +123,7 @@ def main(output: Path) -> None:
     for name, array in data.items():
         np.save(work / f"{name}.npy", array.astype("float32"))
         files[f"{name}_file"] = str(work / f"{name}.npy")
-    keras_stitch = [sys.executable, "-m", "keras_stitch.cli"]
+    keras_stitch = [sys.executable, "-m", "keras_stitch"]
     asked = ["--dataloader_args", json.dumps(files), "--cores", "2", "--config", "chunks=2"]
     with (work / "workflow.log").open("w") as log:
         command = [*keras_stitch, "run", str(output), "-o", str(work / "results"), *asked]

@@ -170,7 +170,7 @@ def command(log: Path, *arguments: object) -> None:
     print("keras-stitch", arguments[0], Path(str(arguments[1])).name)
     with log.open("a") as file:
         subprocess.run(
-            [sys.executable, "-m", "keras_stitch.cli", *map(str, arguments)], check=True, stdout=file, stderr=file
+            [sys.executable, "-m", "keras_stitch", *map(str, arguments)], check=True, stdout=file, stderr=file
         )
 
 

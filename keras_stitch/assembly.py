@@ -10,22 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from keras_stitch.directory.packed_models import Packing
+from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SaveError, StitchError
 from keras_stitch.graphs.freezing import Flags
 from keras_stitch.graphs.spec import GraphSpec
 from keras_stitch.models import build as building
+from keras_stitch.models.custom_objects import CustomObjects
 from keras_stitch.models.load_keras import Blueprint
 from keras_stitch.placement.jobs import Flow
 from keras_stitch.placement.stages import Stages
-from keras_stitch.sources.load_source import Added
+from keras_stitch.sources.added import Added
 from keras_stitch.terminal import Step
 from keras_stitch.verify.run_stages import Arrays, Packed, Runs
+from keras_stitch.verify.submodel_sources import SubmodelSources
 from keras_stitch.verify.verify import Subject
 
 if TYPE_CHECKING:
-    from keras_stitch.kipoi.model_directory import KipoiPart
-    from keras_stitch.workflow.write_workflow import Workflow
+    from keras_stitch.directory.packed_models import Packing
+    from keras_stitch.directory.save_request import SavedGraph
+    from keras_stitch.kipoi.model_directory import CopiedPart, KipoiPart
+    from keras_stitch.workflow.write_workflow import WorkflowWriter
 
 
 class Assembly:
@@ -66,18 +70,42 @@ class Assembly:
         built = self.build()
         if model is not None and built is not None:
             check_same_graph(model, built, self.spec.name)
+        archs = {name: added.arch for name, added in self.added.items() if added.arch is not None}
         return Subject(
             self.flow.spec,
-            stages.whole,
-            self._blueprints,
             stages,
+            SubmodelSources(self._blueprints, self._customs, archs),
             built if model is None else model,
-            model is not None,
-            {name: added.customs for name, added in self.added.items()},
-            {name: added.part.arch for name, added in self.added.items() if added.part and added.part.arch},
-            self.packing if packs else None,
-            step,
-            self.flow.remarks,
+            trained=model is not None,
+            packed=self.packing if packs else None,
+            remarks=self.flow.remarks,
+            progress=step,
+        )
+
+    def saved_graph(self, model: keras.Model | None, step: Step, *, picture: str, record: str) -> SavedGraph:
+        """The graph as a directory is made of it.
+
+        Args:
+            model: A built, perhaps trained, model of this graph; by default one is built.
+            step: Called with a few words at every step.
+            picture: The graph as SVG.
+            record: The text of ``stitch.yaml``.
+        """
+        from keras_stitch.directory.save_request import SavedGraph
+
+        subject = self.subject(model, step)
+        return SavedGraph(
+            spec=self.spec,
+            flow=self.flow,
+            model=subject.model,
+            picture=picture,
+            record=record,
+            packing=self.packing,
+            workflow=self._workflow(),
+            parts=self._parts,
+            custom_objects=self._customs,
+            trained=subject.trained,
+            certify=subject.certify,
         )
 
     def whole_subject(self, model: keras.Model | None, step: Step) -> Subject:
@@ -85,26 +113,24 @@ class Assembly:
         subject, flow = self.subject(model, step), self.flow
         if not flow.jobs or not all(job.runs_here for job in flow.jobs):
             return subject
-        from keras_stitch.assembly import Chain
-
         stages = replace(flow.stages, whole=flow.whole, steps=flow.steps)
-        chain = Chain(flow, self.job_packings(), subject.packed)
-        return replace(subject, spec=self.spec, wiring=flow.whole, stages=stages, packed=chain, remarks=())
+        chain = Chain(flow, self._job_packings(), subject.packed)
+        return replace(subject, spec=self.spec, stages=stages, packed=chain, remarks=())
 
     @cached_property
     def packing(self) -> Packing | None:
         """The models that run in the dataloader, the Keras ones among them built; nothing where there are none."""
         return self._packing(self.flow.spec, self.flow.stages, {}) if self.flow.stages.packs else None
 
-    def workflow(self) -> Workflow | None:
+    def _workflow(self) -> WorkflowWriter | None:
         """The jobs with their models; nothing where all runs in the dataloader and the model."""
         if not self.flow.jobs:
             return None
-        from keras_stitch.workflow.write_workflow import Workflow
+        from keras_stitch.workflow.write_workflow import WorkflowWriter
 
-        return Workflow(self.spec, self.flow, self.job_packings())
+        return WorkflowWriter(self.flow, self._job_packings())
 
-    def job_packings(self) -> dict[str, Packing]:
+    def _job_packings(self) -> dict[str, Packing]:
         """The models of every job, by its name."""
         return {job.name: self._packing(job.spec, job.stages, job.owners) for job in self.flow.jobs}
 
@@ -125,25 +151,33 @@ class Assembly:
             if owner in blueprints:
                 blueprints[name] = blueprints[owner]
         parts = {
-            it.name: part if it.is_keras else _as_it_is(part)
+            it.name: _as_it_is(part)
             for it in spec.submodels
-            if (part := added[it.name].part) is not None
+            if (part := added[it.name].part) is not None and not (it.is_keras and added[it.name].blueprint)
         }
         return Packing(
             stages,
             building.packed_models(spec, stages, blueprints, flags),
             parts,
-            {name: known.customs for name, known in self.added.items()},
+            self._customs,
             # Of a Keras model, it is the sha256 of its weights alone.
             {it.name: str(it.source.sha256) for it in spec.submodels if added[it.name].blueprint is None},
         )
+
+    @cached_property
+    def _parts(self) -> dict[str, KipoiPart]:
+        return {name: added.part for name, added in self.added.items() if added.part is not None}
+
+    @cached_property
+    def _customs(self) -> dict[str, CustomObjects]:
+        return {name: added.customs for name, added in self.added.items()}
 
     @cached_property
     def _blueprints(self) -> dict[str, Blueprint]:
         return {name: added.blueprint for name, added in self.added.items() if added.blueprint is not None}
 
 
-def _as_it_is(part: KipoiPart) -> KipoiPart:
+def _as_it_is(part: KipoiPart) -> CopiedPart:
     """A part with its files, and the fields of its schema in the order of the ports."""
     from keras_stitch.kipoi.model_directory import copied
 
@@ -193,9 +227,6 @@ def _shapes(model: keras.Model) -> list[tuple[int, ...]]:
     return [tuple(weight.shape) for weight in model.weights]
 
 
-_FOLDER = "workflow"
-
-
 class Chain:
     """The models of the jobs and of the dataloader, as ``whole.Packed`` asks for them.
 
@@ -217,13 +248,13 @@ class Chain:
     def write(self, directory: Path) -> None:
         """Write all of them into a directory."""
         for name, packing in self._jobs.items():
-            packing.write(directory / _FOLDER / name)
+            packing.write(directory / layout.WORKFLOW / name)
         if self._rest is not None:
             self._rest.write(directory)
 
     def runner(self, directory: Path) -> Callable[[Mapping[str, Any]], Arrays]:
         """A function from graph inputs to the inputs of the final model, run by what was written."""
-        jobs = [(job, self._jobs[job.name].runner(directory / _FOLDER / job.name)) for job in self._flow.jobs]
+        jobs = [(job, self._jobs[job.name].runner(directory / layout.WORKFLOW / job.name)) for job in self._flow.jobs]
         rest = self._rest.runner(directory) if self._rest is not None else None
         inputs = [port.name for port in self._flow.stages.whole.inputs]
 

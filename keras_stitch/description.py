@@ -20,6 +20,7 @@ from keras_stitch.models.custom_objects import Given
 from keras_stitch.models.merge_layers import MergeLike
 from keras_stitch.placement import plan
 from keras_stitch.sources import load_source
+from keras_stitch.sources.added import Added
 
 PathLike = str | os.PathLike[str]
 
@@ -33,7 +34,7 @@ class Description:
 
     def __init__(self, name: str = "stitched"):
         self._spec = GraphSpec(check_name(name, "graph"))
-        self._added: dict[str, load_source.Added] = {}
+        self._added: dict[str, Added] = {}
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
@@ -49,18 +50,73 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
+def load_python(path: Path, content: bytes | None = None, *, name: str = "module") -> ModuleType:
+    """The module in a Python file: loaded by its path and alone, so that files of one name do not meet.
+
+    Args:
+        path: The file.
+        content: What is in it, where that was read already.
+        name: What the module calls itself; it has no entry in ``sys.modules``.
+    """
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    exec(compile(path.read_bytes() if content is None else content, path, "exec"), vars(module))
+    return module
+
+
+@contextlib.contextmanager
+def disk_errors(
+    target: object, fix: str | None = None, kinds: tuple[type[Exception], ...] = (OSError,)
+) -> Iterator[None]:
+    """Raise errors of the disk as ``SaveError``.
+
+    Args:
+        target: What could not be written then.
+        fix: What to do about it; with it, the message also names the file that the error is about.
+        kinds: What errors of the disk are: h5py raises others, too.
+    """
+    try:
+        yield
+    except kinds as error:
+        file = getattr(error, "filename", None)
+        raise SaveError(
+            f"'{target}' cannot be written: {getattr(error, 'strerror', None) or error}.",
+            received=f"{type(error).__name__} on '{file}'" if fix and file else None,
+            fix=fix,
+        ) from error
+
+
+@contextlib.contextmanager
+def new_file(path: Path, place: Path | None = None) -> Iterator[Path]:
+    """A place to write a file, which becomes ``path`` in one step when the block ends without an error.
+
+    Args:
+        path: The file; another one that is there is replaced.
+        place: Where to write it, on the same disk. By default a hidden file beside ``path`` with the same ending.
+
+    Example:
+        >>> with new_file(Path("new.txt")) as place:
+        ...     _ = place.write_text("whole")
+        >>> Path("new.txt").read_text(), place.exists()
+        ('whole', False)
+    """
+    place = place or path.with_name(f".keras-stitch-{secrets.token_hex(4)}-{path.name}")
+    try:
+        yield place
+        place.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error is the one that matters
+            place.unlink(missing_ok=True)
+        raise
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     path = path.absolute()
     if not path.parent.is_dir():
         raise SaveError(f"There is no folder '{path.parent}'.", fix="Make it first.")
-    part = path.parent / f".{path.name}.{os.getpid()}"
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise SaveError(f"'{path}' cannot be written: {error.strerror}.") from error
+    with disk_errors(path), new_file(path) as place:
+        place.write_text(text, encoding="utf-8")
 
 
 # What a generated directory may hold, what Kipoi and Python leave in it included; anything else is somebody's.
@@ -72,15 +128,12 @@ GENERATED = frozenset(
     }
 )
 
-
 _AT_FDCWD = -100 if sys.platform.startswith("linux") else -2
-
-
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS are the same number
 
 
 @contextlib.contextmanager
-def writing(
+def new_directory(
     target: str | os.PathLike[str],
     *,
     overwrite: bool = False,
@@ -104,31 +157,23 @@ def writing(
     Example:
         >>> import tempfile
         >>> target = Path(tempfile.mkdtemp()) / "new"
-        >>> with writing(target) as directory:
+        >>> with new_directory(target) as directory:
         ...     _ = (directory / "model.yaml").write_text("args: {}")
         >>> [path.name for path in target.iterdir()]
         ['model.yaml']
     """
     shown, target = str(target), Path(os.path.realpath(target))
     check_target(target, overwrite=overwrite, generated=generated, mark=mark)
-    building = None
-    try:
+    with disk_errors(shown, "Free some space or choose another place; nothing was changed."):
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(target)
         building = target.with_name(_prefix(target) + f"{os.getpid()}-{secrets.token_hex(4)}")
-        building.mkdir()
-        yield building
-        _remove_compiled(building)
-        _put_in_place(building, target, overwrite=overwrite)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise SaveError(
-            f"'{shown}' cannot be written: {reason}.",
-            received=f"{type(error).__name__} on '{error.filename}'" if error.filename else None,
-            fix="Free some space or choose another place; nothing was changed.",
-        ) from error
-    finally:
-        if building is not None:
+        try:
+            building.mkdir()
+            yield building
+            _remove_compiled(building)
+            _put_in_place(building, target, overwrite=overwrite)
+        finally:
             shutil.rmtree(building, ignore_errors=True)
 
 
@@ -139,7 +184,7 @@ def check_target(
     generated: Collection[str] = GENERATED,
     mark: str = "stitch.yaml",
 ) -> None:
-    """Refuses a target that is there and must stay; the arguments are those of ``writing``.
+    """Refuses a target that is there and must stay; the arguments are those of ``new_directory``.
 
     Raises:
         SaveError: When the target is a file, exists and ``overwrite`` is false, is or holds the current

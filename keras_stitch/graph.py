@@ -17,11 +17,10 @@ from keras_stitch.graphs import read_stitch_yaml, write_stitch_yaml
 from keras_stitch.graphs.freezing import Flags, frozen_states
 from keras_stitch.graphs.spec import GraphSpec, Wiring
 from keras_stitch.models import build as building
-from keras_stitch.models import custom_objects as customs
 from keras_stitch.models import save_keras
 from keras_stitch.models.custom_objects import Given
-from keras_stitch.placement import plan as placing
 from keras_stitch.placement.jobs import Flow, flow
+from keras_stitch.placement.plan import Plan
 from keras_stitch.placement.summary import Summary, summarise
 from keras_stitch.sources import load_source
 from keras_stitch.terminal import Step, steps
@@ -67,7 +66,7 @@ class Graph(Description):
             )
         return built
 
-    def plan(self) -> placing.Plan:
+    def plan(self) -> Plan:
         """Where each submodel runs, and why; ``print`` shows a table.
 
         Raises:
@@ -227,36 +226,21 @@ class Graph(Description):
             SaveError: If it cannot be written, the written model predicts something else than its parts, or Keras does
                 not run on TensorFlow.
         """
+        from keras_stitch.directory.save_request import SaveOptions
         from keras_stitch.directory.write_directory import write_directory
 
         target = checks.path_of(directory, "save(...)")
         save_keras.check_backend(target)
         save_keras.check_outside(target, self._spec)
         with steps(progress) as step:
-            assembly = self._assembly()
-            subject = assembly.subject(model, step)
-            return write_directory(
-                target,
-                model=subject.model,
-                spec=subject.spec,
-                stages=subject.stages,
-                packing=assembly.packing,
-                workflow=assembly.workflow(),
-                dataloaders=dataloaders,
-                targets=targets,
-                info=info,
-                examples=examples,
-                hosting=hosting,
-                format=format,
-                overwrite=overwrite,
+            saved = self._assembly().saved_graph(
+                model,
+                step,
                 picture=self._picture(),
                 record=write_stitch_yaml.record(self._spec, trained=model is not None),
-                trained=model is not None,
-                parts={name: added.part for name, added in self._added.items() if added.part is not None},
-                custom_objects=subject.customs,
-                certify=subject.certify,
-                progress=step,
             )
+            options = SaveOptions(dataloaders, targets, info, examples, hosting, format, overwrite)
+            return write_directory(target, saved, options, step)
 
     # -- files ---------------------------------------------------------------
 
@@ -290,12 +274,12 @@ class Graph(Description):
         """
         path = checks.path_of(path, "from_yaml(...)")
         said = read_stitch_yaml.read(path)
-        graph, objects = cls(said.name), customs.read(custom_objects, "custom_objects= of from_yaml")
+        graph = cls(said.name)
         for entry in said.models:
             if entry.share is not None:
                 graph.share(entry.name, of=entry.share)
                 continue
-            source, options = load_source.placed(entry, path.parent, objects)
+            source, options = load_source.placed(entry, path.parent, custom_objects)
             graph.add(entry.name, source, **options)
             entry.check_recorded(graph.spec.submodel(entry.name).source.sha256)
         for given in said.inputs:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from rich import box
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -64,3 +64,26 @@ def steps(report: Step | None = None) -> Iterator[Step]:
             progress.update(task, description=text)
 
         yield show
+
+
+@contextlib.contextmanager
+def rows_done(done: int, rows: int | None, report: Step | None = None) -> Iterator[Callable[[int], None]]:
+    """A function to call with the number of rows that are done.
+
+    Args:
+        done: How many are done at the start.
+        rows: How many there will be, if that is known.
+        report: Gets the numbers in words instead of the terminal, where a bar is shown that disappears in the end.
+    """
+
+    def words(done: int) -> str:
+        return f"{done:,} rows" if rows is None else f"{done:,} of {rows:,} rows"
+
+    if report is not None:
+        yield lambda done: report(words(done))
+        return
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task(words(done), total=rows, completed=done)
+        yield lambda done: shown.update(task, description=words(done), completed=done)

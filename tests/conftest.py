@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,10 +61,9 @@ def _reload_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.
     if "fresh_process" in request.keywords:
         return
 
-    def start(folder: Path) -> _Done:
-        from keras_stitch.verify import predict_program as reload_and_predict
-
-        reload_and_predict.main(folder)
+    def start(program: Path, folder: Path) -> _Done:
+        package = "export" if program.stem == "run_saved_model" else "verify"
+        importlib.import_module(f"keras_stitch.{package}.{program.stem}").main(folder)
         return _Done()
 
     monkeypatch.setattr("keras_stitch.verify.fresh_process.start", start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from backends import assert_allclose
 
 import keras_stitch
 from keras_stitch import cli
+from keras_stitch.cli.quiet import LogFilter
 from keras_stitch.keras_private import quiet_keras
 
 SPEC = """\
@@ -241,15 +243,133 @@ def test_what_is_no_mistake_of_the_users_is_not_hidden(folder: Path, monkeypatch
         cli.main(["plan", "stitch.yaml"])
 
 
-def test_the_program_itself(folder: Path) -> None:
-    """In a process of its own: status, streams, and nothing on them that is not ours."""
-    before = listing(folder)
-    command = [sys.executable, "-m", "keras_stitch.cli", "build", "stitch.yaml", "-o", "out.onnx"]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("TF_")}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "\nkeras-stitch: 'out.onnx' does not end in a format of Keras.\n  Expected: .keras or .h5 or .hdf5\n" in (
-        f"\n{done.stderr}"
+# -- the program itself, in processes of its own ----------------------------------------------------
+
+
+def start(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run Python without what the tests set of TensorFlow, as a user would."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("TF_", "CUDA_"))}
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env={**environment, **variables}, check=False
     )
-    assert "Traceback" not in done.stderr
+
+
+def test_the_program_itself(folder: Path) -> None:
+    """Status, streams, and nothing on them that is not ours."""
+    before = listing(folder)
+    done = start("-m", "keras_stitch", "build", "stitch.yaml", "-o", "out.onnx")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2,
+        "",
+        "keras-stitch: 'out.onnx' does not end in a format of Keras.\n  Expected: .keras or .h5 or .hdf5\n",
+    )
     assert listing(folder) == before
+
+
+SEVERAL = """\
+import sys
+from keras_stitch.cli import main
+
+for command in (["inspect", "model1.h5"], ["plan", "stitch.yaml"], ["build", "stitch.yaml", "-o", "out.keras"]):
+    sys.argv[1:] = command
+    assert main() == 0
+imported = {name.partition(".")[0] for name in sys.modules}
+print(*imported & {"keras", "kipoi", "matplotlib", "onnx", "pandas", "sklearn", "snakemake", "torch"})
+import matplotlib.pyplot, pandas, sklearn.base
+sys.argv[1:] = ["plot", "stitch.yaml", "-o", "out.png"]
+assert main() == 0
+"""
+
+
+def test_no_banner_and_nothing_imported_in_vain(folder: Path) -> None:
+    done = start("-c", SEVERAL)
+    assert (done.returncode, done.stderr) == (0, "")
+    *_, written, imported, drawn = done.stdout.splitlines()
+    assert (written, imported, drawn) == ("written: out.keras", "keras", "written: out.png")
+
+
+WITHOUT_KERAS = """\
+import contextlib, io, os, sys
+import keras_stitch
+from keras_stitch.cli import main
+
+before = dict(os.environ), os.fstat(2).st_ino, sys.stderr
+for command in (["--help"], ["inspect"], ["inspect", "--help"], ["plan", "no.yaml"], ["verify", "--rows"]):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with contextlib.suppress(SystemExit):
+            main(command)
+print(*{"keras", "tensorflow", "kipoi", "pandas", "matplotlib"} & set(sys.modules))
+print(before == (dict(os.environ), os.fstat(2).st_ino, sys.stderr))
+"""
+
+
+def test_mistakes_need_no_keras_and_a_call_from_python_changes_nothing(tmp_path: Path) -> None:
+    done = start("-c", WITHOUT_KERAS)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\nTrue\n", "")
+
+
+INFO = b"I0000 00:00:1795967404.264828    7504 port.cc:153] oneDNN custom operations are on.\n"
+WARNING = b"W0000 00:00:1795967404.265399    7504 gpu_device.cc:2430] Cannot dlopen some GPU libraries.\n"
+ERROR = b"E0000 00:00:1795967404.265399    7504 file.cc:7] No space left.\n"
+NO_GPU = b"E0000 00:00:1795967430.512706    7504 cuda_platform.cc:52] failed call to cuInit: INTERNAL: CUDA error\n"
+TWICE = b"E0000 00:00:1795967430.512706 7504 cuda_dnn.cc:8579] Unable to register cuDNN factory: Attempting to\n"
+OLDER = b"2024-01-01 10:00:00.123456: I tensorflow/core/util/port.cc:113] oneDNN custom operations are on.\n"
+PREAMBLE = b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
+FATAL = b"F0000 00:00:1795967430.512706 7504 cpu_feature_guard.cc:1] This library needs AVX.\n"
+OURS = b"WARNING: mine\nIt is 5.\n2024-01-01\n\n"
+ALL = PREAMBLE + INFO + OURS + WARNING + ERROR + NO_GPU + TWICE + OLDER + FATAL
+
+
+@pytest.mark.parametrize(
+    ("level", "has_gpu", "left"),
+    [
+        (0, False, ALL),
+        (1, True, OURS + WARNING + ERROR + NO_GPU + FATAL),
+        (2, False, OURS + ERROR + FATAL),
+        (2, True, OURS + ERROR + NO_GPU + FATAL),
+        (3, True, OURS + FATAL),
+    ],
+)
+def test_what_is_left_of_a_log(level: int, has_gpu: bool, left: bytes) -> None:
+    assert LogFilter(level, has_gpu=has_gpu).feed(ALL) == left
+    for size in (1, 7, 50):  # however it arrives
+        log_filter = LogFilter(level, has_gpu=has_gpu)
+        pieces = [log_filter.feed(ALL[start : start + size]) for start in range(0, len(ALL), size)]
+        assert b"".join(pieces) + log_filter.end() == left
+
+
+def test_what_is_no_log_does_not_wait() -> None:
+    log_filter = LogFilter(2, has_gpu=False)
+    for text in (b"Password: ", b"secret\n", b"\r 2%|", b"\r12%|", b"\n", b"In ", b"1795 it/s"):
+        assert log_filter.feed(text) == text
+    assert log_filter.feed(b"\n" + INFO[:30]) == b"\n"
+    assert log_filter.feed(INFO[30:]) == b""
+    assert (log_filter.feed(ERROR[:-1]), log_filter.end(), log_filter.end()) == (b"", ERROR[:-1], b"")
+
+
+# Writes as TensorFlow does, itself and from a process that it starts, and is ended by the system.
+ABORTED = f"""\
+import os, subprocess, sys
+from keras_stitch.cli.quiet import quiet
+
+with quiet():
+    os.write(2, {INFO!r} + {ERROR!r})
+    writes = "import os, sys; os.write(2, sys.argv[1].encode())"
+    subprocess.run([sys.executable, "-c", writes, {(INFO + b"child" + OURS[-1:]).decode()!r}])
+    print("ours", file=sys.stderr)
+    print(os.environ["TF_CPP_MIN_LOG_LEVEL"], flush=True)
+print("after", file=sys.stderr)
+with quiet():
+    os.write(2, {INFO!r} + {FATAL!r})
+    os.abort()
+"""
+
+
+@pytest.mark.parametrize("level", ["", "0"])
+def test_errors_are_shown_to_the_end(level: str) -> None:
+    done = start("-c", ABORTED, **({"TF_CPP_MIN_LOG_LEVEL": level} if level else {}))
+    assert done.returncode == -signal.SIGABRT
+    said = sorted(done.stderr.splitlines(keepends=True))
+    expected = [ERROR.decode(), "child\n", "ours\n", "after\n", FATAL.decode()]
+    assert said == sorted([*expected, *[INFO.decode()] * (3 if level else 0)])
+    assert done.stdout.strip() in ([level] if level else ["1", "2"])

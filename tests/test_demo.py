@@ -14,8 +14,9 @@ from kipoi_runner import kipoi_checks
 
 
 def run_demo(output: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "200"}
-    command = [sys.executable, "-m", "keras_stitch.cli", "demo", "-o", str(output)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    environment["COLUMNS"] = "200"
+    command = [sys.executable, "-m", "keras_stitch", "demo", "-o", str(output)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -27,7 +28,7 @@ def demo(tmp_path_factory):
 
 def test_it_says_what_was_written_and_checked(demo):
     output, done = demo
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("  ok  ") == 7
     assert "each with a layer called 'dense'" in done.stdout
     for name in ("composed/model.yaml", "composed/graph.svg", "trained/model.yaml", "predictions.h5", "composed.png"):

@@ -1,7 +1,10 @@
 """What a user gets from the wheel, the source distribution and `pip install -e`, each in an environment of its own."""
 
+import configparser
+import importlib.util
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -143,7 +146,22 @@ def test_the_source_distribution_can_be_developed_from(distributions: dict[str, 
         assert below(folder, tree_files) <= below(folder, members)
 
 
-@pytest.mark.parametrize("module", ["", ".naming", ".spec", ".specfile", ".wiring"])
+def test_the_demo_is_installed_without_what_is_for_gpus_and_tests() -> None:
+    spec = importlib.util.spec_from_file_location("install", ROOT / ".ci" / "install.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    said = configparser.ConfigParser()
+    said.read(ROOT / "setup.cfg")
+    core, demo = said["options"]["install_requires"].split(), said["options.extras_require"]["demo"].split()
+    wanted = module.light_requirements("demo")
+    smaller = [line.replace("tensorflow-cpu", "tensorflow") for line in wanted]
+    assert [line for line in [*core, *demo] if not line.startswith("uv>")] == smaller
+    linux = sys.platform == "linux" and platform.machine() == "x86_64"
+    assert any(line.startswith("tensorflow-cpu>=") for line in wanted) == linux
+
+
+@pytest.mark.parametrize("module", ["", ".graphs.read_stitch_yaml", ".graphs.wiring", ".placement.plan", ".cli"])
 def test_importing_the_plain_data_modules_imports_no_framework(module: str) -> None:
     code = f"import keras_stitch{module}, sys; print(*sys.modules)"
     imported = set(run(sys.executable, "-c", code, cwd=ROOT).split())

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import keras_stitch as ks
 from keras_stitch.demo.demo_data import LENGTH, DemoData, write_data
 from keras_stitch.demo.demo_models import MODELS
 from keras_stitch.errors import SaveError, StitchError
+from keras_stitch.verify.equality import TOLERANCE, compare
 
 _MARK = ".keras-stitch-demo"
 
@@ -42,9 +43,9 @@ def run_demo(output: Path) -> Path:
         StitchError: If the folder holds something else, or a check fails.
     """
     output = _fresh(output.absolute())
-    console, passed = Console(), list[str]()
+    progress_console, passed = Console(stderr=True), list[str]()
     columns = (TextColumn("{task.description:<58}", markup=False), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=progress_console, disable=not progress_console.is_terminal) as progress:
         task = progress.add_task("", total=_STEPS)
 
         def step(text: str) -> None:
@@ -64,7 +65,7 @@ def run_demo(output: Path) -> Path:
         graph = _stitch(files)
         stitched = graph.build()
         difference = _difference_from_parts(stitched, files)
-        check(f"stitched = the parts one after another (largest difference {difference:.1e})", difference <= 1e-5)
+        check(f"stitched = the parts one after another (largest difference {difference:.1e})", difference <= TOLERANCE)
         directory = _save(graph, output, data, lambda text: step(f"writing composed/: {text}"))
         picture = graph.plot(output / "composed.png")
         check("the Kipoi directory loads again and predicts the same", True)
@@ -80,18 +81,23 @@ def run_demo(output: Path) -> Path:
         trained = _save(graph, output, data, lambda text: step(f"writing trained/: {text}"), stitched)
         check("the trained model saved as a Kipoi directory of its own", (trained / "model.yaml").is_file())
         step("done")
-    console.print("\nChecks that passed:", highlight=False)
-    for text in passed:
-        console.print(f"  ok  {text}", markup=False, highlight=False)
-    console.print(f"\nWritten to {_shown(output)}:", markup=False, highlight=False)
-    for path, text in (
-        (directory, "the Kipoi directory: cd into it, `kipoi test .`"),
-        (trained, "the same after training"),
-        (output / "predictions.h5", "what `kipoi predict` wrote"),
-        (picture, "the picture"),
-    ):
-        console.print(f"  {path.relative_to(output).as_posix():<18}{text}", markup=False, highlight=False)
+    written = {
+        directory: "the Kipoi directory: cd into it, `kipoi test .`",
+        trained: "the same after training",
+        output / "predictions.h5": "what `kipoi predict` wrote",
+        picture: "the picture",
+    }
+    _print_results(passed, output, written)
     return directory
+
+
+def _print_results(passed: Sequence[str], output: Path, written: Mapping[Path, str]) -> None:
+    where = os.path.relpath(output)
+    lines = ["", "Checks that passed:", *(f"  ok  {text}" for text in passed), "", f"Written to {where}:"]
+    lines += [f"  {path.relative_to(output).as_posix():<18}{text}" for path, text in written.items()]
+    console = Console()
+    for line in lines:
+        console.print(line, markup=False, highlight=False)
 
 
 def _fresh(output: Path) -> Path:
@@ -106,10 +112,6 @@ def _fresh(output: Path) -> Path:
     output.mkdir(parents=True, exist_ok=True)
     (output / _MARK).touch()
     return output
-
-
-def _shown(path: Path) -> str:
-    return os.path.relpath(path)
 
 
 def _save_models(folder: Path) -> dict[str, Path]:
@@ -192,7 +194,7 @@ def _predict(directory: Path, data: DemoData, output: Path) -> bool:
         inputs = {name: file["inputs"][name][:] for name in file["inputs"]}
         predicted = file["preds"][:]
     expected = model.predict(inputs, verbose=0)
-    return bool(np.abs(predicted - expected).max() <= 1e-5 * max(1.0, float(np.abs(expected).max())))
+    return compare(predicted, expected).equal
 
 
 def _train(model: keras.Model, directory: Path, data: DemoData) -> tuple[float, float, bool]:

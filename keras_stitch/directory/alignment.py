@@ -61,26 +61,37 @@ class Alignment:
         return self.compared and (not self.known or getattr(self, kind) is not None)
 
 
-def alignment_of(component: Component | None, dataloader: Dataloader) -> Alignment:
-    """What the rows of a part are compared by, and whether they are looked up.
+def file_alignment(dataloader: Dataloader) -> Alignment:
+    """What the rows of a file are compared by, and whether they are looked up.
 
     Args:
-        component: The dataloader; ``None`` for a file.
+        dataloader: What the user said about it.
+
+    Raises:
+        StitchError: When ``align_on`` is not a field of a file.
+    """
+    on, kinds = dataloader.align_on, {own: kind for kind, own in _KEYS.items()}
+    if on and on not in kinds:
+        raise StitchError(
+            f"align_on= of the file '{dataloader.source}' is no field of it.",
+            expected="'id' or 'ranges'",
+            received=repr(on),
+        )
+    align_on = kinds[on] if on else None
+    return Alignment(align_on=align_on, missing=dataloader.missing, known=False, compared=on is not False)
+
+
+def alignment_of(component: Component, dataloader: Dataloader) -> Alignment:
+    """What the rows of a component are compared by, and whether they are looked up.
+
+    Args:
+        component: The dataloader.
         dataloader: What the user said about it.
 
     Raises:
         StitchError: When ``align_on`` is not a field of its metadata.
     """
     on, missing = dataloader.align_on, dataloader.missing
-    if component is None:
-        kinds = {"id": "ids", "ranges": "ranges"}
-        if on and on not in kinds:
-            raise StitchError(
-                f"align_on= of the file '{dataloader.source}' is no field of it.",
-                expected="'id' or 'ranges'",
-                received=repr(on),
-            )
-        return Alignment(align_on=kinds[on] if on else None, missing=missing, known=False, compared=on is not False)
     ranges = next(_typed(component.metadata, RANGES), None)
     # The ids of ranges are often only numbers of rows.
     ids: Path | None = ("id",) if "id" in component.metadata and not _is_leaf(component.metadata) else None

@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_stitch.checks import mapping_of
 from keras_stitch.errors import StitchError, nearest
+from keras_stitch.graphs.shapes import shape_fits
 from keras_stitch.graphs.spec import Port, Wiring, shape_text
 from keras_stitch.kipoi.component import Component, resolve
 from keras_stitch.kipoi.dataloader import Dataloader, dataloader_of
@@ -16,40 +17,54 @@ from keras_stitch.kipoi.schema import Field
 
 
 @dataclass(frozen=True)
-class Fed:
+class FedByLoader:
     """A dataloader and the graph inputs that it feeds.
 
     Attributes:
         dataloader: What the user said, or the model's directory.
-        component: What was found; ``None`` where the source is a file with the rows of one input.
+        component: What was found.
         fields: The field that feeds each graph input.
     """
 
     dataloader: Dataloader
-    component: Component | None
-    fields: dict[str, Field | None] = field(default_factory=dict)
+    component: Component
+    fields: dict[str, Field] = field(default_factory=dict)
 
     @property
-    def label(self) -> str:
-        """What messages call it."""
-        return self.component.label if self.component is not None else str(self.dataloader.source)
+    def inputs(self) -> tuple[str, ...]:
+        """The graph inputs that it feeds."""
+        return tuple(self.fields)
 
-    def reads_the_same_as(self, other: Fed) -> bool:
+    def reads_the_same_as(self, other: FedByLoader) -> bool:
         """Whether both are the same loader with the same arguments, so that one reading does for both."""
-        if self.component is None or other.component is None or not self.component.is_same_as(other.component):
-            return False
         a, b = self.dataloader, other.dataloader
         return (
-            not a.separate
+            self.component.is_same_as(other.component)
+            and not a.separate
             and not b.separate
-            and (a.align_on, a.missing, a.share, a.in_order)
-            == (
-                b.align_on,
-                b.missing,
-                b.share,
-                b.in_order,
-            )
+            and (a.align_on, a.missing, a.share, a.in_order) == (b.align_on, b.missing, b.share, b.in_order)
         )
+
+
+@dataclass(frozen=True)
+class FedByFile:
+    """A file with the rows of one graph input.
+
+    Attributes:
+        dataloader: What the user said.
+        input: The graph input.
+    """
+
+    dataloader: Dataloader
+    input: str
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The graph input."""
+        return (self.input,)
+
+
+Fed = FedByLoader | FedByFile
 
 
 def assign(
@@ -70,40 +85,44 @@ def assign(
         StitchError: When a key is unknown, an input is fed twice or a loader does not fit.
     """
     free = {name: _free_inputs(wiring, name) for name in names}
-    found: list[Fed] = []
+    loaders: list[FedByLoader] = []
+    tables: list[FedByFile] = []
     owners: dict[str, str] = {}
     for key, value in mapping_of(dataloaders, "dataloaders=", "{graph input or submodel: dataloader}").items():
         dataloader = dataloader_of(key, value)
         targets = _targets(key, free, wiring)
-        fed = Fed(dataloader, None if dataloader.table else resolve(dataloader))
-        fed.fields.update(
-            _table_input(key, dataloader, targets) if fed.component is None else _assign(key, fed, targets, wiring)
-        )
-        for name in fed.fields:
+        fed: Fed
+        if dataloader.table is not None:
+            fed = FedByFile(dataloader, _table_input(key, dataloader, targets))
+            tables.append(fed)
+        else:
+            component = resolve(dataloader)
+            fed = FedByLoader(dataloader, component, _assign(key, dataloader, component, targets, wiring))
+            loaders.append(fed)
+        for name in fed.inputs:
             if name in owners:
                 raise StitchError(
                     f"The input '{name}' is fed by two dataloaders, those of '{owners[name]}' and '{key}'.",
                     fix="Leave one of them out, or say with ks.Dataloader(..., outputs=...) what each feeds.",
                 )
             owners[name] = key
-        found.append(fed)
     for node, part in parts.items():
         direct = {name: port for name, port in _direct_inputs(wiring, node).items() if name not in owners}
         if part.dataloader is not None and direct:
-            fed = Fed(part.dataloader, resolve(part.dataloader))
-            fed.fields.update(_assign_part(node, fed, part, direct))
-            owners.update(dict.fromkeys(fed.fields, node))
-            found.append(fed)
-    for fed in found:
+            component = resolve(part.dataloader)
+            fed = FedByLoader(part.dataloader, component, _assign_part(node, component, part, direct))
+            owners.update(dict.fromkeys(fed.inputs, node))
+            loaders.append(fed)
+    for fed in loaders:
         for port in wiring.inputs:
             if (chosen := fed.fields.get(port.name)) is not None:
-                _check_shape(port, fed, chosen)
-    return _merged(found)
+                _check_shape(port, fed.component, chosen)
+    return [*tables, *_merged(loaders)]
 
 
-def _merged(found: list[Fed]) -> list[Fed]:
+def _merged(found: list[FedByLoader]) -> list[FedByLoader]:
     """One entry for each dataloader: those that read the same are one."""
-    once: list[Fed] = []
+    once: list[FedByLoader] = []
     for fed in found:
         twin = next((known for known in once if known.reads_the_same_as(fed)), None)
         if twin is None:
@@ -127,18 +146,16 @@ def _targets(key: str, free: Mapping[str, list[str]], wiring: Wiring) -> list[st
     return free[key]
 
 
-def _table_input(key: str, dataloader: Dataloader, targets: Sequence[str]) -> dict[str, None]:
+def _table_input(key: str, dataloader: Dataloader, targets: Sequence[str]) -> str:
     if len(targets) > 1:
         raise StitchError(
             f"The file '{dataloader.source}' holds the rows of one input, but '{key}' has several.",
             expected=f"one of {', '.join(targets)} as the key",
         )
-    for what in ("outputs", "args", "share", "separate"):
+    for what in ("outputs", "args", "share", "separate", "in_order"):
         if getattr(dataloader, what):
             raise StitchError(f"{what}= has no meaning for the file '{dataloader.source}', which is no dataloader.")
-    if dataloader.in_order:
-        raise StitchError(f"in_order= has no meaning for the file '{dataloader.source}', which is no dataloader.")
-    return {targets[0]: None}
+    return targets[0]
 
 
 def _free_inputs(wiring: Wiring, node: str) -> list[str]:
@@ -150,32 +167,32 @@ def _direct_inputs(wiring: Wiring, node: str) -> dict[str, int]:
     return {
         feed.taps[0].port: number
         for number, feed in enumerate(wiring.feeds.get(node, ()))
-        if len(feed.taps) == 1 and feed.taps[0].node is None and feed.taps[0].part is None
+        if len(feed.taps) == 1 and feed.taps[0].node is None and not feed.taps[0].part
     }
 
 
-def _assign(key: str, fed: Fed, targets: Sequence[str], wiring: Wiring) -> dict[str, Field]:
-    component = fed.component
-    assert component is not None
+def _assign(
+    key: str, dataloader: Dataloader, component: Component, targets: Sequence[str], wiring: Wiring
+) -> dict[str, Field]:
     inputs = [port.name for port in wiring.inputs]
     found: dict[str, Field] = {}
-    for name, outputs in (fed.dataloader.outputs or {}).items():
+    for name, outputs in (dataloader.outputs or {}).items():
         chosen = next((item for item in component.fields if item.name == name), None)
         if chosen is None and len(component.fields) == 1 and name == "inputs":
             chosen = component.fields[0]
         if chosen is None:
             raise StitchError(
-                f"The dataloader '{fed.label}' has no field '{name}'.",
+                f"The dataloader '{component.label}' has no field '{name}'.",
                 expected=nearest(name, [item.name for item in component.fields]),
             )
         for target in [outputs] if isinstance(outputs, str) else outputs:
             if target not in inputs:
                 raise StitchError(
-                    f"outputs= of the dataloader '{fed.label}' names the graph input '{target}'; there is none.",
+                    f"outputs= of the dataloader '{component.label}' names the graph input '{target}'; there is none.",
                     expected=nearest(target, inputs),
                 )
             if target in found:
-                raise StitchError(f"outputs= of the dataloader '{fed.label}' feeds '{target}' twice.")
+                raise StitchError(f"outputs= of the dataloader '{component.label}' feeds '{target}' twice.")
             found[target] = chosen
     open_targets = [name for name in targets if name not in found]
     for target in open_targets:
@@ -190,10 +207,8 @@ def _assign(key: str, fed: Fed, targets: Sequence[str], wiring: Wiring) -> dict[
     return found
 
 
-def _assign_part(node: str, fed: Fed, part: KipoiPart, targets: Mapping[str, int]) -> dict[str, Field]:
+def _assign_part(node: str, component: Component, part: KipoiPart, targets: Mapping[str, int]) -> dict[str, Field]:
     """The fields for a Kipoi model's own dataloader: by name, or by position where the model's schema is a list."""
-    component = fed.component
-    assert component is not None
     found = {}
     for name, number in targets.items():
         port = part.inputs[number].name if number < len(part.inputs) else None
@@ -202,7 +217,7 @@ def _assign_part(node: str, fed: Fed, part: KipoiPart, targets: Mapping[str, int
             found[name] = component.fields[0]
         elif len(by_name) == 1:
             found[name] = by_name[0]
-        elif part.is_list and len(component.fields) == len(part.inputs):
+        elif part.input_structure == "list" and len(component.fields) == len(part.inputs):
             found[name] = component.fields[number]
         else:
             raise _unclear(node, component, list(targets))
@@ -220,15 +235,10 @@ def _unclear(key: str, component: Component, targets: Sequence[str]) -> StitchEr
     )
 
 
-def _check_shape(port: Port, fed: Fed, found: Field) -> None:
-    if port.shape is None:
-        return
-    same = len(port.shape) == len(found.shape) and all(
-        a is None or b is None or a == b for a, b in zip(port.shape, found.shape, strict=True)
-    )
-    if not same:
+def _check_shape(port: Port, component: Component, found: Field) -> None:
+    if not shape_fits(found.shape, port.shape):
         raise StitchError(
-            f"The dataloader '{fed.label}' does not fit the input '{port.name}'.",
+            f"The dataloader '{component.label}' does not fit the input '{port.name}'.",
             expected=f"rows of shape {shape_text(port.shape)}",
             received=f"'{found.name}' {shape_text(found.shape)}",
             fix="Choose another field with ks.Dataloader(..., outputs=...), or set its arguments with args=.",

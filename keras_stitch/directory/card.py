@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import yaml
 
+from keras_stitch import directory_layout as layout
 from keras_stitch.directory.dataloader_code import shown_default
-from keras_stitch.directory.dataloader_plan import Feeder, Merged
+from keras_stitch.directory.dataloader_plan import Merged
+from keras_stitch.directory.feeders import Feeder
 from keras_stitch.directory.model_yaml import UNSPECIFIED, Statement, citations, licences
+from keras_stitch.directory.save_request import SavedGraph
 from keras_stitch.graphs.spec import GraphSpec
 from keras_stitch.keras_private import layers_within, own_trainable_weights
 from keras_stitch.kipoi.templates import WIDTH, literal, render
-from keras_stitch.placement.plan import Plan
-from keras_stitch.placement.stages import Stages
+from keras_stitch.placement.jobs import Flow
 from keras_stitch.verify.certificate import CHECK_HEADERS, Certificate
 
 _STAGES = {
@@ -34,80 +37,84 @@ _KINDS = {
 }
 
 
-def write_card(
-    directory: Path,
-    spec: GraphSpec,
-    plan: Plan,
-    stages: Stages,
-    inputs: Mapping[str, Any],
-    merged: Merged,
-    said: Sequence[Statement],
-    description: Mapping[str, Any],
-    examples: Mapping[str, Any],
-    urls: Mapping[str, str],
-    model: keras.Model | None,
-    trained: bool,
-    certificate: Certificate | None = None,
-) -> None:
-    """Writes ``README.md``.
+@dataclass(frozen=True)
+class ModelCard:
+    """What ``README.md`` says.
 
-    Args:
-        directory: Where to.
-        spec: The whole graph.
-        plan: Where its submodels run.
-        stages: What remains of it beside the workflow, checked.
-        inputs: The schema of every input of the model.
+    Attributes:
+        graph: The graph and its models.
         merged: The merged dataloader.
+        inputs: The schema of every input of the model.
         said: What the parts say about themselves.
         description: What ``model.yaml`` says.
-        examples: The example of every argument, as a path in the directory, a value or ``{"url", ...}``.
+        examples: The example of every argument, as a path in the directory or a value.
         urls: The URL of every file that is hosted.
-        model: The Keras model that is saved, if there is one.
-        trained: Whether its weights are no longer those of the sources.
         certificate: What the model was compared to, and by how much it differs.
     """
-    values = dict(examples)
-    for name, value in values.items():
-        if isinstance(value, Mapping) and "url" in value:
-            # Where `kipoi test` has put it.
-            values[name] = f"downloaded/example_files/{value.get('name') or name}"
-    targets = description["schema"]["targets"]
-    info = description["info"]
-    frozen = _frozen(spec, plan, stages, model)
-    stated = licences(said)
-    different = sorted({*(licence for _, licence in stated), str(info["license"])} - {UNSPECIFIED})
-    text = render(
-        "kipoi/README.md.jinja",
-        {
+
+    graph: SavedGraph
+    merged: Merged
+    inputs: Mapping[str, Any]
+    said: Sequence[Statement]
+    description: Mapping[str, Any]
+    examples: Mapping[str, Any]
+    urls: Mapping[str, str]
+    certificate: Certificate | None = None
+
+    def write(self, directory: Path) -> None:
+        """Writes ``README.md``."""
+        values = {**self._about_graph(), **self._about_dataloader(), **self._about_parts()}
+        (directory / layout.CARD).write_text(render("kipoi/README.md.jinja", values), encoding="utf-8")
+
+    def _about_graph(self) -> dict[str, Any]:
+        spec, flow, stages = self.graph.spec, self.graph.flow, self.graph.stages
+        targets = self.description["schema"]["targets"]
+        frozen = _frozen(spec, flow, self.graph.model)
+        return {
             "graph": spec.name,
-            "info": info,
+            "info": self.description["info"],
+            "dependencies": self.description["dependencies"],
+            "submodels": [(submodel, frozen[submodel.name]) for submodel in spec.submodels],
+            "inputs": list(self.inputs.items()),
+            "outputs": [(targets["name"], targets)] if len(stages.whole.outputs) == 1 else list(targets.items()),
+            "dtypes": {port.name: port.dtype or "float32" for port in stages.inputs},
+            "plan": flow.plan if stages.packs or flow.jobs else None,
+            "stages": _STAGES,
+            "trained": self.graph.trained,
+            "certificate": self.certificate,
+            "check_headers": CHECK_HEADERS,
+            "urls": self.urls,
+        }
+
+    def _about_dataloader(self) -> dict[str, Any]:
+        values = dict(self.examples)
+        for name, value in values.items():
+            if isinstance(value, Mapping) and "url" in value:
+                # Where `kipoi test` has put it.
+                values[name] = f"{layout.DOWNLOADS}/{layout.EXAMPLES}/{value.get('name') or name}"
+        merged = self.merged
+        return {
             "command": _command(values),
             "example": _call(values),
-            "submodels": [(submodel, frozen[submodel.name]) for submodel in spec.submodels],
-            "inputs": list(inputs.items()),
-            "outputs": [(targets["name"], targets)] if len(stages.whole.outputs) == 1 else list(targets.items()),
-            "plan": plan if stages.packs or plan.at("workflow") else None,
-            "stages": _STAGES,
             "kind_text": _KINDS[merged.kind],
             "rows": [_alignment(feeder) for feeder in merged.feeders],
             "arguments": merged.arguments,
             "owners": {name: ", ".join(feeder.name for feeder in who) for name, who in merged.owners.items()},
-            "examples": examples,
+            "examples": self.examples,
+            "defaults": {argument.name: shown_default(argument, merged) for argument in merged.arguments},
+        }
+
+    def _about_parts(self) -> dict[str, Any]:
+        stated = licences(self.said)
+        own = str(self.description["info"]["license"])
+        different = sorted({*(licence for _, licence in stated), own} - {UNSPECIFIED})
+        return {
             "licences": stated,
             "different": different if len(different) > 1 else [],
-            "defaults": {argument.name: shown_default(argument, merged) for argument in merged.arguments},
-            "docs": [(item.part, item.info["doc"]) for item in said if item.info.get("doc")],
-            "trained": trained,
-            "certificate": certificate,
-            "check_headers": CHECK_HEADERS,
+            "docs": [(item.part, item.info["doc"]) for item in self.said if item.info.get("doc")],
             "unspecified": UNSPECIFIED,
-            "citations": citations(said),
-            "dependencies": description["dependencies"],
-            "urls": urls,
-            "dtypes": {port.name: port.dtype or "float32" for port in stages.inputs},
-        },
-    )
-    (directory / "README.md").write_text(text, encoding="utf-8")
+            "citations": citations(self.said),
+        }
 
 
 def _alignment(feeder: Feeder) -> list[str]:
@@ -134,12 +141,12 @@ def _call(values: Mapping[str, Any]) -> str:
     return f"predictions = model.pipeline.predict(\n    {literal(dict(values), indent=4)}\n)"
 
 
-def _frozen(spec: GraphSpec, plan: Plan, stages: Stages, model: keras.Model | None) -> dict[str, str]:
+def _frozen(spec: GraphSpec, flow: Flow, model: keras.Model | None) -> dict[str, str]:
     """Whether each submodel is frozen: "yes", "partly" or "no"; also "no" where there is nothing to train."""
     layers = {layer.name: layer for layer in model.layers} if model is not None else {}
     states = {}
     for submodel in spec.submodels:
-        if submodel.name in (*plan.at("workflow"), *stages.outside):
+        if submodel.name in flow.outside:
             states[submodel.name] = "yes"
             continue
         layer = layers.get(submodel.share or submodel.name)

@@ -13,16 +13,11 @@ from typing import Any
 
 import keras
 
+from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SaveError, StitchError
 from keras_stitch.keras_private import layers_within
 from keras_stitch.kipoi.templates import literal, render
 from keras_stitch.models.custom_objects import CustomObjects, Origin, importable, registered_in, registered_name
-
-FILE = "model_files/custom_objects.py"
-
-
-FOLDER = "model_files/custom_objects"
-
 
 _MODULES = ("activations", "constraints", "initializers", "losses", "metrics", "optimizers", "regularizers")
 
@@ -32,7 +27,7 @@ class Carried:
     """What a directory carries so that others can load its model.
 
     Attributes:
-        files: The content of every file, by its path in the directory; ``FILE`` is the one that Kipoi is told of.
+        files: The content of every file, by its path in the directory; Kipoi is told of ``layout.CUSTOM_OBJECTS``.
         requirements: The distributions that the files import from.
     """
 
@@ -132,11 +127,11 @@ def _carried(needed: Mapping[str, _Needed]) -> Carried:
         objects.append((name, f"{place}.{inner}"))
     _check_registered(first.values())
     if len(contents) == 1 and not modules and all(_in_its_objects(name, item) for name, item in needed.items()):
-        files = {FILE: next(iter(contents))}
+        files = {layout.CUSTOM_OBJECTS: next(iter(contents))}
     else:
         values = {"files": sorted(contents.values()), "modules": sorted(modules), "objects": objects}
-        files = {FILE: render("kipoi/custom_objects.py.jinja", values).encode()}
-        files |= {f"{FOLDER}/{name}.py": content for content, name in contents.items()}
+        files = {layout.CUSTOM_OBJECTS: render("kipoi/custom_objects.py.jinja", values).encode()}
+        files |= {f"{layout.CUSTOM_OBJECTS_FOLDER}/{name}.py": content for content, name in contents.items()}
     return Carried(files, tuple(dict.fromkeys(requirements)))
 
 

@@ -3,114 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from keras_stitch.directory.alignment import TARGETS, Alignment, alignment_of, check_joins
+from keras_stitch.directory.alignment import TARGETS, Alignment, alignment_of, check_joins, file_alignment
 from keras_stitch.directory.argument_names import distinct_examples, merge_arguments, passed_names
-from keras_stitch.directory.assignment import Fed, assign
+from keras_stitch.directory.assignment import Fed, FedByFile, FedByLoader, assign
+from keras_stitch.directory.feeders import ComponentFeeder, Feeder, FileFeeder, TableFeeder, TargetsFeeder
 from keras_stitch.errors import StitchError
-from keras_stitch.graphs.spec import GraphSpec, Port, Shape, Wiring, shape_text
-from keras_stitch.kipoi.component import RANDOM_ACCESS, Component
+from keras_stitch.graphs.spec import GraphSpec, Port, Wiring
 from keras_stitch.kipoi.dataloader import Dataloader, dataloader_of
 from keras_stitch.kipoi.model_directory import KipoiPart
-from keras_stitch.kipoi.schema import Argument, Field, Missing
+from keras_stitch.kipoi.schema import Argument
+from keras_stitch.models.sample_rows import table_dtype
 
 TARGETS_FILE = "targets_file"
-
-
-@dataclass(frozen=True)
-class PredictionFile:
-    """A file with what models predicted beforehand, in an environment of their own.
-
-    Attributes:
-        model: What made it.
-        made_by: The sha256 that stands for the models and their dataloader, once they are written.
-        tensors: For every input that it feeds, the name of the tensor in it and the shape of a row.
-        given: The arguments that the dataloader of those models has as well, and that have to be the same.
-    """
-
-    model: str
-    made_by: str
-    tensors: Mapping[str, tuple[str, Shape]]
-    given: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Feeder:
-    """One component of the merged dataloader, and what it gives.
-
-    Attributes:
-        name: Its name in the merged dataloader: a submodel's or a graph input's, or ``"targets"``.
-        component: The dataloader; ``None`` for a file.
-        fields: The field that feeds each graph input.
-        port: The graph input that a file is read for; ``None`` for dataloaders and targets.
-        arguments: The name in the merged dataloader for every argument that is passed on.
-        alignment: How its rows find those of the others.
-        dataloader: What the user said about it.
-        predicted: The file with predictions that it is, if it is one.
-    """
-
-    name: str
-    component: Component | None
-    fields: Mapping[str, Field] = field(default_factory=dict)
-    port: Port | None = None
-    arguments: Mapping[str, str] = field(default_factory=dict)
-    alignment: Alignment = field(default_factory=Alignment)
-    dataloader: Dataloader | None = None
-    predicted: PredictionFile | None = None
-
-    @property
-    def is_targets(self) -> bool:
-        """Whether it is the file with the targets."""
-        return self.component is None and self.port is None and self.predicted is None
-
-    @property
-    def feeds(self) -> tuple[str, ...]:
-        """The inputs that it gives something to."""
-        return tuple(self.fields) if self.port is None else (self.port.name,)
-
-    @property
-    def in_order(self) -> bool:
-        """Whether it can only be read from the first row to the last."""
-        if self.component is None:
-            return False
-        return self.component.type not in RANDOM_ACCESS or bool(self.dataloader and self.dataloader.in_order)
-
-    @property
-    def kind(self) -> str:
-        """Kipoi's kind, or that it is a file, for people."""
-        return self.component.type if self.component is not None else "file"
-
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        """Schema of the metadata; empty where there is none."""
-        if self.component is not None:
-            return self.component.metadata
-        if self.is_targets:
-            return {"id": {"doc": "Name of the row in the file with the targets; empty where there is no file."}}
-        if self.predicted is not None:
-            return {"id": {"doc": f"Id, genomic range or number of the row in the file of {self.predicted.model}."}}
-        return {"id": {"doc": f"Name of the row in the file for {self.name}: its column id, or its number."}}
-
-    def argument(self, own: str) -> Argument:
-        """One of its arguments, by the name that it has there."""
-        if self.component is not None:
-            return next(argument for argument in self.component.arguments if argument.name == own)
-        if self.predicted is not None:
-            doc = f"HDF5 file with the predictions of {self.predicted.model}, which the workflow makes."
-            return Argument("path", doc, "str")
-        table = self.dataloader.table if self.dataloader else None
-        example = Missing if table is None else table
-        if self.is_targets:
-            doc = "File with what the model should predict: NPY, TSV or CSV with a header, or HDF5."
-            return Argument("path", doc, "str", required=False, example=example)
-        assert self.port is not None
-        doc = (
-            f"File for the input {self.name}, rows of shape {shape_text(self.port.shape)}: NPY, TSV or CSV with a "
-            "header, or HDF5."
-        )
-        return Argument("path", doc, "str", example=example)
 
 
 @dataclass(frozen=True)
@@ -126,6 +33,16 @@ class Merged:
     feeders: tuple[Feeder, ...]
     arguments: tuple[Argument, ...]
     owners: Mapping[str, tuple[Feeder, ...]]
+
+    @property
+    def components(self) -> list[ComponentFeeder]:
+        """Those that are dataloaders of components, and no files."""
+        return [feeder for feeder in self.feeders if isinstance(feeder, ComponentFeeder)]
+
+    @property
+    def files(self) -> list[FileFeeder]:
+        """Those that are files."""
+        return [feeder for feeder in self.feeders if isinstance(feeder, FileFeeder)]
 
     @property
     def random_access(self) -> bool:
@@ -161,7 +78,7 @@ def merge(
     fed = assign(wiring, [submodel.name for submodel in spec.submodels], dataloaders, parts or {})
     feeders = _named(spec, wiring, fed)
     if targets is not None:
-        feeders.append(_targets(targets, feeders))
+        feeders.append(_targets(targets, feeders, wiring))
     alignments = check_joins(
         {feeder.name: feeder.alignment for feeder in feeders},
         [feeder.name for feeder in feeders if feeder.in_order],
@@ -173,7 +90,7 @@ def merge(
             owners.setdefault(name, []).append((feeder, own))
     arguments = merge_arguments(
         {
-            name: [(feeder.name, feeder.argument(own), _may_share(feeder, own)) for feeder, own in who]
+            name: [(feeder.name, feeder.argument(own), feeder.may_share(own)) for feeder, own in who]
             for name, who in owners.items()
         }
     )
@@ -192,55 +109,58 @@ def own_examples(merged: Merged, name: str) -> list[tuple[str, Any]]:
     )
 
 
-def _may_share(feeder: Feeder, own: str) -> bool:
-    # Only what is required or shared keeps its name.
-    return feeder.component is not None and feeder.arguments[own] == own
-
-
 def _named(spec: GraphSpec, wiring: Wiring, fed: list[Fed]) -> list[Feeder]:
     """Gives the components their names, and the inputs that nobody feeds a file each."""
-    groups: list[tuple[Fed | None, list[str]]] = []
+    loaders = [item for item in fed if isinstance(item, FedByLoader)]
+    given = {item.input: item.dataloader for item in fed if isinstance(item, FedByFile)}
+    groups: list[tuple[FedByLoader | None, list[Port]]] = []
     for port in wiring.inputs:
-        source = next((item for item in fed if port.name in item.fields), None)
-        known = next((names for item, names in groups if source is not None and item is source), None)
+        loader = next((item for item in loaders if port.name in item.fields), None)
+        known = next((ports for item, ports in groups if loader is not None and item is loader), None)
         if known is not None:
-            known.append(port.name)
+            known.append(port)
         else:
-            groups.append((source, [port.name]))
+            groups.append((loader, [port]))
     order = [submodel.name for submodel in spec.submodels]
     wanted = []
-    for source, names in groups:
-        nodes = sorted((node for node, _ in wiring.input_targets(names[0])), key=order.index)
-        wanted.append(nodes[0] if source is not None and source.component is not None and nodes else names[0])
-    ports = {port.name: port for port in wiring.inputs}
-    feeders = []
-    for (source, names), name in zip(groups, wanted, strict=True):
+    for loader, (first, *_) in groups:
+        nodes = sorted((node for node, _ in wiring.input_targets(first.name)), key=order.index)
+        wanted.append(nodes[0] if loader is not None and nodes else first.name)
+    feeders: list[Feeder] = []
+    for (loader, ports), name in zip(groups, wanted, strict=True):
         if wanted.count(name) > 1:
-            name = names[0]
-        if source is None or source.component is None:
-            dataloader = source.dataloader if source is not None else None
-            alignment = alignment_of(None, dataloader) if dataloader is not None else Alignment(known=False)
-            arguments = {"path": f"{name}_file"}
-            feeders.append(
-                Feeder(name, None, port=ports[name], arguments=arguments, alignment=alignment, dataloader=dataloader)
-            )
-            continue
-        component, dataloader = source.component, source.dataloader
-        fields = {item: found for item in names if (found := source.fields[item]) is not None}
-        feeders.append(
-            Feeder(
-                name,
-                component,
-                fields,
-                arguments=passed_names(name, component, dataloader),
-                alignment=alignment_of(component, dataloader),
-                dataloader=dataloader,
-            )
-        )
+            name = ports[0].name
+        if loader is None:
+            feeders.append(_table(name, ports[0], given.get(ports[0].name)))
+        else:
+            feeders.append(_component(name, loader, [port.name for port in ports]))
     return feeders
 
 
-def _targets(given: Any, feeders: list[Feeder]) -> Feeder:
+def _table(name: str, port: Port, dataloader: Dataloader | None) -> TableFeeder:
+    return TableFeeder(
+        name=name,
+        arguments={"path": f"{name}_file"},
+        alignment=Alignment(known=False) if dataloader is None else file_alignment(dataloader),
+        port=port,
+        dtype=table_dtype(port),
+        example=None if dataloader is None else dataloader.table,
+    )
+
+
+def _component(name: str, fed: FedByLoader, inputs: list[str]) -> ComponentFeeder:
+    component, dataloader = fed.component, fed.dataloader
+    return ComponentFeeder(
+        name=name,
+        arguments=passed_names(name, component, dataloader),
+        alignment=alignment_of(component, dataloader),
+        fields={input_name: fed.fields[input_name] for input_name in inputs},
+        component=component,
+        asked_in_order=dataloader.in_order,
+    )
+
+
+def _targets(given: Any, feeders: list[Feeder], wiring: Wiring) -> TargetsFeeder:
     dataloader = dataloader_of(TARGETS, given, what="targets=")
     if dataloader.table is None:
         raise StitchError(
@@ -256,10 +176,10 @@ def _targets(given: Any, feeders: list[Feeder]) -> Feeder:
             f"A submodel or input called '{TARGETS}' cannot be in a graph that is saved with targets.",
             fix="Give it another name.",
         )
-    return Feeder(
-        TARGETS,
-        None,
+    return TargetsFeeder(
+        name=TARGETS,
         arguments={"path": TARGETS_FILE},
-        alignment=alignment_of(None, dataloader),
-        dataloader=dataloader,
+        alignment=file_alignment(dataloader),
+        arrays={output.port.name: (output.port.shape, table_dtype(output.port)) for output in wiring.outputs},
+        example=dataloader.table,
     )

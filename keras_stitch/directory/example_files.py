@@ -13,18 +13,17 @@ import kipoi
 import numpy as np
 from kipoi_utils.utils import default_kwargs
 
+from keras_stitch import directory_layout as layout
 from keras_stitch.checks import mapping_of
-from keras_stitch.directory.dataloader_plan import Feeder, Merged, own_examples
-from keras_stitch.directory.model_yaml import target_arrays
+from keras_stitch.directory.dataloader_plan import Merged, own_examples
+from keras_stitch.directory.feeders import Feeder, FileFeeder, TableFeeder, TargetsFeeder
 from keras_stitch.errors import SaveError, StitchError, nearest
+from keras_stitch.graphs.shapes import shape_fits
 from keras_stitch.graphs.spec import Port, Wiring, shape_text
 from keras_stitch.kipoi.run_kipoi import late_import, may_be_data, quiet, readable
 from keras_stitch.kipoi.schema import Missing
 from keras_stitch.kipoi.templates import is_plain
-from keras_stitch.models.sample_rows import find_size, random_rows, table_dtype
-
-FOLDER = "example_files"
-
+from keras_stitch.models.sample_rows import find_size, random_rows
 
 _ROWS = 10
 
@@ -54,23 +53,7 @@ def choose_examples(merged: Merged, given: Mapping[str, Any] | None) -> dict[str
                 f"examples= names '{name}', which is no argument of the merged dataloader.",
                 expected=nearest(name, known),
             )
-        if isinstance(value, str | os.PathLike) and os.fspath(value) and Path(value).is_file():
-            chosen[name] = Path(value).resolve()
-        elif isinstance(value, os.PathLike) or merged.owners[name][0].component is None:
-            is_path = isinstance(value, str | os.PathLike)
-            there = is_path and Path(value).exists()
-            raise StitchError(
-                f"The file for examples['{name}'] {'is a folder' if there else 'is not there'}."
-                if is_path
-                else f"examples['{name}'] is not a file.",
-                expected="the path of a file" if merged.owners[name][0].component else "an NPY, TSV, CSV or HDF5 file",
-                received=f"'{os.fspath(value)}'" if is_path else repr(value)[:200],
-                fix=f"Give the whole path, or one seen from '{Path.cwd()}'." if is_path and not there else None,
-            )
-        elif is_plain(value):
-            chosen[name] = value
-        else:
-            raise StitchError(f"examples['{name}'] is not a plain value or a file.", received=repr(value))
+        chosen[name] = _given(name, value, of_file=isinstance(merged.owners[name][0], FileFeeder))
     missing = []
     for name, argument in known.items():
         if name in chosen:
@@ -87,7 +70,7 @@ def choose_examples(merged: Merged, given: Mapping[str, Any] | None) -> dict[str
             )
         if argument.example is not Missing:
             chosen[name] = argument.example
-        elif argument.required and merged.owners[name][0].component is not None:
+        elif argument.required and not isinstance(merged.owners[name][0], FileFeeder):
             missing.append(f"'{name}' of {' and '.join(feeder.name for feeder in merged.owners[name])}")
     if missing:
         raise StitchError(
@@ -95,6 +78,26 @@ def choose_examples(merged: Merged, given: Mapping[str, Any] | None) -> dict[str
             fix=f"Pass examples={{{missing[0].split()[0]}: ...}} with small files or values.",
         )
     return chosen
+
+
+def _given(name: str, value: Any, *, of_file: bool) -> Any:
+    """An example that the user gave, for the path of a file with rows, or for an argument of a component."""
+    is_path = isinstance(value, str | os.PathLike)
+    if is_path and os.fspath(value) and Path(value).is_file():
+        return Path(value).resolve()
+    if isinstance(value, os.PathLike) or of_file:
+        there = is_path and Path(value).exists()
+        raise StitchError(
+            f"The file for examples['{name}'] {'is a folder' if there else 'is not there'}."
+            if is_path
+            else f"examples['{name}'] is not a file.",
+            expected="an NPY, TSV, CSV or HDF5 file" if of_file else "the path of a file",
+            received=f"'{os.fspath(value)}'" if is_path else repr(value)[:200],
+            fix=f"Give the whole path, or one seen from '{Path.cwd()}'." if is_path and not there else None,
+        )
+    if not is_plain(value):
+        raise StitchError(f"examples['{name}'] is not a plain value or a file.", received=repr(value))
+    return value
 
 
 def _shown(example: Any) -> str:
@@ -111,14 +114,11 @@ def file_names(merged: Merged, chosen: Mapping[str, Any]) -> dict[str, str]:
         if isinstance(value, Path):
             file = value.name if value.name not in taken else f"{name}-{value.name}"
             taken |= {file, *(file + end for end in _INDEXES if value.with_name(value.name + end).is_file())}
-            names[name] = f"{FOLDER}/{file}"
-    for feeder in merged.feeders:
-        if feeder.predicted is not None and (name := feeder.arguments["path"]) not in chosen:
-            file = f"{feeder.predicted.model}.h5"
-            names[name] = f"{FOLDER}/{file if file not in taken else f'{name}.h5'}"
-        if feeder.port is not None and (name := feeder.arguments["path"]) not in chosen:
-            file = f"{feeder.port.name}.npy"
-            names[name] = f"{FOLDER}/{file if file not in taken else f'{name}.npy'}"
+            names[name] = f"{layout.EXAMPLES}/{file}"
+    for feeder in merged.files:
+        if feeder.made_example is not None and feeder.path_argument not in chosen:
+            file, argument = feeder.made_example, feeder.path_argument
+            names[argument] = f"{layout.EXAMPLES}/{file if file not in taken else argument + Path(file).suffix}"
     return names
 
 
@@ -146,6 +146,7 @@ def add_random_tables(
     model: Callable[..., Any],
     placed: Mapping[str, Any],
     names: Mapping[str, str],
+    made_by: Mapping[str, str],
 ) -> tuple[dict[str, str], int]:
     """Writes an NPY file with random rows for every table reader that has no example.
 
@@ -159,24 +160,25 @@ def add_random_tables(
             open.
         placed: The examples that there are.
         names: What ``file_names`` gave.
+        made_by: For every job of the workflow whose file is read, the sha256 that stands for it.
 
     Returns:
         The example of each such argument, and how many rows there are.
     """
     wanted = {
-        feeder.arguments["path"]: feeder.port
+        feeder.path_argument: feeder.port
         for feeder in merged.feeders
-        if feeder.port is not None and feeder.arguments["path"] not in placed
+        if isinstance(feeder, TableFeeder) and feeder.path_argument not in placed
     }
     rows: dict[str, Any] = {}
     count = _ROWS
-    for feeder, first, length in _first_rows(directory, merged, wiring, placed):
+    for feeder, first, length in _first_rows(directory, merged, wiring, placed, made_by):
         count = length if feeder.alignment.align_on is None else count
         rows |= first
     if not wanted:
         return {}, count
     size = _size(wiring, model, rows)
-    (directory / FOLDER).mkdir(exist_ok=True)
+    (directory / layout.EXAMPLES).mkdir(exist_ok=True)
     for argument, port in wanted.items():
         np.save(directory / names[argument], random_rows(port, count, size, seed=_seed(wiring, port)))
     return {argument: names[argument] for argument in wanted}, count
@@ -187,7 +189,7 @@ def _seed(wiring: Wiring, port: Port) -> int:
 
 
 def _first_rows(
-    directory: Path, merged: Merged, wiring: Wiring, placed: Mapping[str, Any]
+    directory: Path, merged: Merged, wiring: Wiring, placed: Mapping[str, Any], made_by: Mapping[str, str]
 ) -> Iterator[tuple[Feeder, dict[str, Any], int]]:
     """First row by graph input, and number of rows, of the components on their examples, as they are read later."""
     ports = {port.name: port for port in wiring.inputs}
@@ -198,31 +200,19 @@ def _first_rows(
         with _explained("Examples cannot be downloaded", directory, _FIX):
             values = {**default_kwargs(loader), **loader.example_kwargs}
         for feeder in merged.feeders:
+            if isinstance(feeder, FileFeeder) and feeder.path_argument not in placed:
+                continue
             arguments = {own: values.get(name) for own, name in feeder.arguments.items()}
             for own, value in arguments.items():
                 if isinstance(value, str) and value and (directory / value).is_file():
                     arguments[own] = str(directory / value)
             with _explained(f"The dataloader of {feeder.name} cannot read its examples", directory, _FIX):
+                reader = feeder.reader(module, arguments, made_by)
+                if isinstance(feeder, TargetsFeeder):
+                    yield feeder, {}, reader.length
+                    continue
                 merging = module["merging"]
-                if feeder.component is not None:
-                    inputs = {name: field.path for name, field in feeder.fields.items()}
-                    # On its own: not in step with the others, and without what it would be compared by.
-                    part = merging.Part(
-                        feeder.name, module["LOADERS"][feeder.name], arguments, inputs, in_order=feeder.in_order
-                    )
-                elif feeder.predicted is not None and feeder.arguments["path"] in placed:
-                    path, found = arguments["path"], feeder.predicted
-                    part = merging.Predictions(feeder.name, path, dict(found.tensors), found.made_by, found.model)
-                elif feeder.port is not None and feeder.arguments["path"] in placed:
-                    port = feeder.port
-                    part = merging.Table(port.name, arguments["path"], port.shape, table_dtype(port))
-                elif feeder.is_targets:
-                    part = merging.Targets(arguments["path"], target_arrays(wiring.outputs))
-                    yield feeder, {}, part.length
-                    continue
-                else:
-                    continue
-                alone = (merging.MergedIterator if feeder.in_order else merging.MergedDataset)(part)
+                alone = (merging.MergedIterator if feeder.in_order else merging.MergedDataset)(reader)
                 count = sum(1 for _ in alone) if feeder.in_order else len(alone)
                 first = next(alone.batch_iter(batch_size=1))["inputs"]
                 rows = {name: array[0] for name, array in first.items()}
@@ -233,9 +223,7 @@ def _first_rows(
 def _check_rows(feeder: Feeder, rows: Mapping[str, Any], ports: Mapping[str, Port]) -> None:
     for name, row in rows.items():
         shape = ports[name].shape
-        if shape is None or (
-            len(shape) == np.ndim(row) and all(a is None or a == b for a, b in zip(shape, np.shape(row), strict=True))
-        ):
+        if shape_fits(np.shape(row), shape):
             continue
         raise SaveError(
             f"The dataloader of {feeder.name} gave shape {shape_text(np.shape(row))}, the graph input '{name}' takes "

@@ -10,13 +10,13 @@ from typing import Any
 
 from keras_stitch.checks import mapping_of
 from keras_stitch.directory.dataloader_plan import Merged
+from keras_stitch.directory.feeders import TargetsFeeder
 from keras_stitch.errors import NamingError, StitchError, nearest
-from keras_stitch.graphs.spec import GraphOutput, GraphSpec, Port, Shape, Tap, Wiring
+from keras_stitch.graphs.spec import GraphSpec, Port, Shape, Tap, Wiring
 from keras_stitch.graphs.subgraph import tensor_name
 from keras_stitch.kipoi.model_directory import KipoiPart
 from keras_stitch.kipoi.schema import Field
 from keras_stitch.kipoi.templates import is_plain, template_module
-from keras_stitch.models.sample_rows import table_dtype
 from keras_stitch.placement.environments import final_base
 from keras_stitch.placement.stages import Connected, Stages, tensors
 
@@ -63,11 +63,11 @@ def target_schemas(wiring: Wiring, parts: Mapping[str, KipoiPart], merged: Merge
     Raises:
         StitchError: When both have the same labels in another order.
     """
-    said = _target_labels(wiring, merged)
+    said = _target_labels(merged)
     found = {}
     for output in wiring.outputs:
         node, about = output.tap.node, None
-        if node is not None and node in parts and output.tap.part is None and not output.tap.merged:
+        if node is not None and node in parts and not output.tap.part and not output.tap.merged:
             ports = [port.name for port in wiring.node_outputs.get(node, ())]
             outputs = parts[node].outputs
             if len(ports) == len(outputs) and output.tap.port in ports:
@@ -86,26 +86,29 @@ def target_schemas(wiring: Wiring, parts: Mapping[str, KipoiPart], merged: Merge
         if labels and len(output.port.shape or ()) == 1 and (output.port.shape or (0,))[0] in (len(labels), None):
             schema["column_labels"] = labels
         found[name] = schema
-    if len(found) > 1:
-        return found
-    ((name, schema),) = found.items()
+    return named_schemas(found)
+
+
+def named_schemas(schemas: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The schemas of several arrays by their names, or the schema of a single array with its name.
+
+    Example:
+        >>> named_schemas({"score": {"shape": "(1,)"}})
+        {'name': 'score', 'shape': '(1,)'}
+    """
+    if len(schemas) > 1:
+        return dict(schemas)
+    ((name, schema),) = schemas.items()
     return {"name": name, **schema}
 
 
-def target_arrays(outputs: Iterable[GraphOutput]) -> dict[str, tuple[Shape | None, str]]:
-    """Shape and dtype of one row of targets, by output."""
-    return {output.port.name: (output.port.shape, table_dtype(output.port)) for output in outputs}
-
-
-def _target_labels(wiring: Wiring, merged: Merged) -> dict[str, list[str]]:
+def _target_labels(merged: Merged) -> dict[str, list[str]]:
     """The labels of columns in the file with the targets, by output."""
-    table = next(
-        (feeder.dataloader.table for feeder in merged.feeders if feeder.is_targets and feeder.dataloader), None
-    )
-    if table is None:
+    targets = next((feeder for feeder in merged.feeders if isinstance(feeder, TargetsFeeder)), None)
+    if targets is None:
         return {}
     try:
-        labels = template_module("kipoi.merging.tables").Targets(table, target_arrays(wiring.outputs)).file.labels
+        labels = template_module("kipoi.merging.tables").Targets(targets.example, dict(targets.arrays)).file.labels
     except ValueError as error:
         raise StitchError("The targets cannot be read.", received=str(error)) from error
     return {name: list(columns) for name, columns in labels.items()}
@@ -200,10 +203,9 @@ def statements(spec: GraphSpec, merged: Merged, parts: Mapping[str, KipoiPart]) 
             found.append(Statement(submodel.name, part.info, part.dependencies, True))
         elif not submodel.is_layer:
             found.append(Statement(submodel.name, {}, {}, True))
-    for feeder in merged.feeders:
-        if feeder.component is not None:
-            name = f"dataloader of {feeder.name}"
-            found.append(Statement(name, feeder.component.info, feeder.component.dependencies, False))
+    for feeder in merged.components:
+        name = f"dataloader of {feeder.name}"
+        found.append(Statement(name, feeder.component.info, feeder.component.dependencies, False))
     return found
 
 

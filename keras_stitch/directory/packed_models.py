@@ -3,54 +3,33 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from kipoi_utils import cd
-from kipoi_utils.utils import load_obj
 
+from keras_stitch import directory_layout as layout
 from keras_stitch.directory import custom_objects_file
+from keras_stitch.directory.connections_code import source
+from keras_stitch.directory.final_packed_model import describe_final
 from keras_stitch.files import load_yaml
 from keras_stitch.graphs.shapes import kind_of
 from keras_stitch.keras_private import quiet_keras
-from keras_stitch.kipoi.model_directory import KipoiPart
+from keras_stitch.kipoi.model_directory import CopiedPart
 from keras_stitch.kipoi.packed_copy import flattened, load_packed, nested, write_packed
 from keras_stitch.kipoi.run_kipoi import quiet
-from keras_stitch.kipoi.templates import (
-    WIDTH,
-    literal,
-    template_module,
-    template_text,
-    write_stitched_model,
-    write_yaml,
-)
+from keras_stitch.kipoi.templates import literal, template_module, write_stitched_model, write_yaml
 from keras_stitch.models.custom_objects import CustomObjects
 from keras_stitch.placement.stages import Cast, Connected, Merged, Stages, Step, Take
 from keras_stitch.verify.run_stages import Runs
 
-FOLDER = "packed_model"
-
-
-_COMPONENTS = "components"
-
-
-_WEIGHTS = "model_files/model.keras"
-
-
-# What Kipoi's old names of frameworks stand for.
-_OLD_KINDS = {
-    "sklearn": "kipoi.model.SklearnModel",
-    "pytorch": "kipoi.model.PyTorchModel",
-    "tensorflow2": "kipoi.model.TensorFlow2Model",
-}
+_WEIGHTS = layout.model_file("keras")
 
 
 Array = np.ndarray[Any, Any]
@@ -70,7 +49,7 @@ class Packing:
 
     stages: Stages
     models: Mapping[str, keras.Model] = field(default_factory=dict)
-    parts: Mapping[str, KipoiPart] = field(default_factory=dict)
+    parts: Mapping[str, CopiedPart] = field(default_factory=dict)
     customs: Mapping[str, CustomObjects] = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)
 
@@ -90,7 +69,7 @@ class Packing:
 
     def folder(self, step: Step) -> str:
         """Where the model of a step lies, as a path in the directory."""
-        return f"{_COMPONENTS}/{step.owner or step.name}/{FOLDER}"
+        return layout.packed_folder(step.owner or step.name)
 
     def write(self, directory: Path) -> None:
         """Writes every model as a Kipoi directory of its own, below ``components``.
@@ -109,7 +88,7 @@ class Packing:
 
     @property
     def _last_folder(self) -> str:
-        return f"{_COMPONENTS}/{self.stages.last}/{FOLDER}"
+        return layout.packed_folder(self.stages.last or "")
 
     def hostable(self) -> list[str]:
         """The files of packed models that can lie at a URL: what their arguments name, Python files apart."""
@@ -131,40 +110,16 @@ class Packing:
     def host(self, directory: Path, hosted: Mapping[str, Mapping[str, str]]) -> None:
         """Has packed models load from URLs those of their files that are hosted."""
         for folder in dict.fromkeys(map(self.folder, self.stages.steps)):
-            said = load_yaml(directory / folder / "model.yaml")
+            said = load_yaml(directory / folder / layout.MODEL_YAML)
             args = {key: hosted.get(f"{folder}/{value}", value) for key, value in said.get("args", {}).items()}
             if args == said.get("args", {}):
                 continue
-            write_yaml(directory / folder / "model.yaml", {**said, "args": args})
+            write_yaml(directory / folder / layout.MODEL_YAML, {**said, "args": args})
 
     def as_model(self, directory: Path) -> dict[str, Any]:
-        """Makes the last submodel, once it is written, the directory's model; returns what ``model.yaml`` says it is.
-
-        Its files lie below ``components``, like those of packed models. Where it is a class of its own, or imports its
-        neighbours, a short ``model.py`` makes it.
-        """
+        """Has the last submodel, once it is written, be the directory's model; returns what ``model.yaml`` says."""
         assert self.stages.last is not None
-        folder, files = self._last_folder, self.parts[self.stages.last].files
-        said = load_yaml(directory / folder / "model.yaml")
-        kind, args = said.get("defined_as") or _OLD_KINDS.get(str(said.get("type"))), said.get("args", {})
-        if kind is None:  # a class of the old kind, which takes nothing
-            kind, args = f"{args['file'].removesuffix('.py')}.{args['object']}", {}
-
-        def placed(value: Any) -> Any:
-            if isinstance(value, Mapping):
-                return {key: placed(item) for key, item in value.items()}
-            if isinstance(value, list):
-                return [placed(item) for item in value]
-            named = isinstance(value, str) and any(value in (place, *_above(place)) for place in files)
-            return f"{folder}/{value}" if named else value
-
-        if kind.startswith("kipoi.model."):
-            alone = placed(_with_module_file(args, files))
-            if not _needs_neighbours(directory, kind, alone, files):
-                return {"defined_as": kind, "args": alone}
-        (directory / "model.py").write_text(template_text("kipoi/packed_class.py"), encoding="utf-8")
-        own = {"python_folder": folder, "python_class": kind}
-        return {"defined_as": "model.PackedModel", "args": {**own, **placed(args)}}
+        return describe_final(directory, self._last_folder, self.parts[self.stages.last].files)
 
     def _write_keras(self, step: Step, place: Path) -> None:
         model, carried = self.models[step.name], self.carried[step.name]
@@ -176,12 +131,12 @@ class Packing:
         names = " and ".join(step.submodels) or "A merge by a Keras layer"
         assert step.cut is not None
         write_yaml(
-            place / "model.yaml",
+            place / layout.MODEL_YAML,
             {
                 "defined_as": write_stitched_model(place),
                 "args": {
                     "weights": _WEIGHTS,
-                    **({"custom_objects": custom_objects_file.FILE} if carried.files else {}),
+                    **({"custom_objects": layout.CUSTOM_OBJECTS} if carried.files else {}),
                 },
                 "default_dataloader": ".",
                 "info": {"authors": [], "doc": f"{names}, as one Keras model that runs in the dataloader."},
@@ -270,14 +225,14 @@ class Packing:
             merging.Model(
                 step.name,
                 directory / self.folder(step),
-                _mapped(self._takes(step), made),
+                keras.tree.map_structure(made, self._takes(step)),
                 {port.name: tuple(port.shape or ()) for port in step.gives.values()},
                 self._keys(step),
                 self._whole(step),
             )
             for step in self.stages.steps
         ]
-        packed = merging.Packed(*models, inputs=_mapped(dict(self.stages.delivered), made))
+        packed = merging.Packed(*models, inputs=keras.tree.map_structure(made, dict(self.stages.delivered)))
 
         def run(inputs: Mapping[str, Array]) -> Any:
             with quiet():
@@ -323,85 +278,3 @@ def _undated(file: Path) -> None:
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in members.items():
             archive.writestr(zipfile.ZipInfo(name), content)
-
-
-def _above(place: str) -> list[str]:
-    """The folders that a file lies in."""
-    return [parent.as_posix() for parent in PurePosixPath(place).parents][:-1]
-
-
-def _with_module_file(args: Mapping[str, Any], files: Collection[str]) -> dict[str, Any]:
-    """The arguments of a model of PyTorch with the file of its module, which may be part of the name of its class."""
-    name = next((name for name in ("module_obj", "module_class") if args.get(name)), None)
-    if name is None or args.get("module_file"):
-        return dict(args)
-    module, _, inner = args[name].partition(".")
-    return {**args, name: inner, "module_file": f"{module}.py"} if f"{module}.py" in files else dict(args)
-
-
-def _needs_neighbours(directory: Path, kind: str, args: Mapping[str, Any], files: Collection[str]) -> bool:
-    """Whether a model of Kipoi's own classes imports Python files that lie beside it, as pickles may do."""
-    names = {place.partition("/")[0].removesuffix(".py") for place in files if place.endswith(".py")}
-    if not names:
-        return False
-    known: dict[str, Any] = sys.modules
-    before = {name: known.get(name) for name in names}
-    known.update(dict.fromkeys(names))  # imports of them fail
-    try:
-        with cd(str(directory)), quiet():
-            load_obj(kind)(**args)
-    except (ImportError, AttributeError):
-        return True
-    finally:
-        for name, module in before.items():
-            del known[name]
-            if module is not None:
-                known[name] = module
-    return False
-
-
-def _mapped(nested: Any, function: Callable[[Connected], Any]) -> Any:
-    if isinstance(nested, dict):
-        return {key: _mapped(item, function) for key, item in nested.items()}
-    if isinstance(nested, list):
-        return [_mapped(item, function) for item in nested]
-    return function(nested)
-
-
-def source(value: Any, indent: int = 0, used: int = 0) -> str:
-    """Connections, and dicts and lists of them, as Python source that makes them.
-
-    Args:
-        value: Connections.
-        indent: Columns by which the line is indented.
-        used: Columns of the line that are taken, before and after the value.
-
-    Example:
-        >>> print(source({"x": Merged("stack", ("model1", Take("input1", 0, 1)), "float32", {"axis": 1})}))
-        {"x": merging.Merge("stack", ["model1", merging.Take("input1", 0, 1)], "float32", axis=1)}
-    """
-    start, end, items = _pieces(value)
-    if not items:
-        return start + end
-    line = start + ", ".join(f"{before}{source(item)}" for before, item in items) + end
-    if indent + used + len(line) <= WIDTH and "\n" not in line:
-        return line
-    inner = " " * (indent + 4)
-    lines = [f"{inner}{before}{source(item, indent + 4, len(before) + 1)},\n" for before, item in items]
-    return f"{start}\n{''.join(lines)}{' ' * indent}{end}"
-
-
-def _pieces(value: Any) -> tuple[str, str, list[tuple[str, Any]]]:
-    """How the source of something starts and ends, and what comes between, each with what is written before it."""
-    if isinstance(value, dict):
-        return "{", "}", [(f"{literal(key)}: ", item) for key, item in value.items()]
-    if isinstance(value, list):
-        return "[", "]", [("", item) for item in value]
-    if isinstance(value, Take):
-        return "merging.Take(", ")", [("", value.source), ("", value.start), ("", value.stop)]
-    if isinstance(value, Cast):
-        return "merging.Cast(", ")", [("", value.source), ("", value.dtype)]
-    if isinstance(value, Merged):
-        options = [(f"{name}=", option) for name, option in value.options.items()]
-        return "merging.Merge(", ")", [("", value.kind), ("", list(value.sources)), ("", value.dtype), *options]
-    return literal(value), "", []

@@ -6,9 +6,9 @@ import ast
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from keras_stitch import directory_layout as layout
 from keras_stitch.kipoi.templates import template_files, template_text
 
-FOLDER = "merging"
 _INIT = "__init__"
 
 
@@ -20,16 +20,17 @@ def write_runtime(directory: Path, *modules: str) -> None:
         *modules: Modules that others load from it, such as the scripts of a workflow.
     """
     texts = {
-        name.removesuffix(".py"): template_text(f"kipoi/{FOLDER}/{name}") for name in template_files(f"kipoi/{FOLDER}")
+        name.removesuffix(".py"): template_text(f"kipoi/{layout.RUNTIME}/{name}")
+        for name in template_files(f"kipoi/{layout.RUNTIME}")
     }
     trees = {name: ast.parse(text) for name, text in texts.items()}
-    files = [directory / name for name in ("dataloader.py", "model.py") if (directory / name).is_file()]
+    files = [directory / name for name in (layout.DATALOADER_CODE, layout.MODEL_CODE) if (directory / name).is_file()]
     code = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
     needed = sorted(_reached([*modules, *_used(code, trees)], trees))
-    (directory / FOLDER).mkdir(exist_ok=True)
+    (directory / layout.RUNTIME).mkdir(exist_ok=True)
     for name in needed:
-        (directory / FOLDER / f"{name}.py").write_text(texts[name], encoding="utf-8")
-    (directory / FOLDER / f"{_INIT}.py").write_text(_init(texts[_INIT], trees[_INIT], needed), encoding="utf-8")
+        (directory / layout.RUNTIME / f"{name}.py").write_text(texts[name], encoding="utf-8")
+    (directory / layout.RUNTIME / f"{_INIT}.py").write_text(_init(texts[_INIT], trees[_INIT], needed), encoding="utf-8")
 
 
 def _used(code: Iterable[ast.AST], trees: Mapping[str, ast.Module]) -> Iterator[str]:
@@ -37,7 +38,7 @@ def _used(code: Iterable[ast.AST], trees: Mapping[str, ast.Module]) -> Iterator[
     homes = {alias.name: module for module, names in _imports(trees[_INIT]) for alias in names}
     files = {f"{module}.py": module for module in trees if module != _INIT}
     for node in (node for tree in code for node in ast.walk(tree)):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == FOLDER:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == layout.RUNTIME:
             yield homes[node.attr]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in files:
             yield files[node.value]

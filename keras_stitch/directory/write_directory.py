@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 
+from keras_stitch import directory_layout as layout
 from keras_stitch import files
 from keras_stitch.directory import custom_objects_file, example_files, model_yaml
 from keras_stitch.directory import hosting as hosting_of
-from keras_stitch.directory.card import write_card
-from keras_stitch.directory.dataloader_code import copy_components, write_dataloader
-from keras_stitch.directory.dataloader_plan import Merged, merge
-from keras_stitch.directory.packed_models import Packing
+from keras_stitch.directory.card import ModelCard
+from keras_stitch.directory.dataloader_code import GeneratedDataloader, copy_components
+from keras_stitch.directory.dataloader_plan import merge
+from keras_stitch.directory.save_request import SavedGraph, SaveOptions, WrittenJobs
+from keras_stitch.directory.split_plan import split
 from keras_stitch.errors import SaveError
-from keras_stitch.graphs.spec import GraphSpec, Wiring
+from keras_stitch.graphs.spec import GraphSpec
 from keras_stitch.keras_private import quiet_keras
 from keras_stitch.kipoi import run_kipoi
 from keras_stitch.kipoi.model_directory import KipoiPart
 from keras_stitch.kipoi.templates import write_stitched_model, write_yaml
-from keras_stitch.models.custom_objects import CustomObjects
-from keras_stitch.models.sample_rows import table_dtype
 from keras_stitch.models.save_keras import check_format
-from keras_stitch.placement.plan import Plan
 from keras_stitch.placement.stages import Stages
+from keras_stitch.terminal import Step
 from keras_stitch.verify.certificate import Certificate
 from keras_stitch.verify.run_stages import Whole
-
-EXPECTED = "model_files/expected.h5"
-
-
-ARCHITECTURE = "model_files/model.json"
-
-
-CERTIFICATE = "certificate.json"
-
 
 _CERTIFIED_ROWS = 10
 
@@ -48,86 +39,15 @@ _CHUNK_BYTES = 16_000_000
 _CHUNK_ROWS = 10_000
 
 
-class Workflow(Protocol):
-    """What is asked of the models that run in environments of their own."""
-
-    @property
-    def spec(self) -> GraphSpec:
-        """The whole graph."""
-
-    @property
-    def whole(self) -> Wiring:
-        """The same, checked."""
-
-    @property
-    def plan(self) -> Plan:
-        """Where all submodels run."""
-
-    def remaining(self, merged: Merged) -> Merged:
-        """The merged dataloader of what remains, of that of the whole graph."""
-
-    def everything(self, merged: Merged) -> Merged:
-        """The merged dataloader with all arguments that there are."""
-
-    def write(
-        self,
-        directory: Path,
-        merged: Merged,
-        parts: Mapping[str, KipoiPart],
-        chosen: Mapping[str, Any],
-        step: Callable[[str], None],
-    ) -> dict[str, Any]:
-        """Writes ``workflow/``; returns the examples with those that were made."""
-
-
 def write_directory(
-    directory: str | Path,
-    *,
-    model: keras.Model | None,
-    spec: GraphSpec,
-    stages: Stages,
-    packing: Packing | None = None,
-    workflow: Workflow | None = None,
-    dataloaders: Mapping[str, Any] | None = None,
-    targets: Any = None,
-    info: Mapping[str, Any] | None = None,
-    examples: Mapping[str, Any] | None = None,
-    hosting: str | Mapping[str, str] | None = None,
-    format: str = "keras",
-    overwrite: bool = False,
-    picture: str,
-    record: str,
-    parts: Mapping[str, KipoiPart] | None = None,
-    custom_objects: Mapping[str, CustomObjects] | None = None,
-    trained: bool = False,
-    certify: Callable[..., Certificate] | None = None,
-    progress: Callable[[str], None] | None = None,
+    directory: str | Path, graph: SavedGraph, options: SaveOptions | None = None, progress: Step | None = None
 ) -> Path:
     """Writes a directory that ``kipoi test`` and ``kipoi predict`` accept, whole or not at all.
 
     Args:
         directory: Where to. Folders above it are made.
-        model: The built model; ``None`` where no Keras model remains. Inputs are named like ``stages.inputs``, in that
-            order; one output is a tensor, several are a dict by name. It is not changed; its optimizer is not saved.
-        spec: The graph; with a workflow, what remains of it.
-        stages: The same, checked, and where its submodels run.
-        packing: The models that run in the dataloader, if any do.
-        workflow: The models that run in environments of their own, if any do.
-        dataloaders: Graph input or submodel -> ``Dataloader``, Kipoi directory, import path or class. Inputs that
-            nobody covers are read from NPY, TSV, CSV or HDF5 files.
-        targets: An example of a file with targets, as a path or a ``Dataloader``.
-        info: ``authors``, ``license``, ``doc``, ``cite_as`` and so on; adds to what the parts say and overrides it.
-        examples: Files or values for arguments of the merged dataloader, for ``kipoi test``.
-        hosting: Where weights, expected predictions and examples will be found: a base URL, or
-            ``{path in the directory: URL}``.
-        format: ``"keras"`` or ``"h5"``.
-        overwrite: Whether a Kipoi directory that is there is replaced.
-        picture: The graph as SVG.
-        record: The text of ``stitch.yaml``.
-        parts: For submodels that came from Kipoi directories, what ``read_directory`` returned.
-        custom_objects: For submodels that need custom objects, what was given, or what their directories bring.
-        trained: Whether the model was trained after it was built, so that its weights are not those of the sources.
-        certify: ``Subject.certify`` of this model: holds the file that was written against the parts, on the examples.
+        graph: The graph and its models.
+        options: What the user asks for.
         progress: Called with a few words at every step.
 
     Returns:
@@ -138,144 +58,186 @@ def write_directory(
         SaveError: When the target must not be replaced or cannot be written, when Kipoi does not predict what the
             model does, or when the certificate is not passed.
     """
-    step = progress or (lambda _: None)
-    target, wiring = Path(directory), stages.whole
-    whole_spec = spec if workflow is None else workflow.spec
-    if model is not None:
-        check_format(model, format)
-    files.check_target(target, overwrite=overwrite)
+    target, options, step = Path(directory), options or SaveOptions(), progress or (lambda _: None)
+    if graph.model is not None:
+        check_format(graph.model, options.format)
+    files.check_target(target, overwrite=options.overwrite)
     step("reading the dataloaders")
-    parts = _with_shared(whole_spec, parts or {})
-    everything = merge(whole_spec, wiring if workflow is None else workflow.whole, dataloaders, parts, targets)
-    model_yaml.check_names(stages, everything)
-    for feeder in everything.feeders:
-        if feeder.port is not None:
-            table_dtype(feeder.port)
-    said = model_yaml.statements(whole_spec, everything, parts)
-    merged = everything if workflow is None else workflow.remaining(everything)
-    target_schemas = model_yaml.target_schemas(wiring, parts, merged)
-    chosen = example_files.choose_examples(
-        everything if workflow is None else workflow.everything(everything), examples
-    )
-    kind = "Keras model" if packing is None else "Kipoi model"
-    info_section = model_yaml.info_section(spec.name, said, info, kind)
-    names = example_files.file_names(merged, {name: chosen[name] for name in chosen if name in merged.owners})
-    carried = (
-        custom_objects_file.carry(model, custom_objects or {}) if model is not None else custom_objects_file.Carried()
-    )
-    model_file = f"model_files/model.{format}"
-    hostable = [*([model_file] if stages.last is None else []), *(packing.hostable() if packing is not None else ())]
-    urls = hosting_of.resolve_urls(hosting, [*hostable, EXPECTED, *names.values()])
-    requirements = [*carried.requirements, *(packing.requirements if packing is not None else ())]
-    with files.writing(target, overwrite=overwrite) as place:
-        (place / "stitch.yaml").write_text(record, encoding="utf-8")
-        (place / "graph.svg").write_text(picture, encoding="utf-8")
-        if workflow is not None:
-            chosen = workflow.write(place, everything, parts, chosen, step)
-            merged = workflow.remaining(everything)
-        chosen = {name: value for name, value in chosen.items() if name in merged.owners}
-        copy_components(place, merged)
-        step("saving the model")
-        if packing is not None:
-            packing.write(place)
-        saved = _write_final(place / model_file, model, packing, carried)
-        placed = example_files.place_examples(place, chosen, names)
-        inputs = model_yaml.input_schemas(stages, merged, parts)
-        structured = packing.given(inputs) if packing is not None else inputs
-        needed = said if workflow is None else model_yaml.statements(spec, merged, parts)
-        dependencies = model_yaml.dependencies_section(needed, requirements, _framework(spec, stages))
-        description = {
-            **saved.described({}),
-            "default_dataloader": ".",
-            "info": info_section,
-            "dependencies": dependencies,
-            "schema": {"inputs": structured, "targets": target_schemas},
-            **_writers(stages),
-        }
-        write_yaml(place / "model.yaml", description)
-
-        def describe(known: Mapping[str, Any]) -> None:
-            write_dataloader(
-                place,
-                spec.name,
-                merged,
-                structured,
-                target_schemas,
-                wiring.outputs,
-                info_section,
-                dependencies,
-                known,
-                packing,
-            )
-
-        describe(placed)
-        step("making examples")
-        before = set(place.rglob("*"))
-        whole = Whole(stages, model, packing, place)
-        placed |= example_files.add_random_tables(place, merged, wiring, whole, placed, names)[0]
-        describe(placed)
-
-        step("running Kipoi on the examples")
-        run_kipoi.run_examples(place, place / EXPECTED)
-        _remove_new(place, before | {place / EXPECTED} | {place / str(value) for value in placed.values()})
-        called = model if model is not None else whole.last_called
-        own_inputs = [port.name for port in stages.inputs]
-        paths = ["/".join(map(str, path)) for path in packing.paths()] if packing is not None else own_inputs
-        largest = run_kipoi.check_predictions(called, paths, wiring, place / EXPECTED)
-        test: dict[str, Any] = {"expect": EXPECTED, "precision_decimal": run_kipoi.precision_decimal(largest)}
-        certificate = None
-        if certify is not None:
-            if packing is None:
-                own = run_kipoi.stored_inputs(place / EXPECTED, wiring, _CERTIFIED_ROWS)
-            else:
-                own = run_kipoi.read_inputs(place, _CERTIFIED_ROWS)
-            certificate = certify(
-                None if model is None else place / model_file,
-                {"example": own},
-                directory=place,
-                objects_file=place / custom_objects_file.FILE if carried.files else None,
-            )
-            certificate.require()
-            (place / CERTIFICATE).write_text(certificate.to_json(), encoding="utf-8")
-
-        step("describing it")
-        hosted = {file: hosting_of.remote_file(place / file, url) for file, url in urls.items()}
-        if packing is not None:
-            packing.host(place, hosted)
-        test["expect"] = hosted.get(EXPECTED, EXPECTED)
-        write_yaml(place / "model.yaml", {**description, **saved.described(hosted), "test": test})
-        if hosted:
-            describe(
-                {
-                    name: {**hosted[value], "name": Path(value).name}
-                    if isinstance(value, str) and value in hosted
-                    else value
-                    for name, value in placed.items()
-                }
-            )
-            (place / ".gitignore").write_text("".join(f"/{file}\n" for file in hosted), encoding="utf-8")
-        plan = stages.plan if workflow is None else workflow.plan
-        write_card(
-            place,
-            whole_spec,
-            plan,
-            stages,
-            inputs,
-            merged,
-            said,
-            description,
-            placed,
-            urls,
-            model,
-            trained,
-            certificate,
-        )
+    draft = Draft(graph, options, step)
+    with files.new_directory(target, overwrite=options.overwrite) as place:
+        draft.write(place)
         step("putting it in place")
     return target
 
 
+class Draft:
+    """A directory before it is written: what is in it, with everything refused that can be before that.
+
+    Args:
+        graph: The graph and its models.
+        options: What the user asks for.
+        step: Called with a few words at every step.
+    """
+
+    def __init__(self, graph: SavedGraph, options: SaveOptions, step: Step):
+        self.graph, self.step, self.stages = graph, step, graph.stages
+        self.parts = _with_shared(graph.spec, graph.parts)
+        whole = merge(graph.spec, graph.flow.whole, options.dataloaders, self.parts, options.targets)
+        model_yaml.check_names(self.stages, whole)
+        self.loaders = split(graph.flow, whole)
+        self.merged = self.loaders.remaining
+        self.said = model_yaml.statements(graph.spec, whole, self.parts)
+        self.targets = model_yaml.target_schemas(self.stages.whole, self.parts, self.merged)
+        self.inputs = model_yaml.input_schemas(self.stages, self.merged, self.parts)
+        self.chosen = example_files.choose_examples(self.loaders.everything, options.examples)
+        kind = "Keras model" if graph.packing is None else "Kipoi model"
+        self.info = model_yaml.info_section(graph.spec.name, self.said, options.info, kind)
+        self.example_names = example_files.file_names(self.merged, self._of_the_rest(self.chosen))
+        self.carried = custom_objects_file.Carried()
+        if graph.model is not None:
+            self.carried = custom_objects_file.carry(graph.model, graph.custom_objects)
+        self.model_file = layout.model_file(options.format)
+        hostable = [] if graph.model is None else [self.model_file]
+        hostable += graph.packing.hostable() if graph.packing is not None else []
+        self.urls = hosting_of.resolve_urls(options.hosting, [*hostable, layout.EXPECTED, *self.example_names.values()])
+
+    def write(self, place: Path) -> None:
+        """Writes all files, runs Kipoi on the examples and compares the predictions.
+
+        Args:
+            place: An empty directory.
+        """
+        (place / layout.RECORD).write_text(self.graph.record, encoding="utf-8")
+        (place / layout.PICTURE).write_text(self.graph.picture, encoding="utf-8")
+        jobs = self._write_jobs(place)
+        copy_components(place, self.merged)
+        model = self._write_model(place)
+        description = self._description(model)
+        write_yaml(place / layout.MODEL_YAML, description)
+        loader = GeneratedDataloader(
+            self.graph.spec.name,
+            self.merged,
+            description["schema"]["inputs"],
+            self.targets,
+            self.info,
+            description["dependencies"],
+            self.graph.packing,
+            jobs.made_by,
+        )
+        placed = example_files.place_examples(place, self._of_the_rest(jobs.examples), self.example_names)
+        loader.write(place, placed)
+        self.step("making examples")
+        before = set(place.rglob("*"))
+        whole = Whole(self.stages, self.graph.model, self.graph.packing, place)
+        examples = (
+            placed
+            | example_files.add_random_tables(
+                place, self.merged, self.stages.whole, whole, placed, self.example_names, jobs.made_by
+            )[0]
+        )
+        loader.write(place, examples)
+        digits = self._run_kipoi(place, whole)
+        _remove_new(place, before | {place / layout.EXPECTED} | {place / str(value) for value in examples.values()})
+        certificate = self._certify(place)
+        self.step("describing it")
+        hosted = self._host(place, loader, examples)
+        test = {"expect": hosted.get(layout.EXPECTED, layout.EXPECTED), "precision_decimal": digits}
+        write_yaml(place / layout.MODEL_YAML, {**description, **model.described(hosted), "test": test})
+        ModelCard(self.graph, self.merged, self.inputs, self.said, description, examples, self.urls, certificate).write(
+            place
+        )
+
+    def _of_the_rest(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """The examples of arguments of what remains."""
+        return {name: value for name, value in chosen.items() if name in self.merged.owners}
+
+    # -- steps -----------------------------------------------------------------
+
+    def _write_jobs(self, place: Path) -> WrittenJobs:
+        if self.graph.workflow is None:
+            return WrittenJobs(self.chosen)
+        return self.graph.workflow.write(place, self.loaders, self.parts, self.chosen, self.step)
+
+    def _write_model(self, place: Path) -> _WrittenModel:
+        """Writes the models: the packed ones, then the Keras model into a file, or else the last submodel."""
+        self.step("saving the model")
+        packing, model = self.graph.packing, self.graph.model
+        if packing is not None:
+            packing.write(place)
+        if model is None:
+            assert packing is not None
+            (place / layout.MODEL_FILES).mkdir()
+            return _WrittenModel(**packing.as_model(place))
+        write_model(model, place / self.model_file)
+        # Keras warns about every .h5 file that it loads as a whole, so Kipoi is given the architecture beside it.
+        extra = {"arch": layout.ARCHITECTURE} if self.model_file.endswith(".h5") else {}
+        if self.carried.files:
+            self.carried.write(place)
+            extra["custom_objects"] = layout.CUSTOM_OBJECTS
+        return _WrittenModel(write_stitched_model(place), {"weights": self.model_file, **extra})
+
+    def _description(self, model: _WrittenModel) -> dict[str, Any]:
+        """What ``model.yaml`` says while nothing is hosted and nothing was tested."""
+        packing, flow = self.graph.packing, self.graph.flow
+        needed = model_yaml.statements(flow.spec, self.merged, self.parts)
+        requirements = [*self.carried.requirements, *(packing.requirements if packing is not None else ())]
+        return {
+            **model.described({}),
+            "default_dataloader": ".",
+            "info": self.info,
+            "dependencies": model_yaml.dependencies_section(needed, requirements, _framework(flow.spec, self.stages)),
+            "schema": {
+                "inputs": packing.given(self.inputs) if packing is not None else self.inputs,
+                "targets": self.targets,
+            },
+            **_writers(self.stages),
+        }
+
+    def _run_kipoi(self, place: Path, whole: Whole) -> int:
+        """Runs the directory on its examples; returns how many decimals of the predictions are those of the model."""
+        self.step("running Kipoi on the examples")
+        expected, packing = place / layout.EXPECTED, self.graph.packing
+        run_kipoi.run_examples(place, expected)
+        paths = [port.name for port in self.stages.inputs]
+        if packing is not None:
+            paths = ["/".join(map(str, path)) for path in packing.paths()]
+        called = self.graph.model if self.graph.model is not None else whole.last_called
+        largest = run_kipoi.check_predictions(called, paths, self.stages.whole, expected)
+        return run_kipoi.precision_decimal(largest)
+
+    def _certify(self, place: Path) -> Certificate | None:
+        """Compares what was written with the parts, and writes the certificate."""
+        if self.graph.certify is None:
+            return None
+        if self.graph.packing is None:
+            own = run_kipoi.stored_inputs(place / layout.EXPECTED, self.stages.whole, _CERTIFIED_ROWS)
+        else:
+            own = run_kipoi.read_inputs(place, _CERTIFIED_ROWS)
+        certificate = self.graph.certify(
+            None if self.graph.model is None else place / self.model_file,
+            {"example": own},
+            directory=place,
+            objects_file=place / layout.CUSTOM_OBJECTS if self.carried.files else None,
+        )
+        certificate.require()
+        (place / layout.CERTIFICATE).write_text(certificate.to_json(), encoding="utf-8")
+        return certificate
+
+    def _host(self, place: Path, loader: GeneratedDataloader, examples: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+        """Has the directory load from URLs the files that are hosted; returns what Kipoi needs to download them."""
+        hosted = {file: hosting_of.remote_file(place / file, url) for file, url in self.urls.items()}
+        if self.graph.packing is not None:
+            self.graph.packing.host(place, hosted)
+        if hosted:
+            remote = {name: hosted[value] for name, value in examples.items() if str(value) in hosted}
+            named = {name: {**known, "name": Path(examples[name]).name} for name, known in remote.items()}
+            loader.write(place, {**examples, **named})
+            (place / layout.GIT_IGNORES).write_text("".join(f"/{file}\n" for file in hosted), encoding="utf-8")
+        return hosted
+
+
 @dataclass(frozen=True)
-class _Saved:
+class _WrittenModel:
     """The model of a directory, as it was written.
 
     Attributes:
@@ -290,25 +252,6 @@ class _Saved:
         """The part of ``model.yaml`` that says how it is loaded, from files that may lie at URLs."""
         args = {key: hosted.get(value, value) if isinstance(value, str) else value for key, value in self.args.items()}
         return {"defined_as": self.defined_as, "args": args}
-
-
-def _write_final(
-    file: Path, model: keras.Model | None, packing: Packing | None, carried: custom_objects_file.Carried
-) -> _Saved:
-    """Writes the model of the directory: the Keras model into a file, or else the last submodel."""
-    folder, place = file.parent, file.parent.parent
-    if model is None:
-        assert packing is not None
-        folder.mkdir()
-        written = packing.as_model(place)
-        return _Saved(**written)
-    write_model(model, file)
-    # Keras warns about every .h5 file that it loads as a whole, so Kipoi is given the architecture beside it.
-    extra = {"arch": ARCHITECTURE} if file.suffix == ".h5" else {}
-    if carried.files:
-        carried.write(place)
-        extra["custom_objects"] = custom_objects_file.FILE
-    return _Saved(write_stitched_model(place), {"weights": f"{folder.name}/{file.name}", **extra})
 
 
 def write_model(model: keras.Model, path: Path) -> None:
@@ -333,11 +276,11 @@ def write_model(model: keras.Model, path: Path) -> None:
 
 
 def _framework(spec: GraphSpec, stages: Stages) -> str:
-    """Of the model of the directory; a module in memory becomes a class that needs no more than it says."""
+    """The framework of the directory's model; what was in memory says itself which packages it needs."""
     if stages.last is None:
         return "keras"
     submodel = spec.submodel(stages.last)
-    return "kipoi" if submodel.source.kind == "module" else submodel.framework
+    return "kipoi" if submodel.source.in_memory else submodel.framework
 
 
 def _with_shared(spec: GraphSpec, parts: Mapping[str, KipoiPart]) -> dict[str, KipoiPart]:

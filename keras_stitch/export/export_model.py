@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,99 +15,14 @@ import keras
 from keras_stitch import files
 from keras_stitch.errors import SaveError, SourceError, StitchError, reason
 from keras_stitch.export import onnx_files, saved_model
-from keras_stitch.export import saved_model as saved_models
-from keras_stitch.export.exportable import EXAMPLE, Arrays, Exportable
-from keras_stitch.graphs.spec import Port
+from keras_stitch.export.exportable import Arrays, Exportable
+from keras_stitch.export.exported import FORMATS, ONNX, SAVED_MODEL, Exported, checked_output, rows_text
 from keras_stitch.models.custom_objects import Given, in_registry
-from keras_stitch.terminal import render
-from keras_stitch.verify.equality import Comparison, compare
-from keras_stitch.verify.predict_program import plain
 from keras_stitch.workflow.snakemake import has_workflow, models_of
 
-ONNX, SAVED_MODEL = "onnx", "saved_model"
-
-
-FORMATS = {ONNX: "an ONNX file", SAVED_MODEL: "a TensorFlow SavedModel"}
-
-
-_RUN_BY = {ONNX: "ONNX Runtime", SAVED_MODEL: "TensorFlow alone, in a fresh process"}
-
-
 _KERAS_ENDINGS = (".keras", ".h5", ".hdf5")
-
-
-@dataclass(frozen=True)
-class CheckedOutput:
-    """One output of an exported model, held against Keras.
-
-    Attributes:
-        name: The graph output.
-        shape: ``None`` for the rows and other open dimensions.
-        dtype: Of the output.
-        magnitude: The largest absolute value that Keras predicted.
-        largest: The largest absolute difference; ``None`` where there was nothing to subtract.
-        allowed: The largest difference that counts as equal.
-    """
-
-    name: str
-    shape: tuple[int | None, ...]
-    dtype: str
-    magnitude: float
-    largest: float | None
-    allowed: float
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A model that was exported.
-
-    Attributes:
-        path: The file or folder.
-        format: ``"onnx"`` or ``"saved_model"``.
-        size: In bytes.
-        inputs: In their order, shapes without the rows.
-        outputs: In their order.
-        compared: The rows on which each output was compared, in words.
-        before: The models that run before this one, and are not in the file.
-    """
-
-    path: Path
-    format: str
-    size: int
-    inputs: tuple[Port, ...]
-    outputs: tuple[CheckedOutput, ...]
-    compared: tuple[str, ...]
-    before: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        inputs = [(port.name, _shape_text((None, *(port.shape or ()))), port.dtype or "") for port in self.inputs]
-        outputs = [
-            (
-                it.name,
-                _shape_text(it.shape),
-                it.dtype,
-                f"{it.magnitude:.3g}",
-                "-" if it.largest is None else f"{it.largest:.2g}",
-                f"{it.allowed:.2g}",
-            )
-            for it in self.outputs
-        ]
-        lines = [
-            f"{self.path.name}: {FORMATS[self.format]}, {_size_text(self.size)}",
-            "",
-            render(("input", "shape", "dtype"), inputs),
-            "",
-            render(("output", "shape", "dtype", "largest value", "largest difference", "allowed"), outputs),
-            "",
-            f"Run by {_RUN_BY[self.format]}, and compared with Keras on {_listed(self.compared)}.",
-        ]
-        if self.before:
-            one = len(self.before) == 1
-            lines.append(
-                f"This is the final model only: {_listed(self.before)} run{'s' * one} before it, and "
-                f"{'is' if one else 'are'} not in it. Its inputs are what the directory's dataloader gives."
-            )
-        return "\n".join(lines)
+# By what a folder is known as a SavedModel, which may be replaced.
+_FOLDER: dict[str, Any] = {"generated": saved_model.PARTS, "mark": saved_model.FILE}
 
 
 def export_model(
@@ -144,15 +57,36 @@ def export_model(
         SaveError: If it cannot be written: the output exists, or the format has no word for what the model does.
 
     Example:
-        >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp())
         >>> x = keras.Input((3,), name="x")
-        >>> keras.Model(x, keras.layers.Dense(2, name="y")(x), name="m").save(folder / "m.keras")
-        >>> exported = export_model(folder / "m.keras", folder / "m.onnx")
+        >>> keras.Model(x, keras.layers.Dense(2, name="y")(x), name="m").save("m.keras")
+        >>> exported = export_model("m.keras", "m.onnx")
         >>> [(port.name, port.shape) for port in exported.inputs], exported.outputs[0].shape
         ([('x', (3,))], (None, 2))
     """
     step = progress or (lambda _: None)
+    _check_source(source)
+    target, format = _target(Path(source), None if output is None else Path(output), format)
+    _check_target(target, format, overwrite)
+    _check_installed(format)
+    step(f"loading {source}")
+    loaded = Exportable(source, custom_objects)
+    (onnx_files if format == ONNX else saved_model).check_possible(loaded.model)
+    step("predicting with Keras")
+    sets, expected = loaded.predicted()
+    with _written_to(target, format, overwrite) as place:
+        step(f"exporting to {target.name}")
+        _write(loaded, place, format)
+        step(f"running {target.name} without Keras")
+        found = _run(place, format, sets)
+        outputs = tuple(
+            checked_output(name, tensor, found, expected, sets) for name, tensor in loaded.model.output.items()
+        )
+        size = sum(path.stat().st_size for path in [place, *place.rglob("*")] if path.is_file())
+    compared = tuple(rows_text(kind, inputs) for kind, inputs in sets.items())
+    return Exported(target, format, size, loaded.inputs, outputs, compared, _run_before(Path(source)))
+
+
+def _check_source(source: object) -> None:
     if not isinstance(source, str | os.PathLike):
         raise SourceError(
             "Only what is saved can be exported.",
@@ -160,8 +94,9 @@ def export_model(
             received=type(source).__name__,
             fix='Save it first: model.save("model.keras"), or graph.save(directory, model=model).',
         )
-    target, format = _target(Path(source), None if output is None else Path(output), format)
-    _check_target(target, format, overwrite)
+
+
+def _check_installed(format: str) -> None:
     if keras.backend.backend() != "tensorflow":
         raise StitchError(
             "Models are exported by Keras' backend TensorFlow.",
@@ -170,20 +105,6 @@ def export_model(
         )
     if format == ONNX:
         onnx_files.check_installed()
-    step(f"loading {source}")
-    loaded = Exportable(source, custom_objects)
-    (onnx_files if format == ONNX else saved_models).check_possible(loaded.model)
-    step("predicting with Keras")
-    sets, expected = loaded.predicted()
-    with _written_to(target, format, overwrite) as place:
-        step(f"exporting to {target.name}")
-        _write(loaded, place, format)
-        step(f"running {target.name} without Keras")
-        found = _run(place, format, sets)
-        outputs = tuple(_checked(name, tensor, found, expected, sets) for name, tensor in loaded.model.output.items())
-        size = sum(path.stat().st_size for path in [place, *place.rglob("*")] if path.is_file())
-    compared = tuple(_rows_text(kind, inputs) for kind, inputs in sets.items())
-    return Exported(target, format, size, loaded.inputs, outputs, compared, _run_before(Path(source)))
 
 
 def _write(loaded: Exportable, place: Path, format: str) -> None:
@@ -254,7 +175,7 @@ def _check_target(target: Path, format: str, overwrite: bool) -> None:
                 fix=f"Choose another place: -o {os.path.relpath(folder.parent / target.name)}.",
             )
     if format == SAVED_MODEL:
-        files.check_target(target, overwrite=overwrite, generated=saved_model.PARTS, mark=saved_model.FILE)
+        files.check_target(target, overwrite=overwrite, **_FOLDER)
     elif target.is_dir():
         raise SaveError(f"'{target}' is a directory.", expected="a file, or nothing there yet")
     elif os.path.lexists(target) and not overwrite:
@@ -268,18 +189,16 @@ def _check_target(target: Path, format: str, overwrite: bool) -> None:
 def _written_to(target: Path, format: str, overwrite: bool) -> Iterator[Path]:
     """A place beside the target, which takes its place when the block ends without an error; makes folders above."""
     if format == SAVED_MODEL:
-        with files.writing(target, overwrite=overwrite, generated=saved_model.PARTS, mark=saved_model.FILE) as place:
+        with files.new_directory(
+            target, overwrite=overwrite, generated=saved_model.PARTS, mark=saved_model.FILE
+        ) as place:
             yield place
         return
-    try:
+    with files.disk_errors(target):
         target.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".keras-stitch-") as folder:
-            place = Path(folder) / target.name
+        with files.new_file(target) as place:
             yield place
             _check_target(target, ONNX, overwrite)  # somebody may have written it meanwhile
-            place.replace(target)
-    except OSError as error:
-        raise SaveError(f"'{target}' cannot be written: {error.strerror or reason(error)}.") from error
 
 
 # -- what it predicts ------------------------------------------------------------
@@ -292,46 +211,14 @@ def _run(place: Path, format: str, sets: Mapping[str, Arrays]) -> dict[str, Arra
             found[kind] = onnx_files.run(place, inputs)
         except Exception as error:  # of ONNX Runtime, which has no class of its own for them
             raise SaveError(
-                f"ONNX Runtime cannot run the exported model on {_rows_text(kind, inputs)}.",
+                f"ONNX Runtime cannot run the exported model on {rows_text(kind, inputs)}.",
                 received=reason(error),
                 fix="Nothing was written. Export it as a SavedModel: --format saved_model.",
             ) from error
     return found
 
 
-def _checked(
-    name: str, tensor: Any, found: Mapping[str, Arrays], expected: Mapping[str, Arrays], sets: Mapping[str, Arrays]
-) -> CheckedOutput:
-    """One output on all kinds of inputs.
-
-    Raises:
-        SaveError: If it differs, or has not one finite number.
-    """
-    compared: list[Comparison] = []
-    for kind, predictions in expected.items():
-        if name not in found[kind]:
-            raise SaveError(f"The exported model has no output '{name}'.", received=", ".join(found[kind]))
-        one = compare(plain(found[kind][name]), predictions[name])
-        if not one.equal:
-            raise SaveError(
-                f"The exported model does not predict what Keras does: the output '{name}' differs on "
-                f"{_rows_text(kind, sets[kind])}.",
-                expected=one.expected or f"a difference of at most {one.allowed:.3g}",
-                received=one.problem or f"a difference of {one.largest:.3g}",
-                fix="Nothing was written. The other format may do it.",
-            )
-        compared.append(one)
-    if not any(one.finite for one in compared):
-        raise SaveError(
-            f"The output '{name}' has not one finite number to compare.",
-            received="NaN or infinity, or nothing, for all inputs",
-            fix="Nothing was written. Export a directory with examples on which it is finite.",
-        )
-    worst = max(compared, key=lambda one: (one.largest or 0.0) / one.allowed)
-    return CheckedOutput(name, tuple(tensor.shape), str(tensor.dtype), worst.magnitude, worst.largest, worst.allowed)
-
-
-# -- in words --------------------------------------------------------------------
+# -- what is not in it -----------------------------------------------------------
 def _run_before(source: Path) -> tuple[str, ...]:
     """The models of a directory that run in its workflow or in its dataloader."""
     if not source.is_dir():
@@ -339,26 +226,3 @@ def _run_before(source: Path) -> tuple[str, ...]:
     apart = list(models_of(source)) if has_workflow(source) else []
     packed = sorted(folder.parent.name for folder in source.glob("components/*/packed_model"))
     return (*apart, *packed)
-
-
-def _rows_text(kind: str, inputs: Arrays) -> str:
-    rows = len(next(iter(inputs.values())))
-    word = EXAMPLE if kind == EXAMPLE else "random"
-    return f"{rows} {word} row{'s' * (rows != 1)}"
-
-
-def _listed(items: Sequence[str]) -> str:
-    """``a``, ``a and b`` or ``a, b and c``."""
-    return " and ".join([*([", ".join(items[:-1])] if items[1:] else []), items[-1]])
-
-
-def _shape_text(shape: tuple[int | None, ...]) -> str:
-    sizes = ["rows", *("None" if size is None else str(size) for size in shape[1:])]
-    return f"({', '.join(sizes)}{',' * (len(sizes) == 1)})"
-
-
-def _size_text(size: int) -> str:
-    number, unit = float(size), 0
-    while number >= 1000 and unit < 3:
-        number, unit = number / 1000, unit + 1
-    return f"{number:.3g} {('bytes', 'kB', 'MB', 'GB')[unit]}"

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 import keras_stitch
+from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, StitchError, reason
 from keras_stitch.graphs.names import clean, unique_names
 from keras_stitch.graphs.spec import Port, Shape
@@ -22,14 +23,9 @@ from keras_stitch.verify.predict_program import plain
 
 EXAMPLE = "example"
 
-
 # Of the random rows: one row shows what holds for one row only, and several what holds for this number only.
 BATCHES = (1, 7)
-
-
 _EXAMPLES = 10
-
-
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
@@ -51,15 +47,14 @@ class Exportable:
     """
 
     def __init__(self, source: str | os.PathLike[str], custom_objects: Given = None):
-        _, self._part = load_source.find(source, "The model to export")
-        if self._part is not None and not self._part.is_keras:
-            raise SourceError(
-                f"The model of '{self._part.label}' is no Keras model, so it cannot be exported.",
-                expected="a directory whose final model is a Keras model, or a saved Keras model",
-                received=f"a model of {self._part.framework}",
-            )
         added = load_source.load("model", source, custom_objects=custom_objects)
-        assert added.blueprint is not None
+        self._part = added.part
+        if added.blueprint is None:
+            raise SourceError(
+                f"The model of '{added.submodel.source.label}' is no Keras model, so it cannot be exported.",
+                expected="a directory whose final model is a Keras model, or a saved Keras model",
+                received=f"a model of {added.submodel.framework}",
+            )
         self.custom_objects = added.customs.for_keras()
         with in_registry(self.custom_objects), quiet_keras():
             model = added.blueprint.take()
@@ -131,24 +126,21 @@ class Exportable:
 
     def _shapes(self, examples: Arrays | None, bounds: Mapping[str, int]) -> tuple[list[dict[str, Shape]], str]:
         """Shapes of rows that the model takes, of two lengths where lengths are open; or what was wrong with others."""
+        if all(None not in (port.shape or ()) for port in self.inputs):
+            return [{port.name: port.shape or () for port in self.inputs}], ""
         found: list[dict[str, Shape]] = []
-        problem = ""
         if examples is not None:
             found.append({name: sample_rows.shape_of(array) for name, array in examples.items()})
-        if all(None not in (port.shape or ()) for port in self.inputs):
-            return [{port.name: port.shape or () for port in self.inputs}], problem
-        for size in sample_rows.SIZES:
-            shapes: dict[str, Shape] = {port.name: sample_rows.row_shape(port, size) for port in self.inputs}
-            if len(found) == len(BATCHES) or shapes in found:
-                continue
-            try:
-                made = self._predict(self._drawn(1, shapes, bounds))
-            except Exception as error:  # Keras and TensorFlow raise many kinds for a length that does not fit
-                problem = problem or reason(error)
-                continue
-            if all(array.size for array in made.values()):
-                found.append(shapes)
-        return found, problem
+
+        def shapes(size: int) -> dict[str, Shape]:
+            return {port.name: sample_rows.row_shape(port, size) for port in self.inputs}
+
+        sizes, problem = sample_rows.fitting_sizes(
+            lambda size: self._predict(self._drawn(1, shapes(size), bounds)).values(),
+            (size for size in sample_rows.SIZES if shapes(size) not in found),
+            most=len(BATCHES) - len(found),
+        )
+        return [*found, *map(shapes, sizes)], problem
 
     def _drawn(self, rows: int, shapes: Mapping[str, Shape], bounds: Mapping[str, int]) -> Arrays:
         return {
@@ -162,9 +154,7 @@ class Exportable:
         """The first inputs that a directory keeps with its expected predictions."""
         if self._part is None:
             return None
-        from keras_stitch.directory.write_directory import EXPECTED
-
-        file = self._part.path / EXPECTED
+        file = self._part.path / layout.EXPECTED
         if not file.is_file():
             return None
         with h5py.File(file) as stored:

@@ -19,21 +19,12 @@ from keras_stitch.errors import SaveError, StitchError, reason
 from keras_stitch.keras_private import layers_within
 
 Arrays = dict[str, np.ndarray[Any, Any]]
-
-
 ROWS = "rows"
-
 
 # Of one protobuf message, which an ONNX file is.
 LIMIT = 2**31 - 1
-
-
 _PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
-
-
 _NO_MESSAGES = 4
-
-
 _OTHERWISE = "Export it as a SavedModel, which holds all that TensorFlow has: --format saved_model."
 
 

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import keyword
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import keras
-import numpy as np
 
 from keras_stitch.errors import SaveError, StitchError, reason
-
-Arrays = dict[str, np.ndarray[Any, Any]]
-
+from keras_stitch.verify.fresh_process import Arrays, Job
 
 FILE = "saved_model.pb"
 
-
 # What a SavedModel may hold.
 PARTS = frozenset({FILE, "variables", "assets", "fingerprint.pb"})
-
 
 # Only its path: importing it would import TensorFlow.
 _PROGRAM = Path(__file__).with_name("run_saved_model.py")
@@ -75,41 +64,15 @@ def run(path: Path, sets: Mapping[str, Arrays]) -> dict[str, Arrays]:
     Raises:
         StitchError: If TensorFlow cannot load or run it.
     """
-    with tempfile.TemporaryDirectory(prefix="keras-stitch-") as holder:
-        folder = Path(holder)
-        job = {"model": str(path.absolute()), "sets": list(sets)}
-        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        arrays = {f"{kind}/{name}": array for kind, named in sets.items() for name, array in named.items()}
-        np.savez(folder / "inputs.npz", **arrays)
-        said = start(folder)
-        report = folder / "report.json"
-        error = json.loads(report.read_text(encoding="utf-8"))["error"] if report.exists() else f"it ended: {said}"
+    with Job(path, sets) as job:
+        job.start(_PROGRAM)
+        status, said = job.wait()
+        report = job.report()
+        error = report["error"] if report is not None else f"it ended: status {status}, {said}"
         if error is not None:
             raise StitchError(
                 "TensorFlow alone cannot run the exported model.",
                 received=reason(ValueError(error)),
                 fix="Nothing was written.",
             )
-        found: dict[str, Arrays] = {kind: {} for kind in sets}
-        with np.load(folder / "predictions.npz", allow_pickle=False) as stored:
-            for key in stored.files:
-                kind, _, name = key.partition("/")
-                found[kind][name] = stored[key]
-        return found
-
-
-def start(folder: Path) -> str:
-    """Runs the job in a folder to its end; returns the last that the process said."""
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
-    # -P: no module of the working directory or beside the program is taken for a library's.
-    done = subprocess.run(
-        [sys.executable, "-P", str(_PROGRAM), str(folder)],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        check=False,
-    )
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    return f"status {done.returncode}, {lines[-1][:300] if lines else 'no message'}"
+        return job.predictions()

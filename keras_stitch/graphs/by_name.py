@@ -5,6 +5,7 @@ from __future__ import annotations
 from keras_stitch.errors import StitchError
 from keras_stitch.graphs.names import clean
 from keras_stitch.graphs.spec import Connection, GraphSpec, Submodel
+from keras_stitch.graphs.targets import Targets
 
 
 def connections_by_name(spec: GraphSpec) -> tuple[Connection, ...]:
@@ -22,7 +23,7 @@ def connections_by_name(spec: GraphSpec) -> tuple[Connection, ...]:
         >>> connections_by_name(GraphSpec("g", (node("a", "x"), node("b", "x_a"))))[0].sources
         ('x', 'a')
     """
-    fed = _fed_ports(spec)
+    fed = Targets(spec, []).fed
     free = [(s, port) for s in spec.submodels for port in s.inputs if (s.name, port.name) not in fed]
     found = []
     for submodel, port in free:
@@ -49,17 +50,6 @@ def connections_by_name(spec: GraphSpec) -> tuple[Connection, ...]:
             sources.append(meanings[0])
         found.append(Connection(f"{submodel.name}.{port.name}", tuple(sources)))
     return tuple(found)
-
-
-def _fed_ports(spec: GraphSpec) -> set[tuple[str, str]]:
-    targets = [c.target for c in spec.connections] + [t for given in spec.inputs for t in given.targets]
-    fed = set()
-    for target in targets:
-        node, _, port = target.partition(".")
-        for submodel in spec.submodels:
-            if submodel.name == node:
-                fed |= {(node, port)} if port else {(node, p.name) for p in submodel.inputs}
-    return fed
 
 
 def _words(spec: GraphSpec, taker: Submodel, own: str, free: list[tuple[str, str]]) -> dict[str, list[str]]:

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from keras_stitch.errors import StitchError
 from keras_stitch.graphs.merges import KINDS, merged_shape
-from keras_stitch.graphs.names import Part, Reference, clean, parse_reference
+from keras_stitch.graphs.names import clean
+from keras_stitch.graphs.references import Range, parse_reference
 from keras_stitch.graphs.shapes import shape_fits, unify
 from keras_stitch.graphs.spec import Merge, Port, Shape, shape_text
 
@@ -109,8 +110,8 @@ def _permutation(have: Shape, want: Shape) -> tuple[int, ...]:
 def _first(source: str, count: int) -> str:
     """The first elements of a source that may be a part itself: ``m1[2:9]`` to ``m1[2:6]``."""
     reference = parse_reference(source)
-    start = (reference.part.start if reference.part else None) or 0
-    return str(Reference(reference.node, reference.port, Part(start, start + count)))
+    start = (reference.part[-1].start if reference.part else None) or 0
+    return str(replace(reference, part=(Range(start, start + count),)))
 
 
 def _reshape(shape: Shape) -> str:
@@ -118,7 +119,7 @@ def _reshape(shape: Shape) -> str:
 
 
 def _node_between(source: str, target: str, what: str, layer: str) -> str:
-    name = f"{clean(source.split('[')[0])}_{what}"
+    name = f"{clean(parse_reference(source).whole)}_{what}"
     return (
         f'Add a node between them: graph.add("{name}", keras.layers.{layer}), then '
         f'graph.connect("{source}", "{name}") and graph.connect("{name}", "{target}").'
@@ -126,7 +127,7 @@ def _node_between(source: str, target: str, what: str, layer: str) -> str:
 
 
 def _node_before(source: str, layer: str) -> str:
-    name = f"{clean(source.split('[')[0])}_reshape"
+    name = f"{clean(parse_reference(source).whole)}_reshape"
     return (
         f'Add a node: graph.add("{name}", keras.layers.{layer}), graph.connect("{source}", "{name}"), '
         f'and merge "{name}" instead of "{source}".'

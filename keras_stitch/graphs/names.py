@@ -1,4 +1,4 @@
-"""Names, and what users write to point at tensors: ``"model1.port[0:3]"``."""
+"""Names: which are well-formed, which Keras made up, and free ones."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-from keras_stitch.errors import NamingError, StitchError
+from keras_stitch.errors import NamingError
 
 # A name for more submodels does not list them all.
 _NAMED = 3
@@ -156,97 +155,3 @@ def new_name(name: object, what: str, taken: Sequence[str], *, fix: str) -> None
     check_name(name, what)
     if name in taken:
         raise NamingError(f"There is already a {what} '{name}'.", fix=fix)
-
-
-_REFERENCE = re.compile(r"(?P<base>[^\[\]]+)(\[(?P<part>[^\[\]]*)\])?", re.DOTALL)
-
-
-_PART = re.compile(r"\s*(?P<start>-?[0-9]+)?\s*(?P<colon>:)?\s*(?P<stop>-?[0-9]+)?\s*")
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of the last axis as written: ``[2]`` is ``Part(2, 3)``, ``[-1]`` is ``Part(-1, None)``."""
-
-    start: int | None
-    stop: int | None
-
-    def resolve(self, size: int) -> tuple[int, int]:
-        """The part as non-negative ``(start, stop)`` on an axis of ``size`` elements.
-
-        Raises:
-            StitchError: If it is empty or reaches beyond the axis.
-
-        Example:
-            >>> Part(-2, None).resolve(5)
-            (3, 5)
-        """
-        start = 0 if self.start is None else self.start + (size if self.start < 0 else 0)
-        stop = size if self.stop is None else self.stop + (size if self.stop < 0 else 0)
-        if not (0 <= start <= size and 0 <= stop <= size):
-            raise StitchError(f"{self} reaches beyond a last axis of size {size}.", expected=f"a part of [0:{size}]")
-        if start >= stop:
-            raise StitchError(f"{self} is empty on a last axis of size {size}.", expected=f"a part of [0:{size}]")
-        return start, stop
-
-    def __str__(self) -> str:
-        if self.start is not None and (self.stop == self.start + 1 or (self.start == -1 and self.stop is None)):
-            return f"[{self.start}]"
-        return f"[{'' if self.start is None else self.start}:{'' if self.stop is None else self.stop}]"
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A parsed reference.
-
-    Attributes:
-        node: What stands before the first dot: a submodel or a graph input.
-        port: What stands behind it, if anything.
-        part: A part of the last axis, if one is asked for.
-    """
-
-    node: str
-    port: str | None = None
-    part: Part | None = None
-
-    def __str__(self) -> str:
-        return self.node + (f".{self.port}" if self.port else "") + (str(self.part) if self.part else "")
-
-
-def parse_reference(text: object) -> Reference:
-    """Parse what the user wrote.
-
-    Raises:
-        StitchError: If it cannot be read.
-
-    Example:
-        >>> parse_reference("model1.out[0:3]")
-        Reference(node='model1', port='out', part=Part(start=0, stop=3))
-    """
-    match = _REFERENCE.fullmatch(text.strip()) if isinstance(text, str) else None
-    if match is None:
-        raise _unreadable(text)
-    node, _, port = match["base"].partition(".")
-    if not node or (port == "" and "." in match["base"]):
-        raise _unreadable(text)
-    return Reference(node, port or None, None if match["part"] is None else _parse_part(text, match["part"]))
-
-
-def _parse_part(text: object, part: str) -> Part:
-    match = _PART.fullmatch(part)
-    if match is None or (match["colon"] is None and (match["start"] is None or match["stop"] is not None)):
-        raise _unreadable(text)
-    start = None if match["start"] is None else int(match["start"])
-    if match["colon"] is None:
-        assert start is not None
-        return Part(start, None if start == -1 else start + 1)
-    return Part(start, None if match["stop"] is None else int(match["stop"]))
-
-
-def _unreadable(text: object) -> StitchError:
-    return StitchError(
-        f"Cannot read {text!r} as the name of a tensor.",
-        expected="'submodel', 'submodel.port' or 'graph_input', and behind it, if only a part of the "
-        "last axis is meant, '[0]', '[0:3]' or '[-2:]'",
-        received=repr(text),
-    )

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from keras_stitch.errors import StitchError
-from keras_stitch.graphs.names import Part
-from keras_stitch.graphs.spec import Port, Shape, shape_text
+from keras_stitch.graphs.references import Part
+from keras_stitch.graphs.spec import Port, Shape, Span, shape_text
 
 NUMBERS = {"bool", "int", "float"}
 
@@ -74,18 +74,19 @@ def unify(one: Shape, other: Shape) -> Shape | None:
     return tuple(b if a is None else a for a, b in zip(one, other, strict=True))
 
 
-def sliced(shape: Shape | None, part: Part) -> tuple[Shape | None, tuple[int, int] | None]:
-    """The shape of a part of the last axis, and the part as non-negative bounds.
+def sliced(shape: Shape | None, part: Part) -> tuple[Shape | None, tuple[Span, ...]]:
+    """The shape of a part of a tensor, and what is taken of each axis that is cut.
 
     Raises:
         StitchError: If the part cannot be taken.
 
     Example:
-        >>> sliced((None, 4), Part(1, 3))
-        ((None, 2), (1, 3))
+        >>> from keras_stitch.graphs.references import Range
+        >>> sliced((None, 4), (Range(1, 3),))
+        ((None, 2), (Span(start=1, stop=3, axis=-1),))
     """
-    if shape is None:
-        return None, None
+    if shape is None or not part:
+        return shape, ()
     if not shape:
         raise StitchError("There is no axis but the batch axis.", expected="a last axis of known length")
     if shape[-1] is None:
@@ -98,8 +99,8 @@ def sliced(shape: Shape | None, part: Part) -> tuple[Shape | None, tuple[int, in
             expected="at most 4 axes beside the batch axis",
             fix="Reshape it first, with a node of its own.",
         )
-    start, stop = part.resolve(shape[-1])
-    return (*shape[:-1], stop - start), (None if (start, stop) == (0, shape[-1]) else (start, stop))
+    start, stop = part[0].resolve(shape[-1])
+    return (*shape[:-1], stop - start), (() if (start, stop) == (0, shape[-1]) else (Span(start, stop),))
 
 
 def bits(dtype: str) -> tuple[int, str]:

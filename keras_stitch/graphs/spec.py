@@ -17,8 +17,14 @@ Shape = tuple[int | None, ...]
 PLACEMENTS = ("model", "dataloader", "workflow")
 
 
-# What runs a submodel: Keras, or, through Kipoi, another framework or a class of the model's own.
-FRAMEWORKS = ("keras", "scikit-learn", "pytorch", "tensorflow", "kipoi")
+# What runs a submodel, and what messages call it: Keras, or, through Kipoi, another framework or the model's own class.
+FRAMEWORKS = {
+    "keras": "Keras",
+    "scikit-learn": "scikit-learn",
+    "pytorch": "PyTorch",
+    "tensorflow": "TensorFlow",
+    "kipoi": "a class of its own",
+}
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,16 @@ class Source:
     zoo: str | None = None
     custom_objects: tuple[str, ...] = ()
     live_objects: tuple[str, ...] = ()
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether it was given in memory and has what no path and no config could bring back."""
+        return self.kind not in ("file", "kipoi", "layer")
+
+    @property
+    def draws_weights(self) -> bool:
+        """Whether it is a layer that has no weights of its own: every build draws new ones."""
+        return self.kind == "layer"
 
 
 @dataclass(frozen=True)
@@ -215,20 +231,32 @@ class GraphSpec:
 
 
 @dataclass(frozen=True)
+class Span:
+    """The elements of one axis from ``start`` to before ``stop``; ``axis`` counts from the last one, -1, back."""
+
+    start: int
+    stop: int
+    axis: int = -1
+
+    def __str__(self) -> str:
+        return f"{self.start}:{self.stop}"
+
+
+@dataclass(frozen=True)
 class Tap:
     """One tensor of the wired graph: an output port or a graph input, or a part of it.
 
     Attributes:
         node: The submodel, or ``None`` for a graph input.
         port: The output port's name, or the graph input's.
-        part: ``(start, stop)`` of the last axis, both non-negative; ``None`` for all of it.
+        part: What is taken of each axis that is cut, in the order of the axes; empty for the whole tensor.
         merged: If set, ``port`` is an *input* port of ``node``, and the tensor is the one
             that was merged for it.
     """
 
     node: str | None
     port: str
-    part: tuple[int, int] | None = None
+    part: tuple[Span, ...] = ()
     merged: bool = False
 
 
@@ -278,6 +306,10 @@ class Wiring:
     outputs: tuple[GraphOutput, ...]
     feeds: Mapping[str, tuple[Feed, ...]] = field(default_factory=dict)
     node_outputs: Mapping[str, tuple[Port, ...]] = field(default_factory=dict)
+
+    def feed_of(self, tap: Tap) -> Feed:
+        """What arrives at the input port whose merged tensor a tap is."""
+        return next(feed for feed in self.feeds[tap.node or ""] if feed.port.name == tap.port)
 
     def input_targets(self, name: str) -> tuple[tuple[str, str], ...]:
         """The ``(submodel, port)`` pairs that a graph input feeds, alone or merged."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from keras_stitch.errors import NamingError
 from keras_stitch.graphs.names import clean
 from keras_stitch.graphs.spec import Feed, GraphOutput, Port, Tap, Wiring
+from keras_stitch.graphs.upstream import merged_for
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def cut(whole: Wiring, nodes: Collection[str], wanted: Sequence[GraphOutput], na
         >>> models = [Submodel(name, Source("file", name), x, y) for name in ("model1", "model2")]
         >>> whole = wire(GraphSpec("g", tuple(models), (Connection("model2", ("model1",)),)))
         >>> cut(whole, ["model2"], whole.outputs, "head").takes
-        {'model1': Tap(node='model1', port='y', part=None, merged=False)}
+        {'model1': Tap(node='model1', port='y', part=(), merged=False)}
     """
     cutter = _Cutter(whole, nodes)
     order = tuple(node for node in whole.order if node in nodes)
@@ -82,7 +83,7 @@ def wanted(whole: Wiring, nodes: Collection[str]) -> list[GraphOutput]:
     taps = [tap for node in others for feed in whole.feeds[node] for tap in feed.taps]
     taps += [output.tap for output in whole.outputs]
     # What is merged for one of them may be taken elsewhere, and is merged there once more.
-    taps += [inner for tap in taps if tap.merged for inner in _behind(whole, tap)]
+    taps += [inner for tap in taps for feed in merged_for(whole, tap) for inner in feed.taps]
     found = {
         tensor_name(whole, tap): Tap(tap.node, tap.port)
         for node in nodes
@@ -91,13 +92,6 @@ def wanted(whole: Wiring, nodes: Collection[str]) -> list[GraphOutput]:
         if (tap.node, tap.port) == (node, port.name) and not tap.merged
     }
     return [GraphOutput(tensor_port(whole, tap), tap) for tap in found.values()]
-
-
-def _behind(whole: Wiring, tap: Tap) -> Iterator[Tap]:
-    for source in arriving(whole, tap).taps:
-        yield source
-        if source.merged:
-            yield from _behind(whole, source)
 
 
 def tensor_name(whole: Wiring, tap: Tap) -> str:
@@ -120,15 +114,10 @@ def tensor_port(whole: Wiring, tap: Tap) -> Port:
     if tap.node is None:
         return next(port for port in whole.inputs if port.name == tap.port)
     if tap.merged:
-        port = next(feed.port for feed in whole.feeds[tap.node] if feed.port.name == tap.port)
+        port = whole.feed_of(tap).port
     else:
         port = next(port for port in whole.node_outputs[tap.node] if port.name == tap.port)
     return Port(tensor_name(whole, tap), port.shape, port.dtype)
-
-
-def arriving(whole: Wiring, tap: Tap) -> Feed:
-    """What is merged for the input port that a tap points at."""
-    return next(feed for feed in whole.feeds[tap.node or ""] if feed.port.name == tap.port)
 
 
 class _Cutter:
@@ -149,9 +138,9 @@ class _Cutter:
         if tap.node in self._nodes:
             return tap
         if tap.node is not None and tap.merged:
-            self.merged.setdefault(tap.node, {})[tap.port] = self.feed(arriving(self._whole, tap))
+            self.merged.setdefault(tap.node, {})[tap.port] = self.feed(self._whole.feed_of(tap))
             return tap
-        source, port = replace(tap, part=None), tensor_port(self._whole, tap)
+        source, port = replace(tap, part=()), tensor_port(self._whole, tap)
         known = self.inputs.setdefault(port.name, (source, port))
         if known[0] != source or port.name in self._nodes:
             other = f"the submodel '{port.name}'" if known[0] == source else _text(known[0])

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from keras_stitch.errors import StitchError, WiringError
 from keras_stitch.graphs import fixes, merges, shapes
-from keras_stitch.graphs.lookup import Key, Resolver, waited
+from keras_stitch.graphs.lookup import Key, Resolver, Taken, waited
 from keras_stitch.graphs.spec import (
     Connection,
     Feed,
@@ -148,7 +148,8 @@ class _Wirer:
     def _source_text(self, source: Key, target: tuple[str, str]) -> str:
         if not isinstance(source, str):
             return ".".join(source)
-        return next(f"{tap.node}.{tap.port}" for tap in self.resolver.taps(*target) if waited(tap) == [source])
+        taps = [taken.tap for taken in self.resolver.sources(*target)]
+        return next(f"{tap.node}.{tap.port}" for tap in taps if waited(tap) == [source])
 
     def _wire_port(self, node: str, name: str) -> None:
         submodel = self.spec.submodel(node)
@@ -172,10 +173,8 @@ class _Wirer:
     def _feed(self, submodel: Submodel, port: Port) -> Feed:
         target = f"{submodel.name}.{port.name}"
         connection = self.resolver.connection(submodel.name, port.name)
-        taps = self.resolver.taps(submodel.name, port.name)
         merge = connection.merge if connection else Merge()
-        texts = connection.sources if connection else tuple(tap.port for tap in taps)
-        taps, tap_ports = self._tapped(taps, texts, f"'{target}'")
+        taps, tap_ports = self._tapped(self.resolver.sources(submodel.name, port.name), f"'{target}'")
         if not tap_ports or any(tap.shape is None for tap in tap_ports):
             return Feed(submodel.name, port, taps, tap_ports, merge)
         try:
@@ -197,23 +196,18 @@ class _Wirer:
         dtype = port.dtype or arriving.dtype
         return Feed(submodel.name, Port(port.name, shape or port.shape, dtype), taps, tap_ports, merge)
 
-    def _tapped(
-        self, taps: Sequence[Tap], texts: Sequence[str], target: str
-    ) -> tuple[tuple[Tap, ...], tuple[Port, ...]]:
+    def _tapped(self, sources: Sequence[Taken], target: str) -> tuple[tuple[Tap, ...], tuple[Port, ...]]:
         resolved, ports = [], []
-        for tap, text in zip(taps, texts, strict=True):
-            port = self._tap_port(tap)
-            shape, bounds = port.shape, None
-            asked = self.resolver.part(text)
-            if asked is not None:
-                try:
-                    shape, bounds = shapes.sliced(port.shape, asked)
-                except StitchError as problem:
-                    message = f"'{text}', which should feed {target}, cannot be taken. {problem.message}"
-                    self.problems.append(StitchError(message, expected=problem.expected, fix=problem.fix))
-                    shape = None
-            resolved.append(replace(tap, part=bounds))
-            ports.append(Port(text, shape, port.dtype))
+        for source in sources:
+            port = self._tap_port(source.tap)
+            try:
+                shape, part = shapes.sliced(port.shape, source.part)
+            except StitchError as problem:
+                message = f"'{source.text}', which should feed {target}, cannot be taken. {problem.message}"
+                self.problems.append(StitchError(message, expected=problem.expected, fix=problem.fix))
+                shape, part = None, ()
+            resolved.append(replace(source.tap, part=part))
+            ports.append(Port(source.text, shape, port.dtype))
         return tuple(resolved), tuple(ports)
 
     def _tap_port(self, tap: Tap) -> Port:
@@ -274,8 +268,8 @@ class _Wirer:
 
     def _outputs(self) -> tuple[GraphOutput, ...]:
         found = []
-        for name, text, tap in self.resolver.outputs():
-            (tap,), (port,) = self._tapped((tap,), (text,), f"the graph output '{name}'")
+        for name, source in self.resolver.outputs():
+            (tap,), (port,) = self._tapped((source,), f"the graph output '{name}'")
             found.append(GraphOutput(Port(name, port.shape, port.dtype), tap))
         return tuple(found)
 

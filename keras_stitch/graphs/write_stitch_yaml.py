@@ -14,7 +14,6 @@ from keras_stitch.graphs.names import names_file
 from keras_stitch.graphs.spec import Connection, FreezeRule, GraphSpec, InputSpec, Merge, Submodel
 
 # Sources that no file has.
-_IN_MEMORY = ("model", "trained layer", "estimator", "module")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -53,7 +52,7 @@ def dump(spec: GraphSpec, *, place: Callable[[str], str] = str, record: bool = F
         StitchError: If the file could not say the same as the graph.
     """
     for submodel in spec.submodels:
-        if not record and submodel.source.kind in _IN_MEMORY and submodel.share is None:
+        if not record and submodel.source.in_memory and submodel.share is None:
             keras = f'Save it, model.save("{submodel.name}.keras"), and add that path.'
             raise StitchError(
                 f"Submodel '{submodel.name}' is in memory, so a stitch.yaml could not bring it back.",
@@ -98,7 +97,7 @@ def _model_data(submodel: Submodel, place: Callable[[str], str], record: bool) -
         data["source"] = submodel.source.zoo or place(submodel.source.path)
     if record and submodel.source.sha256:
         data["sha256"] = submodel.source.sha256
-    if record and submodel.source.kind in _IN_MEMORY:
+    if record and submodel.source.in_memory:
         data["memory"] = submodel.source.label
     for key, value in (("trainable", submodel.trainable), ("placement", submodel.placement)):
         if value is not None:

@@ -66,7 +66,7 @@ class Component:
 
 
 def resolve(dataloader: Dataloader) -> Component:
-    """Finds out all about a dataloader.
+    """Read what a dataloader says about itself.
 
     Args:
         dataloader: What the user said.
@@ -108,7 +108,7 @@ def default_dataloader(
     Args:
         directory: The directory.
         raw: What its ``model.yaml`` says; read where it is left out.
-        home: Where relative names start from, if not at the directory: for a member of a group, a folder of its own.
+        home: The folder that relative names start from, by default the directory; members of a group have another.
     """
     if raw is None:
         model_yaml = find_yaml(directory, "model")
@@ -126,7 +126,7 @@ def default_dataloader(
 
 
 def _from_source(located: Located, args: dict[str, Any]) -> Component:
-    """A dataloader by its own name in a source of Kipoi's, or by that of the model that it is for."""
+    """A dataloader that was named in a source of Kipoi's: by its own name, or by that of its model."""
     if located.kind == "model":
         default = default_dataloader(located.directory, located.raw, located.root / located.inner)
         if default is None:
@@ -152,13 +152,7 @@ def _from_directory(directory: Path, args: dict[str, Any]) -> Component:
         description = kipoi.get_source("dir").get_dataloader_descr(str(directory.resolve()))
     except Exception as error:  # Kipoi's parsers raise whatever they meet
         raise SourceError(f"'{found}' is not valid.", received=f"{type(error).__name__}: {error}") from error
-    file, separator, name = description.defined_as.partition("::")
-    if not separator:
-        module, _, attribute = description.defined_as.partition(".")
-        if (directory / f"{module}.py").is_file():
-            file, name = f"{module}.py", attribute
-        else:
-            file, name = None, description.defined_as
+    file, name = _defined_in(directory, description.defined_as)
     label = str(directory)
     if file is not None:
         try:
@@ -196,6 +190,17 @@ def _from_directory(directory: Path, args: dict[str, Any]) -> Component:
         info=schema.read_info(description.info, raw),
         dependencies=schema.read_dependencies(description.dependencies),
     )
+
+
+def _defined_in(directory: Path, defined_as: str) -> tuple[str | None, str]:
+    """The file of a directory that ``defined_as`` names, and the name in it; no file for an import path."""
+    file, separator, name = defined_as.partition("::")
+    if separator:
+        return file, name
+    module, _, attribute = defined_as.partition(".")
+    if (directory / f"{module}.py").is_file():
+        return f"{module}.py", attribute
+    return None, defined_as
 
 
 def _from_import(path: str, args: dict[str, Any]) -> Component:

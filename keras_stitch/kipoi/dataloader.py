@@ -119,7 +119,7 @@ class Dataloader:
 
     @property
     def table(self) -> Path | None:
-        """The file, for a source that is one and no dataloader."""
+        """The table, where the source is a file and no dataloader."""
         if isinstance(self.source, str | os.PathLike) and Path(self.source).is_file():
             return Path(self.source).resolve()
         return None
@@ -134,7 +134,7 @@ def dataloader_of(key: str, value: Any, what: str | None = None) -> Dataloader:
         what: What messages call it, if not by its key.
 
     Raises:
-        StitchError: When it is none.
+        StitchError: When it is no dataloader.
     """
     if isinstance(value, Dataloader):
         return value

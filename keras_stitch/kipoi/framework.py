@@ -39,10 +39,10 @@ def framework_of(label: str, directory: Path, description: Any, *, load: bool = 
         label: What messages call it.
         directory: The Kipoi directory.
         description: As Kipoi has parsed it.
-        load: Whether its own class is looked at, which may need packages that are not here.
+        load: Whether to import the model's own class, which may need packages that are not installed.
 
     Raises:
-        SourceError: When Kipoi could not run it, or only at the cost of all other models.
+        SourceError: When Kipoi could not run it, or would break all other models by running it.
     """
     kind = description.defined_as or description.type
     if kind in _KINDS:

@@ -1,10 +1,10 @@
-"""Reads a Kipoi directory: what it says about its model, of whatever framework."""
+"""What a Kipoi directory says about its model, of whatever framework."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,58 +22,35 @@ from keras_stitch.kipoi.zoo_files import fetch, locate
 from keras_stitch.models.custom_objects import CustomObjects, read_file
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class KipoiPart:
-    """What a Kipoi directory says about its model.
+    """What a Kipoi directory says about its model, which is loaded as a Keras model or copied as it is.
 
     Attributes:
         path: The directory.
-        weights: The file with the weights or the whole Keras model; it may have no ending. ``None`` for a model
-            of another framework.
-        arch: The architecture JSON, where the file has weights only.
-        customs: The custom objects that it needs.
+        framework: What runs it, one of ``spec.FRAMEWORKS``.
         inputs: The inputs of the model's schema, in its order; shapes without the batch axis.
         outputs: The targets of the model's schema.
-        is_list: Whether the schema has its inputs in a list, so that they go by position.
+        input_structure: Whether the model takes an ``"array"``, a ``"list"`` or a ``"dict"``.
+        output_structure: The same for what it gives.
         info: ``authors``, ``license`` (only if stated), ``doc``, ``cite_as``, ``trained_on``, ``tags``.
         dependencies: ``conda``, ``pip`` and ``conda_channels``.
         dataloader: Its default dataloader; ``None`` where there is none.
         zoo: Its name in a source that Kipoi knows, ``"kipoi:DeepSEA/predict"``, if it was named like that.
-        framework: What runs it, one of ``spec.FRAMEWORKS``.
         description: Its ``model.yaml`` as plain data, column labels read from the files that have them.
-        input_structure: Whether the model takes an ``"array"``, a ``"list"`` or a ``"dict"``.
-        output_structure: The same for what it gives.
-        args: The arguments of a model of another framework, with the places that ``files`` have.
-        files: What a copy of a model of another framework consists of: files here, by their places in the copy.
     """
 
     path: Path
-    weights: Path | None = None
-    arch: Path | None = None
-    customs: CustomObjects = field(default_factory=CustomObjects)
+    framework: str = "keras"
     inputs: tuple[Field, ...] = ()
     outputs: tuple[Field, ...] = ()
-    is_list: bool = False
+    input_structure: str = "array"
+    output_structure: str = "array"
     info: Mapping[str, Any] = field(default_factory=dict)
     dependencies: Mapping[str, list[str]] = field(default_factory=dict)
     dataloader: Dataloader | None = None
     zoo: str | None = None
-    framework: str = "keras"
     description: Mapping[str, Any] = field(default_factory=dict)
-    input_structure: str = "array"
-    output_structure: str = "array"
-    args: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, Path] = field(default_factory=dict)
-
-    @property
-    def is_keras(self) -> bool:
-        """Whether it is a Keras model, and nothing more."""
-        return self.framework == "keras"
-
-    @property
-    def custom_objects(self) -> Mapping[str, Any]:
-        """The custom objects that it needs, by name."""
-        return self.customs.objects
 
     @property
     def label(self) -> str:
@@ -81,16 +58,120 @@ class KipoiPart:
         return self.zoo or self.path.name
 
 
-def read_directory(path: str | os.PathLike[str], *, copied: bool = False) -> KipoiPart:
-    """Reads a Kipoi directory; what its ``model.yaml`` names by URL is downloaded by Kipoi.
+@dataclass(frozen=True, kw_only=True)
+class KerasPart(KipoiPart):
+    """A Kipoi model that is a Keras model and nothing more.
+
+    Attributes:
+        weights: The file with the weights or the whole model; it may have no ending.
+        arch: The architecture JSON, where the file has weights only.
+        customs: The custom objects that it needs.
+    """
+
+    weights: Path
+    arch: Path | None = None
+    customs: CustomObjects = field(default_factory=CustomObjects)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopiedPart(KipoiPart):
+    """A Kipoi model that runs through Kipoi, from a copy.
+
+    Attributes:
+        args: The arguments of its class, with the places that ``files`` have.
+        files: What a copy consists of: files here, by their places in the copy.
+    """
+
+    args: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelDirectory:
+    """A Kipoi directory of which only the ``model.yaml`` was read.
+
+    Attributes:
+        label: What messages call it: as the user named it.
+        described_in: What messages call its description.
+        path: The directory.
+        root: What its files may lie in: the directory, or the folder of the source that it belongs to.
+        downloads: Where Kipoi puts what it downloads.
+        description: Its ``model.yaml`` as Kipoi has parsed it.
+        raw: The same before parsing.
+        dataloader: Its default dataloader; ``None`` where there is none.
+        zoo: Its name in a source that Kipoi knows, if it was named like that.
+    """
+
+    label: str
+    described_in: str
+    path: Path
+    root: Path
+    downloads: Path
+    description: Any
+    raw: Mapping[str, Any]
+    dataloader: Dataloader | None
+    zoo: str | None = None
+
+    def part(self) -> KerasPart | CopiedPart:
+        """The model as it is used here; what its ``model.yaml`` names by URL is downloaded by Kipoi.
+
+        Raises:
+            SourceError: When a file cannot be had, or Kipoi cannot run it.
+        """
+        framework = framework_of(self.label, self.path, self.description)
+        if framework != "keras":
+            return self._copied(framework)
+        found = {
+            name: fetch(self.label, self.path, self.downloads, name, self.description.args.get(name))
+            for name in ("weights", "arch", "custom_objects")
+        }
+        weights = found["weights"]
+        if weights is None:
+            raise SourceError(f"'{self.described_in}' names no weights.", expected="args: {weights: <file>}")
+        return KerasPart(
+            **self._said(framework),
+            weights=weights,
+            arch=None if _is_whole(weights) else found["arch"],
+            customs=_custom_objects(self.label, found["custom_objects"]),
+        )
+
+    def copied(self) -> CopiedPart:
+        """The model to be copied as it is and run elsewhere, a Keras model, too: its code is not loaded.
+
+        Raises:
+            SourceError: When a file cannot be had, or Kipoi cannot run it.
+        """
+        return self._copied(framework_of(self.label, self.path, self.description, load=False))
+
+    def _copied(self, framework: str) -> CopiedPart:
+        files, args = packed_files(self.label, framework, self.path, self.root, self.downloads, self.description)
+        return CopiedPart(**self._said(framework), files=files, args=args)
+
+    def _said(self, framework: str) -> dict[str, Any]:
+        inputs, targets = self.description.schema.inputs, self.description.schema.targets
+        return {
+            "path": self.path,
+            "framework": framework,
+            "inputs": read_fields(inputs),
+            "outputs": read_fields(targets),
+            "input_structure": structure_of(inputs),
+            "output_structure": structure_of(targets),
+            "info": read_info(self.description.info, self.raw),
+            "dependencies": read_dependencies(self.description.dependencies),
+            "dataloader": self.dataloader,
+            "zoo": self.zoo,
+            "description": {**self.raw, "schema": {"inputs": plain_schema(inputs), "targets": plain_schema(targets)}},
+        }
+
+
+def model_directory(path: str | os.PathLike[str]) -> ModelDirectory:
+    """A Kipoi directory.
 
     Args:
         path: A directory with a ``model.yaml``, also one that ``write_directory`` made.
-        copied: Whether the model will be copied as it is, and run elsewhere: its code is not loaded, and a Keras model
-            counts as one of another framework.
 
     Raises:
-        SourceError: When there is no ``model.yaml``, it is not valid, or Kipoi cannot run its model.
+        SourceError: When there is no ``model.yaml``, or it is not valid.
     """
     directory = Path(path).resolve()
     found = find_yaml(directory, "model")
@@ -107,82 +188,42 @@ def read_directory(path: str | os.PathLike[str], *, copied: bool = False) -> Kip
         raise SourceError(f"'{found}' is not valid.", received=f"{type(error).__name__}: {error}") from error
     downloads = directory / "downloaded" / "model_files"
     dataloader = default_dataloader(directory, raw)
-    return _read(str(path), str(found), directory, directory, downloads, description, raw, dataloader, copied)
+    return ModelDirectory(str(path), str(found), directory, directory, downloads, description, raw, dataloader)
 
 
-def read_source(name: str, *, copied: bool = False) -> KipoiPart:
-    """Reads a model of a source that Kipoi knows, which Kipoi brings here if it is not here yet.
+def zoo_model(name: str) -> ModelDirectory:
+    """A model of a source that Kipoi knows, downloaded by Kipoi where necessary.
 
     Args:
         name: ``"<source>:<model>"``, such as ``"kipoi:DeepSEA/predict"``.
-        copied: As for ``read_directory``.
 
     Raises:
-        SourceError: When it is not to be had, or Kipoi cannot run it.
+        SourceError: When it cannot be had.
     """
     located = locate(name, "model")
-    directory = located.directory.resolve()
+    directory, root = located.directory.resolve(), located.root.resolve()
     found = find_yaml(directory, "model")
     raw = located.raw if located.raw is not None else load_yaml(found) if found else {}
     dataloader = default_dataloader(directory, raw, located.root / located.inner)
-    root = located.root.resolve()
-    part = _read(name, name, directory, root, located.downloads, located.description, raw, dataloader, copied)
-    return replace(part, zoo=name)
+    return ModelDirectory(
+        name, name, directory, root, located.downloads, located.description, raw, dataloader, zoo=name
+    )
 
 
-def copied(part: KipoiPart) -> KipoiPart:
-    """The same part, to be copied as it is: with its files, also where it is a Keras model.
+def read_directory(path: str | os.PathLike[str]) -> KerasPart | CopiedPart:
+    """What a Kipoi directory says about its model; see ``model_directory`` and ``ModelDirectory.part``."""
+    return model_directory(path).part()
+
+
+def copied(part: KipoiPart) -> CopiedPart:
+    """The same model with the files of a copy, a Keras model, too.
 
     Raises:
         SourceError: When a file is not there any more.
     """
-    if part.files:
+    if isinstance(part, CopiedPart):
         return part
-    return read_source(part.zoo, copied=True) if part.zoo else read_directory(part.path, copied=True)
-
-
-def _read(
-    label: str,
-    described_in: str,
-    directory: Path,
-    root: Path,
-    downloads: Path,
-    description: Any,
-    raw: Mapping[str, Any],
-    dataloader: Dataloader | None,
-    copied: bool,
-) -> KipoiPart:
-    framework = framework_of(label, directory, description, load=not copied)
-    inputs, targets = description.schema.inputs, description.schema.targets
-    part = KipoiPart(
-        path=directory,
-        inputs=read_fields(inputs),
-        outputs=read_fields(targets),
-        is_list=isinstance(inputs, list),
-        info=read_info(description.info, raw),
-        dependencies=read_dependencies(description.dependencies),
-        dataloader=dataloader,
-        framework=framework,
-        description={**raw, "schema": {"inputs": plain_schema(inputs), "targets": plain_schema(targets)}},
-        input_structure=structure_of(inputs),
-        output_structure=structure_of(targets),
-    )
-    if copied or framework != "keras":
-        files, args = packed_files(label, framework, directory, root, downloads, description)
-        return replace(part, files=files, args=args)
-    found = {
-        name: fetch(label, directory, downloads, name, description.args.get(name))
-        for name in ("weights", "arch", "custom_objects")
-    }
-    if found["weights"] is None:
-        raise SourceError(f"'{described_in}' names no weights.", expected="args: {weights: <file>}")
-    whole = _is_whole(found["weights"])
-    return replace(
-        part,
-        weights=found["weights"],
-        arch=None if whole else found["arch"],
-        customs=_custom_objects(label, found["custom_objects"]),
-    )
+    return (zoo_model(part.zoo) if part.zoo else model_directory(part.path)).copied()
 
 
 def _is_whole(weights: Path) -> bool:

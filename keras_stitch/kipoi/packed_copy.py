@@ -1,4 +1,4 @@
-"""Kipoi models of other frameworks: a copy of their own for each, what they are given and give."""
+"""Copies of Kipoi models, and the structures of what these models take and predict."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from keras_stitch.kipoi.templates import template_module, write_yaml
 from keras_stitch.kipoi.zoo_files import NamedFiles, gone, python_files
 
 if TYPE_CHECKING:
-    from keras_stitch.kipoi.model_directory import KipoiPart
+    from keras_stitch.kipoi.model_directory import CopiedPart, KipoiPart
 
 Array = np.ndarray[Any, Any]
 
@@ -38,7 +38,7 @@ def packed_files(
         label: What messages call it.
         framework: As ``framework_of`` says.
         directory: The Kipoi directory.
-        root: What its files may lie in.
+        root: The folder that its files have to be in.
         downloads: Where Kipoi puts what it downloads.
         description: As Kipoi has parsed it.
 
@@ -57,14 +57,14 @@ def packed_files(
 
 
 # -- a copy of its own ------------------------------------------------------------------------------------------
-def write_packed(part: KipoiPart, folder: Path, *, sha256: str | None = None, link: bool = False) -> None:
-    """Writes a Kipoi directory of the model alone: ``model.yaml`` and the files that it needs, no dataloader.
+def write_packed(part: CopiedPart, folder: Path, *, sha256: str | None = None, link: bool = False) -> None:
+    """Write a Kipoi directory of the model alone: ``model.yaml`` and the files that it needs, no dataloader.
 
     Args:
-        part: A model of another framework.
-        folder: Where to; made if it is not there.
+        part: The model.
+        folder: The directory to write; made if it does not exist.
         sha256: What ``fingerprint`` said when the model was added, to be sure that it is still the same.
-        link: Whether links to large files are enough.
+        link: Whether to link to data files rather than copy them.
 
     Raises:
         SourceError: When the files are no longer those that were added.
@@ -107,7 +107,7 @@ def load_packed(folder: Path) -> Any:
         return kipoi.get_model(str(folder), source="dir", with_dataloader=False)
 
 
-def fingerprint(part: KipoiPart) -> str:
+def fingerprint(part: CopiedPart) -> str:
     """The sha256 of all files of a model by their names, and of how it is made of them.
 
     Raises:
@@ -117,39 +117,37 @@ def fingerprint(part: KipoiPart) -> str:
     return hashlib.sha256(json.dumps([said, _defined(part)], sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _defined(part: KipoiPart) -> dict[str, Any]:
+def _defined(part: CopiedPart) -> dict[str, Any]:
     stated = {key: part.description[key] for key in ("defined_as", "type") if part.description.get(key)}
     return {**stated, "args": dict(part.args)}
 
 
 # -- batches and predictions ------------------------------------------------------------------------------------------
 def nested(part: KipoiPart, arrays: Sequence[Any]) -> Any:
-    """What the model is to be given: one array for each input of the schema, as an array, a list or a dict.
+    """The arrays for a model in the structure that it takes: one array, a list or a dict.
 
     Args:
         part: What its directory says.
-        arrays: In the order of ``part.inputs``.
+        arrays: One array for each of ``part.inputs``, in their order.
 
     Example:
         >>> from keras_stitch.kipoi.model_directory import KipoiPart
-        >>> part = KipoiPart(Path("zoo"), inputs=(Field("a", ("a",), (2,)), Field("b", ("b",), (3,))))
+        >>> part = KipoiPart(path=Path("zoo"), inputs=(Field("a", ("a",), (2,)), Field("b", ("b",), (3,))))
         >>> {name: array.shape for name, array in nested(part, [np.ones((4, 2)), np.ones((4, 3))]).items()}
         {'a': (4, 2), 'b': (4, 3)}
     """
-    made: Any = {}
-    for field, array in zip(part.inputs, arrays, strict=True):
-        at = made
-        for key in ("root", *field.path)[:-1]:
-            at = at.setdefault(key, {})
-        at[("root", *field.path)[-1]] = array
+    return _by_paths([(field.path, array) for field, array in zip(part.inputs, arrays, strict=True)])
 
-    def listed(found: Any) -> Any:
-        if not isinstance(found, dict):
-            return found
-        items = {key: listed(item) for key, item in found.items()}
-        return list(items.values()) if all(isinstance(key, int) for key in items) else items
 
-    return listed(made["root"])
+def _by_paths(items: Sequence[tuple[tuple[str | int, ...], Any]]) -> Any:
+    """Items in dicts and lists, by their paths; an item alone for the empty path."""
+    if items[0][0] == ():
+        return items[0][1]
+    below: dict[str | int, list[tuple[tuple[str | int, ...], Any]]] = {}
+    for (key, *rest), item in items:
+        below.setdefault(key, []).append((tuple(rest), item))
+    made = {key: _by_paths(inner) for key, inner in below.items()}
+    return list(made.values()) if all(isinstance(key, int) for key in made) else made
 
 
 def flattened(name: str, part: KipoiPart, given: Any) -> list[Array]:
@@ -161,11 +159,11 @@ def flattened(name: str, part: KipoiPart, given: Any) -> list[Array]:
         given: What the model predicted.
 
     Raises:
-        SourceError: When there are others than the schema says.
+        SourceError: When the prediction has another structure than the schema.
 
     Example:
         >>> from keras_stitch.kipoi.model_directory import KipoiPart
-        >>> part = KipoiPart(Path("zoo"), outputs=(Field("p", ("p",), (1,)), Field("q", ("q",), (1,))))
+        >>> part = KipoiPart(path=Path("zoo"), outputs=(Field("p", ("p",), (1,)), Field("q", ("q",), (1,))))
         >>> flattened("m", part, {"q": [[2.0]], "p": [[1.0]]})
         [array([[1.]]), array([[2.]])]
     """

@@ -28,7 +28,7 @@ _FIX = "Pass examples={argument: file or value} with data that fit together."
 
 
 def run_examples(directory: Path, expected: Path) -> None:
-    """Has Kipoi predict the examples, and store inputs and predictions.
+    """Let Kipoi predict the examples, and store inputs and predictions.
 
     Args:
         directory: A complete directory.
@@ -61,7 +61,7 @@ def check_predictions(model: Any, inputs: Sequence[str], wiring: Wiring, expecte
     """Compares what Kipoi predicted to what the model in memory predicts, in every output.
 
     Args:
-        model: The model that was saved, or what is called like one.
+        model: The model that was saved, or a function with the same arguments.
         inputs: The names of its inputs, in their order; one that is not called by its name is ``""``.
         wiring: The graph: the names of the outputs.
         expected: The file that ``run_examples`` wrote.
@@ -70,7 +70,7 @@ def check_predictions(model: Any, inputs: Sequence[str], wiring: Wiring, expecte
         The largest magnitude among the predictions.
 
     Raises:
-        SaveError: When an output differs by more than ``1e-5 * max(1, max|b|)``.
+        SaveError: When an output differs, see ``verify.equality``.
     """
     with h5py.File(expected) as file:
         given = {name: (file["inputs"][name] if name else file["inputs"])[:] for name in inputs}
@@ -90,9 +90,7 @@ def check_predictions(model: Any, inputs: Sequence[str], wiring: Wiring, expecte
         largest = max(largest, compared.magnitude)
         if compared.equal:
             continue
-        if (compared.problem or "").startswith("NaN") and any(
-            array.dtype.kind == "f" and np.isnan(array).any() for array in given.values()
-        ):
+        if compared.nan_moved and any(array.dtype.kind == "f" and np.isnan(array).any() for array in given.values()):
             raise SaveError(
                 f"The examples hold NaN, on which the output '{name}' is not the same each time.",
                 expected=compared.expected,
@@ -117,8 +115,8 @@ def read_inputs(directory: Path, rows: int) -> dict[str, np.ndarray[Any, Any]]:
     """The first rows of the graph inputs that the examples have, before the models in the dataloader run.
 
     Args:
-        directory: One whose dataloader runs models.
-        rows: How many.
+        directory: A directory whose dataloader runs models.
+        rows: The number of rows.
 
     Raises:
         SaveError: When the dataloader fails.
@@ -151,7 +149,7 @@ def precision_decimal(largest: float) -> int:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[Any]:
-    """Keeps Kipoi's progress bars, prints and log lines off the screen, for the time of the block.
+    """Keep Kipoi's progress bars, prints and log lines off the screen during the block.
 
     Yields:
         A function that returns the lines among them that are warnings.
@@ -180,7 +178,7 @@ def quiet() -> Iterator[Any]:
 
 
 def readable(error: BaseException, directory: Path) -> str:
-    """What went wrong in a directory that is being made, without its name for the time being, in a few words."""
+    """An error in a directory that is being written, in a few words and without its temporary name."""
     text = reason(error) if not is_data_error(error) else " ".join(str(error).split())
     for folder in (directory.resolve(), directory):
         text = text.replace(f"{folder}/", "").replace(str(folder), ".")
@@ -197,7 +195,7 @@ def late_import(error: BaseException, directory: Path) -> str | None:
 
 
 def _component(error: BaseException, directory: Path) -> str:
-    """Whose code raised an error, judged by the files that it went through."""
+    """The component whose code raised an error, as its traceback shows, for a message."""
     if is_data_error(error):
         return ""  # it says so itself
     folder = directory.resolve() / "components"
@@ -219,7 +217,7 @@ def is_data_error(error: BaseException) -> bool:
 
 
 def _origin(error: BaseException) -> BaseException:
-    """What a component raised, where the merged dataloader says in which row."""
+    """The error of a component; the merged dataloader wraps it to say in which row it occurred."""
     return error.__cause__ if is_data_error(error) and error.__cause__ is not None else error
 
 

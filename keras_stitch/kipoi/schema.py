@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def read_arguments(
 
     Args:
         label: What messages call the dataloader.
-        signature: Of the class or function.
+        signature: The signature of the class or function.
         described: Kipoi's parsed description of every argument.
         raw: The same before parsing: Kipoi fills in a type where none is stated.
         folder: The Kipoi directory, which relative paths start from.
@@ -94,7 +94,17 @@ def read_arguments(
         for name, parameter in signature.parameters.items()
         if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     }
-    open_ended = len(parameters) < len(signature.parameters)
+    _check_names(label, parameters, described, args, open_ended=len(parameters) < len(signature.parameters))
+    names = [*parameters, *(name for name in described if name not in parameters)]
+    return tuple(
+        _argument(label, name, parameters.get(name), described[name], raw.get(name), folder, args) for name in names
+    )
+
+
+def _check_names(
+    label: str, parameters: Collection[str], described: Collection[str], args: Collection[str], *, open_ended: bool
+) -> None:
+    """Raise where the signature, the description and the user name different arguments."""
     if set(parameters) != set(described) and not (open_ended and set(parameters) <= set(described)):
         raise SourceError(
             f"The arguments of the dataloader '{label}' are not those of its description.",
@@ -104,37 +114,48 @@ def read_arguments(
     for name in args:
         if name not in described:
             raise StitchError(f"The dataloader '{label}' has no argument '{name}'.", expected=nearest(name, described))
-    found = []
-    for name in [*parameters, *(name for name in described if name not in parameters)]:
-        stated: Any = raw.get(name) if isinstance(raw.get(name), Mapping) else {}
-        default = inspect.Parameter.empty if name not in parameters else parameters[name].default
-        if not isinstance(described[name].default, UNSPECIFIED) and described[name].default is not None:
-            default = _value(described[name].default, folder)
-        elif isinstance(default, str):
-            default = _value(default, folder)
-        if name in args:
-            default = _value(args[name], Path.cwd(), anywhere=True)
-            if not isinstance(default, Path) and not is_plain(default):
-                raise StitchError(
-                    f"args['{name}'] of the dataloader '{label}' is not a plain value.",
-                    expected="numbers, strings, None, lists, tuples and dicts of them, or the path of a file",
-                    received=repr(default),
-                )
-        required = default is inspect.Parameter.empty
-        # What the user gives stands: an example of the part's would win over it in `kipoi test`.
-        example = None if name in args else described[name].example
-        found.append(
-            Argument(
-                name=name,
-                doc=" ".join((described[name].doc or "").split()),
-                type=str(stated["type"]) if "type" in stated else None,
-                required=required,
-                default=None if required else default,
-                exposed=required or isinstance(default, Path) or is_plain(default),
-                example=Missing if isinstance(example, UNSPECIFIED) or example is None else _value(example, folder),
+
+
+def _argument(
+    label: str,
+    name: str,
+    parameter: inspect.Parameter | None,
+    described: Any,
+    raw: Any,
+    folder: Path | None,
+    args: Mapping[str, Any],
+) -> Argument:
+    """One argument; the user's default goes before the described one, and that before the one in the signature."""
+    default = inspect.Parameter.empty if parameter is None else parameter.default
+    if name in args:
+        default = _value(args[name], Path.cwd(), anywhere=True)
+        if not isinstance(default, Path) and not is_plain(default):
+            raise StitchError(
+                f"args['{name}'] of the dataloader '{label}' is not a plain value.",
+                expected="numbers, strings, None, lists, tuples and dicts of them, or the path of a file",
+                received=repr(default),
             )
-        )
-    return tuple(found)
+    elif _is_said(described.default):
+        default = _value(described.default, folder)
+    elif isinstance(default, str):
+        default = _value(default, folder)
+    required = default is inspect.Parameter.empty
+    # What the user gives stands: an example of the part's would win over it in `kipoi test`.
+    has_example = name not in args and _is_said(described.example)
+    return Argument(
+        name=name,
+        doc=" ".join((described.doc or "").split()),
+        type=str(raw["type"]) if isinstance(raw, Mapping) and "type" in raw else None,
+        required=required,
+        default=None if required else default,
+        exposed=required or isinstance(default, Path) or is_plain(default),
+        example=_value(described.example, folder) if has_example else Missing,
+    )
+
+
+def _is_said(value: Any) -> bool:
+    """Whether a value of Kipoi's parsed description is stated there."""
+    return value is not None and not isinstance(value, UNSPECIFIED)
 
 
 def _value(value: Any, folder: Path | None, *, anywhere: bool = False) -> Any:

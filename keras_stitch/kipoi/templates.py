@@ -57,7 +57,7 @@ def template_module(name: str) -> ModuleType:
 
 
 def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes plain data as YAML, in the order given."""
+    """Write plain data as YAML, in the order given."""
     text = yaml.safe_dump(_plain(content), sort_keys=False, allow_unicode=True, width=100)
     path.write_text(text, encoding="utf-8")
 
@@ -85,7 +85,7 @@ def _plain(value: Any) -> Any:
 
 
 def write_stitched_model(folder: Path) -> str:
-    """Writes the class of stitched models into a directory; returns it as ``defined_as`` names it."""
+    """Write the class of stitched models into a directory; returns its name for ``defined_as``."""
     (folder / "stitched_model.py").write_text(template_text("kipoi/stitched_model.py"), encoding="utf-8")
     return STITCHED_MODEL
 

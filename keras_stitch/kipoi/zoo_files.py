@@ -30,7 +30,7 @@ _TYPES = ("local", "git", "git-lfs")
 
 @dataclass(frozen=True)
 class Located:
-    """A model or a dataloader of a source, brought to this machine.
+    """A model or a dataloader of a source of Kipoi's, downloaded to this machine.
 
     Attributes:
         name: As the user wrote it, ``"kipoi:DeepSEA/predict"``.
@@ -57,11 +57,11 @@ class Located:
 
 
 def locate(name: str, *kinds: str) -> Located:
-    """Bring a model or dataloader here, by Kipoi's own means: a source of git is cloned or pulled.
+    """Download a model or dataloader by Kipoi's own means: a git source is cloned or pulled.
 
     Args:
         name: ``"<source>:<name in it>"``.
-        kinds: ``"model"``, ``"dataloader"`` or both; the first that there is counts.
+        kinds: ``"model"``, ``"dataloader"`` or both; the first that exists counts.
 
     Raises:
         SourceError: If there is no such source, it cannot be reached, or it has no such model or dataloader.
@@ -104,7 +104,7 @@ def _unknown(name: str, inner: str, kind: str, source: Any) -> SourceError:
 
 
 def _check_reachable(name: str, source: Any) -> None:
-    """Asks the server of a source of git before it is cloned: Kipoi only prints why that fails."""
+    """Ask the server of a git source before it is cloned: Kipoi only prints why that fails."""
     remote, local = getattr(source, "remote_url", None), Path(source.local_path)
     if remote is None or (local.is_dir() and any(local.iterdir())):
         return
@@ -131,7 +131,7 @@ def _check_reachable(name: str, source: Any) -> None:
 
 
 def _rendered(source: Any, inner: str, kind: str) -> dict[str, Any] | None:
-    """The description of a member of a group, whose template has its place in the folder above."""
+    """The description of a member of a group, rendered from the template in the folder above."""
     local = getattr(source, "local_source", source)
     inner = os.path.normpath(inner)
     group = None if local._is_nongroup_component(inner, kind) else local.get_group_name(inner, kind)
@@ -166,15 +166,19 @@ def fetch(label: str, directory: Path, downloads: Path, name: str, value: Any) -
         value: A name, or a ``RemoteFile`` to download.
 
     Raises:
-        SourceError: When it is not there, or another file than the one that was described.
+        SourceError: When there is no such file, or the downloaded file is not the one that was described.
     """
     if value is None:
         return None
-    if not isinstance(value, RemoteFile):
-        file = directory / str(value)
-        if file.is_file():
-            return file
-        raise gone(label, name, value)
+    if isinstance(value, RemoteFile):
+        return _download(label, downloads, name, value)
+    file = directory / str(value)
+    if file.is_file():
+        return file
+    raise gone(label, name, value)
+
+
+def _download(label: str, downloads: Path, name: str, value: RemoteFile) -> Path:
     what = _WHAT.get(name, f"file '{name}'")
     # Kipoi's name for it.
     place = downloads / name / ((value.md5 or "file") + (".py" if name in _PYTHON else ""))
@@ -196,7 +200,7 @@ def fetch(label: str, directory: Path, downloads: Path, name: str, value: Any) -
 
 
 def gone(label: str, name: str, value: Any) -> SourceError:
-    """The error for a file that is named and not there."""
+    """The error for a file that is named and does not exist."""
     return SourceError(f"The model.yaml of '{label}' names a file that is not there.", received=f"{name}: {value}")
 
 
@@ -219,7 +223,7 @@ def python_files(directory: Path) -> dict[str, Path]:
 
 @dataclass
 class NamedFiles:
-    """The files that the arguments of a model name, and where they go in a directory of their own.
+    """The files that the arguments of a model name, and their places in a copy of its directory.
 
     Args:
         label: What messages call the directory.
@@ -228,7 +232,7 @@ class NamedFiles:
         downloads: Where Kipoi puts what it downloads.
 
     Attributes:
-        files: The path of every file here, by its place there.
+        files: The path of every file, by its place in the copy.
     """
 
     label: str
@@ -238,7 +242,7 @@ class NamedFiles:
     files: dict[str, Path] = field(default_factory=dict)
 
     def args(self, args: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments with the places of the files; ``files`` has those files then.
+        """The arguments with the places of their files in the copy; the files are added to ``files``.
 
         Args:
             args: As Kipoi has parsed them.
@@ -250,8 +254,7 @@ class NamedFiles:
 
     def _argument(self, name: str, value: Any) -> Any:
         if isinstance(value, RemoteFile):
-            file = fetch(self.label, self.directory, self.downloads, name, value)
-            assert file is not None
+            file = _download(self.label, self.downloads, name, value)
             return self._put(f"model_files/{name}{_ending(value) or file.suffix}", file)
         if name == "savedmodel_path" and isinstance(value, Mapping):
             return self._saved_model(value)
@@ -295,8 +298,7 @@ class NamedFiles:
             return self._local(os.path.dirname(str(value.get("pb", ""))))  # noqa: PTH120 - as Kipoi does it
         folder = "model_files/savedmodel_path"
         for key, item in value.items():
-            file = fetch(self.label, self.directory, self.downloads, f"savedmodel_{key}", item)
-            assert file is not None
+            file = _download(self.label, self.downloads, f"savedmodel_{key}", item)
             self._put(f"{folder}/{_SAVED_MODEL.get(key, 'variables/variables.data-00000-of-00001')}", file)
         return folder
 

@@ -130,7 +130,7 @@ def packed_models(
         found[step.name] = build(spec, step.cut.wiring, blueprints, flags, name=step.name)
         for name in step.submodels:
             owner = spec.submodel(spec.submodel(name).share or name)
-            if owner.source.kind == "layer" and found[step.name].get_layer(owner.name).weights:
+            if owner.source.draws_weights and found[step.name].get_layer(owner.name).weights:
                 raise StitchError(
                     f"Submodel '{name}' ({owner.source.label}) runs in the dataloader, where nothing is trained, and "
                     "its weights are new.",
@@ -175,7 +175,7 @@ class _Builder:
         """The owners of the weights of all submodels whose outputs some layer takes."""
         taps = [tap for feeds in self.wiring.feeds.values() for feed in feeds for tap in feed.taps]
         # What takes a part of an output is a layer behind it, too.
-        taps += [output.tap for output in self.wiring.outputs if output.tap.part is not None]
+        taps += [output.tap for output in self.wiring.outputs if output.tap.part]
         nodes = {tap.node for tap in taps if not tap.merged}
         return {submodel.share or submodel.name for submodel in self.spec.submodels if submodel.name in nodes}
 
@@ -216,11 +216,8 @@ class _Builder:
 
     def _tapped(self, tap: Tap) -> Any:
         if tap not in self.tensors:
-            if tap.node is not None and tap.merged:
-                # What is merged for a submodel may be taken by one that comes before it.
-                whole = self._fed(next(f for f in self.wiring.feeds[tap.node] if f.port.name == tap.port))
-            else:
-                whole = self.tensors[Tap(tap.node, tap.port)]
+            # What is merged for a submodel may be taken by one that comes before it.
+            whole = self._fed(self.wiring.feed_of(tap)) if tap.merged else self.tensors[Tap(tap.node, tap.port)]
             several = tap.node is not None and len(self.wiring.node_outputs[tap.node]) > 1
             base = f"{tap.node}_{clean(tap.port)}" if several else tap.node or tap.port
             self.tensors[tap] = merge_layers.take_part(whole, tap.part, self.names, f"{base}_part")

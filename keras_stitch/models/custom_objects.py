@@ -1,4 +1,4 @@
-"""Custom objects: what they are given as, and where each of them can be had again.
+"""Custom objects: how users give them, and where each of them can be imported from later.
 
 They are given as a dict, as a Python file with a dict ``OBJECTS`` (Kipoi's convention), as an importable module, or
 as a list of files, modules and names in modules (``"package.module:Name"``).
@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 import keras
 
 from keras_stitch.errors import StitchError, nearest, reason
+from keras_stitch.files import load_python
 from keras_stitch.graphs.names import names_file
 
 _ACCEPTED = (
@@ -35,13 +36,13 @@ _OBJECTS = 'OBJECTS = {"Name": Name}, classes and functions by name'
 
 @dataclass(frozen=True)
 class Origin:
-    """Where one custom object can be had again.
+    """Where one custom object can be imported from later.
 
     Attributes:
         place: The absolute path of a Python file, or the name of a module.
         name: Its name there.
-        listed: Whether that is a key of ``OBJECTS``, not a name at the top.
-        sha256: Of the file, as it was loaded.
+        listed: Whether the name is a key of ``OBJECTS``, not a name of the module.
+        sha256: The sha256 of the file as it was loaded.
     """
 
     place: str
@@ -61,9 +62,9 @@ class CustomObjects:
 
     Attributes:
         objects: The objects, by the name that the saved model has for each.
-        origins: Where they can be had again; those that were given in memory and are in no module are left out.
-        said: What a ``stitch.yaml`` says of them: absolute paths of files, and names of and in modules.
-        live: The names of those that it cannot say.
+        origins: Where they can be imported from; objects in memory that are in no module are left out.
+        said: How a ``stitch.yaml`` names them: absolute paths of files, names of modules and names in modules.
+        live: The names of those that a ``stitch.yaml`` cannot name.
     """
 
     objects: Mapping[str, Any] = field(default_factory=dict)
@@ -72,7 +73,7 @@ class CustomObjects:
     live: tuple[str, ...] = ()
 
     def __or__(self, other: CustomObjects) -> CustomObjects:
-        """Both; where they name the same, what is on the right."""
+        """Both; of two objects with one name, the one on the right."""
         return CustomObjects(
             {**self.objects, **other.objects},
             {**{name: origin for name, origin in self.origins.items() if name not in other.objects}, **other.origins},
@@ -81,7 +82,7 @@ class CustomObjects:
         )
 
     def for_keras(self) -> dict[str, Any]:
-        """What Keras is given: the objects by name, and by the name under which they are registered."""
+        """The objects for Keras: by name, and by the name under which they are registered."""
         return {**{registered_name(item, name): item for name, item in self.objects.items()}, **self.objects}
 
     def find(self, name: str) -> str | None:
@@ -97,7 +98,7 @@ Given: TypeAlias = (
 
 
 def read(given: Given, where: str) -> CustomObjects:
-    """Custom objects in any of the ways they are given.
+    """Read custom objects in any of the ways in which users give them.
 
     Args:
         given: What the user gave.
@@ -168,7 +169,7 @@ def read_file(path: Path, where: str) -> CustomObjects:
 
 
 def placed(given: Any, folder: Path) -> Any:
-    """What a ``stitch.yaml`` says of custom objects, with files seen from the folder of it.
+    """Custom objects as a ``stitch.yaml`` names them, with the paths of files made relative to its folder.
 
     Example:
         >>> placed(["layers.py", "package.layers"], Path("models"))
@@ -181,9 +182,9 @@ def placed(given: Any, folder: Path) -> Any:
 
 @contextlib.contextmanager
 def in_registry(objects: Mapping[str, Any]) -> Iterator[None]:
-    """With these objects in Keras' registry, where another file may have put others under the same names.
+    """Put these objects into Keras' registry during the block.
 
-    Keras looks there first, whatever custom objects it is given.
+    Keras looks there first, and another file may have registered other objects under the same names.
 
     Example:
         >>> with in_registry({"zoo>twice": print}):
@@ -318,12 +319,8 @@ def _checked(objects: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 @functools.cache
 def _run(path: str, content: bytes) -> ModuleType:
-    """The module in a file: once for the same content, so that the submodels of one file have the same classes."""
-    # A neutral name, which a saved model keeps, and no entry in sys.modules: files of one name do not meet.
-    module = ModuleType("custom_objects")
-    module.__file__ = path
-    exec(compile(content, path, "exec"), module.__dict__)
-    return module
+    """The module in a file, loaded once for the same content: submodels that name one file share its classes."""
+    return load_python(Path(path), content, name="custom_objects")  # a neutral name, which a saved model keeps
 
 
 def _shown(place: str) -> str:

@@ -19,14 +19,8 @@ from keras_stitch.errors import SourceError, nearest, reason
 from keras_stitch.files import sha256
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-
-
 _ZIP = b"PK"
-
-
 _AGAIN = "Copy or download it again."
-
-
 _ACCEPTED = "a model saved by Keras: .h5, .hdf5 or .keras, or a Kipoi directory"
 
 

@@ -28,7 +28,6 @@ from keras_stitch.repairs.rule import Repair
 
 CustomObjects = Mapping[str, Any]
 
-
 _GONE = frozenset(
     [
         "LocallyConnected1D",
@@ -39,7 +38,6 @@ _GONE = frozenset(
         "DenseFeatures",
     ]
 )
-
 
 # What Keras 2 wrote for TensorFlow functions that were called on Keras tensors.
 _OPERATIONS = (
@@ -58,7 +56,7 @@ class Opened:
 
     Attributes:
         model: The model, uncompiled.
-        sha256: Of its file.
+        sha256: The sha256 of its file.
         repairs: What its file needed.
     """
 
@@ -78,7 +76,7 @@ def open_file(
 
     Args:
         path: The file; its ending does not matter.
-        kind: What ``files.recognise`` said of it; asked again if left out.
+        kind: What ``file_formats.recognise`` said of it; asked again if left out.
         arch: The architecture JSON that goes with a weights-only file.
         custom_objects: Names of custom layers and functions to what they are.
 

@@ -1,4 +1,4 @@
-"""A source, whatever it is, to a ``Submodel`` and a ``Blueprint`` that makes the Keras object for it.
+"""A Keras model, a layer or a saved file to a ``Submodel`` and a ``Blueprint`` that makes the Keras object for it.
 
 Blueprints give a fresh object each time, so that a graph can be built again and again and nothing that
 the user holds is renamed, frozen or trained.
@@ -7,18 +7,17 @@ the user holds is renamed, frozen or trained.
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 
 from keras_stitch import files
 from keras_stitch.errors import SourceError, StitchError
 from keras_stitch.graphs.spec import LayerInfo, Port, Source, Submodel
-from keras_stitch.models import file_formats, keras_file, ports
+from keras_stitch.models import keras_file, ports
 from keras_stitch.models.clone import clone, copy_state, uncopied
 from keras_stitch.models.custom_objects import in_registry
 from keras_stitch.models.layer_config import layer_config
@@ -32,9 +31,10 @@ class Blueprint:
     """Makes the Keras object of one submodel, a fresh one at every ``take``.
 
     Args:
-        make: Makes one; the first is made at once.
+        make: Makes one.
         inner_outputs: Inner layers whose outputs replace the model's own.
         custom_objects: What the object is made with.
+        first: The first one, if it is there already; made at once if not.
     """
 
     def __init__(
@@ -42,11 +42,12 @@ class Blueprint:
         make: Callable[[], keras.Layer],
         inner_outputs: Sequence[str] | None = None,
         custom_objects: CustomObjects | None = None,
+        first: keras.Layer | None = None,
     ):
         self._make = make
         self.custom_objects = dict(custom_objects or {})
         self.inner_outputs = tuple(inner_outputs) if inner_outputs is not None else None
-        self._spare: keras.Layer | None = None
+        self._spare = first
         self.peek()
 
     def peek(self) -> keras.Layer:
@@ -66,91 +67,84 @@ class Blueprint:
         return list(model.outputs) if self.inner_outputs is None else ports.inner_tensors(model, self.inner_outputs)
 
 
-class Part(Protocol):
-    """What loading needs of a Kipoi directory."""
-
-    @property
-    def weights(self) -> Path | None:
-        """The file with the weights or the whole model."""
-
-    @property
-    def arch(self) -> Path | None:
-        """The architecture JSON, for a file with weights only."""
-
-    @property
-    def custom_objects(self) -> CustomObjects:
-        """The custom objects that it needs, by name."""
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A submodel and the blueprint of its Keras object.
-
-    Attributes:
-        submodel: The plain data.
-        blueprint: Makes the Keras object.
-    """
-
-    submodel: Submodel
-    blueprint: Blueprint
-
-
-def load(
+def load_model(
     name: str,
-    source: object,
+    model: keras.Model,
     *,
-    part: Part | None = None,
     trainable: bool | None = None,
-    custom_objects: CustomObjects | None = None,
-    arch: str | os.PathLike[str] | None = None,
     outputs: Sequence[str] | None = None,
     placement: str | None = None,
-) -> Loaded:
-    """Load a source under the user's name; see ``Graph.add``.
+) -> tuple[Submodel, Blueprint]:
+    """Load a model in memory, which is cloned; see ``Graph.add``.
 
     Args:
         name: The user's name.
-        source: A path, a model or a layer.
-        part: What a Kipoi directory says, if the source is one.
+        model: The model.
         trainable: See ``Graph.add``, as for what follows.
-        custom_objects: Those of the part are added.
-        arch: That of the part goes before it.
+        outputs: Inner layers.
+        placement: Where it runs.
+
+    Raises:
+        SourceError: If it cannot be a submodel.
+    """
+    label = f"{type(model).__name__} '{model.name}'"
+    _check_ends(name, label, model)
+    snapshot = clone(model, f"Submodel '{name}'")
+    blueprint = Blueprint(lambda: clone(snapshot, name), outputs)
+    training = ports.always_training(model)
+    repairs = (Repair(TRAINING.name, TRAINING.why, tuple(training)),) if training else ()
+    return _described(name, Source("model", label), blueprint, trainable, placement, repairs), blueprint
+
+
+def load_file(
+    name: str,
+    source: Source,
+    weights: Path,
+    *,
+    kind: str | None = None,
+    arch: Path | None = None,
+    custom_objects: CustomObjects | None = None,
+    trainable: bool | None = None,
+    outputs: Sequence[str] | None = None,
+    placement: str | None = None,
+) -> tuple[Submodel, Blueprint]:
+    """Load a saved model; see ``Graph.add``.
+
+    Args:
+        name: The user's name.
+        source: Where it comes from; its sha256 is filled in.
+        weights: The file with the weights or the whole model.
+        kind: What the file is, as ``file_formats.recognise`` says, where that is known.
+        arch: The architecture JSON, for a file with weights only.
+        custom_objects: What the model is made with.
+        trainable: See ``Graph.add``, as for what follows.
         outputs: Inner layers.
         placement: Where it runs.
 
     Raises:
         SourceError: If there is nothing there that can be a submodel.
     """
-    repairs: tuple[Repair, ...] = ()
-    if isinstance(source, keras.Model):
-        _check_ends(name, f"{type(source).__name__} '{source.name}'", source)
-        described, blueprint = _from_memory(name, source, outputs)
-        training = ports.always_training(source)
-        repairs = (Repair(TRAINING.name, TRAINING.why, tuple(training)),) if training else ()
-    elif isinstance(source, keras.Layer):
-        return _from_layer(name, source, trainable, outputs, placement)
-    elif isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        if part is not None:
-            assert part.weights is not None  # a Keras model: nothing else comes here
-            weights, arch, kind = part.weights, part.arch, None
-            custom_objects = {**part.custom_objects, **(custom_objects or {})}
-            described = Source("kipoi", path.name, path=str(path.absolute()))
-        else:
-            weights, kind = path, file_formats.recognise(path)
-            # Absolute: whoever changes the current directory still means the same file.
-            given_arch = None if arch is None else str(Path(arch).absolute())
-            described = Source("file", path.name, path=str(path.absolute()), arch=given_arch)
-        blueprint, sha256, repairs = _from_file(weights, kind, arch, custom_objects, outputs)
-        described = replace(described, sha256=sha256)
-    else:
-        raise SourceError(
-            f"Submodel '{name}' cannot be made of this {type(source).__name__}.",
-            expected="the path of a saved model or of a Kipoi directory, a keras.Model, a Keras layer, a scikit-learn "
-            "estimator or a torch.nn.Module",
-            received=repr(source)[:200],
-        )
-    return _described(name, described, blueprint, trainable, placement, repairs)
+    # Absolute: whoever changes the current directory still means the same file.
+    weights = weights.absolute()
+    arch = None if arch is None else arch.absolute()
+
+    def open_it() -> keras_file.Opened:
+        return keras_file.open_file(weights, kind=kind, arch=arch, custom_objects=custom_objects)
+
+    first = open_it()
+
+    def make() -> keras.Model:
+        if files.sha256(weights) != first.sha256:
+            raise SourceError(
+                f"'{weights}' has changed since it was added.",
+                received="another sha256",
+                fix="Add it to a new Graph.",
+            )
+        return open_it().model
+
+    blueprint = Blueprint(make, outputs, custom_objects, first.model)
+    source = replace(source, sha256=first.sha256)
+    return _described(name, source, blueprint, trainable, placement, first.repairs), blueprint
 
 
 def _described(
@@ -160,7 +154,7 @@ def _described(
     trainable: bool | None,
     placement: str | None,
     repairs: Sequence[Repair],
-) -> Loaded:
+) -> Submodel:
     model = blueprint.peek()
     _check_ends(name, source.label, model)
     ports.check_stateless(model, name)
@@ -173,7 +167,7 @@ def _described(
             received=problem.received,
             fix=problem.fix,
         ) from None
-    submodel = Submodel(
+    return Submodel(
         name,
         source,
         inputs=ports.input_ports(model),
@@ -184,7 +178,6 @@ def _described(
         layers=ports.walk_layers(model),
         repairs=tuple(map(str, repairs)),
     )
-    return Loaded(submodel, blueprint)
 
 
 def _check_ends(name: str, label: str, model: keras.Model) -> None:
@@ -197,48 +190,19 @@ def _check_ends(name: str, label: str, model: keras.Model) -> None:
         )
 
 
-def _from_file(
-    weights: Path,
-    kind: str | None,
-    arch: str | os.PathLike[str] | None,
-    custom_objects: CustomObjects | None,
-    outputs: Sequence[str] | None,
-) -> tuple[Blueprint, str, tuple[Repair, ...]]:
-    weights = weights.absolute()
-    arch_path = None if arch is None else Path(arch).absolute()
-
-    def open_it() -> keras_file.Opened:
-        return keras_file.open_file(weights, kind=kind, arch=arch_path, custom_objects=custom_objects)
-
-    first = open_it()
-    spare = [first.model]
-
-    def make() -> keras.Model:
-        if spare:
-            return spare.pop()
-        if files.sha256(weights) != first.sha256:
-            raise SourceError(
-                f"'{weights}' has changed since it was added.",
-                received="another sha256",
-                fix="Add it to a new Graph.",
-            )
-        return open_it().model
-
-    return Blueprint(make, outputs, custom_objects), first.sha256, first.repairs
-
-
-def _from_memory(name: str, model: keras.Model, outputs: Sequence[str] | None) -> tuple[Source, Blueprint]:
-    snapshot = clone(model, f"Submodel '{name}'")
-    return Source("model", f"{type(model).__name__} '{model.name}'"), Blueprint(lambda: clone(snapshot, name), outputs)
-
-
-def _from_layer(
+def load_layer(
     name: str,
     layer: keras.Layer,
-    trainable: bool | None,
-    outputs: Sequence[str] | None,
-    placement: str | None,
-) -> Loaded:
+    *,
+    trainable: bool | None = None,
+    outputs: Sequence[str] | None = None,
+    placement: str | None = None,
+) -> tuple[Submodel, Blueprint]:
+    """Load a bare layer, which is copied; the arguments are those of ``load_model``.
+
+    Raises:
+        SourceError: If it cannot be a submodel, or inner layers are asked for.
+    """
     label = type(layer).__name__
     if isinstance(layer, keras.layers.InputLayer):
         raise SourceError(
@@ -282,4 +246,4 @@ def _from_layer(
         placement=placement,
         layers=(info,),
     )
-    return Loaded(submodel, Blueprint(lambda: copy_of(snapshot)))
+    return submodel, Blueprint(lambda: copy_of(snapshot))

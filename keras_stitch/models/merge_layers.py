@@ -11,7 +11,7 @@ from keras_stitch.errors import StitchError, nearest
 from keras_stitch.graphs import merges
 from keras_stitch.graphs.names import Names
 from keras_stitch.graphs.shapes import kind_of
-from keras_stitch.graphs.spec import Feed, Merge
+from keras_stitch.graphs.spec import Feed, Merge, Span
 from keras_stitch.models.layer_config import layer_config, layer_from_config
 
 # Layers of Keras that add tensors of different shapes along the wrong axis, see ``_broadcast_sum``.
@@ -92,20 +92,21 @@ def _with_axis(tensor: Any, axis: int, names: Names, name: str) -> Any:
     return keras.layers.Reshape(target, name=names.new(name), dtype=float_policy(str(tensor.dtype)))(tensor)
 
 
-def take_part(tensor: Any, part: tuple[int, int] | None, names: Names, base: str) -> Any:
+def take_part(tensor: Any, part: Sequence[Span], names: Names, base: str) -> Any:
     """Elements ``start`` to ``stop`` of the last axis, by cropping: a slice of Keras' is no layer.
 
     Args:
         tensor: Symbolic tensor of shape ``(batch, ..., size)``, with at most 4 axes beside the batch.
-        part: ``(start, stop)``; ``None`` returns the tensor.
+        part: What is taken of each axis that is cut; none returns the tensor.
         names: Where the names of new layers come from.
         base: What these names start with.
     """
-    if part is None:
+    if not part:
         return tensor
+    (span,) = part
     policy = float_policy(str(tensor.dtype))
     shape = tensor.shape[1:]
-    rank, cut = len(shape), (part[0], shape[-1] - part[1])
+    rank, cut = len(shape), (span.start, shape[-1] - span.stop)
 
     def apply(kind: Any, *args: Any) -> Any:
         return kind(*args, name=names.new(base), dtype=policy)
@@ -113,7 +114,7 @@ def take_part(tensor: Any, part: tuple[int, int] | None, names: Names, base: str
     if rank == 1:
         column = apply(keras.layers.Reshape, (shape[0], 1))(tensor)
         cropped = apply(keras.layers.Cropping1D, cut)(column)
-        return apply(keras.layers.Reshape, (part[1] - part[0],))(cropped)
+        return apply(keras.layers.Reshape, (span.stop - span.start,))(cropped)
     # Cropping leaves the last axis alone, so the last axis is brought to the front and back.
     front = apply(keras.layers.Permute, (rank, *range(1, rank)))(tensor)
     if rank == 2:

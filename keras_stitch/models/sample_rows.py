@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,6 @@ from keras_stitch.graphs.shapes import dtype_fits, shape_fits
 from keras_stitch.graphs.spec import Port, Shape, Wiring, port_text, shape_text
 
 Array = np.ndarray[Any, Any]
-
-
 SIZES = tuple(2**power for power in range(3, 16))
 
 
@@ -29,7 +27,7 @@ def random_rows(
         count: Number of rows.
         size: What an open dimension becomes.
         seed: The same seed gives the same rows.
-        bound: Where it is known: whole numbers below it, for floats, too.
+        bound: If it is known, the rows are whole numbers below it, also for floats.
 
     Example:
         >>> random_rows(Port("x", (None, 4)), 10, 8, seed=0).shape
@@ -105,19 +103,48 @@ def find_size(
     if all(None not in (port.shape or ()) for port in wanted):
         return SIZES[0], ""
     known = [size for row in rows.values() for size in np.shape(row)]
-    problem = ""
-    for size in [*sorted(set(known), reverse=True), *SIZES]:
+
+    def predict(size: int) -> Iterable[Any]:
         made = {port.name: random_rows(port, 1, size, 0, (bounds or {}).get(port.name))[0] for port in wanted}
         batch = [np.asarray({**rows, **made}[port.name])[None] for port in wiring.inputs]
+        # Eager: predict() would compile the model anew for every length.
+        outputs = model(batch, training=False)
+        return outputs.values() if isinstance(outputs, dict) else [outputs]
+
+    found, problem = fitting_sizes(predict, [*sorted(set(known), reverse=True), *SIZES])
+    return (found[0], "") if found else (None, problem or "empty predictions")
+
+
+def fitting_sizes(
+    predict: Callable[[int], Iterable[Any]], sizes: Iterable[int] = SIZES, most: int = 1
+) -> tuple[list[int], str]:
+    """Sizes of open dimensions with which a model predicts something, by trying.
+
+    Args:
+        predict: Gives the outputs of the model for a size.
+        sizes: What to try, in this order.
+        most: How many to find.
+
+    Returns:
+        Those that were found, and what was wrong with the first that did not fit.
+
+    Example:
+        >>> fitting_sizes(lambda size: [np.ones(size - 8)], most=2)
+        ([16, 32], '')
+    """
+    found: list[int] = []
+    problem = ""
+    for size in sizes:
+        if len(found) == most:
+            break
         try:
-            # Eager: predict() would compile the model anew for every length.
-            outputs = model(batch, training=False)
+            outputs = predict(size)
         except Exception as error:  # Keras and TensorFlow raise many kinds for a length that does not fit
             problem = problem or reason(error)
             continue
-        if all(0 not in np.shape(output) for output in (outputs.values() if isinstance(outputs, dict) else [outputs])):
-            return size, ""
-    return None, problem or "empty predictions"
+        if all(0 not in np.shape(output) for output in outputs):
+            found.append(size)
+    return found, problem
 
 
 def shape_of(array: Array) -> Shape:

@@ -1,8 +1,7 @@
-"""Writing models and small files, after checking that what is written can be read again."""
+"""Writing models, after checking that what is written can be read again."""
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,14 +9,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_stitch import files
 from keras_stitch.errors import SaveError, reason
 from keras_stitch.graphs.spec import GraphSpec
 from keras_stitch.keras_private import held_layers, quiet_keras
 from keras_stitch.models import ports
 
 FORMATS = {"keras": ".keras", "h5": ".h5"}
-
-
 _BACKENDS = {"jax": "JAX", "torch": "PyTorch"}
 
 
@@ -78,22 +76,20 @@ def save_model(model: keras.Model, path: Path) -> Path:
     check_format(model, format_of(path))
     if not path.absolute().parent.is_dir():
         raise SaveError(f"There is no folder '{path.absolute().parent}'.", fix="Make it first.")
-    try:
-        with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".keras-stitch-") as folder:
-            written = Path(folder) / path.name
+    with files.disk_errors(path), files.new_file(path) as place:
+        try:
             with quiet_keras():
-                model.save(written)
-                loaded = keras.saving.load_model(written, compile=False)
+                model.save(place)
+                loaded = keras.saving.load_model(place, compile=False)
             if not _same_weights(model, loaded):
                 raise ValueError("it would have other weights")
-            written.replace(path)
-    except OSError as error:
-        raise SaveError(f"'{path}' cannot be written: {error}.") from error
-    except Exception as error:
-        raise SaveError(
-            f"'{path}' would be a file that Keras cannot load again: {reason(error)}",
-            fix="Save as .keras." if path.suffix != ".keras" else None,
-        ) from error
+        except OSError:
+            raise
+        except Exception as error:
+            raise SaveError(
+                f"'{path}' would be a file that Keras cannot load again: {reason(error)}",
+                fix="Save as .keras." if path.suffix != ".keras" else None,
+            ) from error
     return path
 
 

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Pin:
-    """A requirement, and the submodel that has it; none for the stitched model."""
+    """A requirement and the submodel that has it; no submodel for the stitched model itself."""
 
     text: str
     of: str = ""
@@ -25,9 +25,9 @@ class Conflicts:
     """Which submodels exclude each other in the environment of the stitched model, and by which pins.
 
     Args:
-        base: Pins that are always there.
-        pins: Of every submodel.
-        resolver: Is asked where numbers do not tell; without it they have to.
+        base: The pins of the stitched model itself.
+        pins: The pins of every submodel.
+        resolver: Decides what the version numbers leave open; without it, only the numbers count.
     """
 
     def __init__(self, base: Iterable[Pin], pins: Mapping[str, Sequence[Pin]], resolver: Resolver | None):
@@ -38,7 +38,7 @@ class Conflicts:
         return self._resolve((*self._base, *(pin for name in names for pin in self._pins[name])))
 
     def conflict(self, names: Iterable[str]) -> frozenset[str]:
-        """A few of the submodels that do not fit: two or one where numbers tell, or else as few as matter."""
+        """A smallest set of submodels that do not fit: one or two where the version numbers show it."""
         names = tuple(names)
         pair = _pair((*self._base, *(pin for name in names for pin in self._pins[name])))
         owners = frozenset(pin.of for pin in pair).intersection(names)
@@ -60,11 +60,11 @@ class Conflicts:
 
 
 def resolve(resolver: Resolver | None, requirements: Iterable[str]) -> bool | None:
-    """Whether requirements can be in one environment, by their numbers alone where those tell.
+    """Whether requirements can be in one environment; version numbers that exclude each other decide it alone.
 
     Args:
-        resolver: Is asked where they do not; ``None`` where nobody is to be asked.
-        requirements: As pip has them.
+        resolver: Decides what the version numbers leave open; ``None`` to compare the numbers only.
+        requirements: Requirements as pip writes them.
 
     Example:
         >>> resolve(None, ["keras==2.15.0", "keras>=3"])
@@ -100,7 +100,7 @@ def _owned(pin: Pin, name: str) -> str:
 
 
 def listed(items: Sequence[str]) -> str:
-    """Some texts as one, for people.
+    """Several texts as one text, for messages.
 
     Example:
         >>> listed(["a", "b", "c"])

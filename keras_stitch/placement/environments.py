@@ -1,4 +1,4 @@
-"""Which submodels need environments of their own, as the pins of all cannot be in one."""
+"""Which submodels need environments of their own, because their pins exclude each other."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from itertools import chain, count
 
 from keras_stitch.graphs.names import name_of_several
 from keras_stitch.graphs.spec import GraphSpec, Submodel, Wiring
+from keras_stitch.graphs.upstream import fed_by
 from keras_stitch.placement.conflicts import Conflicts, Pin, listed, resolve
-from keras_stitch.placement.plan import fed_by
+from keras_stitch.placement.plan import Reason
 from keras_stitch.placement.requirements import installed, joined, package, packages
 from keras_stitch.placement.uv import Resolver, Uv
 
@@ -47,9 +48,9 @@ class Environment:
     """An environment for one or more submodels.
 
     Attributes:
-        name: That of its submodels.
+        name: The names of its submodels, joined.
         submodels: In the order in which they were added.
-        requirements: What is installed there.
+        requirements: The packages that are installed in it.
     """
 
     name: str
@@ -59,19 +60,30 @@ class Environment:
 
 @dataclass(frozen=True)
 class Settled:
-    """What was found out.
+    """Which submodels run in which environments.
 
     Attributes:
         leaving: The submodels that run in environments of their own, and why; in the order in which they were added.
-        environments: Where they run.
-        remark: What is to be said about the whole, if anything.
-        unconsidered: The submodels whose pins nothing can meet, as the remark says.
+        environments: The environments that they run in.
+        remark: A remark about the whole graph; may be empty.
+        unconsidered: The submodels whose pins no environment can meet; the remark names them.
     """
 
-    leaving: Mapping[str, str]
+    leaving: Mapping[str, Reason]
     environments: tuple[Environment, ...] = ()
     remark: str = ""
     unconsidered: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Remark:
+    """Something that could not be done, and the reason."""
+
+    what: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.why}."
 
 
 def final_base() -> tuple[str, ...]:
@@ -81,60 +93,62 @@ def final_base() -> tuple[str, ...]:
 
 
 def settle(spec: GraphSpec, wiring: Wiring, resolver: Resolver | None = None) -> Settled:
-    """Find the fewest submodels that have to leave the environment of the stitched model, and theirs.
+    """Find the fewest submodels that cannot be in the environment of the stitched model, and environments for them.
 
     Args:
         spec: The graph.
-        wiring: The same, checked.
-        resolver: Is asked instead of the package index, and only where numbers alone do not tell.
+        wiring: The same graph, checked.
+        resolver: Decides what the version numbers leave open; by default ``uv``, which asks the package index.
 
     Example:
         >>> from keras_stitch.graphs.spec import Port, Source
         >>> from keras_stitch.graphs.wiring import wire
         >>> node = Submodel("m", Source("kipoi", "m"), (Port("x", (3,)),), (Port("y", (2,)),), elsewhere="no theano")
         >>> graph = GraphSpec("g", (node,))
-        >>> settle(graph, wire(graph)).leaving
-        {'m': 'no theano'}
+        >>> settle(graph, wire(graph)).leaving["m"].text
+        'no theano'
     """
     return _Settling(spec, wiring, resolver or Uv()).settled()
 
 
 class _Flow:
-    """Which submodels leave with others: data flow from the environments to the stitched model only."""
+    """Which submodels have to leave together: data flow only from the environments to the stitched model."""
 
     def __init__(self, spec: GraphSpec, wiring: Wiring):
         self._spec = spec
         self._fed_by = {node: fed_by(wiring, node) for node in reversed(wiring.order)}
 
-    def along(self, leaving: Mapping[str, str]) -> dict[str, str]:
-        """Those that leave and all that have to leave with them, with the reasons, in the order of the graph."""
+    def along(self, leaving: Mapping[str, Reason]) -> dict[str, Reason]:
+        """The submodels that leave and all that have to leave with them, with reasons, in the order of the graph."""
         found, before = dict(leaving), -1
         while len(found) > before:
             before = len(found)
             for node, sources in self._fed_by.items():
                 for source in sources if node in found else ():
-                    found.setdefault(source, f"feeds '{node}', {_ASIDE}")
+                    found.setdefault(source, Reason.feeds(node, _ASIDE))
             gone = {_owner(self._spec.submodel(name)): name for name in reversed(found)}
             for submodel in self._spec.submodels:
                 if _owner(submodel) in gone:
-                    found.setdefault(submodel.name, f"has the same weights as '{gone[_owner(submodel)]}', {_ASIDE}")
+                    found.setdefault(submodel.name, Reason.shares(gone[_owner(submodel)], _ASIDE))
         return {submodel.name: found[submodel.name] for submodel in self._spec.submodels if submodel.name in found}
 
 
 class _Settling:
-    """One run of ``settle``: gathers the remarks."""
+    """One run of ``settle``, with its remarks."""
 
     def __init__(self, spec: GraphSpec, wiring: Wiring, resolver: Resolver):
         self._spec, self._flow, self._resolver = spec, _Flow(spec, wiring), resolver
         self._kept = {s.name: s.placement for s in spec.submodels if s.placement in ("model", "dataloader")}
-        self._remarks: list[str] = []
+        self._remarks: list[_Remark] = []
         self._unconsidered: list[str] = []
 
     def settled(self) -> Settled:
-        """What leaves, and where it runs."""
+        """Which submodels leave, and where they run."""
         asked = "placement='workflow' asks for it"
         forced = {
-            s.name: s.elsewhere or asked for s in self._spec.submodels if s.elsewhere or s.placement == "workflow"
+            s.name: Reason(s.elsewhere or asked)
+            for s in self._spec.submodels
+            if s.elsewhere or s.placement == "workflow"
         }
         leaving = self._flow.along(forced)
         kept = {_owner(self._spec.submodel(name)) for name in self._kept}
@@ -144,10 +158,10 @@ class _Settling:
         if any(submodel.unmet for submodel in staying):
             leaving = self._flow.along({**forced, **self._search(staying, leaving)})
         environments = self._environments(leaving)
-        return Settled(leaving, environments, "\n".join(self._remarks), tuple(self._unconsidered))
+        return Settled(leaving, environments, "\n".join(map(str, self._remarks)), tuple(self._unconsidered))
 
-    def _search(self, staying: Sequence[Submodel], leaving: Mapping[str, str]) -> dict[str, str]:
-        """The fewest more that have to leave, with the pins that are the reasons."""
+    def _search(self, staying: Sequence[Submodel], leaving: Mapping[str, Reason]) -> dict[str, Reason]:
+        """The fewest further submodels that have to leave, with the pins that are the reasons."""
         pins = {submodel.name: [Pin(text, submodel.name) for text in submodel.requires] for submodel in staying}
         base = [Pin(text) for text in final_base()]
         conflicts, movable = Conflicts(base, pins, self._resolver), list(staying)
@@ -157,7 +171,7 @@ class _Settling:
             base += [pin for submodel in staying if submodel.name not in free for pin in pins[submodel.name]]
             conflicts = Conflicts(base, pins, self._resolver)
             if conflicts.fit(()) is False:
-                self._remarks.append(f"Only the numbers of the pins are compared: {_NO_BASE}.")
+                self._remarks.append(_Remark("Only the numbers of the pins are compared", _NO_BASE))
                 conflicts = Conflicts(base, pins, None)
         found: list[frozenset[str]] = []
         chosen: tuple[str, ...] = ()
@@ -168,21 +182,21 @@ class _Settling:
             gone = self._gone(chosen, leaving)
             rest = [submodel.name for submodel in movable if submodel.name not in gone]
         doubtful = [repr(name) for name in rest if self._spec.submodel(name).unmet]
-        known = any(text.endswith((f"{_NO_INDEX}.", f"{_NO_BASE}.")) for text in self._remarks)
+        known = any(remark.why in (_NO_INDEX, _NO_BASE) for remark in self._remarks)
         if doubtful and not known and conflicts.fit(rest) is None:
             what = f"the pins of {listed(doubtful)} and those of the stitched model"
-            self._remarks.append(f"Nobody could find out whether {what} fit together: {_NO_INDEX}.")
+            self._remarks.append(_Remark(f"Nobody could find out whether {what} fit together", _NO_INDEX))
         gone = self._gone(chosen, leaving)
-        # Some conflict has no other member that leaves, and that one says the most.
+        # The conflict with the fewest members that leave explains the most.
         whys = {name: min((c for c in found if name in c), key=lambda c: len(c & gone)) for name in chosen}
-        return {name: conflicts.reason(name, why) for name, why in whys.items()}
+        return {name: Reason(conflicts.reason(name, why)) for name, why in whys.items()}
 
-    def _can_leave(self, submodel: Submodel, leaving: Mapping[str, str]) -> bool:
-        """Whether it can have an environment of its own; its pins are given up where they cannot be met at all."""
+    def _can_leave(self, submodel: Submodel, leaving: Mapping[str, Reason]) -> bool:
+        """Whether a submodel can have its own environment; pins that no environment can meet are given up."""
         alone = self._gone([submodel.name], leaving)
         held = next((name for name in self._kept if name in alone), None)
         resolves = None if held else self._resolves(submodel)
-        # One that has all it needs here keeps its pins, where nobody knows better.
+        # Where nobody can tell, a submodel whose pins this environment meets keeps them.
         if resolves is False or (resolves is None and submodel.unmet):
             why = f"'{held}' has placement='{self._kept[held]}' and would have to leave with it" if held else _NO_INDEX
             self._give_up(submodel, _NOWHERE if resolves is False else why)
@@ -191,14 +205,17 @@ class _Settling:
     def _give_up(self, submodel: Submodel, why: str) -> None:
         pins = ", ".join(submodel.unmet or submodel.requires)
         self._unconsidered.append(submodel.name)
-        self._remarks.append(f"The pins of '{submodel.name}' ({pins}) are not considered: {why}.")
+        self._remarks.append(_Remark(f"The pins of '{submodel.name}' ({pins}) are not considered", why))
 
-    def _gone(self, names: Iterable[str], leaving: Mapping[str, str]) -> frozenset[str]:
-        """What leaves with these, apart from what leaves anyway."""
-        return frozenset(self._flow.along({**leaving, **dict.fromkeys(names, "")})) - set(leaving)
+    def _gone(self, names: Iterable[str], leaving: Mapping[str, Reason]) -> frozenset[str]:
+        """The submodels that leave with these, apart from those that leave anyway."""
+        return frozenset(self._flow.along({**leaving, **dict.fromkeys(names, Reason(""))})) - set(leaving)
 
-    def _fewest(self, conflicts: Sequence[frozenset[str]], leaving: Mapping[str, str]) -> tuple[str, ...]:
-        """Those that break all conflicts and take the fewest along; of as many, with unmet pins, then later ones."""
+    def _fewest(self, conflicts: Sequence[frozenset[str]], leaving: Mapping[str, Reason]) -> tuple[str, ...]:
+        """The submodels that resolve all conflicts and take the fewest others along.
+
+        Of equally few, those with unmet pins are chosen, then those that were added later.
+        """
         order = [submodel.name for submodel in self._spec.submodels]
         best: tuple[tuple[int, int, list[int]], tuple[str, ...]] | None = None
         seen: set[frozenset[str]] = set()
@@ -218,8 +235,8 @@ class _Settling:
             best = min(best or (cost, some), (cost, some), key=lambda one: one[0])
         return best[1] if best else ()
 
-    def _environments(self, leaving: Mapping[str, str]) -> tuple[Environment, ...]:
-        """Each submodel is put into the first environment that takes it; twins are in one."""
+    def _environments(self, leaving: Mapping[str, Reason]) -> tuple[Environment, ...]:
+        """Put each submodel into the first environment that takes it; twins share one."""
         owner_of = {name: _owner(self._spec.submodel(name)) for name in leaving}
         shared: list[dict[str, tuple[str, ...]]] = []
         for owner in dict.fromkeys(owner_of.values()):
@@ -264,7 +281,7 @@ class _Settling:
 
 
 def _own(submodel: Submodel) -> tuple[str, ...]:
-    """Its pins, and the TensorFlow that its Keras needs."""
+    """The pins of a submodel, and the TensorFlow that its Keras needs."""
     silent = submodel.is_keras and "tensorflow" not in packages(submodel.requires)
     return (*submodel.requires, *(("tensorflow",) if silent else ()))
 

@@ -12,8 +12,9 @@ from functools import cached_property
 from keras_stitch.errors import StitchError
 from keras_stitch.graphs.spec import GraphOutput, GraphSpec, Submodel, Wiring
 from keras_stitch.graphs.subgraph import Cut, cut, wanted
+from keras_stitch.graphs.upstream import levels
 from keras_stitch.placement.environments import Environment, settle
-from keras_stitch.placement.plan import Placed, Plan, fed_by
+from keras_stitch.placement.plan import Placed, Plan
 from keras_stitch.placement.plan import plan as place
 from keras_stitch.placement.stages import Stages, Step, group_name, stage
 from keras_stitch.placement.uv import Resolver
@@ -138,17 +139,11 @@ class _Jobs:
 
     def groups(self) -> list[list[str]]:
         """Submodels of one environment between which nothing else runs; each group after those that feed it."""
-        levels: dict[str, int] = {}
-        for node in self.whole.order:
-            if node in self.environments:
-                before = fed_by(self.whole, node)
-                levels[node] = max(
-                    (levels[name] + (self.environments[name] != self.environments[node]) for name in before), default=0
-                )
+        known = levels(self.whole, self.environments)
         found: dict[tuple[int, str], list[str]] = {}
         for node in self.whole.feeds:  # in the order in which they were added
             if node in self.environments:
-                found.setdefault((levels[node], self.environments[node]), []).append(node)
+                found.setdefault((known[node], self.environments[node]), []).append(node)
         return [group for _, group in sorted(found.items(), key=lambda item: item[0][0])]
 
     def job(self, group: Sequence[str]) -> Job:

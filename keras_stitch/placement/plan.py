@@ -6,24 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from keras_stitch.errors import StitchError
-from keras_stitch.graphs.spec import PLACEMENTS, GraphSpec, Submodel, Tap, Wiring
+from keras_stitch.graphs.spec import FRAMEWORKS, PLACEMENTS, GraphSpec, Submodel, Wiring
+from keras_stitch.graphs.upstream import fed_by
 from keras_stitch.terminal import render
-
-_KERAS = {"layer": "a Keras layer", "trained layer": "a Keras layer", "model": "a Keras model in memory"}
-
 
 _ORDER = {"workflow": 0, "dataloader": 1, "model": 2}
 
 
 _STAGES = {"workflow": "an environment of its own", "dataloader": "the dataloader", "model": "the stitched model"}
-
-
-_NAMES = {
-    "scikit-learn": "scikit-learn",
-    "pytorch": "PyTorch",
-    "tensorflow": "TensorFlow",
-    "kipoi": "a class of its own",
-}
 
 
 @dataclass(frozen=True)
@@ -42,8 +32,8 @@ class Plan:
 
     Attributes:
         places: One for each submodel, in the order in which they were added.
-        last: The submodel that is no Keras model and is the model of the directory, where no Keras model remains.
-        remark: What is to be said about the whole, if anything.
+        last: The submodel of another framework that is the directory's model, where no Keras model remains.
+        remark: A remark about the whole graph; may be empty.
 
     Example:
         >>> plan = Plan((Placed("model1", "model", "a Keras model"),))
@@ -78,18 +68,41 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Reason:
+    """Why a submodel runs where it does.
+
+    Attributes:
+        text: The reason in words. Where it goes along with another submodel, a verb phrase: "feeds 'model2', ...".
+        along_with: That other submodel; empty where the reason is the submodel's own.
+    """
+
+    text: str
+    along_with: str = ""
+
+    @classmethod
+    def feeds(cls, other: str, which: str) -> Reason:
+        """The submodel feeds another one; ``which`` says why that matters."""
+        return cls(f"feeds '{other}', {which}", other)
+
+    @classmethod
+    def shares(cls, other: str, which: str) -> Reason:
+        """The submodel shares weights with another one; ``which`` says why that matters."""
+        return cls(f"has the same weights as '{other}', {which}", other)
+
+
+@dataclass(frozen=True)
 class _Bound:
     """The latest stage that a submodel can be in, the reason, and the submodel that is the cause."""
 
     placement: str
-    reason: str
+    reason: Reason
     cause: str
 
 
 def plan(
     spec: GraphSpec,
     wiring: Wiring,
-    leaving: Mapping[str, str] | None = None,
+    leaving: Mapping[str, Reason] | None = None,
     environments: Mapping[str, str] | None = None,
     remark: str = "",
 ) -> Plan:
@@ -97,10 +110,10 @@ def plan(
 
     Args:
         spec: The graph.
-        wiring: The same, checked.
-        leaving: The submodels that run in environments of their own, with all that feeds them, and why.
+        wiring: The same graph, checked.
+        leaving: The submodels that run in environments of their own, with all that feed them, and why.
         environments: The name of the environment of each of them.
-        remark: What is to be said about them.
+        remark: A remark about them; may be empty.
 
     Raises:
         StitchError: Where ``placement=`` asks for a later stage than possible; it names the submodel in the way.
@@ -131,46 +144,33 @@ def plan(
             f"No Keras model remains: '{last}' ({framework(submodel)}) makes the predictions.\n"
             "So it is the directory's model, through Kipoi's own class."
         )
-        bounds[last] = _Bound("model", f"{framework(submodel)}, and the last one: no Keras model remains", last)
+        reason = Reason(f"{framework(submodel)}, and the last one: no Keras model remains")
+        bounds[last] = _Bound("model", reason, last)
     elif not any(bound.placement == "model" for bound in bounds.values()):
         remarks.append("No Keras model remains: the model only passes on what the dataloader delivers.")
     for submodel in spec.submodels:
         bound = bounds[submodel.name]
         if submodel.placement is not None and _ORDER[submodel.placement] > _ORDER[bound.placement]:
             raise _too_late(spec, submodel, bound)
-    places = (Placed(name, bound.placement, bound.reason, environments.get(name, "")) for name, bound in bounds.items())
-    return Plan(tuple(places), last, "\n".join(remarks))
+    places = tuple(
+        Placed(name, bound.placement, bound.reason.text, environments.get(name, "")) for name, bound in bounds.items()
+    )
+    return Plan(places, last, "\n".join(remarks))
 
 
 def framework(submodel: Submodel) -> str:
-    """What runs a submodel, for people.
+    """What runs a submodel, as messages call it.
 
     Example:
         >>> from keras_stitch.graphs.spec import Source
         >>> framework(Submodel("net", Source("module", "Net"), framework="pytorch"))
         'PyTorch'
     """
-    return "Keras" if submodel.is_keras else _NAMES[submodel.framework]
-
-
-def producers(wiring: Wiring, tap: Tap) -> tuple[str, ...]:
-    """The submodels that have to run before a tensor is there; none for a graph input."""
-    if tap.node is None:
-        return ()
-    if not tap.merged:
-        return (tap.node,)
-    feed = next(feed for feed in wiring.feeds[tap.node] if feed.port.name == tap.port)
-    return tuple(name for source in feed.taps for name in producers(wiring, source))
-
-
-def fed_by(wiring: Wiring, node: str) -> tuple[str, ...]:
-    """The submodels that feed a submodel, each once."""
-    taps = [tap for feed in wiring.feeds[node] for tap in feed.taps]
-    return tuple(dict.fromkeys(name for tap in taps for name in producers(wiring, tap)))
+    return FRAMEWORKS[submodel.framework]
 
 
 def check_placement(placement: str | None, name: str) -> None:
-    """Raise where a submodel is asked to run in a stage that there is not."""
+    """Raise where a submodel is asked to run in a stage that does not exist."""
     if placement is not None and placement not in PLACEMENTS:
         raise StitchError(
             f"Submodel '{name}': there is no placement {placement!r}.", expected=f"one of {', '.join(PLACEMENTS)}"
@@ -179,15 +179,20 @@ def check_placement(placement: str | None, name: str) -> None:
 
 def _own_bound(submodel: Submodel) -> _Bound:
     if not submodel.is_keras:
-        return _Bound("dataloader", f"{framework(submodel)}, not Keras", submodel.name)
+        return _Bound("dataloader", Reason(f"{framework(submodel)}, not Keras"), submodel.name)
     if submodel.placement == "dataloader":
-        return _Bound("dataloader", "placement='dataloader' asks for it", submodel.name)
-    reason = _KERAS.get(submodel.source.kind, "a saved Keras model")
-    return _Bound("model", f"shares the weights of {submodel.share}" if submodel.share else reason, submodel.name)
+        return _Bound("dataloader", Reason("placement='dataloader' asks for it"), submodel.name)
+    if submodel.share:
+        reason = f"shares the weights of {submodel.share}"
+    elif submodel.is_layer:
+        reason = "a Keras layer"
+    else:
+        reason = "a Keras model in memory" if submodel.source.in_memory else "a saved Keras model"
+    return _Bound("model", Reason(reason), submodel.name)
 
 
 def _propagate(spec: GraphSpec, wiring: Wiring, bounds: dict[str, _Bound]) -> None:
-    """Moves what feeds the dataloader into it, and what shares weights with that, until nothing moves."""
+    """Move what feeds the dataloader into it, and what shares weights with that, until nothing moves."""
     moved = True
     while moved:
         moved = False
@@ -195,20 +200,19 @@ def _propagate(spec: GraphSpec, wiring: Wiring, bounds: dict[str, _Bound]) -> No
             submodel = spec.submodel(node)
             what = "which runs in the dataloader" if submodel.is_keras else f"which is {framework(submodel)}, not Keras"
             for source in fed_by(wiring, node) if bounds[node].placement == "dataloader" else ():
-                moved |= _move(bounds, source, node, f"feeds '{node}', {what}")
+                moved |= _move(bounds, source, Reason.feeds(node, what))
         for submodel in spec.submodels:
             owner = submodel.share or submodel.name
             twins = [twin.name for twin in spec.submodels if owner in (twin.name, twin.share)]
             packed = next((twin for twin in twins if bounds[twin].placement == "dataloader"), None)
             if packed is not None:
-                why = f"has the same weights as '{packed}', which runs in the dataloader"
-                moved |= _move(bounds, submodel.name, packed, why)
+                moved |= _move(bounds, submodel.name, Reason.shares(packed, "which runs in the dataloader"))
 
 
-def _move(bounds: dict[str, _Bound], name: str, because_of: str, reason: str) -> bool:
+def _move(bounds: dict[str, _Bound], name: str, reason: Reason) -> bool:
     if bounds[name].placement != "model":
         return False
-    bounds[name] = _Bound("dataloader", reason, bounds[because_of].cause)
+    bounds[name] = _Bound("dataloader", reason, bounds[reason.along_with].cause)
     return True
 
 
@@ -217,7 +221,7 @@ def _last(spec: GraphSpec, wiring: Wiring, bounds: Mapping[str, _Bound]) -> str 
     if any(bound.placement == "model" for bound in bounds.values()) or len(wiring.outputs) != 1:
         return None
     tap = wiring.outputs[0].tap
-    if tap.node is None or tap.part is not None or tap.merged:
+    if tap.node is None or tap.part or tap.merged:
         return None
     submodel = spec.submodel(tap.node)
     alone = len(wiring.node_outputs[tap.node]) == 1 and not any(tap.node in fed_by(wiring, n) for n in wiring.order)
@@ -233,15 +237,15 @@ def _too_late(spec: GraphSpec, submodel: Submodel, bound: _Bound) -> StitchError
     received = f"placement='{submodel.placement}'"
     if bound.placement == "workflow":
         return StitchError(
-            f"{message}: {'it ' if bound.reason.startswith(('feeds', 'has ')) else ''}{bound.reason}.",
+            f"{message}: {'it ' if bound.reason.along_with else ''}{bound.reason.text}.",
             expected="placement='workflow', as data flow workflow -> dataloader -> model only",
             received=received,
         )
     if cause.name == submodel.name:
         message += f": it is {framework(submodel)}, not Keras."
         return StitchError(message, expected="placement='dataloader'", received=received)
-    why = f"it {bound.reason}"
-    if f"'{cause.name}'" not in bound.reason:
+    why = f"it {bound.reason.text}"
+    if bound.reason.along_with != cause.name:
         why += f", because of '{cause.name}'"
     return StitchError(
         f"{message}: {why}.",

@@ -17,7 +17,7 @@ from packaging.version import InvalidVersion, Version
 TENSORFLOWS = ("tensorflow", "tensorflow-cpu", "tensorflow-gpu", "tensorflow-intel", "tensorflow-macos")
 
 
-# What conda calls otherwise than PyPI.
+# Packages that have another name on PyPI than in conda.
 _PYPI_NAMES = {
     "keras-base": "keras",
     "keras-gpu": "keras",
@@ -35,7 +35,7 @@ _PYPI_NAMES = {
 }
 
 
-# Conda packages that are Python itself, its installer or no Python packages.
+# Conda packages that are Python itself, its installer, or no Python packages at all.
 _NOT_PYTHON = re.compile(
     r"""python|pip|_.*
     |r|r-.*|bioconductor-.*|perl|perl-.*|ucsc-.*|openjdk|java-jdk|nodejs
@@ -48,12 +48,12 @@ _NOT_PYTHON = re.compile(
 
 
 def declared(dependencies: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """What Kipoi's dependencies ask for, as pip has it: each once, conda's first.
+    """The packages that Kipoi's dependencies name, as pip writes them: each once, those of conda first.
 
     Left out are Python, conda packages that are no Python packages, and options of pip.
 
     Args:
-        dependencies: The section as Kipoi has it.
+        dependencies: The section ``dependencies`` of a Kipoi description.
 
     Example:
         >>> declared({"conda": ["python=3.6", "pytorch::pytorch=1.0", "bedtools"], "pip": ["keras == 2.1"]})
@@ -65,7 +65,7 @@ def declared(dependencies: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
 
 
 def python_of(dependencies: Mapping[str, Sequence[str]]) -> str | None:
-    """The release of Python that conda is asked for, where it is a certain one.
+    """The release of Python that conda is asked for; ``None`` where it leaves a choice.
 
     Example:
         >>> python_of({"conda": ["python=3.11.4"]}), python_of({"conda": ["python>=3.6"]})
@@ -79,7 +79,7 @@ def python_of(dependencies: Mapping[str, Sequence[str]]) -> str | None:
 
 
 def package(requirement: str) -> str:
-    """The package of a requirement in PyPI's spelling, TensorFlow's under one name; ``""`` where it names none.
+    """The package of a requirement in PyPI's spelling, any of TensorFlow's as ``tensorflow``; ``""`` where it has none.
 
     Example:
         >>> package("Scikit_Learn>=1"), package("tensorflow-gpu==2.0")
@@ -266,7 +266,7 @@ def _span(prefix: str) -> tuple[_Bound, _Bound]:
 
 
 def _spans(specifiers: Iterable[Specifier]) -> Iterator[tuple[_Bound | None, _Bound | None]]:
-    """Between which versions each specifier stays; what it leaves out in between is not looked at."""
+    """The first and the last version that each specifier allows; exceptions in between are not looked at."""
     for item in specifiers:
         if _is_prefix(item):
             if item.operator == "==":

@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 from keras_stitch.graphs.merges import merged_dtype, options_of
 from keras_stitch.graphs.names import name_of_several
 from keras_stitch.graphs.spec import Feed, GraphOutput, GraphSpec, Port, Submodel, Tap, Wiring
-from keras_stitch.graphs.subgraph import Cut, arriving, cut, tensor_name, tensor_port, wanted
-from keras_stitch.placement.plan import Plan, fed_by
+from keras_stitch.graphs.subgraph import Cut, cut, tensor_name, tensor_port, wanted
+from keras_stitch.graphs.upstream import levels
+from keras_stitch.placement.plan import Plan
 from keras_stitch.placement.plan import plan as place
 
 
@@ -164,7 +165,8 @@ class _Stager:
 
     def groups(self) -> Iterator[list[str]]:
         """Keras submodels between which nothing else runs together, all others alone."""
-        levels = self.levels()
+        # How often data have passed between Keras and others before: only Keras models of one level can be one model.
+        known = levels(self.whole, {node: self.spec.submodel(node).is_keras for node in self.packed})
         keras: dict[int, list[str]] = {}
         for node in self.whole.feeds:  # in the order in which they were added
             if node not in self.packed:
@@ -172,19 +174,8 @@ class _Stager:
             if not self.spec.submodel(node).is_keras:
                 yield [node]
                 continue
-            keras.setdefault(levels[node], []).append(node)
+            keras.setdefault(known[node], []).append(node)
         yield from keras.values()
-
-    def levels(self) -> dict[str, int]:
-        """How often data have passed between Keras and others before: only equal ones can be one model."""
-        levels: dict[str, int] = {}
-        for node in self.packed:
-            keras = self.spec.submodel(node).is_keras
-            before = [name for name in fed_by(self.whole, node) if name in self.packed]
-            levels[node] = max(
-                (levels[name] + (self.spec.submodel(name).is_keras != keras) for name in before), default=0
-            )
-        return levels
 
     # -- what they take and give ---------------------------------------------
 
@@ -216,8 +207,10 @@ class _Stager:
 
     def connected(self, tap: Tap) -> Connected:
         merged = tap.merged
-        whole = self.fed(arriving(self.whole, tap), cast=False) if merged else tensor_name(self.whole, tap)
-        return whole if tap.part is None else Take(whole, *tap.part)
+        found = self.fed(self.whole.feed_of(tap), cast=False) if merged else tensor_name(self.whole, tap)
+        for span in tap.part:
+            found = Take(found, span.start, span.stop)
+        return found
 
     def delivered(self, tap: Tap, port: Port) -> Connected:
         # NumPy, and Kipoi's files, have no bfloat16; every one of them is a float32.

@@ -1,4 +1,4 @@
-"""Asks whether requirements can be in one environment: uv knows, from the package index or from its cache."""
+"""Asks uv whether requirements can be in one environment; it looks at the package index or at its cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
-# What uv says where it could not look, and where it did look and there is nothing.
+# What uv says where it could not reach the index, and where it could and found nothing.
 _UNREACHABLE = re.compile(r"Request failed after|Failed to fetch: |error sending request|could not be queried")
 
 
@@ -37,8 +37,8 @@ class Uv:
     """Asks the package index through uv, each question once.
 
     Args:
-        arguments: More arguments of ``uv pip compile``.
-        env: Environment variables that are added.
+        arguments: Further arguments of ``uv pip compile``.
+        env: Further environment variables.
         timeout: Seconds for each question.
     """
 
@@ -69,7 +69,7 @@ class Uv:
         return False if _IMPOSSIBLE.search(said) else None
 
     def _ask(self, program: str, text: str, *more: str) -> str | None:
-        """What uv has to say against it; ``None`` where that takes too long."""
+        """What uv objects to; empty if nothing, ``None`` where it takes too long."""
         command = [program, "pip", "compile", "-", "--quiet", "--python", sys.executable, *self._arguments, *more]
         try:
             done = subprocess.run(

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
 from matplotlib.path import Path as Curve
 
+from keras_stitch import files
 from keras_stitch.errors import SaveError, StitchError
 from keras_stitch.graphs.spec import GraphSpec, Wiring
 from keras_stitch.plotting.arrange import HEAD, LANE_PAD, MARGIN, TITLE, arrange
@@ -140,7 +141,8 @@ def save_plot(
         raise SaveError(f"A plot cannot be saved as '{path}': no folder '{path.parent}'.", fix="Create it first.")
     picture = draw(spec, wiring, frozen=frozen, placement=placement, format=ending)
     try:
-        path.write_bytes(picture)
+        with files.new_file(path) as place:
+            place.write_bytes(picture)
     except OSError as error:
         raise SaveError(f"A plot cannot be saved as '{path}': {error.strerror}.") from error
     return path

@@ -141,12 +141,12 @@ def make_scene(spec: GraphSpec, wiring: Wiring, frozen: Marks, placement: Marks)
     def outlet(tap: Tap) -> tuple[Node, int]:
         if tap.merged:
             # What is merged for one submodel may be taken by another that comes before it.
-            feed = next(feed for feed in wiring.feeds[tap.node or ""] if feed.port.name == tap.port)
+            feed = wiring.feed_of(tap)
             return (merge_of(feed), 0) if len(feed.taps) > 1 else outlet(feed.taps[0])
         return outlets[tap.node, tap.port]
 
     def tap_into(tap: Tap, port: Port, target: Node, end: int = 0) -> None:
-        part = f"[{tap.part[0]}:{tap.part[1]}]  " if tap.part else ""
+        part = "".join(f"[{span}]  " for span in tap.part)
         scene.connect(*outlet(tap), part + shape_text(port.shape), target, end)
 
     for port in wiring.inputs:

@@ -11,14 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Layer = dict[str, Any]
-
-
 RECURRENT = ("SimpleRNN", "GRU", "LSTM", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
-
-
 _WRAPPED = ("layer", "forward_layer", "backward_layer", "cell")
-
-
 _NODE = 3
 
 
@@ -28,12 +22,12 @@ class Saved:
 
     Attributes:
         model: The outermost layer.
-        version: Of the Keras that wrote it, ``(2, 2, 4)``; ``(1,)`` where it does not say.
-        backend: What that Keras ran on: ``"tensorflow"``, ``"theano"``.
-        original_names: For a layer that was renamed, by ``id``, what the file calls it.
-        original_classes: Likewise for its class.
-        weights_version: Likewise for weights in a file of their own, where they say.
-        custom: The names of what the user gave for custom objects: rules keep their hands off these.
+        version: The version of the Keras that wrote it, ``(2, 2, 4)``; ``(1,)`` if the file does not say.
+        backend: The backend of that Keras: ``"tensorflow"``, ``"theano"``.
+        original_names: The name in the file of each renamed layer, by the ``id`` of the layer.
+        original_classes: The class in the file of each layer that got another one, by ``id``.
+        weights_version: The version of the Keras that wrote the weights, if they have a file of their own that says so.
+        custom: The names of the custom objects that the user gave; rules do not change their layers.
     """
 
     model: Layer

@@ -21,8 +21,6 @@ from keras_stitch.keras_private import archive_name
 from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_model, name_of
 
 _WEIGHTS = "model.weights.h5"
-
-
 _BEFORE_2_14 = "_layer_checkpoint_dependencies"
 
 

@@ -23,14 +23,8 @@ from keras_stitch.repairs.rule import Rule, each_layer, insert_before
 
 # clip(0.2 x + 0.5) of Keras 1 and 2 is clip(1.2 x / 6 + 0.5), the hard_sigmoid of Keras 3 at 1.2 x.
 HARD_SIGMOID_FACTOR = 1.2
-
-
 _ON_THE_CELL = ("LSTM", "LSTMCell", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
-
-
 _DRAWS = "Dropout", "Noise", "Random"
-
-
 _OF_BATCHES = ("BatchNormalization",)
 
 

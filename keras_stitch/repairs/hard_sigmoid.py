@@ -13,10 +13,7 @@ from keras_stitch.repairs.changed_functions import HARD_SIGMOID_FACTOR
 
 # The gates, in the order in which their units stand in the last axis of each weight; `c` and `h` are candidates.
 _GATES = {"LSTMCell": "ifco", "ConvLSTMCell": "ifco", "GRUCell": "zrh", "SimpleRNNCell": "h"}
-
-
 _KERNELS = ("kernel", "recurrent_kernel", "bias")
-
 
 # The layers whose activation gets a sum that these weights give, so that it grows with them.
 _LINEAR = {

@@ -19,7 +19,6 @@ _CLASSES = {
     "TimeDistributedDense": "Dense",
 }
 
-
 _ARGUMENTS = {
     "init": "kernel_initializer",
     "inner_init": "recurrent_initializer",
@@ -36,18 +35,10 @@ _ARGUMENTS = {
     "dropout_U": "recurrent_dropout",
 }
 
-
 _UNITS = {"output_dim": "units"}
-
-
 _RATE = {"p": "rate"}
-
-
 _POOLS = {"pool_length": "pool_size", "stride": "strides"}
-
-
 _STRIDES = {"subsample": "strides", "atrous_rate": "dilation_rate"}
-
 
 _OF_CLASS: dict[str, dict[str, str]] = {
     **dict.fromkeys(("Dense", "LSTM", "GRU", "SimpleRNN"), _UNITS),
@@ -67,21 +58,11 @@ _OF_CLASS: dict[str, dict[str, str]] = {
     "BatchNormalization": {"beta_init": "beta_initializer", "gamma_init": "gamma_initializer"},
 }
 
-
 _TELLING = ("nb_filter", "output_dim", "border_mode", "init", "inner_init", "dim_ordering", "W_regularizer")
-
-
 _OF_KERAS_2 = ("units", "filters", "kernel_size", "kernel_initializer", "rate", "use_bias", "data_format", "center")
-
-
 _DROPPED = ("input_dim", "input_length", "consume_less", "forget_bias_init", "output_shape", "input_dtype")
-
-
 _KERNEL_AXES = (("nb_row", "nb_col"), ("kernel_dim1", "kernel_dim2", "kernel_dim3"))
-
-
 _ORDERINGS = {"tf": "channels_last", "th": "channels_first"}
-
 
 _MERGES = {
     "sum": "Add",
@@ -91,7 +72,6 @@ _MERGES = {
     "concat": "Concatenate",
     "dot": "Dot",
 }
-
 
 _LISTS = ("strides", "kernel_size", "pool_size", "size", "dilation_rate")
 
@@ -276,9 +256,5 @@ def _call(layer: Layer, sources: list[str | None]) -> Layer:
 
 
 CLASS_NAMES = Rule("keras-1-classes", "Keras 1 had other names for some layers", each_layer(_class_names))
-
-
 ARGUMENTS = Rule("keras-1-arguments", "Keras 1 had other names for arguments", each_layer(_arguments))
-
-
 MERGE_LAYERS = Rule("keras-1-merge", "Keras 1 merged by a layer Merge with a mode", _merge_layers)

@@ -25,10 +25,8 @@ from keras_stitch.repairs.architecture import (
 
 _MODELS = {"Functional": FUNCTIONAL_MODULE, "Sequential": "keras"}
 
-
 # What Keras 2 wrote beside the config of a layer, for itself: Keras 3 would look objects up by it, and build by it.
 _OF_KERAS_2 = ("shared_object_id", "build_config", "compile_config")
-
 
 _FUNCTIONS = {
     "activation": keras.activations,

@@ -11,11 +11,8 @@ from keras_stitch.repairs.architecture import Layer, Saved
 
 _GATES = {"LSTM": 4, "GRU": 3}
 
-
 # Keras 1 wrote an LSTM gate by gate, (kernel, recurrent, bias) of i, c, f, o; Keras 2 has i, f, c, o side by side.
 _KERAS_1_GATES = {"LSTM": (0, 2, 1, 3), "ConvLSTM2D": (0, 2, 1, 3), "GRU": (0, 1, 2)}
-
-
 _CONVOLUTIONS = ("Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose", "ConvLSTM2D")
 
 

@@ -45,7 +45,6 @@ _WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
 }
 
 _INITIALIZER_ARGUMENTS = ("dtype", "partition_info")
-
 _DISTRIBUTIONS = {"normal": "truncated_normal"}
 
 

@@ -18,7 +18,6 @@ _CLASSES = {
 }
 
 _CUDNN = {"CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}
-
 _MERGES = ("Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply")
 
 

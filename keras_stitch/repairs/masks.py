@@ -29,13 +29,8 @@ from keras_stitch.repairs.architecture import (
 from keras_stitch.repairs.rule import Check, Rule, free_name, position
 
 _STEPS = (*RECURRENT, "Bidirectional")
-
-
 _ATTENTION = ("Attention", "AdditiveAttention", "MultiHeadAttention")
-
-
 _HEEDS = (*_STEPS, *_ATTENTION, "GlobalAveragePooling1D", "Softmax", "TimeDistributed")
-
 
 _PASSES = (
     *("Activation", "ActivityRegularization", "Dense", "BatchNormalization", "LayerNormalization", "UnitNormalization"),
@@ -44,12 +39,8 @@ _PASSES = (
     "TimeDistributed",
 )
 
-
 _PASSES_IN_KERAS_3 = ("Identity", "Normalization", "Rescaling")
-
-
 _MERGES = ("Add", "Subtract", "Average", "Concatenate", "Multiply", "Maximum", "Minimum")
-
 
 # They fill in masked values before they merge.
 _FILLING = ("Multiply", "Maximum", "Minimum")
@@ -217,6 +208,5 @@ ATTENTION_COPIES = Rule(
     "Keras 3's MultiHeadAttention takes masks off its inputs, which others use as well; it gets copies",
     _attention_copies,
 )
-
 
 MASKS = Check("masks", _refuse_changed_masks)

@@ -15,8 +15,6 @@ from keras_stitch.repairs.architecture import Saved, is_layer, version_of, walk
 from keras_stitch.repairs.keras1 import speaks_keras_2
 
 _AGAIN = "Copy or download it again."
-
-
 _ARCHITECTURE = "the JSON text that model.to_json() gives"
 
 

@@ -1,4 +1,4 @@
-"""What a rule and a check are, what is said of a rule that was needed, and what most of them do."""
+"""Rules and checks, the report of a rule that was needed, and what most rules share."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Repair:
 
     Attributes:
         rule: The rule's name.
-        why: As the rule has it.
+        why: The reason that the rule gives.
         where: The layers, by path; empty for the model as a whole.
     """
 
@@ -95,7 +95,7 @@ def insert_before(model: Layer, layer: Layer, class_name: str, suffix: str, **co
     Args:
         model: The model.
         layer: One of its layers, called on single tensors.
-        class_name: Of the new layer.
+        class_name: The class of the new layer.
         suffix: Its name is that of the layer with this behind it.
         config: Its arguments.
     """

@@ -1,4 +1,4 @@
-"""Estimators of scikit-learn and modules of PyTorch in memory: each becomes a Kipoi directory, and goes on as one."""
+"""An estimator of scikit-learn in memory, written to a Kipoi directory as a pickle."""
 
 from __future__ import annotations
 
@@ -6,133 +6,52 @@ import contextlib
 import importlib.metadata
 import io
 import pickle
-import shutil
 import sys
-import tempfile
 import warnings
-import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_stitch.errors import SourceError, reason
-from keras_stitch.graphs.spec import Port, Source, shape_text
-from keras_stitch.kipoi.model_directory import KipoiPart, read_directory
-from keras_stitch.kipoi.packed_copy import flattened, load_packed, nested
+from keras_stitch.errors import SourceError, StitchError, reason
+from keras_stitch.graphs.spec import Port, shape_text
 from keras_stitch.models.sample_rows import SIZES, random_rows
-from keras_stitch.sources.probing import ROWS, quiet
-from keras_stitch.sources.snapshots import METHODS, Shapes, Written, describe, rows_for, tried
-from keras_stitch.sources.torch_modules import DIRECTORY, write_module
-from keras_stitch.verify.equality import compare
+from keras_stitch.sources.added import Added, Request
+from keras_stitch.sources.probing import ROWS
+from keras_stitch.sources.shapes_argument import Shapes, shapes_of
+from keras_stitch.sources.snapshots import Written, describe, load_snapshot, tried
+
+METHODS = ("predict", "predict_proba", "predict_log_proba")
 
 
-class Folder:
-    """A temporary folder that lives as long as this object.
-
-    Attributes:
-        path: Where it is.
-    """
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="keras-stitch-")).resolve()
-        # Unlike tempfile.TemporaryDirectory, this says nothing when it goes.
-        self._end = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """An estimator or a module as a Kipoi directory.
-
-    Attributes:
-        part: What the directory says.
-        source: What it was.
-        dtypes: Of the inputs of a module; ``None`` for an estimator, which takes any.
-        folder: The directory, which goes with this object.
-    """
-
-    part: KipoiPart
-    source: Source
-    dtypes: tuple[str, ...] | None
-    folder: Folder
-
-
-def snapshot(name: str, source: Any, shapes: Shapes, method: str | None) -> Snapshot:
-    """Write what the user has in memory to a Kipoi directory, and see that it predicts the same there.
+def load_estimator(request: Request) -> Added:
+    """Load a fitted estimator of scikit-learn, which is copied.
 
     Args:
-        name: The submodel.
-        source: An estimator or a ``torch.nn.Module``, which is left as it is.
-        shapes: What it takes.
-        method: What an estimator is asked; ``None`` for the default.
+        request: What was asked for.
 
     Raises:
         SourceError: If it is not fitted, does not take the shapes, or cannot be written.
+        StitchError: If ``shapes=`` or ``method=`` are not valid.
 
     Example:
         >>> from sklearn.linear_model import LinearRegression
         >>> fitted = LinearRegression().fit([[0.0], [1.0]], [1.0, 3.0])
-        >>> snapshot("line", fitted, Shapes("array", (None,), ((1,),), (None,)), None).source.label
+        >>> load_estimator(Request("line", fitted, shapes=(1,))).submodel.source.label
         'LinearRegression, predict'
     """
-    folder = Folder()
-    directory = folder.path / type(source).__name__
-    (directory / "model_files").mkdir(parents=True)
-    base = getattr(sys.modules.get("torch.nn"), "Module", None)
-    if base is not None and isinstance(source, base):
-        written = write_module(name, source, shapes, directory)
-    else:
-        written = _write_estimator(name, source, shapes, method, directory)
-    part = read_directory(directory)
-    _check_same(name, part, directory, written)
-    kind = "estimator" if written.dtypes is None else "module"
-    return Snapshot(part, Source(kind, written.label), written.dtypes, folder)
+    name, estimator = request.name, request.source
+    shapes = shapes_of(name, request.shapes, "estimator")
+    method = _method(name, estimator, request.method)
+    return load_snapshot(request, "estimator", lambda folder: _write_estimator(name, estimator, shapes, method, folder))
 
 
-def _check_same(name: str, part: KipoiPart, directory: Path, written: Written) -> None:
-    try:
-        model = load_packed(directory)
-    except Exception as error:  # whatever the object's own code does when it is loaded
-        raise SourceError(
-            f"Submodel '{name}' ({written.label}) was written, and cannot be loaded again.",
-            received=f"{type(error).__name__}: {reason(error)}",
-        ) from error
-    for count in (ROWS, 1, 7):
-        rows = rows_for(written.ports, count, written.bound)
-        try:
-            with quiet():
-                # Copies, as both may change what they are given.
-                expected = flattened(name, part, written.predict([row.copy() for row in rows]))
-                found = flattened(name, part, model.predict_on_batch(nested(part, [row.copy() for row in rows])))
-        except SourceError:
-            raise
-        except Exception as error:  # the framework's
-            raise SourceError(
-                f"Submodel '{name}' ({written.label}) does not take a batch of {count}.",
-                received=f"{type(error).__name__}: {reason(error)}",
-                fix=DIRECTORY if written.dtypes else None,
-            ) from error
-        for field, one, other in zip(part.outputs, found, expected, strict=True):
-            if other.dtype.kind not in "biuf":
-                continue  # text, which is refused later
-            result = compare(one, other)
-            if not result.equal:
-                raise SourceError(
-                    f"Submodel '{name}' ({written.label}) predicts something else once it was written.",
-                    expected=result.expected or f"differences of '{field.name}' up to {result.allowed:.3g}",
-                    received=result.problem or f"{result.largest:.3g}",
-                    fix="Make its predictions the same for the same rows, in inference.",
-                )
-
-
-# -- scikit-learn -------------------------------------------------------------------------------------------------
-def _write_estimator(name: str, estimator: Any, shapes: Shapes, method: str | None, directory: Path) -> Written:
+def _write_estimator(name: str, estimator: Any, shapes: Shapes, method: str, directory: Path) -> Written:
     import joblib
 
     what = type(estimator).__name__
-    method = _method(name, estimator, method)
     _check_fitted(name, estimator)
     if len(shapes.shapes) != 1 or shapes.structure == "list" or None in shapes.shapes[0] or shapes.dtypes[0]:
         raise SourceError(
@@ -170,9 +89,16 @@ def _write_estimator(name: str, estimator: Any, shapes: Shapes, method: str | No
     return Written(label, (port,), bound, None, lambda rows: getattr(estimator, method)(*rows))
 
 
-def _method(name: str, estimator: Any, given: str | None) -> str:
+def _method(name: str, estimator: Any, given: object) -> str:
+    """The method of an estimator that predicts: the one that was given, or the default."""
     from sklearn.base import is_classifier
 
+    if given is not None and given not in METHODS:
+        raise StitchError(
+            f"method= of submodel '{name}' is none that Kipoi calls.",
+            expected=" or ".join(map(repr, METHODS)),
+            received=repr(given)[:200],
+        )
     what = type(estimator).__name__
     has = [method for method in METHODS if hasattr(estimator, method)]
     if not has:
@@ -183,7 +109,9 @@ def _method(name: str, estimator: Any, given: str | None) -> str:
         )
     if given is not None and given not in has:
         raise SourceError(f"Submodel '{name}' ({what}) has no {given}.", expected=f"method= {' or '.join(has)}")
-    return given or ("predict_proba" if is_classifier(estimator) and "predict_proba" in has else has[0])
+    if given is not None:
+        return str(given)
+    return "predict_proba" if is_classifier(estimator) and "predict_proba" in has else has[0]
 
 
 def _check_fitted(name: str, estimator: Any) -> None:
@@ -201,7 +129,7 @@ def _check_fitted(name: str, estimator: Any) -> None:
 
 
 def _nameless(estimator: Any, method: str, port: Port) -> Any:
-    """The same estimator, without the names of columns if it would warn that arrays have none."""
+    """The same estimator without names of columns, if it would warn that arrays have none."""
     with warnings.catch_warnings(record=True) as seen, contextlib.suppress(Exception):
         warnings.simplefilter("always")
         getattr(estimator, method)(random_rows(port, ROWS, SIZES[0], 0))

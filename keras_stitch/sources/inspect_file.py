@@ -1,4 +1,4 @@
-"""What is in one saved file, for people: ports, layers, repairs."""
+"""Tables about one saved file: ports, layers, repairs."""
 
 from __future__ import annotations
 

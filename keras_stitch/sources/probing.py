@@ -1,7 +1,7 @@
-"""What a Kipoi model of another framework takes and gives: seen by running it.
+"""What a Kipoi model of another framework takes and predicts, as a run on random rows shows.
 
 Kipoi's schemas have no dtypes, and nobody checks the shapes in them. So a model is run once on a few random rows, from
-such a copy as it will run from later.
+a copy like the one that it will run from later.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import numpy as np
 
 from keras_stitch.errors import SourceError, reason
 from keras_stitch.graphs.names import unique_names
-from keras_stitch.graphs.spec import Port, Shape, Source, Submodel, shape_text
+from keras_stitch.graphs.shapes import shape_fits
+from keras_stitch.graphs.spec import Port, Source, Submodel, shape_text
 from keras_stitch.kipoi.framework import to_install
-from keras_stitch.kipoi.model_directory import KipoiPart
+from keras_stitch.kipoi.model_directory import CopiedPart
 from keras_stitch.kipoi.packed_copy import fingerprint, flattened, load_packed, nested, write_packed
 from keras_stitch.kipoi.schema import Field
 from keras_stitch.models.sample_rows import SIZES, random_rows
@@ -41,7 +42,7 @@ _MOST_TRIES = 256
 
 def foreign_submodel(
     name: str,
-    part: KipoiPart,
+    part: CopiedPart,
     source: Source,
     placement: str | None,
     *,
@@ -54,7 +55,7 @@ def foreign_submodel(
         part: What its directory says.
         source: Where it comes from; its sha256 is filled in.
         placement: Where the user wants it to run.
-        dtypes: Of the inputs, where they are known.
+        dtypes: The dtypes of the inputs, where they are known.
 
     Returns:
         Ports with the names and shapes of the schema. Inputs have the first dtype that a model of PyTorch or
@@ -86,7 +87,7 @@ def foreign_submodel(
     )
 
 
-def believed_submodel(name: str, part: KipoiPart, source: Source, placement: str | None) -> Submodel:
+def believed_submodel(name: str, part: CopiedPart, source: Source, placement: str | None) -> Submodel:
     """A Kipoi model that cannot run here as a submodel: ports as the schema says, and float32 outputs.
 
     Args:
@@ -106,7 +107,7 @@ def believed_submodel(name: str, part: KipoiPart, source: Source, placement: str
     )
 
 
-def _loaded(name: str, part: KipoiPart, folder: Path) -> Any:
+def _loaded(name: str, part: CopiedPart, folder: Path) -> Any:
     try:
         return load_packed(folder)
     except (Exception, SystemExit) as error:  # Kipoi, the framework and the model's own code raise whatever they meet
@@ -134,12 +135,11 @@ def _ports(fields: Sequence[Field], what: str) -> list[Port]:
 
 
 def _probed(
-    name: str, model: Any, part: KipoiPart, ports: Sequence[Port], dtypes: Sequence[str] | None
+    name: str, model: Any, part: CopiedPart, ports: Sequence[Port], dtypes: Sequence[str] | None
 ) -> tuple[Sequence[str | None], Any]:
     """The dtypes that a model takes, and what it predicts for random rows; ``None`` where it refuses all of them."""
     typed = part.framework in ("pytorch", "tensorflow")
-    is_open = any(None in (port.shape or ()) for port in ports)
-    for size, made in itertools.product(SIZES if is_open else SIZES[:1], _kinds(part.framework)):
+    for size, made in itertools.product(sizes_of(ports), _kinds(part.framework)):
         for bound, tried in itertools.product((None, 2), _tries(len(ports), typed, dtypes)):
             rows = [
                 made(random_rows(replace(port, dtype=dtype), ROWS, size, number, bound))
@@ -162,8 +162,8 @@ def _probed(
     return dtypes or (["float32"] if typed else [None]) * len(ports), None
 
 
-def _check_row_by_row(name: str, model: Any, part: KipoiPart, rows: Sequence[Any], given: Any) -> None:
-    """Refuses a model that predicts something else for the same rows, again or without the others beside them."""
+def _check_row_by_row(name: str, model: Any, part: CopiedPart, rows: Sequence[Any], given: Any) -> None:
+    """Refuse a model that predicts something else for the same rows, again or in a smaller batch."""
     known = [np.array(array) for array in flattened(name, part, given)]
     for what, count in (("when it is asked once more", ROWS), ("when it is asked for one of them alone", 1)):
         try:
@@ -191,8 +191,8 @@ def _copies(rows: Sequence[Any]) -> list[Any]:
     return [row.copy() if isinstance(row, np.ndarray) else row for row in rows]
 
 
-def _check_features(name: str, model: Any, part: KipoiPart, ports: Sequence[Port]) -> None:
-    """Refuses a schema for rows of another length than an estimator of scikit-learn was fitted on."""
+def _check_features(name: str, model: Any, part: CopiedPart, ports: Sequence[Port]) -> None:
+    """Refuse a schema for rows of another length than an estimator of scikit-learn was fitted on."""
     expected = getattr(getattr(model, "model", None), "n_features_in_", None)
     shape = ports[0].shape or ()
     if part.framework == "scikit-learn" and expected is not None and len(shape) == 1 and shape[0] != expected:
@@ -205,7 +205,7 @@ def _check_features(name: str, model: Any, part: KipoiPart, ports: Sequence[Port
 
 
 def _kinds(framework: str) -> Sequence[Callable[[Array], Any]]:
-    """What random rows are made into. TensorFlow refuses tensors of another dtype, and cuts floats of NumPy off."""
+    """What random rows are converted to. TensorFlow refuses tensors of another dtype, and truncates floats of NumPy."""
     if framework != "tensorflow":
         return (np.asarray,)
     import tensorflow as tf
@@ -226,19 +226,24 @@ def _tries(count: int, typed: bool, dtypes: Sequence[str] | None) -> Iterator[Se
             yield [other if number == at else most for at in range(count)]
 
 
+def sizes_of(ports: Sequence[Port]) -> Sequence[int]:
+    """The sizes to try for open dimensions; one where there are none."""
+    return SIZES if any(None in (port.shape or ()) for port in ports) else SIZES[:1]
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without what models remark on numbers that mean nothing."""
+    """Without the warnings of models about random numbers."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield
 
 
-def _checked(name: str, part: KipoiPart, source: Source, port: Port, array: Array) -> Port:
+def _checked(name: str, part: CopiedPart, source: Source, port: Port, array: Array) -> Port:
     """An output port with the dtype of a prediction, which has to fit it."""
     if array.dtype.kind not in "biuf":
-        memory = source.kind == "estimator"
-        proba = 'method="predict_proba"' if memory else "predict_method: predict_proba in the args: of its model.yaml"
+        in_yaml = "predict_method: predict_proba in the args: of its model.yaml"
+        proba = 'method="predict_proba"' if source.in_memory else in_yaml
         raise SourceError(
             f"Submodel '{name}' ({part.label}) predicts no numbers, but class labels or other objects.",
             expected="numbers",
@@ -253,7 +258,7 @@ def _checked(name: str, part: KipoiPart, source: Source, port: Port, array: Arra
         )
     # A number for each row is a row with one number: Keras has no arrays without an axis.
     said, made = port.shape or (1,), array.shape[1:] or (1,)
-    if not _fits(said, made):
+    if not shape_fits(made, said):
         raise SourceError(
             f"The schema of '{part.label}' does not fit what submodel '{name}' predicts for '{port.name}'.",
             expected=f"{shape_text(made)}, which the model gives",
@@ -261,7 +266,3 @@ def _checked(name: str, part: KipoiPart, source: Source, port: Port, array: Arra
             fix="Correct the targets of the schema in model.yaml.",
         )
     return replace(port, shape=said, dtype=array.dtype.name)
-
-
-def _fits(said: Shape, made: Shape) -> bool:
-    return len(said) == len(made) and all(size in (None, real) for size, real in zip(said, made, strict=True))

@@ -1,26 +1,45 @@
-"""What an estimator or a module in memory takes, and its predictions to compare with."""
+"""An object in memory as a Kipoi directory: it has to predict the same there, and is loaded from there."""
 
 from __future__ import annotations
 
-import operator
+import shutil
+import tempfile
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
-from keras_stitch.errors import SourceError, StitchError, reason
-from keras_stitch.graphs.spec import Port, Shape, shape_text
+from keras_stitch.errors import SourceError, reason
+from keras_stitch.graphs.spec import Port, Source, shape_text
+from keras_stitch.kipoi.model_directory import CopiedPart, read_directory
+from keras_stitch.kipoi.packed_copy import flattened, load_packed, nested
 from keras_stitch.kipoi.templates import write_yaml
 from keras_stitch.models.sample_rows import SIZES, random_rows
-from keras_stitch.sources.probing import ROWS, quiet
+from keras_stitch.sources.added import Added, Request
+from keras_stitch.sources.probing import ROWS, foreign_submodel, quiet
+from keras_stitch.sources.shapes_argument import Shapes
+from keras_stitch.verify.equality import compare
 
 Array = np.ndarray[Any, Any]
 
 
 Predict = Callable[[Sequence[Array]], Any]
+
+
+class Folder:
+    """A temporary folder that lives as long as this object.
+
+    Attributes:
+        path: Where it is.
+    """
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="keras-stitch-")).resolve()
+        # Unlike tempfile.TemporaryDirectory, this says nothing when it goes.
+        self._end = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -30,9 +49,10 @@ class Written:
     Attributes:
         label: What tables call it.
         ports: Its inputs; open dimensions have the size that it took.
-        bound: As ``sample_rows.random_rows`` takes it.
-        dtypes: Of its inputs, for a module.
+        bound: The bound of the whole numbers that it took, as for ``sample_rows.random_rows``.
+        dtypes: The dtypes of its inputs; ``None`` where it takes any.
         predict: What the object itself predicts for the arrays of its inputs.
+        fix: What a message suggests where it does not take a batch of some size.
     """
 
     label: str
@@ -40,15 +60,75 @@ class Written:
     bound: int | None
     dtypes: tuple[str, ...] | None
     predict: Predict
+    fix: str | None = None
+
+
+def load_snapshot(request: Request, kind: str, write: Callable[[Path], Written]) -> Added:
+    """Write what the user has in memory to a Kipoi directory, see that it predicts the same there, and load that.
+
+    Args:
+        request: What was asked for.
+        kind: What its ``Source`` says.
+        write: Writes it to a folder.
+
+    Raises:
+        SourceError: If it cannot be written, or predicts something else afterwards.
+    """
+    folder = Folder()
+    directory = folder.path / type(request.source).__name__
+    (directory / "model_files").mkdir(parents=True)
+    written = write(directory)
+    part = read_directory(directory)
+    assert isinstance(part, CopiedPart)  # no kind in memory becomes a Keras model
+    _check_same(request.name, part, written)
+    source = Source(kind, written.label)
+    submodel = foreign_submodel(request.name, part, source, request.placement, dtypes=written.dtypes)
+    return Added(submodel, part=part, kept=folder)
+
+
+def _check_same(name: str, part: CopiedPart, written: Written) -> None:
+    try:
+        model = load_packed(part.path)
+    except Exception as error:  # whatever the object's own code does when it is loaded
+        raise SourceError(
+            f"Submodel '{name}' ({written.label}) was written, and cannot be loaded again.",
+            received=f"{type(error).__name__}: {reason(error)}",
+        ) from error
+    for count in (ROWS, 1, 7):
+        rows = rows_for(written.ports, count, written.bound)
+        try:
+            with quiet():
+                # Copies, as both may change what they are given.
+                expected = flattened(name, part, written.predict([row.copy() for row in rows]))
+                found = flattened(name, part, model.predict_on_batch(nested(part, [row.copy() for row in rows])))
+        except SourceError:
+            raise
+        except Exception as error:  # the framework's
+            raise SourceError(
+                f"Submodel '{name}' ({written.label}) does not take a batch of {count}.",
+                received=f"{type(error).__name__}: {reason(error)}",
+                fix=written.fix,
+            ) from error
+        for field, one, other in zip(part.outputs, found, expected, strict=True):
+            if other.dtype.kind not in "biuf":
+                continue  # text, which is refused later
+            result = compare(one, other)
+            if not result.equal:
+                raise SourceError(
+                    f"Submodel '{name}' ({written.label}) predicts something else once it was written.",
+                    expected=result.expected or f"differences of '{field.name}' up to {result.allowed:.3g}",
+                    received=result.problem or f"{result.largest:.3g}",
+                    fix="Make its predictions the same for the same rows, in inference.",
+                )
 
 
 def rows_for(ports: Sequence[Port], count: int, bound: int | None) -> list[Array]:
-    """Random rows for every input, others for every number of rows."""
+    """Random rows for every input; another number of rows gives other rows."""
     return [random_rows(port, count, SIZES[0], (number, count), bound) for number, port in enumerate(ports)]
 
 
 def tried(name: str, what: str, ports: tuple[Port, ...], predict: Predict) -> tuple[int | None, Any]:
-    """What random rows an object takes, by their bound, and what it predicts for them."""
+    """The bound of the random rows that an object takes, and what it predicts for them."""
     problem: Exception | None = None
     for bound in (None, 2):
         try:
@@ -77,14 +157,14 @@ def describe(
     args: Mapping[str, Any],
     pip: Sequence[str],
 ) -> None:
-    """Writes the ``model.yaml``.
+    """Write the ``model.yaml``.
 
     Args:
-        directory: Where to.
+        directory: The directory to write to.
         label: What the object is.
         shapes: What it takes.
         predicted: What it predicts: arrays, or lists and dicts of them.
-        larger: The same where open dimensions are larger: what differs is an open dimension, too.
+        larger: The same for larger open dimensions: a size that differs belongs to an open dimension of the output.
         defined_as: Kipoi's class.
         args: Its arguments.
         pip: What has to be installed.
@@ -117,121 +197,3 @@ def describe(
             "schema": {"inputs": taken, "targets": given(predicted, larger)},
         },
     )
-
-
-METHODS = ("predict", "predict_proba", "predict_log_proba")
-
-
-_SHAPES = "a shape such as (7,), a list or a dict by name of them, or (shape, dtype) in place of a shape"
-
-
-@dataclass(frozen=True)
-class Shapes:
-    """What an estimator or a module takes.
-
-    Attributes:
-        structure: ``"array"``, ``"list"`` or ``"dict"``.
-        names: Of the inputs; ``None`` for those without one.
-        shapes: Without the batch axis.
-        dtypes: Keras dtypes; ``None`` where nothing was said.
-    """
-
-    structure: str
-    names: tuple[str | None, ...]
-    shapes: tuple[Shape, ...]
-    dtypes: tuple[str | None, ...]
-
-
-def shapes_of(name: str, given: object, kind: str | None) -> Shapes | None:
-    """What was said of the inputs of an estimator or a module.
-
-    Args:
-        name: The submodel.
-        given: One shape, a list or a dict of them; each may be a pair of a shape and a dtype.
-        kind: What ``in_memory`` says of the source.
-
-    Raises:
-        StitchError: If it is none of those, is missing, or belongs to a source that says it itself.
-
-    Example:
-        >>> shapes_of("net", {"tokens": ((20,), "int64")}, "module").dtypes
-        ('int64',)
-    """
-    if kind is None:
-        if given is not None:
-            raise StitchError(
-                f"shapes= of submodel '{name}' is for estimators of scikit-learn and modules of PyTorch alone.",
-                fix="Leave it out: the source says what it takes.",
-            )
-        return None
-    if given is None:
-        raise StitchError(
-            f"Nothing says what submodel '{name}' takes: its shapes= are missing.",
-            expected=_SHAPES,
-            fix=f'graph.add("{name}", {kind}, shapes=(7,)), without the batch axis.',
-        )
-    items: list[tuple[str | None, Any]]
-    if isinstance(given, Mapping):
-        # A name for the only input is the port's: it is passed by position.
-        structure, items = "array" if len(given) == 1 else "dict", list(given.items())
-        for key in given:
-            # Kipoi's schemas end where they find the word.
-            if not isinstance(key, str) or not key.isidentifier() or key in ("shape", "doc"):
-                raise StitchError(
-                    f"shapes= of submodel '{name}' has a name that no input can have.", received=repr(key)
-                )
-    elif isinstance(given, list) and not (given and all(size is None or isinstance(size, int) for size in given)):
-        structure, items = "list", [(None, item) for item in given]
-    else:
-        structure, items = "array", [(None, given)]
-    found = [(key, *_shape_and_dtype(name, item)) for key, item in items]
-    if not found or any(size is not None and size < 1 for _, shape, _ in found for size in shape):
-        raise _no_shapes(name, given)
-    return Shapes(structure, *zip(*found, strict=True))
-
-
-def method_of(name: str, given: object, kind: str | None) -> str | None:
-    """The method of an estimator that predicts, ``None`` where it was left out.
-
-    Raises:
-        StitchError: If there is no such method, or the source is no estimator.
-
-    Example:
-        >>> method_of("forest", "predict", "estimator")
-        'predict'
-    """
-    if given is None:
-        return None
-    if kind != "estimator":
-        raise StitchError(f"method= of submodel '{name}' is for estimators of scikit-learn alone.", fix="Leave it out.")
-    if not isinstance(given, str) or given not in METHODS:
-        raise StitchError(
-            f"method= of submodel '{name}' is none that Kipoi calls.",
-            expected=" or ".join(map(repr, METHODS)),
-            received=repr(given)[:200],
-        )
-    return given
-
-
-def _shape_and_dtype(name: str, given: Any) -> tuple[Shape, str | None]:
-    dtype = None
-    if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], (tuple, list)):
-        given, dtype = given
-        try:
-            dtype = str(keras.backend.standardize_dtype(dtype))
-        except (TypeError, ValueError):
-            raise StitchError(
-                f"shapes= of submodel '{name}' has a dtype that is none.",
-                expected="a dtype of Keras, such as 'float32' or 'int64'",
-                received=repr(dtype)[:200],
-            ) from None
-    try:
-        if isinstance(given, (tuple, list)) and not any(isinstance(size, bool) for size in given):
-            return tuple(None if size is None else operator.index(size) for size in given), dtype
-    except TypeError:
-        pass
-    raise _no_shapes(name, given)
-
-
-def _no_shapes(name: str, given: object) -> StitchError:
-    return StitchError(f"shapes= of submodel '{name}' are no shapes.", expected=_SHAPES, received=repr(given)[:200])

@@ -1,4 +1,4 @@
-"""A module of PyTorch in memory as the files of a Kipoi directory: the program that ``torch.export`` makes of it."""
+"""A module of PyTorch in memory, written to a Kipoi directory as a program of ``torch.export``."""
 
 from __future__ import annotations
 
@@ -13,80 +13,132 @@ from pathlib import Path
 from typing import Any
 
 from keras_stitch.errors import SourceError, reason
-from keras_stitch.graphs.spec import Port, Shape
+from keras_stitch.graphs.spec import Port
 from keras_stitch.kipoi.templates import template_text
-from keras_stitch.models.sample_rows import SIZES
-from keras_stitch.sources.probing import ROWS, quiet
-from keras_stitch.sources.snapshots import Array, Predict, Shapes, Written, describe, rows_for, tried
+from keras_stitch.models.sample_rows import row_shape
+from keras_stitch.sources.added import Added, Request
+from keras_stitch.sources.probing import ROWS, quiet, sizes_of
+from keras_stitch.sources.shapes_argument import Shapes, shapes_of
+from keras_stitch.sources.snapshots import Array, Written, describe, load_snapshot, rows_for, tried
 
-DIRECTORY = "Write a Kipoi directory with kipoi.model.PyTorchModel, and add that."
+_DIRECTORY = "Write a Kipoi directory with kipoi.model.PyTorchModel, and add that."
 
 
-def write_module(name: str, module: Any, shapes: Shapes, directory: Path) -> Written:
-    """Write a module to a Kipoi directory; it is copied, and left in the mode that it is in.
+def load_module(request: Request) -> Added:
+    """Load a module of PyTorch, which is copied, and left in the mode that it is in.
+
+    Args:
+        request: What was asked for; floats have the dtype of the module's own parameters where nothing else is said.
+
+    Raises:
+        SourceError: If it does not take the shapes, or ``torch.export`` refuses it.
+        StitchError: If ``shapes=`` is not valid.
+    """
+    shapes = shapes_of(request.name, request.shapes, "module")
+    module = _Module(request.name, request.source, shapes)
+    return load_snapshot(request, "module", module.write)
+
+
+class _Module:
+    """A copy of a module, for inference.
 
     Args:
         name: The submodel.
         module: A ``torch.nn.Module``.
-        shapes: What it takes; floats have the dtype of its own parameters where nothing else is said.
-        directory: Where to.
-
-    Raises:
-        SourceError: If it does not take the shapes, or ``torch.export`` refuses it.
+        shapes: What it takes.
     """
-    import torch
 
-    what = type(module).__name__
-    try:
-        copied = copy.deepcopy(module).cpu().eval()
-        for parameter in copied.parameters():
-            parameter.requires_grad_(False)
-    except Exception as error:  # the module's own code
-        raise _unexportable(name, what, error, "copied") from error
-    usual = next((str(tensor.dtype)[6:] for tensor in copied.parameters() if tensor.is_floating_point()), "float32")
-    dtypes = tuple(dtype or usual for dtype in shapes.dtypes)
-    open_ports = tuple(
-        Port(key or f"input{number}", shape, dtype)
-        for number, (key, shape, dtype) in enumerate(zip(shapes.names, shapes.shapes, dtypes, strict=True), 1)
-    )
+    def __init__(self, name: str, module: Any, shapes: Shapes):
+        self._name, self._what, self._shapes = name, type(module).__name__, shapes
+        try:
+            self._module = copy.deepcopy(module).cpu().eval()
+            for parameter in self._module.parameters():
+                parameter.requires_grad_(False)
+        except Exception as error:  # the module's own code
+            raise self._failed("copied", error) from error
+        floats = (tensor.dtype for tensor in self._module.parameters() if tensor.is_floating_point())
+        usual = str(next(floats, "torch.float32")).removeprefix("torch.")
+        self._dtypes = tuple(dtype or usual for dtype in shapes.dtypes)
 
-    def predict(rows: Sequence[Array]) -> Any:
-        tensors = [torch.from_numpy(row) for row in rows]
+    def write(self, directory: Path) -> Written:
+        """Write it to a Kipoi directory."""
+        ports = tuple(
+            Port(key or f"input{number}", shape, dtype)
+            for number, (key, shape, dtype) in enumerate(
+                zip(self._shapes.names, self._shapes.shapes, self._dtypes, strict=True), 1
+            )
+        )
+        sized, bound, predicted, larger = self._sized(ports)
+        open_axes = [[axis for axis, size in enumerate(shape, 1) if size is None] for shape in self._shapes.shapes]
+        self._export(directory / "model_files" / "module.pt2", rows_for(sized, ROWS, bound), open_axes)
+        (directory / "model.py").write_text(template_text("kipoi/exported_module.py"), encoding="utf-8")
+        describe(
+            directory,
+            self._what,
+            self._shapes,
+            predicted,
+            larger,
+            defined_as="model.ExportedModule",
+            args={"weights": "model_files/module.pt2"},
+            pip=[f"torch=={importlib.metadata.version('torch').partition('+')[0]}"],
+        )
+        return Written(f"{self._what} of PyTorch", sized, bound, self._dtypes, self._predict, fix=_DIRECTORY)
+
+    def _given(self, items: Sequence[Any]) -> dict[str, Any] | tuple[Any, ...]:
+        """Something for each input: by name where the module is called by name, or else in order."""
+        if self._shapes.structure == "dict":
+            return dict(zip(map(str, self._shapes.names), items, strict=True))
+        return tuple(items)
+
+    def _predict(self, rows: Sequence[Array]) -> Any:
+        import torch
+
+        given = self._given([torch.from_numpy(row) for row in rows])
         with torch.no_grad():
-            if shapes.structure == "dict":
-                return _arrays(copied(**dict(zip(map(str, shapes.names), tensors, strict=True))))
-            return _arrays(copied(*tensors))
+            return _arrays(self._module(**given) if isinstance(given, dict) else self._module(*given))
 
-    ports, bound, predicted, larger = _sized(name, what, open_ports, predict)
-    tensors = [torch.from_numpy(row) for row in rows_for(ports, ROWS, bound)]
-    free = [dict.fromkeys([0, *_open(port.shape)], torch.export.Dim.DYNAMIC) for port in open_ports]
-    try:
-        with _no_remarks():
-            if shapes.structure == "dict":
-                named = dict(zip(map(str, shapes.names), tensors, strict=True))
-                ranges = dict(zip(map(str, shapes.names), free, strict=True))
-                program = torch.export.export(copied, (), kwargs=named, dynamic_shapes=ranges)
-            else:
-                program = torch.export.export(copied, tuple(tensors), dynamic_shapes=tuple(free))
-            torch.export.save(program, directory / "model_files" / "module.pt2")
-    except Exception as error:  # torch raises many kinds
-        raise _unexportable(name, what, error, "exported by torch.export") from error
-    (directory / "model.py").write_text(template_text("kipoi/exported_module.py"), encoding="utf-8")
-    describe(
-        directory,
-        what,
-        shapes,
-        predicted,
-        larger,
-        defined_as="model.ExportedModule",
-        args={"weights": "model_files/module.pt2"},
-        pip=[f"torch=={importlib.metadata.version('torch').partition('+')[0]}"],
-    )
-    return Written(f"{what} of PyTorch", ports, bound, dtypes, predict)
+    def _sized(self, ports: Sequence[Port]) -> tuple[tuple[Port, ...], int | None, Any, Any]:
+        """Ports whose open dimensions have a size that it takes, and its predictions for that and a larger one."""
+
+        def at(size: int) -> tuple[Port, ...]:
+            return tuple(replace(port, shape=row_shape(port, size)) for port in ports)
+
+        problem: SourceError | None = None
+        sizes = sizes_of(ports)
+        for size in sizes:
+            try:
+                bound, predicted = tried(self._name, self._what, at(size), self._predict)
+                is_open = len(sizes) > 1
+                larger = tried(self._name, self._what, at(2 * size), self._predict)[1] if is_open else predicted
+            except SourceError as error:
+                problem = problem or error
+                continue
+            return at(size), bound, predicted, larger
+        raise problem or AssertionError("no size was tried")
+
+    def _export(self, file: Path, rows: Sequence[Array], open_axes: Sequence[Sequence[int]]) -> None:
+        """Write the program that ``torch.export`` makes of it, for any number of rows."""
+        import torch
+
+        given = self._given([torch.from_numpy(row) for row in rows])
+        ranges = self._given([dict.fromkeys([0, *axes], torch.export.Dim.DYNAMIC) for axes in open_axes])
+        args, kwargs = ((), given) if isinstance(given, dict) else (given, None)
+        try:
+            with _no_remarks():
+                torch.export.save(torch.export.export(self._module, args, kwargs, dynamic_shapes=ranges), file)
+        except Exception as error:  # torch raises many kinds
+            raise self._failed("exported by torch.export", error) from error
+
+    def _failed(self, done: str, error: Exception) -> SourceError:
+        return SourceError(
+            f"Submodel '{self._name}' ({self._what}) cannot be {done}.",
+            received=f"{type(error).__name__}: {reason(error)}",
+            fix=_DIRECTORY,
+        )
 
 
 def _arrays(given: Any) -> Any:
-    """The tensors that a module gave as arrays."""
+    """The predictions of a module with arrays in place of tensors."""
     if isinstance(given, Mapping):
         return {key: _arrays(item) for key, item in given.items()}
     if isinstance(given, list | tuple):
@@ -94,45 +146,9 @@ def _arrays(given: Any) -> Any:
     return given.numpy()
 
 
-def _sized(
-    name: str, what: str, ports: tuple[Port, ...], predict: Predict
-) -> tuple[tuple[Port, ...], int | None, Any, Any]:
-    """Ports whose open dimensions have a size that the module takes, and its predictions for that and a larger one."""
-
-    def at(size: int) -> tuple[Port, ...]:
-        return tuple(
-            replace(port, shape=tuple(size if known is None else known for known in port.shape or ())) for port in ports
-        )
-
-    problem: SourceError | None = None
-    is_open = any(_open(port.shape) for port in ports)
-    for size in SIZES if is_open else SIZES[:1]:
-        try:
-            bound, predicted = tried(name, what, at(size), predict)
-            larger = tried(name, what, at(2 * size), predict)[1] if is_open else predicted
-        except SourceError as error:
-            problem = problem or error
-            continue
-        return at(size), bound, predicted, larger
-    assert problem is not None
-    raise problem
-
-
-def _open(shape: Shape | None) -> list[int]:
-    return [axis for axis, size in enumerate(shape or (), 1) if size is None]
-
-
-def _unexportable(name: str, what: str, error: Exception, done: str) -> SourceError:
-    return SourceError(
-        f"Submodel '{name}' ({what}) cannot be {done}.",
-        received=f"{type(error).__name__}: {reason(error)}",
-        fix=DIRECTORY,
-    )
-
-
 @contextlib.contextmanager
 def _no_remarks() -> Iterator[None]:
-    """Without warnings, log lines and listings of torch, all of which go into the message of an error."""
+    """Without warnings, log lines and printed listings of torch: the message of an error says enough."""
     before = logging.root.manager.disable
     with quiet(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         logging.disable(logging.CRITICAL)

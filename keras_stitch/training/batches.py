@@ -12,11 +12,7 @@ import numpy as np
 from keras_stitch.errors import StitchError
 
 Array = np.ndarray[Any, Any]
-
-
 PARTS = ("inputs", "targets", "metadata")
-
-
 TEXT = "text"
 
 
@@ -27,7 +23,7 @@ class Leaf:
     Args:
         path: Where it is, such as ``("inputs", "dna")``; list entries have numbers.
         dtype: NumPy's name of it with the order of bytes, ``"<f4"``; ``"text"`` for text.
-        shape: Of one row.
+        shape: The shape of one row.
     """
 
     path: tuple[str | int, ...]

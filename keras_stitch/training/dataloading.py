@@ -27,7 +27,7 @@ def maker(source: Any, arguments: dict[str, Any]) -> Callable[[], Any]:
 
     Args:
         source: What ``training_data`` takes, without precomputed rows.
-        arguments: Of the dataloader.
+        arguments: The arguments of the dataloader.
 
     Raises:
         StitchError: If there is no such dataloader, or its arguments are others; by the function, if it cannot be made.
@@ -94,6 +94,17 @@ def said(error: BaseException) -> str:
         text = "\n".join(lines[last:])
         return text.partition(": ")[2] if is_data_error(error) else text
     return str(error) if is_data_error(error) else f"{type(error).__name__}: {reason(error)}"
+
+
+def failure(error: Exception, message: str, fix: str | None = None) -> StitchError:
+    """The error to raise where a dataloader fails.
+
+    Args:
+        error: What it raised. What a merged dataloader says about its data is complete, and replaces the message.
+        message: What failed.
+        fix: What the user can do about it.
+    """
+    return StitchError(said(error)) if is_data_error(error) else StitchError(message, received=said(error), fix=fix)
 
 
 def _described_arguments(loader: type) -> dict[str, Any]:
@@ -196,7 +207,7 @@ _own: dict[str, Any] = {}
 
 
 def _start(make: Callable[[], Any], dataloader: Any) -> None:
-    # A merged dataloader knows about processes. Files that others have open, they share the place of reading of.
+    # A merged dataloader opens its files in each process. Others would share the position in an open file.
     _own.update(make=(lambda: dataloader) if is_merged(dataloader) else make)
 
 

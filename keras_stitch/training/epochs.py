@@ -12,14 +12,14 @@ import numpy as np
 class Epochs(keras.utils.PyDataset):
     """A ``PyDataset`` over numbered rows; ``len`` is the steps of an epoch.
 
-    Every row comes once in an epoch; the last batch has what is left. Rows are in another order in each epoch if
-    ``shuffle``, by a random generator of its own.
+    Every row comes once in an epoch; the last batch has the remaining rows. With ``shuffle``, each epoch has its own
+    order of rows.
 
     Args:
         rows: How many rows.
         batch_size: Rows in a batch.
         shuffle: Whether the order changes.
-        seed: Of the order.
+        seed: The seed of the order.
         options: What ``keras.utils.PyDataset`` takes.
 
     Example:

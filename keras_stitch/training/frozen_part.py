@@ -11,21 +11,19 @@ import keras
 from keras_stitch.errors import StitchError
 from keras_stitch.graphs.names import Names
 from keras_stitch.graphs.spec import Feed, GraphOutput, GraphSpec, Tap, Wiring
-from keras_stitch.graphs.subgraph import arriving, cut, tensor_port
+from keras_stitch.graphs.subgraph import cut, tensor_port
+from keras_stitch.graphs.upstream import fed_by, merged_for, upstream
 from keras_stitch.keras_private import layers_within
 from keras_stitch.models import merge_layers, ports
-from keras_stitch.placement.plan import fed_by
 
 # How much of something random a layer does, by the names that Keras has for it.
 _AMOUNTS = ("rate", "stddev", "dropout", "recurrent_dropout")
-
-
 _NAMED = 6
 
 
 @dataclass(frozen=True)
 class Halves:
-    """A graph in two: what runs once, and what is left to train.
+    """The two halves of a graph: one runs once, the other is trained.
 
     Attributes:
         frozen: The first half as a graph; its outputs are what crosses the cut.
@@ -159,10 +157,7 @@ def _frozen_part(spec: GraphSpec, wiring: Wiring, model: keras.Model) -> list[st
             behind.add(node)
     if not behind:
         raise _nothing_frozen(spec, wiring, model, state, before)
-    needed = set(behind)
-    for node in reversed(steady):
-        if node in needed:
-            needed |= before[node]
+    needed = upstream(wiring, behind)
     return [node for node in steady if node in needed]
 
 
@@ -171,16 +166,7 @@ def _fed(wiring: Wiring, node: str) -> Iterator[Feed]:
     for feed in wiring.feeds[node]:
         yield feed
         for tap in feed.taps:
-            if tap.merged:
-                yield from _behind(wiring, tap)
-
-
-def _behind(wiring: Wiring, tap: Tap) -> Iterator[Feed]:
-    feed = arriving(wiring, tap)
-    yield feed
-    for inner in feed.taps:
-        if inner.merged:
-            yield from _behind(wiring, inner)
+            yield from merged_for(wiring, tap)
 
 
 def _merges_steadily(feed: Feed) -> bool:

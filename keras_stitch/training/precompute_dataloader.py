@@ -11,10 +11,9 @@ from kipoi.data import Dataset, PreloadedDataset
 
 from keras_stitch.checks import mapping_of, whole_number
 from keras_stitch.errors import StitchError
-from keras_stitch.kipoi.run_kipoi import is_data_error
 from keras_stitch.terminal import Step
 from keras_stitch.training.batches import rest, size
-from keras_stitch.training.dataloading import is_merged, label, maker, read_rows, said
+from keras_stitch.training.dataloading import failure, is_merged, label, maker, read_rows
 from keras_stitch.training.provenance import key_of
 from keras_stitch.training.stored_rows import is_finished, write_features
 
@@ -28,20 +27,18 @@ def precompute(
     workers: int = 0,
     progress: Step | None = None,
 ) -> Path:
-    r"""Runs a directory's dataloader once, and stores what it gives for training.
+    r"""Run a directory's dataloader once, and store what it gives for training.
 
-    ``training_data(path)`` has the same batches as the dataloader without running it: for dataloaders that compute,
-    such as those with packed models. Rows are stored from the first to the last. Whatever stops that, the same call
-    goes on where it stopped; unfinished rows lie in ``<path>.part``. A finished file is left as it is.
-
-    With the rows is kept what they were made from: sha256 of the directory's models and code, except for the model in
-    ``model_files`` that is trained; the arguments, and size and sha256 of those that are files.
+    ``training_data(path)`` then gives the same batches without running the dataloader. If anything stops this call, the
+    same call continues; unfinished rows lie in ``<path>.part``. A finished file is left as it is. It also has what the
+    rows were made from: sha256 of the directory's models and code, without the model in ``model_files`` that is
+    trained; the arguments, and size and sha256 of those that are files.
 
     Args:
         directory: A directory that ``Graph.save`` wrote, or any other Kipoi directory.
         dataloader_args: The dataloader's arguments; text, numbers and paths, or lists and dicts of these.
         path: The HDF5 file to write. Folders above it are made.
-        batch_size: Rows that are read at once, and of which models predict at once.
+        batch_size: How many rows are read, and predicted by packed models, at once.
         workers: Processes that read ahead. They only read: models run in this process.
         progress: Called with a few words at every batch; by default a bar is shown on the terminal.
 
@@ -56,9 +53,9 @@ def precompute(
         >>> import yaml, keras_stitch as ks
         >>> folder = Path("squares")
         >>> folder.mkdir()
-        >>> code = ["import numpy as np", "def rows(count):", "    for i in range(count):"]
-        >>> code += ["        yield {'inputs': np.ones(2) * i, 'targets': np.ones(1) * i**2}"]
-        >>> _ = (folder / "dataloader.py").write_text("\n".join(code))
+        >>> row = "{'inputs': np.ones(2) * i, 'targets': np.ones(1) * i**2}"
+        >>> code = f"import numpy as np\ndef rows(count):\n    for i in range(count):\n        yield {row}"
+        >>> _ = (folder / "dataloader.py").write_text(code)
         >>> schema = {"inputs": {"shape": "(2,)", "doc": "x"}, "targets": {"shape": "(1,)", "doc": "y"}}
         >>> _ = (folder / "dataloader.yaml").write_text(yaml.safe_dump({
         ...     "type": "SampleGenerator", "defined_as": "dataloader.py::rows", "output_schema": schema,
@@ -70,39 +67,48 @@ def precompute(
     """
     batch_size, workers = whole_number("batch_size", batch_size, 1), whole_number("workers", workers, 0)
     arguments = mapping_of(dataloader_args, "dataloader_args=", "{argument: value}")
+    _check_directory(directory)
+    place, key, make = Path(path), key_of(Path(directory), arguments), maker(directory, arguments)
+    if is_finished(place, key):  # a dataloader may take long to make
+        return write_features(place, lambda start: iter(()), rows=None, key=key, progress=progress)
+    dataloader = make()
+    rows = _count(dataloader, directory)
+
+    def batches(start: int) -> Iterator[Mapping[str, Any]]:
+        return _explained(_batches(dataloader, start, rows, batch_size, workers), start, directory)
+
+    return write_features(place, batches, rows=rows, key=key, progress=progress)
+
+
+def _count(dataloader: Any, directory: object) -> int | None:
+    """How many rows a dataloader has, ``None`` where it does not know."""
+    rows = len(dataloader) if isinstance(dataloader, Dataset | PreloadedDataset) else None
+    if rows == 0:
+        raise StitchError(f"The dataloader of {label(directory)} has no rows.")
+    return rows
+
+
+def _check_directory(directory: object) -> None:
     if not isinstance(directory, str | os.PathLike) or not Path(directory).is_dir():
         raise StitchError(
             "precompute(...) takes a directory.",
             expected="a Kipoi directory, such as graph.save(...) writes",
             received=repr(directory)[:200],
         )
-    place, key = Path(path), key_of(Path(directory), arguments)
-    make = maker(directory, arguments)
-    if is_finished(place, key):  # a dataloader may take long to make
-        return write_features(place, lambda start: iter(()), rows=None, key=key, progress=progress)
-    dataloader = make()
-    rows = len(dataloader) if isinstance(dataloader, Dataset | PreloadedDataset) else None
-    if rows == 0:
-        raise StitchError(f"The dataloader of {label(directory)} has no rows.")
 
-    def batches(start: int) -> Iterator[Mapping[str, Any]]:
-        row = start
-        try:
-            for batch in _batches(dataloader, start, rows, batch_size, workers):
-                yield batch
-                row += size(batch)
-        except StitchError:
-            raise
-        except Exception as error:  # whatever a dataloader does
-            if is_data_error(error):
-                raise StitchError(said(error)) from error
-            raise StitchError(
-                f"The dataloader of {label(directory)} fails at the batch from row {row} on.",
-                received=said(error),
-                fix="Rows before it are kept: unless the directory or its data change, the same call goes on there.",
-            ) from error
 
-    return write_features(place, batches, rows=rows, key=key, progress=progress)
+def _explained(batches: Iterable[Mapping[str, Any]], row: int, directory: Any) -> Iterator[Mapping[str, Any]]:
+    """The batches from a row on; where the dataloader fails, the error says at which row."""
+    try:
+        for batch in batches:
+            yield batch
+            row += size(batch)
+    except StitchError:
+        raise
+    except Exception as error:  # whatever a dataloader does
+        message = f"The dataloader of {label(directory)} fails at the batch from row {row} on."
+        fix = "Rows before it are kept: unless the directory or its data change, the same call goes on there."
+        raise failure(error, message, fix) from error
 
 
 def _batches(
@@ -126,7 +132,7 @@ def _takes_sampler(dataloader: Any) -> bool:
 
 
 def _without(batches: Iterable[Any], skipped: int) -> Iterator[Any]:
-    """The batches without so many rows."""
+    """The batches without the first rows."""
     for batch in batches:
         count = size(batch) if skipped else 0
         if skipped >= count > 0:

@@ -27,13 +27,11 @@ from keras_stitch.training.stored_rows import Features, is_finished, write_featu
 from keras_stitch.training.user_data import Rows, rows_of
 
 _WEIGHTS = "sample_weight"
-
-
 _NAMED = 4
 
 
 class Rest:
-    """What is left of a graph to train, once its frozen part has run; ``Graph.precompute`` makes it.
+    """The part of a graph that is trained after its frozen part has run; ``Graph.precompute`` makes it.
 
     Attributes:
         whole: The stitched model, with the same layers and weights: what trains the rest trains it.
@@ -69,10 +67,9 @@ class Rest:
         """The stored rows, for ``rest.model.fit``.
 
         Args:
-            batch_size: Rows in a batch; the last one of an epoch has what is left.
-            shuffle: Whether rows come in another order in each epoch; ``fit`` shuffles batches, too, unless told not
-                to.
-            seed: Of the order; by default another one each time.
+            batch_size: The rows in a batch; the last one of an epoch has the remaining rows.
+            shuffle: Whether each epoch has its own order of rows; ``fit`` also shuffles batches, unless told not to.
+            seed: The seed of the order; by default another one each time.
             workers: Threads that read ahead.
 
         Returns:

@@ -26,15 +26,11 @@ _WITHOUT_AT_TOP = frozenset(
     }
 )
 
-
 # Kipoi makes downloaded/ when it is first needed, of what files that count name with their checksums.
 _WITHOUT = frozenset({"downloaded", "__pycache__"})
 
-
 # These say what others say too: docs and examples change where nothing is computed in another way.
 _WORDY = frozenset({"dataloader.py", "dataloader.yaml", "dataloader.yml"})
-
-
 _NAMED = 4
 
 
@@ -77,7 +73,7 @@ class Key:
 
     @classmethod
     def of_plain(cls, plain: Mapping[str, Any]) -> Key:
-        """The key of which ``plain`` made plain data."""
+        """The key from the plain data that ``plain`` made."""
         return cls(**{**plain, "data": {name: DataFile(**file) for name, file in plain["data"].items()}})
 
 

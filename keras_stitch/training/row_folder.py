@@ -22,14 +22,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from keras_stitch import files
 from keras_stitch.errors import SaveError, StitchError
 from keras_stitch.training.batches import TEXT, Array, Leaf, split
 from keras_stitch.training.provenance import Key, differences, refusal
 
 # Between two notes of how many rows are whole: what a killed process loses at most, besides the batch at hand.
 SECONDS = 1.0
-
-
 _OWN = re.compile(r"\d+\.(numbers|text)|lock|state\.json(\.new)?|joined\.h5")
 
 
@@ -110,18 +109,10 @@ def discard(path: Path) -> None:
             shutil.rmtree(folder)
 
 
-@contextlib.contextmanager
-def disk(place: Path) -> Iterator[None]:
-    """Errors of the disk as ``SaveError``."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # h5py raises both
-        file = getattr(error, "filename", None)
-        raise SaveError(
-            f"'{place}' cannot be written: {getattr(error, 'strerror', None) or error}.",
-            received=f"{type(error).__name__} on '{file}'" if file else None,
-            fix="Free some space or choose another place; the rows that are done are kept.",
-        ) from error
+def disk(place: Path) -> contextlib.AbstractContextManager[None]:
+    """Errors of the disk as ``SaveError``; h5py raises two kinds."""
+    fix = "Free some space or choose another place; the rows that are done are kept."
+    return files.disk_errors(place, fix, (OSError, RuntimeError))
 
 
 class Unfinished:
@@ -180,13 +171,12 @@ class Unfinished:
     def note(self) -> None:
         """Note how many rows are done, once they are on the disk."""
         for file in self._files():
-            _sync(file)
+            sync(file)
         leaves = [asdict(leaf) | {"bytes": size} for leaf, size in zip(self.leaves, self._sizes, strict=True)]
         state = {"key": self._key, "rows": self._rows, "done": self.done, "whole": self.whole}
-        new = self.folder / "state.json.new"
-        new.write_text(json.dumps(state | {"structure": self.structure, "leaves": leaves}), encoding="utf-8")
-        _sync(new)
-        new.replace(self.folder / "state.json")
+        with files.new_file(self.folder / "state.json", self.folder / "state.json.new") as new:
+            new.write_text(json.dumps(state | {"structure": self.structure, "leaves": leaves}), encoding="utf-8")
+            sync(new)
         self._noted = time.monotonic()
 
     def stored(self, number: int, most: int = 1 << 23) -> Iterator[Array]:
@@ -264,7 +254,8 @@ def _write(descriptor: int, data: bytes, start: int) -> None:
         view, start = view[count:], start + count
 
 
-def _sync(file: Path) -> None:
+def sync(file: Path) -> None:
+    """Wait until a file is on the disk."""
     descriptor = os.open(file, os.O_RDONLY)
     try:
         os.fsync(descriptor)

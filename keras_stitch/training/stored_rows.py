@@ -9,7 +9,6 @@ types; ``version`` of keras_stitch.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,23 +18,18 @@ from typing import Any
 
 import h5py
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import keras_stitch
+from keras_stitch import files
 from keras_stitch.errors import StitchError, reason
-from keras_stitch.terminal import Step
+from keras_stitch.terminal import Step, rows_done
 from keras_stitch.training.batches import PARTS, TEXT, Array, Leaf, joined
 from keras_stitch.training.epochs import Epochs
 from keras_stitch.training.provenance import Key, differences, refusal
-from keras_stitch.training.row_folder import Unfinished, discard, disk, folder_of, rows_so_far, unfinished
+from keras_stitch.training.row_folder import Unfinished, discard, disk, folder_of, rows_so_far, sync, unfinished
 
 MARK = "keras_stitch_features"
-
-
 FORMAT = 1
-
-
 _PAGE = 4096
 
 
@@ -157,7 +151,7 @@ def is_features(path: Path) -> bool:
 
 
 def check_finished(path: str | os.PathLike[str]) -> None:
-    """Refuses a file of which only a part was precomputed.
+    """Refuse a file that is not finished.
 
     Raises:
         StitchError: With how many rows of how many are done.
@@ -182,7 +176,7 @@ def write_features(
     key: Key,
     progress: Step | None = None,
 ) -> Path:
-    """Stores rows, and goes on where an earlier call stopped.
+    """Store rows, and go on where an earlier call stopped.
 
     The file appears when all rows are there. Until then they lie in a folder beside it, ``<path>.part``, whatever ends
     the process; a second of work may be lost. For a moment in the end they are on the disk twice.
@@ -218,7 +212,7 @@ def write_features(
         if is_finished(place, key):  # another process was faster
             return place
         if not part.whole:
-            with _shown(progress, part.done, rows) as show:
+            with rows_done(part.done, rows, progress) as show:
                 for batch in batches(part.done):
                     part.append(batch)
                     show(part.done)
@@ -268,28 +262,21 @@ def _join(part: Unfinished, path: Path, key: Key) -> None:
     """Make the HDF5 file of plain files, and put it in its place."""
     about = {"version": keras_stitch.__version__, "key": key.plain(), "structure": part.structure}
     about["leaves"] = [asdict(leaf) for leaf in part.leaves]
-    new = part.folder / "joined.h5"
-    with disk(path):
-        try:
-            _reserve(part, new)
-            with h5py.File(new, "w", alignment_threshold=_PAGE, alignment_interval=_PAGE) as file:
-                file.attrs[MARK], file.attrs["rows"] = FORMAT, part.done
-                file["about"] = json.dumps(about)  # as an attribute it could not be long
-                for number, leaf in enumerate(part.leaves):
-                    dtype = h5py.string_dtype() if leaf.dtype == TEXT else np.dtype(leaf.dtype)
-                    dataset = file.create_dataset(leaf.dataset, (part.done, *leaf.shape), dtype)
-                    start = 0
-                    for array in part.stored(number):
-                        dataset[start : start + len(array)] = array
-                        start += len(array)
-            with new.open("rb") as written:
-                os.fsync(written.fileno())
-        except BaseException:
-            new.unlink(missing_ok=True)
-            raise
+    with disk(path), files.new_file(path, part.folder / "joined.h5") as new:
+        _reserve(part, new)
+        with h5py.File(new, "w", alignment_threshold=_PAGE, alignment_interval=_PAGE) as file:
+            file.attrs[MARK], file.attrs["rows"] = FORMAT, part.done
+            file["about"] = json.dumps(about)  # as an attribute it could not be long
+            for number, leaf in enumerate(part.leaves):
+                dtype = h5py.string_dtype() if leaf.dtype == TEXT else np.dtype(leaf.dtype)
+                dataset = file.create_dataset(leaf.dataset, (part.done, *leaf.shape), dtype)
+                start = 0
+                for array in part.stored(number):
+                    dataset[start : start + len(array)] = array
+                    start += len(array)
+        sync(new)
         if os.path.lexists(path):
             raise StitchError(f"'{path}' exists meanwhile, and is not replaced.")
-        new.replace(path)
 
 
 def _reserve(part: Unfinished, new: Path) -> None:
@@ -309,20 +296,3 @@ def _mapped(path: Path, dataset: Any) -> Array | None:
         return None
     # A plain array, as those made by choosing rows would be of a class of their own.
     return np.memmap(path, dataset.dtype, "r", offset, dataset.shape).view(np.ndarray)
-
-
-@contextlib.contextmanager
-def _shown(report: Step | None, done: int, rows: int | None) -> Iterator[Callable[[int], None]]:
-    """A function to call with the rows that are done; what it shows disappears in the end."""
-
-    def words(done: int) -> str:
-        return f"{done:,} rows" if rows is None else f"{done:,} of {rows:,} rows"
-
-    if report is not None:
-        yield lambda done: report(words(done))
-        return
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
-        task = shown.add_task(words(done), total=rows, completed=done)
-        yield lambda done: shown.update(task, description=words(done), completed=done)

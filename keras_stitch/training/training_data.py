@@ -13,8 +13,7 @@ from kipoi.data import BaseDataLoader, Dataset, PreloadedDataset
 
 from keras_stitch.checks import mapping_of, whole_number
 from keras_stitch.errors import StitchError
-from keras_stitch.kipoi.run_kipoi import is_data_error
-from keras_stitch.training.dataloading import Workers, is_merged, label, maker, read_rows, said
+from keras_stitch.training.dataloading import Workers, failure, is_merged, label, maker, read_rows
 from keras_stitch.training.epochs import Epochs
 from keras_stitch.training.provenance import Key, changes, key_of, refusal
 from keras_stitch.training.stored_rows import Features, check_finished, is_features, open_features
@@ -25,15 +24,15 @@ Batch = tuple[Any, Any]
 class TrainingData(Epochs):
     """Batches of inputs and targets from a dataloader with random access; ``len`` is the steps of an epoch.
 
-    Every row comes once in an epoch; the last batch has what is left. Rows are in another order in each epoch if
-    ``shuffle``, by a random generator of its own.
+    Every row comes once in an epoch; the last batch has the remaining rows. With ``shuffle``, each epoch has its own
+    order of rows.
 
     Args:
-        make: Makes the dataloader, one of Kipoi's with random access by rows. Each worker has its own: open files
-            that processes share have one place where reading goes on, and rows would get mixed up.
+        make: Makes the dataloader, one of Kipoi's with random access by rows. Each worker has its own: processes that
+            share an open file also share its position, and would mix up rows.
         batch_size: Rows in a batch.
         shuffle: Whether the order changes.
-        seed: Of the order.
+        seed: The seed of the order.
         workers: Processes that read ahead while the model trains; with 0 the rows are read in between. Models that are
             packed into the dataloader run in this process.
         max_queue_size: How many batches they are ahead at most.
@@ -90,25 +89,24 @@ def training_data(
     """A directory's dataloader, or what it gave once, as training data for ``model.fit``.
 
     Args:
-        source: A directory that ``Graph.save`` wrote, or any other Kipoi directory; a name in a source that Kipoi knows
-            (``"kipoi:..."``); a Kipoi dataloader class, or an object of one. Or a file that ``precompute`` wrote.
+        source: A Kipoi directory, such as ``Graph.save`` writes; a name in a source that Kipoi knows (``"kipoi:..."``);
+            a Kipoi dataloader class, or an object of one; or a file that ``precompute`` wrote.
         dataloader_args: Its arguments, ``targets_file`` among them. Relative paths start from the current folder. For
             precomputed rows they are optional, and compared with those that the rows were made from.
-        batch_size: Rows in a batch; the last one of an epoch has what is left.
-        shuffle: Whether rows come in another order in each epoch. Dataloaders that go from the first row to the last
-            cannot do that: for them it has to be False. ``model.fit`` shuffles batches, too, unless told not to.
-        seed: Of the order; by default another one each time.
-        workers: Processes that read while the model trains. They only read: models run in this process. For
-            precomputed rows threads, which are of use where the disk is slow.
-        steps: For dataloaders that go from the first row to the last, how many batches there are in all; the data are
-            read from the start again whenever they end. Without it they are read once. Give ``model.fit`` the
-            ``steps_per_epoch`` and ``epochs`` of which it is the product, and ``shuffle=False``.
-        directory: For precomputed rows, where the directory is that they were made from, if it was moved.
+        batch_size: The rows in a batch; the last one of an epoch has the remaining rows.
+        shuffle: Whether each epoch has its own order of rows. It has to be False for dataloaders that go from the first
+            row to the last. ``model.fit`` also shuffles batches, unless told not to.
+        seed: The seed of the order; by default another one each time.
+        workers: Processes that only read, while models run in this process. For precomputed rows threads, which help
+            where the disk is slow.
+        steps: For dataloaders that go from the first row to the last: how many batches there are in all. The data are
+            read again from the start whenever they end; without ``steps``, once. Give ``model.fit`` the
+            ``steps_per_epoch`` and ``epochs`` whose product it is, and ``shuffle=False``.
+        directory: For precomputed rows: where the directory is that they were made from, if it was moved.
 
     Returns:
-        For precomputed rows and a dataloader with random access a ``keras.utils.PyDataset`` whose length is the steps
-        of an epoch; for any other a generator. All give ``(inputs, targets)``: inputs by name, targets as an array or,
-        for several outputs, by name.
+        A ``keras.utils.PyDataset`` whose length is the steps of an epoch; a generator for dataloaders without random
+        access. Both give ``(inputs, targets)``: inputs by name, targets as an array or, for several outputs, by name.
 
     Raises:
         StitchError: If there is no such dataloader, its arguments do not fit, or it gives no targets; if precomputed
@@ -124,11 +122,9 @@ def training_data(
         >>> len(data), data[2][1].tolist()
         (3, [[64.0], [81.0]])
     """
-    batch_size, workers = whole_number("batch_size", batch_size, 1), whole_number("workers", workers, 0)
+    options = _checked(batch_size=batch_size, shuffle=shuffle, seed=seed, workers=workers)
     steps = None if steps is None else whole_number("steps", steps, 1)
-    seed = None if seed is None else whole_number("seed", seed, 0)
     if isinstance(source, str | os.PathLike) and is_features(Path(source)):
-        options: dict[str, Any] = {"batch_size": batch_size, "shuffle": shuffle, "seed": seed, "workers": workers}
         return _features(source, dataloader_args, directory, steps, options)
     if directory is not None:
         raise StitchError("directory= is for precomputed rows.", received=f"the dataloader of {label(source)}")
@@ -137,34 +133,39 @@ def training_data(
     dataloader = make()
     if isinstance(dataloader, Dataset | PreloadedDataset):
         _check_no_steps(steps)
-        if workers and isinstance(source, BaseDataLoader):
-            raise StitchError(
-                "A dataloader that is made already is read by one process.",
-                expected="workers=0, or the class of the dataloader and dataloader_args=",
-                received=f"workers={workers}",
-            )
-        if len(dataloader) == 0:
-            raise StitchError(f"The dataloader of {label(source)} has no rows.")
-        folder = Path(source) if isinstance(source, str | os.PathLike) else None
-        key = functools.partial(key_of, folder, arguments) if folder is not None and folder.is_dir() else None
-        data = TrainingData(make, batch_size=batch_size, shuffle=shuffle, seed=seed, workers=workers, key=key)
-        try:
-            first = data.first()
-        except Exception as error:  # whatever a dataloader does
-            if is_data_error(error):
-                raise StitchError(str(error)) from error
-            raise StitchError(
-                f"The dataloader of {label(source)} cannot read its first row.", received=said(error)
-            ) from error
-        _check_targets(first, source)
-        return data
-    if shuffle:
+        return _with_random_access(make, len(dataloader), source, arguments, options)
+    return _in_order(make, dataloader, source, options, steps)
+
+
+def _with_random_access(
+    make: Callable[[], Any], rows: int, source: Any, arguments: Mapping[str, Any], options: dict[str, Any]
+) -> TrainingData:
+    """The rows of a dataloader that knows how many there are, once the first could be read."""
+    if options["workers"] and isinstance(source, BaseDataLoader):
         raise StitchError(
-            f"The rows of {label(source)} cannot be shuffled: its dataloader goes from the first to the last.",
-            expected="shuffle=False",
-            fix="Shuffle the data themselves, or use dataloaders with random access.",
+            "A dataloader that is made already is read by one process.",
+            expected="workers=0, or the class of the dataloader and dataloader_args=",
+            received=f"workers={options['workers']}",
         )
-    return _batches(make, dataloader, source, batch_size, workers, steps)
+    if rows == 0:
+        raise StitchError(f"The dataloader of {label(source)} has no rows.")
+    folder = Path(source) if isinstance(source, str | os.PathLike) else None
+    key = functools.partial(key_of, folder, arguments) if folder is not None and folder.is_dir() else None
+    data = TrainingData(make, key=key, **options)
+    try:
+        first = data.first()
+    except Exception as error:  # whatever a dataloader does
+        raise failure(error, f"The dataloader of {label(source)} cannot read its first row.") from error
+    _check_targets(first, source)
+    return data
+
+
+def _checked(**options: Any) -> dict[str, Any]:
+    """The same options, once the numbers among them are known to be some."""
+    for name, least in (("batch_size", 1), ("workers", 0), ("seed", 0)):
+        if name != "seed" or options[name] is not None:
+            options[name] = whole_number(name, options[name], least)
+    return options
 
 
 def _features(
@@ -197,6 +198,19 @@ def _check_no_steps(steps: int | None) -> None:
             "steps= is for dataloaders that go from the first row to the last; this one knows how many there are.",
             fix="Leave it out, and give model.fit(..., epochs=...).",
         )
+
+
+def _in_order(
+    make: Callable[[], Any], dataloader: Any, source: Any, options: Mapping[str, Any], steps: int | None
+) -> Iterator[Batch]:
+    """The batches of a dataloader that goes from the first row to the last."""
+    if options["shuffle"]:
+        raise StitchError(
+            f"The rows of {label(source)} cannot be shuffled: its dataloader goes from the first to the last.",
+            expected="shuffle=False",
+            fix="Shuffle the data themselves, or use dataloaders with random access.",
+        )
+    return _batches(make, dataloader, source, options["batch_size"], options["workers"], steps)
 
 
 def _batches(

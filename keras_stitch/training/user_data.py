@@ -13,24 +13,19 @@ import numpy as np
 
 from keras_stitch.errors import StitchError, nearest
 from keras_stitch.graphs.spec import Wiring
-from keras_stitch.kipoi.run_kipoi import is_data_error
 from keras_stitch.models.sample_rows import given_inputs
 from keras_stitch.training.batches import Array, split
-from keras_stitch.training.dataloading import said
+from keras_stitch.training.dataloading import failure
 from keras_stitch.training.epochs import Epochs
 from keras_stitch.training.provenance import Key
 
 # Inputs by name, targets and, unless they are None, weights of rows: arrays, or dicts of them by output.
 Batch = tuple[dict[str, Array], Any, Any]
 
-
-# So many rows of a dataset stand for all of them, where nothing says what they are made of.
+# How many rows of a dataset are hashed where nothing else identifies it.
 SAMPLE = 64
-
-
 _PARTS = ("targets", "sample weights")
-
-
+_UNSTORABLE = "in data= cannot be stored"
 _PIECE = 1 << 23
 
 
@@ -92,7 +87,7 @@ class _Tables:
         if isinstance(named, list | tuple) and len(named) == len(wiring.inputs):
             named = dict(zip((port.name for port in wiring.inputs), named, strict=True))
         if isinstance(named, Mapping):
-            named = {name: _array(value, f"data['{name}']") for name, value in named.items()}
+            named = {name: _array(value, f"data['{name}']", "does not fit") for name, value in named.items()}
             given_inputs({name: value[:1] for name, value in named.items()}, wiring)  # all but the number of rows
         else:
             named = given_inputs(named, wiring)  # which says what is wrong
@@ -235,8 +230,8 @@ def _check_outputs(targets: Any, weights: Any, wiring: Wiring) -> None:
         )
 
 
-def _array(value: Any, what: str) -> Any:
-    """An array; what lies in a file stays there."""
+def _array(value: Any, what: str, fault: str) -> Any:
+    """An array; what lies in a file stays there. ``fault`` is what a message says of something else."""
     if isinstance(value, h5py.Dataset):
         return value
     try:
@@ -245,7 +240,7 @@ def _array(value: Any, what: str) -> Any:
         raise StitchError(f"{what} is no array.", received=str(error)) from error
     if array.ndim == 0 or array.dtype.kind == "O":
         raise StitchError(
-            f"{what} in data= cannot be stored." if what.startswith("The") else f"{what} does not fit.",
+            f"{what} {fault}.",
             expected="an array of numbers or text, rows first",
             received=f"shape {array.shape}, dtype {array.dtype}",
         )
@@ -255,8 +250,8 @@ def _array(value: Any, what: str) -> Any:
 def _arrays(value: Any, what: str) -> Any:
     """An array, those in a dict, or nothing."""
     if isinstance(value, Mapping):
-        return {name: _array(one, f"The {what} '{name}'") for name, one in value.items()}
-    return None if value is None else _array(value, f"The {what}")
+        return {name: _array(one, f"The {what} '{name}'", _UNSTORABLE) for name, one in value.items()}
+    return None if value is None else _array(value, f"The {what}", _UNSTORABLE)
 
 
 def _some(value: Any, rows: slice) -> Any:
@@ -267,17 +262,12 @@ def _some(value: Any, rows: slice) -> Any:
 
 
 def _failed(error: Exception, where: str) -> StitchError:
-    if is_data_error(error):
-        return StitchError(str(error))
-    return StitchError(
-        f"data= cannot be read from {where} on.",
-        received=said(error),
-        fix="Rows before it are kept: unless the data change, the same call goes on there.",
-    )
+    fix = "Rows before it are kept: unless the data change, the same call goes on there."
+    return failure(error, f"data= cannot be read from {where} on.", fix)
 
 
 def _spread(count: int, most: int) -> list[int]:
-    """Some of so many numbers, the first and the last among them."""
+    """At most ``most`` of the numbers below ``count``, evenly spread, the first and the last among them."""
     return sorted({int(number) for number in np.linspace(0, count - 1, min(count, most))}) if count else []
 
 

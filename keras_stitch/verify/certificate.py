@@ -10,12 +10,9 @@ from typing import Any
 from keras_stitch.errors import SaveError
 from keras_stitch.graphs.spec import Shape, shape_text
 from keras_stitch.terminal import render
-from keras_stitch.verify.equality import TOLERANCE, allowed
+from keras_stitch.verify.equality import RULE, TOLERANCE, allowed
 
 NOTHING = "nothing finite"
-
-
-RULE = "|a - b| <= 1e-05 * max(1, max|b|)"
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ class CertifiedPart:
     Attributes:
         submodel: Its name.
         source: The label of its source; a file name, never a path.
-        sha256: Of the file with its weights; ``None`` for a source in memory.
+        sha256: The sha256 of the file with its weights; ``None`` for a source in memory.
         beside: Name and sha256 of each file that goes with it: an architecture JSON, Python files of custom objects.
         weights: ``"of the source"``, ``"trained"`` (those of the model that was given) or ``"new"`` (a layer that
             had none).
@@ -94,8 +91,8 @@ class InputRange:
     Attributes:
         name: The graph input.
         inputs: ``"random"``, ``"example"`` or ``"given"``.
-        shape: Of a row; no dimension is open.
-        dtype: Of the data.
+        shape: The shape of a row; no dimension is open.
+        dtype: The dtype of the data.
         values: ``"normal"`` (mean 0, variance 1) or ``"0 to 19"`` for random ones; empty for others.
     """
 
@@ -115,10 +112,10 @@ class Certificate:
         checks: One for each output and kind of input.
         parts: The submodels, in the graph's order.
         inputs: What went in.
-        seed: Of the random inputs.
+        seed: The seed of the random inputs.
         format: The file that was loaded again: ``"keras"`` or ``"h5"``; empty for a model that is no Keras model.
         reloaded_in: ``"a fresh process"`` or ``"this process"``.
-        versions: Of keras, its backend (tensorflow, jax or torch) and keras_stitch.
+        versions: The versions of keras, its backend (tensorflow, jax or torch) and keras_stitch.
         notes: What was left out, and why.
         tolerance: The factor of ``RULE``.
 

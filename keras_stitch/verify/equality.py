@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+# The only definition of equal predictions: everything else takes it from here.
 TOLERANCE = 1e-5
+RULE = f"|a - b| <= {TOLERANCE} * max(1, max|b|)"
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Comparison:
         expected: Where the arrays differ in more than numbers: what they should have in common.
         problem: And what was found instead.
         finite: How many finite values there should be.
+        nan_moved: Whether NaN are in other places.
     """
 
     magnitude: float
@@ -27,6 +30,7 @@ class Comparison:
     expected: str | None = None
     problem: str | None = None
     finite: int = 0
+    nan_moved: bool = False
 
     @property
     def allowed(self) -> float:
@@ -50,7 +54,7 @@ def allowed(magnitude: float) -> float:
 
 
 def compare(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> Comparison:
-    """Compare predictions ``a`` to those that should be, ``b``: equal means ``|a - b| <= 1e-5 * max(1, max|b|)``.
+    """Compare predictions ``a`` to those that should be, ``b``; ``RULE`` says when they are equal.
 
     NaN equals NaN and infinity equals infinity of the same sign, in the same places only. Text is equal or not.
 
@@ -76,7 +80,7 @@ def compare(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> Comp
     differ = int(np.sum(np.isnan(a) != np.isnan(b)))
     if differ:
         problem = f"NaN in other places: {differ} of {b.size} differ"
-        return Comparison(magnitude, None, "NaN in the same places", problem, count)
+        return Comparison(magnitude, None, "NaN in the same places", problem, count, nan_moved=True)
     infinite = np.isinf(a) | np.isinf(b)
     if not np.array_equal(a[infinite], b[infinite]):
         limit = f"at most {allowed(magnitude):.3g}"

@@ -1,4 +1,4 @@
-"""A saved model loaded again by Keras alone, in a fresh process, to predict the same inputs once more."""
+"""A saved model that predicts in a process of its own: what goes in and comes out lies in a temporary folder."""
 
 from __future__ import annotations
 
@@ -8,163 +8,83 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import keras
 import numpy as np
 
-from keras_stitch.errors import SaveError, reason
-from keras_stitch.keras_private import quiet_keras
-from keras_stitch.models.custom_objects import Origin, importable, in_registry
-from keras_stitch.verify import predict_program
-
-FRESH, HERE = "a fresh process", "this process"
-
-
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
-@dataclass(frozen=True)
-class Reloaded:
-    """What a model predicted after it was loaded again.
-
-    Attributes:
-        where: ``FRESH`` or ``HERE``.
-        predictions: Kind of inputs -> output name -> array of shape ``(rows, ...)``; a single output is called "".
-        errors: Kind of inputs -> what Keras said where it could not predict them.
-        note: Why not in a fresh process.
-    """
-
-    where: str
-    predictions: Mapping[str, Arrays] = field(default_factory=dict)
-    errors: Mapping[str, str] = field(default_factory=dict)
-    note: str | None = None
-
-
-class Reloading:
-    """A reload that is under way; use it in a ``with`` block, which ends its process.
-
-    The process starts at once, so that other work can be done while it imports Keras.
+class Job:
+    """A saved model and what it should predict; use it in a ``with`` block, which ends the process.
 
     Args:
         model: The saved model.
-        sets: Kind of inputs -> graph input -> array of shape ``(rows, ...)``, in the model's order.
-        custom_objects: What the model is loaded with.
-        origins: Where another process finds some of them; the others it can only import.
-        objects_file: A Python file with a dict ``OBJECTS`` that holds custom objects.
+        sets: Kind of inputs -> input -> array of shape ``(rows, ...)``, in the model's order.
+        more: What else the program reads in ``job.json``.
+
+    Attributes:
+        folder: Holds ``job.json`` and ``inputs.npz`` for the program, which leaves ``report.json`` and
+            ``predictions.npz`` there.
     """
 
-    def __init__(
-        self,
-        model: Path,
-        sets: Mapping[str, Arrays],
-        custom_objects: Mapping[str, Any] | None = None,
-        origins: Mapping[str, Origin] | None = None,
-        objects_file: Path | None = None,
-    ):
-        self._model, self._objects = model, dict(custom_objects or {})
-        # What the file holds is taken from there: a fresh process cannot have the objects of this one.
-        places: dict[str, Origin] = {}
-        if objects_file is None:
-            found = {name: (origins or {}).get(name) or importable(item) for name, item in self._objects.items()}
-            places = {name: origin for name, origin in found.items() if origin is not None}
-        self._unplaced = [] if objects_file else sorted(self._objects.keys() - places.keys())
+    def __init__(self, model: Path, sets: Mapping[str, Arrays], **more: Any):
         self._holder = tempfile.TemporaryDirectory(prefix="keras-stitch-")
-        self._folder = Path(self._holder.name)
-        job = {
-            "model": str(model.absolute()),
-            "sets": {kind: list(arrays) for kind, arrays in sets.items()},
-            "objects": {name: asdict(origin) for name, origin in places.items()},
-            "objects_file": str(objects_file.absolute()) if objects_file else None,
-            "path": [str(Path(place).absolute()) for place in sys.path] if places else [],
-        }
-        (self._folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.folder = Path(self._holder.name)
+        job = {"model": str(model.absolute()), "sets": {kind: list(arrays) for kind, arrays in sets.items()}, **more}
+        (self.folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         arrays = {f"{kind}/{name}": array for kind, named in sets.items() for name, array in named.items()}
-        np.savez(self._folder / "inputs.npz", **arrays)
-        self._process = None if self._unplaced else start(self._folder)
+        np.savez(self.folder / "inputs.npz", **arrays)
 
-    def __enter__(self) -> Reloading:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
         self._holder.cleanup()
 
-    def result(self) -> Reloaded:
-        """Wait for the predictions.
+    def start(self, program: Path) -> None:
+        """Start the program, a Python file whose ``main`` takes the folder."""
+        self._process = start(program, self.folder)
 
-        Raises:
-            SaveError: If the saved model cannot be loaded, neither there nor here.
-        """
-        if self._unplaced:
-            many = "s" if len(self._unplaced) > 1 else ""
-            listed = ", ".join(f"'{name}'" for name in self._unplaced)
-            return self._here(f"A fresh process cannot import the custom object{many} {listed}.")
-        said = ""
-        if self._process is not None:
-            said = self._process.communicate()[1].decode(errors="replace")
-        report = self._report()
-        if report is None:
-            raise SaveError(
-                "The process that should load the saved model again ended before it had.",
-                expected="predictions",
-                received=f"status {self._process.returncode if self._process else None}: {_last_line(said)}",
-                fix="Look for a lack of memory, and try again.",
-            )
-        if not report["loaded"]:
-            # What only this process knows, such as a class registered with Keras, may be all that is missing.
-            said = report["error"].replace(str(self._model.absolute()), self._model.name)
-            sentence = reason(ValueError(said)).split(". ")[0]
-            return self._here(f"A fresh process cannot load the saved model: {sentence}.")
-        return self._reloaded(report, FRESH)
+    def wait(self) -> tuple[int, str]:
+        """Wait for the program that was started; its exit status and the last line that it wrote on stderr."""
+        assert self._process is not None
+        lines = self._process.communicate()[1].decode(errors="replace").strip().splitlines()
+        return self._process.returncode, lines[-1][:300] if lines else "no message"
 
-    def _here(self, note: str) -> Reloaded:
-        try:
-            with quiet_keras(), in_registry(self._objects):
-                model = keras.saving.load_model(self._model, custom_objects=self._objects, compile=False)
-        except Exception as error:
-            raise SaveError(
-                f"The saved model cannot be loaded again: {reason(error)}.", expected="what Keras can load"
-            ) from error
-        with in_registry(self._objects):
-            predict_program.main(self._folder, model)
-        report = self._report()
-        assert report is not None
-        return self._reloaded(report, HERE, note)
-
-    def _report(self) -> dict[str, Any] | None:
-        path = self._folder / "report.json"
+    def report(self) -> dict[str, Any] | None:
+        """What the program reported, ``None`` if it ended before that."""
+        path = self.folder / "report.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
-    def _reloaded(self, report: dict[str, Any], where: str, note: str | None = None) -> Reloaded:
-        predictions: dict[str, Arrays] = {}
-        with np.load(self._folder / "predictions.npz", allow_pickle=False) as stored:
+    def predictions(self) -> dict[str, Arrays]:
+        """Kind of inputs -> output -> array of shape ``(rows, ...)``."""
+        found: dict[str, Arrays] = {}
+        with np.load(self.folder / "predictions.npz", allow_pickle=False) as stored:
             for key in stored.files:
                 kind, _, name = key.partition("/")
-                predictions.setdefault(kind, {})[name] = stored[key]
-        errors = {kind: reason(ValueError(text)) for kind, text in report["errors"].items()}
-        return Reloaded(where, predictions, errors, note)
+                found.setdefault(kind, {})[name] = stored[key]
+        return found
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
-    """A process that does the job in a folder: ``reload_and_predict.py``, which imports Keras and no more of ours."""
+def start(program: Path, folder: Path) -> subprocess.Popen[bytes]:
+    """A process that runs a Python file on a folder, with the Keras backend of this process."""
     environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "KERAS_BACKEND": keras.backend.backend()}
     # -P: no module of the working directory or beside the program is taken for a library's.
-    command = [sys.executable, "-P", predict_program.__file__, str(folder)]
     return subprocess.Popen(
-        command,
+        [sys.executable, "-P", str(program), str(folder)],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1][:300] if lines else "no message"

@@ -1,6 +1,6 @@
 """Loads a saved model with Keras alone and predicts: run as a program of its own, it imports nothing of keras_stitch.
 
-``python reload_and_predict.py FOLDER`` reads ``job.json`` and ``inputs.npz`` in the folder and leaves
+``python predict_program.py FOLDER`` reads ``job.json`` and ``inputs.npz`` in the folder and leaves
 ``predictions.npz`` and ``report.json`` there.
 """
 

@@ -1,6 +1,6 @@
 """What a graph has to predict: its submodels run one after another, each alone, with NumPy arrays in between.
 
-Nothing of ``building`` or ``merging`` takes part, so that a mistake there cannot hide here. Every submodel is loaded
+Nothing of ``build`` or ``merge_layers`` takes part, so that a mistake there cannot hide here. Every submodel is loaded
 from its source once more. Keras masks do not cross from one to the next, as they do not between files.
 """
 
@@ -22,8 +22,6 @@ from keras_stitch.models.load_keras import Blueprint
 from keras_stitch.verify.predict_program import BATCH, plain
 
 Array = np.ndarray[Any, Any]
-
-
 Arrays = dict[str, Array]
 
 
@@ -33,7 +31,7 @@ class Reference:
     Args:
         spec: The graph.
         wiring: The same graph, checked.
-        blueprints: Of every submodel that owns its weights.
+        blueprints: The blueprints of the submodels that own their weights.
         stitched: The models that were built of the graph. Layers that had no weights borrow theirs, which were drawn
             when these were built.
         trained: Whether submodels take their weights from it, too, where these differ from the sources'.
@@ -86,12 +84,10 @@ class Reference:
     # -- connections: NumPy only -----------------------------------------------
 
     def _tapped(self, tap: Tap, tensors: dict[Tap, Array]) -> Array:
-        if tap.node is not None and tap.merged:
-            feed = next(feed for feed in self._wiring.feeds[tap.node] if feed.port.name == tap.port)
-            whole = self._arriving(feed, tensors)
-        else:
-            whole = tensors[Tap(tap.node, tap.port)]
-        return whole if tap.part is None else whole[..., slice(*tap.part)]
+        found = self._arriving(self._wiring.feed_of(tap), tensors) if tap.merged else tensors[Tap(tap.node, tap.port)]
+        for span in tap.part:
+            found = found[..., slice(span.start, span.stop)]
+        return found
 
     def _arriving(self, feed: Feed, tensors: dict[Tap, Array]) -> Array:
         arrived = Tap(feed.node, feed.port.name, merged=True)
@@ -154,7 +150,7 @@ class Reference:
         """A bare layer; one that has no weights in its source takes those that the stitched model drew."""
         layer = self._blueprints[owner].take()
         layer(*rows)
-        if self._spec.submodel(owner).source.kind == "layer":
+        if self._spec.submodel(owner).source.draws_weights:
             layer.set_weights(self._stitched[owner].get_layer(owner).get_weights())
             self.weights[owner] = ("trained" if self._trained else "new") if layer.weights else "of the source"
         else:

@@ -13,8 +13,6 @@ from keras_stitch.models import ports
 from keras_stitch.placement.stages import Stages
 
 Arrays = dict[str, np.ndarray[Any, Any]]
-
-
 Runs = Callable[[list[np.ndarray[Any, Any]]], list[np.ndarray[Any, Any]]]
 
 

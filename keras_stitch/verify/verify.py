@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.metadata
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,24 +15,25 @@ import numpy as np
 
 import keras_stitch
 from keras_stitch import files
+from keras_stitch.checks import whole_number
 from keras_stitch.errors import SourceError, StitchError, reason
-from keras_stitch.graphs.spec import GraphSpec, Port, Submodel, Wiring
+from keras_stitch.graphs.spec import GraphSpec, Port, Wiring
 from keras_stitch.models import sample_rows
-from keras_stitch.models.custom_objects import CustomObjects, Origin, in_registry
-from keras_stitch.models.load_keras import Blueprint
+from keras_stitch.models.custom_objects import in_registry
 from keras_stitch.models.sample_rows import given_inputs
 from keras_stitch.models.save_keras import save_model
+from keras_stitch.placement.requirements import installed
 from keras_stitch.placement.stages import Stages
-from keras_stitch.verify.certificate import Certificate, CertifiedPart, Check, InputRange
+from keras_stitch.verify.certificate import Certificate, Check, InputRange
 from keras_stitch.verify.equality import compare
-from keras_stitch.verify.fresh_process import HERE, Arrays, Reloaded, Reloading
+from keras_stitch.verify.fresh_process import Arrays
 from keras_stitch.verify.predict_program import predict
 from keras_stitch.verify.reference import Reference
+from keras_stitch.verify.reload_model import HERE, Reloaded, Reloading
 from keras_stitch.verify.run_stages import Packed, Whole
+from keras_stitch.verify.submodel_sources import SubmodelSources
 
 ROWS = 10
-
-
 RANDOM, EXAMPLE, GIVEN = "random", "example", "given"
 
 
@@ -43,29 +43,29 @@ class Subject:
 
     Attributes:
         spec: The graph.
-        wiring: The same, checked.
-        blueprints: Of every submodel that owns its weights: what runs separately is made by them anew.
-        stages: Where its submodels run.
+        stages: The same, checked: where its submodels run.
+        sources: What its submodels are made of.
         model: What is held against the parts: the Keras model that remains, ``None`` where none does. Its inputs are
             named like those of ``stages``, in that order.
         trained: Whether it was given, so that its weights may differ from those of the sources.
-        customs: The custom objects that were given for submodels, with the places where a fresh process finds them.
-        archs: The architecture JSON of submodels that are Kipoi directories, where they have one.
         packed: The models that run in the dataloader, if any do.
+        remarks: What the certificate should note besides.
         progress: Called with a few words at every step.
     """
 
     spec: GraphSpec
-    wiring: Wiring
-    blueprints: Mapping[str, Blueprint]
     stages: Stages
+    sources: SubmodelSources
     model: keras.Model | None
     trained: bool = False
-    customs: Mapping[str, CustomObjects] = field(default_factory=dict)
-    archs: Mapping[str, Path] = field(default_factory=dict)
     packed: Packed | None = None
-    progress: Callable[[str], None] = field(default=lambda _: None)
     remarks: tuple[str, ...] = ()
+    progress: Callable[[str], None] = field(default=lambda _: None)
+
+    @property
+    def wiring(self) -> Wiring:
+        """All that is compared, in whatever stage it runs."""
+        return self.stages.whole
 
     def verify(self, data: object = None, *, rows: int = ROWS, seed: int = 0, format: str = "keras") -> Certificate:
         """Save the model into a temporary folder, load it again and compare; see ``Graph.verify``."""
@@ -96,14 +96,13 @@ class Subject:
             directory: Where the packed models were written.
             objects_file: A Python file with the custom objects that the saved model needs.
             rows: How many random rows.
-            seed: Of the random rows.
+            seed: The seed of the random rows.
 
         Raises:
             StitchError: If nothing can be compared: no inputs can be made up, or the parts refuse those given.
             SaveError: If the saved model cannot be loaded again.
         """
-        _check_number(rows, "rows=", at_least=1)
-        _check_number(seed, "seed=", at_least=0)
+        rows, seed = whole_number("rows", rows, 1), whole_number("seed", seed, 0)
         notes = list(self.remarks)
         whole = Whole(self.stages, self.model, self.packed, directory)
         bounds = whole.bounds()
@@ -116,19 +115,13 @@ class Subject:
         if self.packed is not None:
             self.progress("running the packed models")
         features = self._features(whole, sets, notes)
+        sets = {kind: sets[kind] for kind in features}
         if file is None:
-            expected, weights = self._expected({kind: sets[kind] for kind in features}, notes)
+            expected, weights = self._expected(sets, notes)
             found, reloaded = self._last(whole, features, directory)
         else:
-            self.progress("loading it again in a fresh process")
-            with Reloading(file, features, self._custom_objects(), self._origins(), objects_file) as reloading:
-                expected, weights = self._expected({kind: sets[kind] for kind in features}, notes)
-                self.progress("running the stitched model")
-                found = {kind: self._predicted(features[kind]) for kind in expected}
-                self.progress("loading it again in a fresh process")
-                reloaded = reloading.result()
-        if reloaded.note is not None:
-            notes.append(reloaded.note)
+            expected, weights, found, reloaded = self._reloaded(file, objects_file, features, sets, notes)
+        notes += [] if reloaded.note is None else [reloaded.note]
         return Certificate(
             graph=self.spec.name,
             checks=tuple(
@@ -136,7 +129,7 @@ class Subject:
                 for kind in expected
                 for check in self._checks(kind, _rows(sets[kind]), expected[kind], found[kind], reloaded)
             ),
-            parts=tuple(self._part(submodel, weights) for submodel in self.spec.submodels),
+            parts=tuple(self.sources.certified(submodel, weights) for submodel in self.spec.submodels),
             inputs=tuple(_range(port, kind, sets[kind], bounds) for kind in expected for port in self.wiring.inputs),
             seed=seed if RANDOM in expected else None,
             format="" if file is None else "keras" if file.suffix == ".keras" else "h5",
@@ -183,7 +176,7 @@ class Subject:
         parts = Reference(
             self.spec,
             self.wiring,
-            self.blueprints,
+            self.sources.blueprints,
             [model for model in models if model is not None],
             trained=self.trained,
             foreign={
@@ -235,8 +228,26 @@ class Subject:
                 errors[kind] = reason(error)
         return found, Reloaded(HERE, after, errors)
 
+    def _reloaded(
+        self,
+        file: Path,
+        objects_file: Path | None,
+        features: Mapping[str, Arrays],
+        sets: Mapping[str, Arrays],
+        notes: list[str],
+    ) -> tuple[dict[str, Arrays], dict[str, str], dict[str, Arrays | str], Reloaded]:
+        """What the parts predict, whose weights they have, and what the model predicts before and after a reload."""
+        self.progress("loading it again in a fresh process")
+        custom_objects, origins = self.sources.custom_objects(), self.sources.origins()
+        with Reloading(file, features, custom_objects, origins, objects_file) as reloading:
+            expected, weights = self._expected(sets, notes)
+            self.progress("running the stitched model")
+            found = {kind: self._predicted(features[kind]) for kind in expected}
+            self.progress("loading it again in a fresh process")
+            return expected, weights, found, reloading.result()
+
     def _predicted(self, inputs: Arrays) -> Arrays | str:
-        with in_registry(self._custom_objects()):
+        with in_registry(self.sources.custom_objects()):
             try:
                 assert self.model is not None
                 return predict(self.model, [inputs[port.name] for port in self.stages.inputs])
@@ -251,30 +262,6 @@ class Subject:
             _check(output.port.name, kind, rows, expected[output.port.name], (found, after), len(self.wiring.outputs))
             for output in self.wiring.outputs
         ]
-
-    def _part(self, submodel: Submodel, weights: Mapping[str, str]) -> CertifiedPart:
-        owner, source = submodel.share or submodel.name, submodel.source
-        given = self.customs.get(owner, CustomObjects())
-        beside = [*([Path(source.arch)] if source.arch else []), *([self.archs[owner]] if owner in self.archs else [])]
-        beside += [Path(place) for place in dict.fromkeys(it.place for it in given.origins.values() if it.is_file)]
-        return CertifiedPart(
-            submodel.name,
-            f"shares {submodel.share}" if submodel.share else source.label,
-            source.sha256,
-            tuple((path.name, files.sha256(path)) for path in beside),
-            weights.get(owner, "of the source"),
-            tuple(str(repair) for repair in submodel.repairs),
-        )
-
-    def _custom_objects(self) -> dict[str, Any]:
-        return {name: item for blueprint in self.blueprints.values() for name, item in blueprint.custom_objects.items()}
-
-    def _origins(self) -> dict[str, Origin]:
-        """Where each of them can be had again, also by the name under which it is registered."""
-        places = {
-            id(item): given.origins.get(key) for given in self.customs.values() for key, item in given.objects.items()
-        }
-        return {name: origin for name, item in self._custom_objects().items() if (origin := places.get(id(item)))}
 
 
 def _check(
@@ -298,7 +285,7 @@ def _check(
 
 @contextlib.contextmanager
 def check_recorded(path: Path) -> Iterator[None]:
-    """Says so where the ``stitch.yaml`` to verify is the record of a generated directory, without its sources.
+    """Say so where the ``stitch.yaml`` to verify is the record of a generated directory, without its sources.
 
     Raises:
         StitchError: At once for a directory, else where a source is not found in the block.
@@ -319,13 +306,6 @@ def check_recorded(path: Path) -> Iterator[None]:
         raise StitchError(f"{shown}in it.", received=problem.message, fix=fix) from problem
 
 
-def _check_number(value: object, name: str, *, at_least: int) -> None:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < at_least:
-        raise StitchError(
-            f"{name} is not a whole number.", expected=f"a number from {at_least} on", received=repr(value)[:200]
-        )
-
-
 def _range(port: Port, kind: str, inputs: Arrays, bounds: Mapping[str, int]) -> InputRange:
     array = inputs[port.name]
     values = sample_rows.values_text(port, bounds.get(port.name)) if kind == RANDOM else ""
@@ -338,5 +318,5 @@ def _rows(inputs: Arrays) -> int:
 
 def _versions() -> dict[str, str]:
     own = {"keras_stitch": keras_stitch.__version__}
-    # Keras' backends are called as the packages that they are.
-    return {**{name: importlib.metadata.version(name) for name in ("keras", keras.backend.backend())}, **own}
+    # Keras' backends are called as the packages that they are, or one of them, as tensorflow-cpu.
+    return {**{name: installed(name) or "of unknown version" for name in ("keras", keras.backend.backend())}, **own}

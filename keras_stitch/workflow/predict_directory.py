@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -189,7 +190,9 @@ def _kipoi_predict(directory: Path, passed: Mapping[str, Any], output: Path, bat
         made = Path(temporary).resolve() / f"predictions{output.suffix}"
         command = [sys.executable, "-P", "-c", _KIPOI, "predict", str(directory), "--source=dir"]
         command += [f"--dataloader_args={json.dumps(passed)}", f"--batch_size={batch_size}", f"--num_workers={workers}"]
-        done = subprocess.run([*command, "-o", str(made)], check=False)
+        # Kipoi's progress bar is for a terminal.
+        environment = os.environ if sys.stderr.isatty() else {"TQDM_DISABLE": "1", **os.environ}
+        done = subprocess.run([*command, "-o", str(made)], env=environment, check=False)
         if done.returncode or not made.is_file():
             raise StitchError(
                 f"Kipoi cannot predict with '{directory.name}'.",

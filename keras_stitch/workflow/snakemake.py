@@ -14,16 +14,11 @@ from typing import IO, Any
 import h5py
 import yaml
 
+from keras_stitch import directory_layout as layout
 from keras_stitch.errors import StitchError
-from keras_stitch.files import load_yaml, sha256
-
-FOLDER = "workflow"
-
+from keras_stitch.files import load_python, load_yaml, sha256
 
 PROFILES = ("local", "slurm")
-
-
-CONFIG = "config.yaml"
 
 
 _LOCK = ".running"
@@ -34,24 +29,24 @@ _BACKENDS = ("uv", "conda")
 
 def has_workflow(directory: Path) -> bool:
     """Whether some of a directory's models run in environments of their own."""
-    return (directory / FOLDER / "Snakefile").is_file()
+    return (directory / layout.WORKFLOW / layout.SNAKEFILE).is_file()
 
 
 def models_of(directory: Path) -> dict[str, Path]:
     """The Kipoi directory of every job of a workflow."""
-    configured = load_yaml(directory / FOLDER / CONFIG)
-    return {name: directory / FOLDER / "models" / name for name in configured["models"]}
+    configured = load_yaml(directory / layout.WORKFLOW / layout.WORKFLOW_CONFIG)
+    return {name: directory / layout.job_folder(name) for name in configured["models"]}
 
 
 def settings_of(directory: Path) -> dict[str, Any]:
     """What ``config.yaml`` says, apart from the models."""
-    configured = load_yaml(directory / FOLDER / CONFIG)
+    configured = load_yaml(directory / layout.WORKFLOW / layout.WORKFLOW_CONFIG)
     return {name: value for name, value in configured.items() if name != "models"}
 
 
 def files_of(directory: Path) -> list[str]:
     """The dataloader arguments of a workflow that name files."""
-    configured = load_yaml(directory / FOLDER / CONFIG)
+    configured = load_yaml(directory / layout.WORKFLOW / layout.WORKFLOW_CONFIG)
     return [name for model in configured["models"].values() for name in model.get("files") or ()]
 
 
@@ -91,17 +86,17 @@ def run_workflow(
             f"'{directory.name}' has a workflow, and Snakemake, which runs it, is not installed.",
             fix="pip install 'keras_stitch[workflow]'",
         )
-    folder = (directory / FOLDER).resolve()
+    folder = (directory / layout.WORKFLOW).resolve()
     configured = _configured(folder, arguments, settings or {})
     try:
         results.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StitchError(f"'{results}' cannot be a folder of results: {error.strerror}.") from error
     with _alone(results) as lock:
-        config = results / CONFIG
+        config = results / layout.WORKFLOW_CONFIG
         config.write_text(yaml.safe_dump(configured, sort_keys=False), encoding="utf-8")
         # -P: files in the user's folder do not take the place of modules.
-        command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(folder / "Snakefile")]
+        command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(folder / layout.SNAKEFILE)]
         command += ["--directory", str(results), "--configfile", str(config.resolve()), "--replace-workflow-config"]
         if _is_locked(results):  # by one that was killed, as nobody else runs here
             _call([*command, "--unlock", "--quiet", "all"], results, lock)
@@ -114,23 +109,20 @@ def run_workflow(
         files = {name: results / "predictions" / f"{name}.h5" for name in configured["models"]}
         if "--dry-run" not in options:
             for name, model in configured["models"].items():
-                _check_made(folder / "models" / name, files[name], model["dataloader_args"])
+                _check_made(folder / layout.JOBS / name, files[name], model["dataloader_args"])
         yield files
 
 
 def _check_made(model: Path, file: Path, arguments: Mapping[str, Any]) -> None:
     """Raises where a file is not what was asked for: options of Snakemake's can leave out what would make it."""
-    spec = importlib.util.spec_from_file_location("records", model / "merging" / "records.py")
-    assert spec is not None and spec.loader is not None
-    records = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(records)
+    records = load_python(model / layout.RUNTIME / "records.py")
     record = None
     with contextlib.suppress(OSError), h5py.File(file, "r") as opened:
         record = records.read_record(opened)
     if record is None:
         raise StitchError(f"The workflow did not make '{file.name}'.", expected="a whole file", received=str(file))
     changed = [key for key, value in arguments.items() if not records.is_made_with(record["arguments"].get(key), value)]
-    if record["directory"] != sha256(model / "sha256.json"):
+    if record["directory"] != sha256(model / layout.MANIFEST):
         changed.append("model")
     if changed:
         raise StitchError(
@@ -143,14 +135,14 @@ def _check_made(model: Path, file: Path, arguments: Mapping[str, Any]) -> None:
 
 def _configured(folder: Path, arguments: Mapping[str, Any] | None, settings: Mapping[str, Any]) -> dict[str, Any]:
     """``config.yaml`` with other arguments and settings; paths in it are absolute."""
-    configured = load_yaml(folder / CONFIG)
+    configured = load_yaml(folder / layout.WORKFLOW_CONFIG)
     known = [name for name in configured if name != "models"]
     for name, value in settings.items():
         if name not in known:
             raise StitchError(f"The workflow has no setting '{name}'.", expected=f"one of {', '.join(known)}")
         configured[name] = _setting(name, value)
     for name, model in configured["models"].items():
-        own = load_yaml(folder / "models" / name / "dataloader.yaml").get("args") or {}
+        own = load_yaml(folder / layout.JOBS / name / layout.DATALOADER_YAML).get("args") or {}
         if arguments is not None:
             model["dataloader_args"] = {key: value for key, value in arguments.items() if key in own}
             for argument in model["predictions"]:
@@ -196,7 +188,7 @@ def with_texts(value: Any, change: Callable[[str], str]) -> Any:
 
 def _profile(folder: Path, profile: str) -> Path:
     if profile in PROFILES:
-        return folder / "profiles" / profile
+        return folder / layout.PROFILES / profile
     own = Path(profile)
     if not own.is_dir():
         raise StitchError(
@@ -226,7 +218,9 @@ def _is_locked(results: Path) -> bool:
 
 def _call(command: Sequence[str], results: Path, lock: IO[str]) -> None:
     # Snakemake holds the lock, too: it may live on where this process is killed.
-    done = subprocess.run(command, pass_fds=(lock.fileno(),), check=False)
+    # It colours what it says on a terminal, and the command line leads its own standard error elsewhere.
+    terminal = sys.stderr if sys.stderr.isatty() else None
+    done = subprocess.run(command, pass_fds=(lock.fileno(),), stderr=terminal, check=False)
     if done.returncode:
         raise StitchError(
             "The workflow stopped.",

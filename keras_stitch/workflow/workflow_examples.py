@@ -16,10 +16,11 @@ import h5py
 import numpy as np
 from kipoi.specs import RemoteFile
 
+from keras_stitch import directory_layout as layout
 from keras_stitch.directory import example_files
-from keras_stitch.directory.dataloader_code import copy_components, write_dataloader
+from keras_stitch.directory.dataloader_code import GeneratedDataloader, copy_components
 from keras_stitch.directory.dataloader_plan import Merged
-from keras_stitch.directory.model_yaml import array_schema
+from keras_stitch.directory.model_yaml import UNSPECIFIED, array_schema, named_schemas
 from keras_stitch.errors import SaveError, reason
 from keras_stitch.kipoi.run_kipoi import quiet
 from keras_stitch.kipoi.templates import template_module
@@ -76,21 +77,21 @@ class Examples:
         copy_components(place, merged)
         names = example_files.file_names(merged, known)
         placed = example_files.place_examples(place, known, names)
-        inputs = {port.name: array_schema(port, None, "An input.") for port in flow.whole.inputs}
-        about: dict[str, Any] = {"authors": [], "license": "unspecified"}
-        nothing: dict[str, list[str]] = {"conda": [], "pip": [], "conda_channels": []}
-        targets: dict[str, Any] = {
-            output.port.name: array_schema(output.port, None, "An output.") for output in flow.whole.outputs
-        }
-        if len(targets) == 1:
-            ((name, schema),) = targets.items()
-            targets = {"name": name, **schema}
-        write_dataloader(place, "examples", merged, inputs, targets, flow.whole.outputs, about, nothing, placed)
+        GeneratedDataloader(
+            graph="examples",
+            merged=merged,
+            inputs={port.name: array_schema(port, None, "An input.") for port in flow.whole.inputs},
+            targets=named_schemas(
+                {it.port.name: array_schema(it.port, None, "An output.") for it in flow.whole.outputs}
+            ),
+            info={"authors": [], "license": UNSPECIFIED},
+            dependencies={"conda": [], "pip": [], "conda_channels": []},
+        ).write(place, placed)
 
         def unknown(batch: Any, training: bool = False) -> list[Any]:
             return []  # which lengths the models take shows when they run
 
-        made, rows = example_files.add_random_tables(place, merged, flow.whole, unknown, placed, names)
+        made, rows = example_files.add_random_tables(place, merged, flow.whole, unknown, placed, names, {})
         return {argument: place / file for argument, file in made.items()}, rows
 
     def predictions(
@@ -109,7 +110,7 @@ class Examples:
             SaveError: When it does not run.
         """
         output = self._folder / f"{job.name}.h5"
-        folder = workflow / "models" / job.name
+        folder = workflow / layout.JOBS / job.name
         if not job.runs_here:
             _random(output, job, folder, rows)
             return output
@@ -121,7 +122,7 @@ class Examples:
             ("predict", ["--output", str(piece)]),
             ("combine", ["--pieces", str(piece), "--output", str(output)]),
         ):
-            command = [sys.executable, str(workflow / "scripts" / f"{script}.py"), *shared, *options]
+            command = [sys.executable, str(workflow / layout.SCRIPTS / f"{script}.py"), *shared, *options]
             done = subprocess.run(command, cwd=workflow, capture_output=True, text=True, check=False)
             if done.returncode:
                 said = done.stderr.strip().splitlines()[-8:]
@@ -136,7 +137,7 @@ class Examples:
 def _random(output: Path, job: Job, folder: Path, rows: int) -> None:
     """Writes random numbers in the form of predictions; nothing says to which data they would belong."""
     records = template_module("kipoi.merging.records")
-    made_by = hashlib.sha256((folder / "sha256.json").read_bytes()).hexdigest()
+    made_by = hashlib.sha256((folder / layout.MANIFEST).read_bytes()).hexdigest()
     with h5py.File(output, "w") as file:
         file["rows/number"] = np.arange(rows, dtype="int64")
         for number, given in enumerate(job.gives):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from kipoi_cases import change_yaml, make_case, write_function_loader, write_kind, write_loader
 
-from keras_stitch.directory.alignment import Alignment, alignment_of, check_joins
+from keras_stitch.directory.alignment import Alignment, alignment_of, check_joins, file_alignment
 from keras_stitch.directory.dataloader_plan import merge
 from keras_stitch.errors import StitchError
 from keras_stitch.kipoi.component import resolve
@@ -87,7 +87,7 @@ def test_unknown_fields(loader, tmp_path):
     )
     assert message(aligned, loader, {}, align_on="id").endswith("Expected: a dataloader with metadata")
     (tmp_path / "t.tsv").write_text("x\n1\n")
-    assert message(alignment_of, None, Dataloader(tmp_path / "t.tsv", align_on="name")) == (
+    assert message(file_alignment, Dataloader(tmp_path / "t.tsv", align_on="name")) == (
         f"align_on= of the file '{tmp_path / 't.tsv'}' is no field of it.\n"
         "  Expected: 'id' or 'ranges'\n"
         "  Received: 'name'"

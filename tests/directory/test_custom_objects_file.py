@@ -78,7 +78,7 @@ def test_custom_objects_of_parts_are_carried(tmp_path, options):
     )
     assert "class Times" in (directory / "model_files/custom_objects.py").read_text()
     kipoi_runner.kipoi_test(directory)
-    assert set(read_directory(directory).custom_objects) == {"Times", "twice"}
+    assert set(read_directory(directory).customs.objects) == {"Times", "twice"}
 
 
 def test_two_different_objects_of_one_name(tmp_path):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kipoi.specs import DataLoaderDescription
 from kipoi_cases import make_case, write_function_loader, write_loader
 
-from keras_stitch.directory.dataloader_code import class_name, write_dataloader
+from keras_stitch.directory.dataloader_code import GeneratedDataloader, class_name
 from keras_stitch.directory.dataloader_plan import Merged, merge
 from keras_stitch.directory.model_yaml import dependencies_section, info_section, input_schemas
 from keras_stitch.kipoi.dataloader import Dataloader
@@ -94,9 +94,8 @@ def test_any_text_gives_valid_python_and_yaml(graph, doc, default):
         inputs = {
             name: {**schema, "doc": doc} for name, schema in input_schemas(case.stages, merged, {}).items()
         }  # fmt: skip
-        write_dataloader(
-            Path(folder), graph, merged, inputs, {}, (), info, dependencies_section([]), {"input1_file": default}
-        )
+        loader = GeneratedDataloader(graph, merged, inputs, {}, info, dependencies_section([]))
+        loader.write(Path(folder), {"input1_file": default})
         source = (Path(folder) / "dataloader.py").read_text(encoding="utf-8")
         tree = ast.parse(source)
         described = yaml.safe_load((Path(folder) / "dataloader.yaml").read_text(encoding="utf-8"))
@@ -136,7 +135,8 @@ def test_a_nasty_graph_is_formatted(tmp_path):
         merged.owners,
     )  # fmt: skip
     info = info_section("x", [], {})
-    write_dataloader(tmp_path, 'a "b"\n\\ {{c}}', merged, input_schemas(case.stages, merged, {}), {}, (), info, {}, {})
+    inputs = input_schemas(case.stages, merged, {})
+    GeneratedDataloader('a "b"\n\\ {{c}}', merged, inputs, {}, info, {}).write(tmp_path, {})
     source = (tmp_path / "dataloader.py").read_text()
     assert formatted(source) == source
 

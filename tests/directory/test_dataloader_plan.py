@@ -227,7 +227,7 @@ class Local(Dataset):
         ("kipoiseq.dataloaders.Nothing", "cannot be imported.\n  Received: kipoiseq.dataloaders has no 'Nothing'"),
         ("nopackage.Loader", "cannot be imported.\n  Received: No module named 'nopackage'"),
         ("json.JSONDecoder", "'json.JSONDecoder' is not a Kipoi dataloader."),
-        (Local, "test_kipoi_merging.Local' is not a Kipoi dataloader."),
+        (Local, "test_dataloader_plan.Local' is not a Kipoi dataloader."),
     ],
 )
 def test_sources_that_are_none(source, text):

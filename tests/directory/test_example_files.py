@@ -11,6 +11,7 @@ import yaml
 from kipoi_cases import make_case, write_loader
 
 import keras_stitch as ks
+from keras_stitch.directory.save_request import SavedGraph
 from keras_stitch.directory.write_directory import write_directory
 from keras_stitch.errors import SaveError
 from keras_stitch.kipoi import run_kipoi
@@ -136,15 +137,9 @@ def test_a_trained_model_has_flags_and_weights_of_its_own(tmp_path):
     model = graph.build()
     model.get_layer("whole").trainable = False
     model.get_layer("half").layers[1].trainable = False
-    options = {
-        "model": model,
-        "spec": graph.spec,
-        "stages": graph._flow().stages,
-        "picture": "<svg/>",
-        "record": "name: composed\n",
-    }
     for trained in (False, True):
-        directory = write_directory(tmp_path / str(trained), trained=trained, **options)
+        saved = SavedGraph(graph.spec, graph._flow(), model, "<svg/>", "name: composed\n", trained=trained)
+        directory = write_directory(tmp_path / str(trained), saved)
         text = (directory / "README.md").read_text()
         rows = [line.split(" | ") for line in text.splitlines() if " | - | " in line]
         assert {row[0].lstrip("| "): row[3] for row in rows if len(row) == 5} == {

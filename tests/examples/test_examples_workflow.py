@@ -63,7 +63,7 @@ def test_four_models_workflow(four_models: tuple[Path, str]) -> None:
 
 
 def stitch(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "keras_stitch.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "keras_stitch", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -27,19 +27,14 @@ import keras_stitch as ks
 from keras_stitch import cli
 from keras_stitch.errors import SaveError, SourceError, StitchError
 from keras_stitch.export import export_model as exporting
-from keras_stitch.export import onnx_files, run_saved_model, saved_model
-from keras_stitch.export.export_model import Exported, export_model
+from keras_stitch.export import onnx_files
+from keras_stitch.export.export_model import export_model
+from keras_stitch.export.exported import Exported
+from keras_stitch.verify import fresh_process
 
 pytestmark = only_on("tensorflow", why="Keras exports on TensorFlow")
 FORMATS = ("onnx", "saved_model")
 Arrays = dict[str, np.ndarray]
-
-
-@pytest.fixture(autouse=True)
-def _in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SavedModels run here, which spares a start of TensorFlow for each; ``fresh_process`` has one of its own."""
-    if "fresh_process" not in request.keywords:
-        monkeypatch.setattr(saved_model, "start", lambda folder: run_saved_model.main(folder) or "")
 
 
 @pytest.fixture(scope="module")
@@ -411,7 +406,8 @@ def test_an_old_file_survives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             "ONNX Runtime cannot run the exported model on 1 random row.\n  Received: It broke\n"
             "  Fix: Nothing was written. Export it as a SavedModel: --format saved_model."
         )
-        patch.setattr(saved_model, "start", lambda _: "status 9, killed")
+        patch.setattr(fresh_process.Job, "wait", lambda _: (9, "killed"))
+        patch.setattr(fresh_process.Job, "report", lambda _: None)
         assert refused(tmp_path, lambda: export_model(source, folder, overwrite=True), StitchError) == (
             "TensorFlow alone cannot run the exported model.\n  Received: it ended: status 9, killed\n"
             "  Fix: Nothing was written."

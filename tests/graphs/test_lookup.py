@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from plain_graphs import connection, node, problem, problems, spec
 
-from keras_stitch.graphs.spec import InputSpec, Merge, Port, Source, Submodel, Tap
+from keras_stitch.graphs.spec import InputSpec, Merge, Port, Source, Span, Submodel, Tap
 from keras_stitch.graphs.wiring import wire
 
 TWO = node("two", {"p": (3,), "q": (4,)}, {"u": (3,), "v": (4,)})
@@ -44,9 +44,9 @@ def test_parts_and_merges_that_another_port_takes() -> None:
             connect={"b": "a[1:4]", "c": "b.x", "d": "c.x[0]"},
         )
     )
-    assert wiring.feeds["b"][0].taps == (Tap("a", "y", part=(1, 4)),)
+    assert wiring.feeds["b"][0].taps == (Tap("a", "y", part=(Span(1, 4),)),)
     assert wiring.feeds["c"][0].taps == (Tap("b", "x", merged=True),)
-    assert wiring.feeds["d"][0].taps == (Tap("b", "x", part=(0, 1), merged=True),)
+    assert wiring.feeds["d"][0].taps == (Tap("b", "x", part=(Span(0, 1),), merged=True),)
 
 
 def test_graph_inputs_are_in_the_order_of_the_submodels() -> None:

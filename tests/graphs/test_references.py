@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from plain_graphs import MANY
 
 from keras_stitch.errors import StitchError
-from keras_stitch.graphs.names import Part, Reference, parse_reference
+from keras_stitch.graphs.references import Range, Reference, parse_reference
 
 NAMES = (
     st.text(st.characters(exclude_characters="[].", exclude_categories=("Cs",)), min_size=1).map(str.strip).filter(bool)
@@ -28,7 +28,7 @@ def written_parts() -> st.SearchStrategy[str]:
 def test_a_reference_says_itself(node: str, port: str | None, part: str | None) -> None:
     text = node + (f".{port}" if port else "") + (f"[{part}]" if part else "")
     reference = parse_reference(text)
-    assert (reference.node, reference.port, reference.part is None) == (node, port, part is None)
+    assert (reference.node, reference.port, not reference.part) == (node, port, part is None)
     assert parse_reference(str(reference)) == reference
 
 
@@ -38,12 +38,12 @@ def test_a_reference_says_itself(node: str, port: str | None, part: str | None) 
         ("model1", Reference("model1")),
         (" model1.out ", Reference("model1", "out")),
         ("model1.block.out", Reference("model1", "block.out")),
-        ("model1[0]", Reference("model1", None, Part(0, 1))),
-        ("model1[-1]", Reference("model1", None, Part(-1, None))),
-        ("model1[-2]", Reference("model1", None, Part(-2, -1))),
-        ("model1.out[1:3]", Reference("model1", "out", Part(1, 3))),
-        ("model1[:]", Reference("model1", None, Part(None, None))),
-        ("model1[:-1]", Reference("model1", None, Part(None, -1))),
+        ("model1[0]", Reference("model1", None, (Range(0, 1),))),
+        ("model1[-1]", Reference("model1", None, (Range(-1, None),))),
+        ("model1[-2]", Reference("model1", None, (Range(-2, -1),))),
+        ("model1.out[1:3]", Reference("model1", "out", (Range(1, 3),))),
+        ("model1[:]", Reference("model1", None, (Range(None, None),))),
+        ("model1[:-1]", Reference("model1", None, (Range(None, -1),))),
     ],
 )
 def test_reading(text: str, reference: Reference) -> None:
@@ -71,7 +71,7 @@ def test_what_cannot_be_read_is_refused(text: object) -> None:
 @MANY
 @given(BOUNDS, BOUNDS, st.integers(1, 12))
 def test_a_part_is_what_python_slices(start: int | None, stop: int | None, size: int) -> None:
-    part, elements = Part(start, stop), list(range(size))
+    part, elements = Range(start, stop), list(range(size))
     in_range = all(bound is None or -size <= bound <= size for bound in (start, stop))
     if in_range and elements[start:stop]:
         first, last = part.resolve(size)
@@ -86,8 +86,7 @@ def test_a_part_is_what_python_slices(start: int | None, stop: int | None, size:
 @MANY
 @given(st.integers(-9, 9), st.integers(1, 9))
 def test_one_element_is_what_python_indexes(index: int, size: int) -> None:
-    part = parse_reference(f"m[{index}]").part
-    assert part is not None
+    (part,) = parse_reference(f"m[{index}]").part
     if -size <= index < size:
         assert list(range(size))[slice(*part.resolve(size))] == [range(size)[index]]
     else:
@@ -98,14 +97,14 @@ def test_one_element_is_what_python_indexes(index: int, size: int) -> None:
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        (Part(2, 5), "[2:5] reaches beyond a last axis of size 4.\n  Expected: a part of [0:4]"),
-        (Part(7, 8), "[7] reaches beyond a last axis of size 4.\n  Expected: a part of [0:4]"),
-        (Part(-5, None), "[-5:] reaches beyond a last axis of size 4.\n  Expected: a part of [0:4]"),
-        (Part(2, 2), "[2:2] is empty on a last axis of size 4.\n  Expected: a part of [0:4]"),
-        (Part(3, 1), "[3:1] is empty on a last axis of size 4.\n  Expected: a part of [0:4]"),
+        (Range(2, 5), "[2:5] reaches beyond a last axis of size 4.\n  Expected: a part of [0:4]"),
+        (Range(7, 8), "[7] reaches beyond a last axis of size 4.\n  Expected: a part of [0:4]"),
+        (Range(-5, None), "[-5:] reaches beyond a last axis of size 4.\n  Expected: a part of [0:4]"),
+        (Range(2, 2), "[2:2] is empty on a last axis of size 4.\n  Expected: a part of [0:4]"),
+        (Range(3, 1), "[3:1] is empty on a last axis of size 4.\n  Expected: a part of [0:4]"),
     ],
 )
-def test_parts_out_of_range(part: Part, message: str) -> None:
+def test_parts_out_of_range(part: Range, message: str) -> None:
     with pytest.raises(StitchError) as caught:
         part.resolve(4)
     assert str(caught.value) == message

@@ -14,7 +14,7 @@ from plain_graphs import MANY
 from keras_stitch.errors import StitchError
 from keras_stitch.graphs import merges, shapes
 from keras_stitch.graphs.fixes import merge_fix, shape_fix
-from keras_stitch.graphs.names import Part, parse_reference
+from keras_stitch.graphs.references import Range, parse_reference
 from keras_stitch.graphs.spec import Merge, Port, Shape
 
 NUMPY = {"add": np.add, "multiply": np.multiply, "maximum": np.maximum, "minimum": np.minimum, "average": np.add}
@@ -105,11 +105,11 @@ def test_unify_is_symmetric(one: Shape, other: Shape) -> None:
 @given(st.lists(SIZES, min_size=1, max_size=4), st.none() | st.integers(-4, 4), st.none() | st.integers(-4, 4))
 def test_a_part_has_numpys_shape(shape: list[int], start: int | None, stop: int | None) -> None:
     try:
-        found, bounds = shapes.sliced(tuple(shape), Part(start, stop))
+        found, spans = shapes.sliced(tuple(shape), (Range(start, stop),))
     except StitchError:
         return
     assert found == np.zeros(shape)[..., start:stop].shape
-    assert (bounds is None) == (found == tuple(shape))
+    assert (not spans) == (found == tuple(shape))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_part_has_numpys_shape(shape: list[int], start: int | None, stop: int 
 )
 def test_parts_that_cannot_be_taken(shape: Shape, message: str) -> None:
     with pytest.raises(StitchError) as caught:
-        shapes.sliced(shape, Part(0, 1))
+        shapes.sliced(shape, (Range(0, 1),))
     assert str(caught.value) == message
 
 
@@ -236,8 +236,7 @@ def test_a_suggested_layer_makes_the_shape(have: tuple[int, ...], want: tuple[in
     elif "Permute(" in fix:
         made = array.transpose((0, *literal(fix)))
     elif "a part" in fix:
-        part = parse_reference(fix.split('"')[1]).part
-        assert part
+        (part,) = parse_reference(fix.split('"')[1]).part
         made = array[..., slice(*part.resolve(have[-1]))]
     else:
         assert np.prod(have) != np.prod(want)

@@ -6,7 +6,7 @@ import pytest
 from plain_graphs import node, spec
 
 from keras_stitch.errors import NamingError
-from keras_stitch.graphs.spec import GraphOutput, Merge, Port, Tap, Wiring
+from keras_stitch.graphs.spec import GraphOutput, Merge, Port, Span, Tap, Wiring
 from keras_stitch.graphs.subgraph import cut, tensor_name, tensor_port
 from keras_stitch.graphs.wiring import wire
 
@@ -55,7 +55,7 @@ def test_parts_are_taken_where_they_are_needed() -> None:
     whole = wire(spec(node("a"), node("b", {"x": (2,)}), connect={"b": "a[0:2]"}))
     made = cut(whole, ["b"], whole.outputs, "rest")
     assert made.takes == {"a": Tap("a", "y")}
-    assert made.wiring.feeds["b"][0].taps == (Tap(None, "a", (0, 2)),)
+    assert made.wiring.feeds["b"][0].taps == (Tap(None, "a", (Span(0, 2),)),)
     assert made.wiring.inputs[0].shape == (3,)
 
 

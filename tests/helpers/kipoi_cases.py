@@ -12,8 +12,10 @@ import numpy as np
 import yaml
 from kipoi_utils.utils import load_module
 
+from keras_stitch.directory.save_request import SavedGraph, SaveOptions
 from keras_stitch.directory.write_directory import write_directory
 from keras_stitch.graphs.spec import Feed, GraphOutput, GraphSpec, Port, Source, Submodel, Tap, Wiring
+from keras_stitch.placement.jobs import Flow
 from keras_stitch.placement.stages import Stages, stage
 
 
@@ -31,10 +33,13 @@ class Case:
         return stage(self.spec, self.wiring)
 
     def write(self, directory: Path, **options: Any) -> Path:
+        """Writes the directory; options are those of ``SavedGraph`` and ``SaveOptions``."""
+        progress = options.pop("progress", None)
+        asked = {name: options.pop(name) for name in list(options) if name in SaveOptions.__dataclass_fields__}
+        flow = Flow(self.spec, self.wiring, self.stages.plan, self.stages)
         defaults = {"picture": "<svg xmlns='http://www.w3.org/2000/svg'/>\n", "record": f"name: {self.spec.name!r}\n"}
-        return write_directory(
-            directory, model=self.model, spec=self.spec, stages=self.stages, **{**defaults, **options}
-        )
+        graph = SavedGraph(self.spec, flow, self.model, **{**defaults, **options})
+        return write_directory(directory, graph, SaveOptions(**asked), progress)
 
 
 def make_case(

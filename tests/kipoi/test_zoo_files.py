@@ -138,7 +138,7 @@ def test_a_source_of_the_users_own(zoo, tmp_path):
     sources = {"mine": {"type": "local", "local_path": str(zoo)}}
     (home / ".kipoi" / "config.yaml").write_text(yaml.safe_dump({"model_sources": sources}))
     done = subprocess.run(
-        [sys.executable, "-m", "keras_stitch.cli", "inspect", "mine:plain/predict"],
+        [sys.executable, "-m", "keras_stitch", "inspect", "mine:plain/predict"],
         cwd=tmp_path,
         env={**os.environ, "HOME": str(home), "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,

@@ -98,6 +98,11 @@ def settled(*submodels: Submodel, connect: Mapping[str, Any] | None = None, inde
     return settle(graph, wire(graph), index or Index())
 
 
+def reasons(made: Settled) -> dict[str, str]:
+    """Why each submodel leaves, in words."""
+    return {name: reason.text for name, reason in made.leaving.items()}
+
+
 def chain_of(*submodels: Submodel, index: Any = None) -> Settled:
     """Each submodel feeds the next."""
     names = [submodel.name for submodel in submodels]
@@ -146,7 +151,7 @@ def test_what_is_asked_for_and_what_cannot_run_here() -> None:
         at("two", "theano", elsewhere="theano is not installed"),
         at("three", "a==1", met=("a==1",)),
     )
-    assert made.leaving == {"one": "placement='workflow' asks for it", "two": "theano is not installed"}
+    assert reasons(made) == {"one": "placement='workflow' asks for it", "two": "theano is not installed"}
     assert made.environments == (Environment("one_two", ("one", "two"), (*OWN_BASE, "theano")),)
     assert made.remark == ""
 
@@ -161,7 +166,7 @@ def test_what_feeds_them_and_shares_their_weights_leaves_too() -> None:
         at("last"),
         connect={"model": "first", "again": "before", "old": "model", "last": (["old", "again"], Merge("add"))},
     )
-    assert made.leaving == {
+    assert reasons(made) == {
         "first": "feeds 'model', which runs in an environment of its own",
         "model": "feeds 'old', which runs in an environment of its own",
         "again": "has the same weights as 'model', which runs in an environment of its own",
@@ -182,7 +187,7 @@ def test_an_earlier_stage_does_not_keep_what_feeds_them() -> None:
 
 def test_a_pin_of_the_stitched_model() -> None:
     made = settled(at("old", "keras==2.15.0", "tensorflow-cpu==2.15.1", framework="keras"), at("new"))
-    assert made.leaving == {"old": "its keras==2.15.0 and keras>=3.10 of the stitched model exclude each other"}
+    assert reasons(made) == {"old": "its keras==2.15.0 and keras>=3.10 of the stitched model exclude each other"}
     assert made.environments == (Environment("old", ("old",), (*OWN_BASE, "keras==2.15.0", "tensorflow-cpu==2.15.1")),)
     assert made.remark == ""
 
@@ -191,7 +196,7 @@ def test_a_pin_of_the_stitched_model() -> None:
 def test_of_two_that_exclude_each_other_the_one_leaves_that_lacks_something(met: str) -> None:
     pins = {"tree": "scikit-learn==1.3.2", "forest": "scikit-learn==1.9.1"}
     made = settled(*(at(name, pin, met=(met,)) for name, pin in pins.items()))
-    ((name, reason),) = made.leaving.items()
+    ((name, reason),) = reasons(made).items()
     other = "tree" if name == "forest" else "forest"
     assert pins[other] == met
     assert reason == f"its {pins[name]} and {met} of '{other}' exclude each other"
@@ -199,29 +204,29 @@ def test_of_two_that_exclude_each_other_the_one_leaves_that_lacks_something(met:
 
 def test_of_two_that_both_lack_something_the_later_leaves() -> None:
     made = settled(at("tree", "scikit-learn==1.3.2"), at("forest", "scikit-learn==1.9.1"))
-    assert made.leaving == {
+    assert reasons(made) == {
         "forest": "its scikit-learn==1.9.1 and scikit-learn==1.3.2 of 'tree' exclude each other",
     }
 
 
 def test_pins_whose_numbers_do_not_tell() -> None:
     made = settled(at("one", "h5py", "a>=2", "b"), at("two", "pandas", "b>=2"), at("three", "c"))
-    assert made.leaving == {"two": "its b>=2 and a>=2 of 'one' exclude each other"}
+    assert reasons(made) == {"two": "its b>=2 and a>=2 of 'one' exclude each other"}
 
 
 def test_three_that_exclude_each_other() -> None:
     index = Index({"x": ["1"], "y": ["1"], "z": ["1"], "w": ["1", "2"]}, {"x==1": ["w>=1"]})
     index.needs = {"x==1": ["w!=1"], "y==1": ["w!=2"], "z==1": []}
     made = settled(at("one", "x==1"), at("two", "z==1", "y==1"), index=index)
-    assert made.leaving == {"two": "its y==1 and x==1 of 'one' exclude each other"}
+    assert reasons(made) == {"two": "its y==1 and x==1 of 'one' exclude each other"}
     index.versions["w"], index.needs = ["1", "2", "3"], {"x==1": ["w!=1"], "y==1": ["w!=2"], "z==1": ["w!=3"]}
     made = settled(at("one", "x==1"), at("two", "z==1", "y==1"), index=index)
-    assert made.leaving == {"two": "its z==1, its y==1 and x==1 of 'one' exclude each other"}
+    assert reasons(made) == {"two": "its z==1, its y==1 and x==1 of 'one' exclude each other"}
 
 
 def test_a_pin_that_needs_what_the_stitched_model_excludes() -> None:
     made = settled(at("one", "d==2", "h5py"))
-    assert made.leaving == {"one": "its d==2 and keras>=3.10 of the stitched model exclude each other"}
+    assert reasons(made) == {"one": "its d==2 and keras>=3.10 of the stitched model exclude each other"}
     assert made.environments[0].requirements == ("kipoi", "six", "numpy<2", "setuptools<80.9", "h5py", "pandas", "d==2")
 
 
@@ -232,7 +237,7 @@ def test_a_version_that_only_one_name_of_tensorflow_has() -> None:
 
     versions = {**VERSIONS, "tensorflow": [*VERSIONS["tensorflow"], "2.18.9"]}
     made = settled(at("one", "tensorflow-gpu==2.18.9"), index=Renamed(versions))
-    assert made.leaving == {"one": "no environment of the stitched model can have its tensorflow-gpu==2.18.9"}
+    assert reasons(made) == {"one": "no environment of the stitched model can have its tensorflow-gpu==2.18.9"}
 
 
 def test_the_fewest_leave_with_all_they_take_along() -> None:
@@ -242,12 +247,12 @@ def test_the_fewest_leave_with_all_they_take_along() -> None:
         at("forest", "scikit-learn==1.9.1"),
         connect={"forest": "before"},
     )
-    assert made.leaving == {"tree": "its scikit-learn==1.3.2 and scikit-learn==1.9.1 of 'forest' exclude each other"}
+    assert reasons(made) == {"tree": "its scikit-learn==1.3.2 and scikit-learn==1.9.1 of 'forest' exclude each other"}
 
 
 def test_one_in_the_way_of_many_leaves_alone() -> None:
     made = settled(at("a1", "a==1"), at("a2", "a==2"), at("a3", "a<2"), at("a4", "a<=1"))
-    assert made.leaving == {"a2": "its a==2 and a==1 of 'a1' exclude each other"}
+    assert reasons(made) == {"a2": "its a==2 and a==1 of 'a1' exclude each other"}
 
 
 def test_many_that_leave_are_found_at_once() -> None:
@@ -255,7 +260,7 @@ def test_many_that_leave_are_found_at_once() -> None:
     pairs = [at(f"p{number}{half}", f"q{number}=={half}") for number in range(8) for half in (1, 2)]
     made = settled(*old, *pairs)
     assert list(made.leaving) == [submodel.name for submodel in (*old, *pairs[1::2])]
-    assert made.leaving["p32"] == "its q3==2 and q3==1 of 'p31' exclude each other"
+    assert reasons(made)["p32"] == "its q3==2 and q3==1 of 'p31' exclude each other"
     assert [known.name for known in made.environments] == ["old0_and_32_more"]
 
 
@@ -265,7 +270,7 @@ def test_twins_are_counted_once_and_leave_together() -> None:
         at("again", "keras==2.15.0", framework="keras", share="old"),
         connect={"again": "old"},
     )
-    assert made.leaving == {
+    assert reasons(made) == {
         "old": "its keras==2.15.0 and keras>=3.10 of the stitched model exclude each other",
         "again": "has the same weights as 'old', which runs in an environment of its own",
     }
@@ -284,7 +289,7 @@ def test_pins_that_no_environment_has() -> None:
 
 def test_they_keep_nobody_from_staying() -> None:
     made = settled(at("old", "keras==2.0", "a==1"), at("new", "a==2"), at("older", "d==2"))
-    assert made.leaving == {"older": "its d==2 and keras>=3.10 of the stitched model exclude each other"}
+    assert reasons(made) == {"older": "its d==2 and keras>=3.10 of the stitched model exclude each other"}
     assert made.unconsidered == ("old",)
 
 
@@ -319,7 +324,7 @@ def test_what_has_to_stay_and_has_all_it_needs_makes_others_leave() -> None:
     made = settled(
         at("one", placement="model"), at("two", "b==2", met=("b==2",)), at("three", "a==2"), connect={"two": "one"}
     )
-    assert made.leaving == {"three": "its a==2 and b==2 of 'two' exclude each other"}
+    assert reasons(made) == {"three": "its a==2 and b==2 of 'two' exclude each other"}
     assert made.remark == ""
 
 
@@ -335,7 +340,7 @@ def test_nobody_leaves_where_nobody_can_be_asked() -> None:
 def test_an_index_without_what_the_stitched_model_needs() -> None:
     versions = {**VERSIONS, "keras": ["2.14.0", "2.15.0"]}
     made = settled(at("old", "keras==2.15.0"), at("one", "a==2"), at("two", "b==2"), index=Index(versions))
-    assert made.leaving == {"old": "its keras==2.15.0 and keras>=3.10 of the stitched model exclude each other"}
+    assert reasons(made) == {"old": "its keras==2.15.0 and keras>=3.10 of the stitched model exclude each other"}
     assert made.remark == (
         "Only the numbers of the pins are compared: the package index does not have what the stitched model needs "
         f"for {PYTHON}."
@@ -467,7 +472,7 @@ def test_as_few_leave_as_can(graph: GraphSpec) -> None:
     assert len(left) == min(len(gone) for gone in sets if fits(gone))
     assert sorted(name for known in made.environments for name in known.submodels) == sorted(left)
     assert all(index.resolves(known.requirements) for known in made.environments)
-    assert all(made.leaving.values()) and list(made.leaving) == [name for name in placed if name in left]
+    assert all(reasons(made).values()) and list(made.leaving) == [name for name in placed if name in left]
 
 
 # -- the real index ----------------------------------------------------------------------
@@ -484,7 +489,7 @@ def index() -> Uv:
 
 def test_a_graph_on_the_real_index(index: Uv) -> None:
     made = settled(at("tree", "scikit-learn==1.3.2"), at("forest", "scikit-learn==1.6.1"), index=index)
-    assert made.leaving == {"forest": "its scikit-learn==1.6.1 and scikit-learn==1.3.2 of 'tree' exclude each other"}
+    assert reasons(made) == {"forest": "its scikit-learn==1.6.1 and scikit-learn==1.3.2 of 'tree' exclude each other"}
     assert made.environments == (Environment("forest", ("forest",), (*OWN_BASE, "scikit-learn==1.6.1")),)
 
 
@@ -492,7 +497,7 @@ def test_a_graph_on_the_real_index(index: Uv) -> None:
 def test_old_keras_on_the_real_index(index: Uv) -> None:
     old = at("old", "keras==2.15.0", "tensorflow-cpu==2.15.1", framework="keras")
     made = settled(old, at("hidden", "h5py", "tensorflow-cpu==2.15.1"), at("new", "pandas"), index=index)
-    assert made.leaving == {
+    assert reasons(made) == {
         "old": "its keras==2.15.0 and keras>=3.10 of the stitched model exclude each other",
         "hidden": "its tensorflow-cpu==2.15.1 and keras>=3.10 of the stitched model exclude each other",
     }

@@ -10,7 +10,7 @@ from plain_graphs import node, spec
 from keras_stitch.errors import StitchError
 from keras_stitch.graphs.spec import GraphSpec, Merge, Source, Submodel
 from keras_stitch.graphs.wiring import wire
-from keras_stitch.placement.plan import Placed, Plan, check_placement, fed_by, plan
+from keras_stitch.placement.plan import Placed, Plan, Reason, check_placement, plan
 
 TABLE = """\
 submodel   placement   why
@@ -79,12 +79,12 @@ def test_a_placement_that_does_not_exist() -> None:
     )
 
 
-def beforehand(graph: GraphSpec, leaving: dict[str, str], **names: str) -> Plan:
+def beforehand(graph: GraphSpec, leaving: dict[str, Reason], **names: str) -> Plan:
     return plan(graph, wire(graph), leaving, names)
 
 
 def test_environments_of_their_own() -> None:
-    why = "placement='workflow' asks for it"
+    why = Reason("placement='workflow' asks for it")
     found = beforehand(seed(), {"model1": why, "model3": why}, model1="model1", model3="old")
     assert str(found) == (
         "submodel   placement   environment   why\n"
@@ -99,7 +99,7 @@ def test_environments_of_their_own() -> None:
 
 def test_what_runs_beforehand_is_not_moved_into_the_dataloader() -> None:
     graph = seed(model2={"framework": "kipoi"})
-    found = beforehand(graph, {"model1": "needs keras==2.15.0"}, model1="model1")
+    found = beforehand(graph, {"model1": Reason("needs keras==2.15.0")}, model1="model1")
     assert [(place.submodel, place.placement) for place in found] == [
         ("model1", "workflow"),
         ("model2", "dataloader"),
@@ -110,7 +110,7 @@ def test_what_runs_beforehand_is_not_moved_into_the_dataloader() -> None:
 
 def test_a_model_that_has_left_is_not_the_last_one() -> None:
     graph = GraphSpec("g", (at("m", framework="scikit-learn"),))
-    found = beforehand(graph, {"m": "needs scikit-learn==1.3.2"}, m="m")
+    found = beforehand(graph, {"m": Reason("needs scikit-learn==1.3.2")}, m="m")
     assert found.last is None
     assert found.remark == "No Keras model remains: the model only passes on what the dataloader delivers."
 
@@ -118,11 +118,15 @@ def test_a_model_that_has_left_is_not_the_last_one() -> None:
 @pytest.mark.parametrize(
     ("asked", "reason", "why"),
     [
-        ("model", "feeds 'model2', which runs in an environment of its own", "the stitched model: it feeds 'model2'"),
-        ("dataloader", "needs keras==2.15.0, and cannot be loaded here", "the dataloader: needs keras==2.15.0"),
+        (
+            "model",
+            Reason.feeds("model2", "which runs in an environment of its own"),
+            "the stitched model: it feeds 'model2'",
+        ),
+        ("dataloader", Reason("needs keras==2.15.0, and cannot be loaded here"), "the dataloader: needs keras==2.15.0"),
     ],
 )
-def test_a_later_stage_than_its_environment(asked: str, reason: str, why: str) -> None:
+def test_a_later_stage_than_its_environment(asked: str, reason: Reason, why: str) -> None:
     with pytest.raises(StitchError) as caught:
         beforehand(seed(model1={"placement": asked}), {"model1": reason}, model1="model1")
     first, expected, received = str(caught.value).splitlines()
@@ -153,7 +157,6 @@ def test_an_earlier_stage_can_be_asked_for() -> None:
 def test_what_feeds_an_input_port_that_is_taken_elsewhere_runs_before() -> None:
     nodes = (at("a"), at("b"), at("c", 6), at("d", 6, framework="pytorch"), at("e"))
     graph = spec(*nodes, connect={"c": ["a", "b"], "d": "c.c_x", "e": (["c", "d"], Merge("add"))})
-    assert fed_by(wire(graph), "d") == ("a", "b")
     assert placed(graph).at("dataloader") == ("a", "b", "d")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keras_stitch.placement import uv as resolvers
+from keras_stitch.placement import uv
 from keras_stitch.placement.environments import OWN_BASE
 from keras_stitch.placement.uv import Uv
 
@@ -17,7 +17,7 @@ def uv_that(says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **option
     program, calls = tmp_path / "uv", tmp_path / "calls"
     program.write_text(f'#!/bin/sh\necho "$@" >> {calls}\ncat > /dev/null\n{says}\n')
     program.chmod(0o755)
-    monkeypatch.setattr(resolvers, "_uv", lambda: str(program))
+    monkeypatch.setattr(uv, "_uv", lambda: str(program))
     return Uv(**options), calls
 
 
@@ -53,8 +53,8 @@ def test_what_uv_says(does: str, answer: bool | None, tmp_path: Path, monkeypatc
 
 
 def test_a_question_is_asked_once_and_an_absent_index_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    uv, calls = uv_that(NO_NETWORK, tmp_path, monkeypatch)
-    assert [uv.resolves(asked) for asked in (["a", "b"], ["b", "a"], ["c"])] == [None, None, None]
+    asks, calls = uv_that(NO_NETWORK, tmp_path, monkeypatch)
+    assert [asks.resolves(asked) for asked in (["a", "b"], ["b", "a"], ["c"])] == [None, None, None]
     assert ["--offline" in line for line in calls.read_text().splitlines()] == [False, True, True]
 
 
@@ -66,20 +66,20 @@ def test_where_uv_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_package(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr(resolvers.sys, "executable", str(tmp_path / "python"))
-    monkeypatch.setattr(resolvers.importlib, "import_module", no_package)
-    monkeypatch.setattr(resolvers.shutil, "which", lambda name: None)
+    monkeypatch.setattr(uv.sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(uv.importlib, "import_module", no_package)
+    monkeypatch.setattr(uv.shutil, "which", lambda name: None)
     assert Uv().resolves(["keras"]) is None
-    monkeypatch.setattr(resolvers.shutil, "which", lambda name: f"/somewhere/{name}")
-    assert resolvers._uv() == "/somewhere/uv"
+    monkeypatch.setattr(uv.shutil, "which", lambda name: f"/somewhere/{name}")
+    assert uv._uv() == "/somewhere/uv"
     (tmp_path / "uv").touch()
-    assert resolvers._uv() == str(tmp_path / "uv")
+    assert uv._uv() == str(tmp_path / "uv")
 
 
 def test_an_index_that_is_not_there(tmp_path: Path) -> None:
-    uv = Uv("--index-url", "http://127.0.0.1:9/simple", "--cache-dir", str(tmp_path), env={"UV_HTTP_RETRIES": "0"})
-    assert uv.resolves(["keras==2.15.0"]) is None
-    assert uv.resolves(["keras==2.15.0", "keras==3.10.0"]) is not True
+    asks = Uv("--index-url", "http://127.0.0.1:9/simple", "--cache-dir", str(tmp_path), env={"UV_HTTP_RETRIES": "0"})
+    assert asks.resolves(["keras==2.15.0"]) is None
+    assert asks.resolves(["keras==2.15.0", "keras==3.10.0"]) is not True
 
 
 def test_the_real_index() -> None:

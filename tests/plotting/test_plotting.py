@@ -18,7 +18,19 @@ import matplotlib
 import pytest
 
 from keras_stitch.errors import SaveError, StitchError
-from keras_stitch.graphs.spec import Feed, GraphOutput, GraphSpec, Merge, Port, Shape, Source, Submodel, Tap, Wiring
+from keras_stitch.graphs.spec import (
+    Feed,
+    GraphOutput,
+    GraphSpec,
+    Merge,
+    Port,
+    Shape,
+    Source,
+    Span,
+    Submodel,
+    Tap,
+    Wiring,
+)
 from keras_stitch.plotting import arrange as layout
 from keras_stitch.plotting import painting
 from keras_stitch.plotting.arrange import arrange
@@ -51,10 +63,10 @@ def graph(
         node, _, port = full.partition(".")
         port = node if node in inputs else port or next(iter(known[node]))
         shape = inputs[node] if node in inputs else known[node][port]
-        part = None
+        part: tuple[Span, ...] = ()
         if numbers:
             start, stop = map(int, numbers.split(":"))
-            part, shape = (start, stop), (*shape[:-1], stop - start)
+            part, shape = (Span(start, stop),), (*shape[:-1], stop - start)
         return Tap(None if node in inputs else node, port, part), Port(port, shape)
 
     wired: dict[str, tuple[Feed, ...]] = {}

@@ -25,8 +25,9 @@ from tables_report import record
 
 from keras_stitch.errors import SaveError, StitchError
 from keras_stitch.keras_private import quiet_keras
-from keras_stitch.models import load_keras
 from keras_stitch.models.save_keras import check_format
+from keras_stitch.sources import load_source
+from keras_stitch.sources.added import Added
 
 KINDS = ("h5", "keras", "old.h5", "weights.h5", "legacy.h5")
 TABLE = "Files of Keras 2"
@@ -157,7 +158,7 @@ def _check(made: Made, name: str, kind: str, request: pytest.FixtureRequest, fol
     arch = made.folder / f"{name}.json" if kind in ("weights.h5", "legacy.h5") else None
     expected = next((text for pattern, text in REFUSED.items() if re.fullmatch(pattern, f"{name}.{kind}")), None)
     try:
-        loaded = load_keras.load("m", made.folder / f"{name}.{kind}", arch=arch)
+        loaded = load_source.load("m", made.folder / f"{name}.{kind}", arch=arch)
     except StitchError as error:
         record(request, TABLE, row | {"quirks repaired": "refused", "difference": ""})
         if expected is None or expected not in str(error):
@@ -196,7 +197,7 @@ def _check(made: Made, name: str, kind: str, request: pytest.FixtureRequest, fol
     record(request, TABLE, row | {"quirks repaired": _kinds(loaded), "difference": f"{difference:.0e}"})
 
 
-def _kinds(loaded: load_keras.Loaded) -> str:
+def _kinds(loaded: Added) -> str:
     return ", ".join(dict.fromkeys(str(repair).split(" ")[0].rstrip(":") for repair in loaded.submodel.repairs))
 
 

@@ -215,7 +215,7 @@ def load_example() -> ModuleType:
 
 def keras_stitch(arguments: Sequence[str], log: Path, seconds: float = 600) -> str:
     """Runs a command in the log's folder to its end and returns what it said, which is added to the log."""
-    command = [sys.executable, "-m", "keras_stitch.cli", *arguments]
+    command = [sys.executable, "-m", "keras_stitch", *arguments]
     start = log.stat().st_size if log.exists() else 0
     temporary = log.parent / "temporary"
     temporary.mkdir(exist_ok=True)

@@ -137,7 +137,8 @@ def test_a_keras_model_is_copied_as_it_is(tmp_path: Path) -> None:
     """Its own Keras has to read it: nothing is saved anew."""
     folder, model = keras_part(tmp_path / "net", ["keras==2.15.0"])
     part = copied(read_directory(folder))
-    assert part.is_keras and set(part.files) == {"weights.keras"} and part.args == {"weights": "weights.keras"}
+    assert part.framework == "keras" and set(part.files) == {"weights.keras"}
+    assert part.args == {"weights": "weights.keras"}
     write_packed(part, tmp_path / "copy")
     assert (tmp_path / "copy" / "weights.keras").read_bytes() == (folder / "weights.keras").read_bytes()
     x = np.random.default_rng(0).normal(size=(3, 7)).astype("float32")

@@ -29,6 +29,7 @@ import keras_stitch as ks
 from keras_stitch.errors import StitchError
 from keras_stitch.kipoi.packed_copy import flattened, load_packed, nested
 from keras_stitch.sources import load_source
+from keras_stitch.sources.added import Added
 from keras_stitch.verify.equality import compare
 
 X, Y = zoo_models.training_rows(7, 2)
@@ -36,7 +37,7 @@ NEW = np.random.default_rng(9).standard_normal((5, 7))
 CLASSES = (Y[:, 0] > 0).astype(int) + (Y[:, 0] > 3)
 
 
-def added(source: Any, **options: Any) -> load_source.Added:
+def added(source: Any, **options: Any) -> Added:
     return load_source.load("m", source, **options)
 
 
@@ -46,7 +47,7 @@ def problem(source: Any, **options: Any) -> str:
     return str(error.value)
 
 
-def predicted(found: load_source.Added, *arrays: np.ndarray) -> list[np.ndarray]:
+def predicted(found: Added, *arrays: np.ndarray) -> list[np.ndarray]:
     """What the snapshot predicts, without a warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -54,7 +55,7 @@ def predicted(found: load_source.Added, *arrays: np.ndarray) -> list[np.ndarray]
         return flattened("m", found.part, model.predict_on_batch(nested(found.part, arrays)))
 
 
-def ports(found: load_source.Added) -> list[tuple[Any, ...]]:
+def ports(found: Added) -> list[tuple[Any, ...]]:
     return [(port.name, port.shape, port.dtype) for port in (*found.submodel.inputs, *found.submodel.outputs)]
 
 
@@ -214,14 +215,14 @@ class Random(LinearRegression):
         (
             Loose().fit(X, Y),
             {"shapes": (7,)},
-            "Submodel 'm' (Loose) needs test_kipoi_estimators.Loose, which nobody else has.\n"
+            "Submodel 'm' (Loose) needs test_estimators.Loose, which nobody else has.\n"
             "  Expected: classes and functions of installed packages\n"
             "  Fix: Write a Kipoi directory with kipoi.model.SklearnModel and the module beside it, and add that.",
         ),
         (
             make_pipeline(FunctionTransformer(double), LinearRegression()).fit(X, Y),
             {"shapes": (7,)},
-            "Submodel 'm' (Pipeline) needs test_kipoi_estimators.double, which nobody else has.\n"
+            "Submodel 'm' (Pipeline) needs test_estimators.double, which nobody else has.\n"
             "  Expected: classes and functions of installed packages\n"
             "  Fix: Write a Kipoi directory with kipoi.model.SklearnModel and the module beside it, and add that.",
         ),

@@ -23,15 +23,16 @@ from keras_stitch.graphs.spec import Port
 from keras_stitch.kipoi.model_directory import read_directory
 from keras_stitch.kipoi.packed_copy import fingerprint, flattened, load_packed, nested, write_packed
 from keras_stitch.sources import load_source
+from keras_stitch.sources.added import Added
 
 X = np.random.default_rng(5).standard_normal((4, 7)).astype("float32")
 
 
-def added(source: Any, **options: Any) -> load_source.Added:
+def added(source: Any, **options: Any) -> Added:
     return load_source.load("m", source, **options)
 
 
-def ports(found: load_source.Added) -> list[tuple[Any, ...]]:
+def ports(found: Added) -> list[tuple[Any, ...]]:
     submodel = found.submodel
     return [(port.name, port.shape, port.dtype, port.generated) for port in (*submodel.inputs, *submodel.outputs)]
 

@@ -1,158 +1,74 @@
-"""Names and shapes that a Kipoi directory gives the ports of its model."""
+"""The table of the kinds of sources."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import pytest
-from backends import assert_allclose
+import zoo_models
+from sklearn.linear_model import LinearRegression
 
 import keras_stitch as ks
-from keras_stitch.errors import SourceError
-from keras_stitch.kipoi.model_directory import KipoiPart
-from keras_stitch.kipoi.schema import Field
-from keras_stitch.models.build import KerasInference
-from keras_stitch.sources.load_source import Added, described_by, is_in_zoo, load
+from keras_stitch.errors import StitchError
+from keras_stitch.sources import load_source
+from keras_stitch.sources.load_source import KINDS, Kind, is_in_zoo, load
 
 
-def described(model: keras.Model, inputs: tuple[Field, ...], targets: tuple[Field, ...], **options: Any) -> Added:
-    part = KipoiPart(Path("zoo/m3"), Path("w"), inputs=inputs, outputs=targets)
-    return described_by(part, load("m", model, **options))
+def kinds_of(source: Any) -> list[str]:
+    """Every kind that recognises a source; the first counts."""
+    return [kind.what for kind in KINDS if kind.recognises(source)]
 
 
-def ports(found: Added) -> list[tuple[Any, ...]]:
-    both = (*found.submodel.inputs, *found.submodel.outputs)
-    return [(port.name, port.shape, port.generated) for port in both]
+def test_every_kind_is_recognised(tmp_path):
+    torch = pytest.importorskip("torch")
+    directory = zoo_models.write_custom(tmp_path / "zoo")
+    layer = keras.layers.Dense(1)
+    paths, held = ["kipoi:a/b", directory, "m.h5"], [keras.Sequential([layer]), layer]
+    sources = [*paths, *held, LinearRegression(), torch.nn.ReLU()]
+    assert [kinds_of(source)[0] for source in sources] == [kind.what for kind in KINDS]
+    assert not any(map(kinds_of, (3, None, keras.layers.Dense, [1], b"m.h5")))
 
 
-def one(shape: tuple[int | None, ...] = (3,), name: str | None = None) -> keras.Model:
-    inputs = keras.Input(shape, name=name)
-    return keras.Model(inputs, keras.layers.Dense(2, name="dense")(inputs))
+def test_nothing_is_imported_to_recognise_it(monkeypatch):
+    monkeypatch.delitem(sys.modules, "sklearn.base")
+    assert kinds_of(LinearRegression()) == []
+    assert "sklearn.base" not in sys.modules
 
 
-def two(names: tuple[str | None, str | None] = (None, None)) -> keras.Model:
-    a, b = keras.Input((3,), name=names[0]), keras.Input((4,), name=names[1])
-    left, right = keras.layers.Dense(1, name="left")(a), keras.layers.Dense(2, name="right")(b)
-    return keras.Model([a, b], {"p": left, "q": right})
+@pytest.mark.parametrize(("option", "value"), [("shapes", (7,)), ("method", "predict")])
+def test_options_that_only_some_kinds_take(option: str, value: Any):
+    owners = {"shapes": "estimators of scikit-learn and modules of PyTorch", "method": "estimators of scikit-learn"}
+    with pytest.raises(StitchError) as error:
+        load("m", keras.layers.Dense(1), **{option: value})
+    assert error.value.message == f"{option}= of submodel 'm' is for {owners[option]} alone."
 
 
-Y = (Field("y", (), (2,)),)
-PQ = (Field("p", ("p",), (1,)), Field("q", ("q",), (2,)))
+def test_a_new_kind_is_one_entry(monkeypatch):
+    class Table:
+        """Something that a new kind of source is for."""
+
+    table = Kind(
+        "a Table",
+        lambda source: isinstance(source, Table),
+        lambda request: load(request.name, keras.layers.Dense(3)),
+        options=("method",),
+        several="Tables",
+    )
+    monkeypatch.setattr(load_source, "KINDS", (*KINDS, table))
+    assert ks.Graph().add("m", Table(), method="sum").spec.submodel("m").source.label == "Dense"
+    with pytest.raises(StitchError, match=r"a torch\.nn\.Module or a Table\n"):
+        load("m", 3)
+    with pytest.raises(StitchError, match="is for estimators of scikit-learn and Tables alone"):
+        load("m", keras.layers.Dense(1), method="sum")
 
 
-def test_a_single_array():
-    assert ports(described(one(), (Field("seq", (), (3,)),), Y)) == [("seq", (3,), False), ("y", (2,), False)]
-    assert ports(described(one(name="x"), (Field("seq", ("seq",), (3,)),), Y))[0] == ("seq", (3,), False)
-
-
-def test_names_that_the_schema_does_not_say():
-    nameless = (Field("inputs", (), (3,), named=False),)
-    assert ports(described(one(name="x"), nameless, (Field("inputs", (), (2,), named=False),))) == [
-        ("x", (3,), False),
-        ("dense", (2,), False),
-    ]
-    assert ports(described(one(), nameless, Y))[0][2]
-
-
-def test_a_list_goes_by_position():
-    fields = (Field("seq", (0,), (3,)), Field("1", (1,), (4,), named=False))
-    found = described(two(("a", "b")), fields, PQ)
-    assert [port[0] for port in ports(found)] == ["seq", "b", "p", "q"]
-    fields = (Field("seq", (0,), (3,)), Field("seq", (1,), (4,)))
-    assert [port[0] for port in ports(described(two(), fields, PQ))][:2] == ["seq", "seq_1"]
-
-
-def test_a_dict_goes_by_name():
-    fields = (Field("b", ("b",), (4,), "Four."), Field("a", ("a",), (3,), "Three."))
-    found = described(two(("a", "b")), fields, PQ[::-1])
-    assert [port[:2] for port in ports(found)] == [("a", (3,)), ("b", (4,)), ("p", (1,)), ("q", (2,))]
-    assert [field.doc for field in found.part.inputs] == ["Three.", "Four."]
-    assert [field.name for field in found.part.outputs] == ["p", "q"]
-
-
-def test_outputs_of_which_nobody_knows_the_order():
-    found = described(two(("a", "b")), (Field("a", ("a",), (3,)), Field("b", ("b",), (4,))), tuple(
-        Field(name, (name,), (1,)) for name in ("r", "s")
-    ))  # fmt: skip
-    assert [port[0] for port in ports(found)][2:] == ["p", "q"] and found.part.outputs == ()
-
-
-def test_open_sizes_become_known():
-    found = described(one((None, 4)), (Field("seq", (), (7, 4)),), (Field("y", (), (None, 2)),))
-    assert [port[1] for port in ports(found)] == [(7, 4), (7, 2)]
-    found = described(one((7, 4)), (Field("seq", (), (None, None)),), (Field("y", (), (7, 2)),))
-    assert [port[1] for port in ports(found)] == [(7, 4), (7, 2)]
-
-
-def test_inner_outputs_are_not_those_of_the_schema():
-    found = described(one(), (Field("seq", (), (3,)),), (Field("y", (), (9,)),), outputs=["dense"])
-    assert ports(found)[1][0] == "dense" and found.part.outputs == ()
-
-
-@pytest.mark.parametrize(
-    ("model", "inputs", "outputs", "text"),
-    [
-        (
-            one((3,), "x"),
-            (Field("seq", (), (5,)),),
-            Y,
-            "The schema of 'm3' does not fit its Keras model: the input 'seq' has another shape.\n"
-            "  Expected: (3,), which the model has for 'x'\n"
-            "  Received: (5,), which model.yaml says\n"
-            "  Fix: Correct the schema in model.yaml, or add the file of the model itself.",
-        ),
-        (
-            one((3,), "x"),
-            (Field("seq", (), (3,)),),
-            (Field("y", (), (2, 1)),),
-            "The schema of 'm3' does not fit its Keras model: the output 'y' has another shape.\n"
-            "  Expected: (2,), which the model has for 'dense'\n"
-            "  Received: (2, 1), which model.yaml says\n"
-            "  Fix: Correct the schema in model.yaml, or add the file of the model itself.",
-        ),
-        (
-            two(("a", "b")),
-            (Field("a", ("a",), (3,)), Field("c", ("c",), (4,))),
-            PQ,
-            "The schema of 'm3' is not that of its Keras model: the inputs differ.\n"
-            "  Expected: 'a' (3,) and 'b' (4,), which the model has\n"
-            "  Received: 'a' (3,) and 'c' (4,), which model.yaml says\n"
-            "  Fix: Correct the schema in model.yaml, or add the file of the model itself.",
-        ),
-        (
-            one((3,), "x"),
-            (Field("a", (0,), (3,)), Field("b", (1,), (3,))),
-            Y,
-            "The schema of 'm3' is not that of its Keras model: the inputs differ.\n"
-            "  Expected: 'x' (3,), which the model has\n"
-            "  Received: 'a' (3,) and 'b' (3,), which model.yaml says\n"
-            "  Fix: Correct the schema in model.yaml, or add the file of the model itself.",
-        ),
-    ],
-)
-def test_schemas_of_another_model(model, inputs, outputs, text):
-    with pytest.raises(SourceError) as error:
-        described(model, inputs, outputs)
-    assert str(error.value) == text
-
-
-def test_renamed_ports_feed_the_same_inputs():
-    """The names are those of the schema, what runs is the model as it was saved."""
-    model = two()
-    fields = (Field("seq", (0,), (3,)), Field("x", (1,), (4,)))
-    found = described(model, fields, PQ)
-    arriving = found.submodel.inputs
-    assert [p.shape for p in KerasInference({"m": found.blueprint}).outputs(found.submodel, arriving)] == [(1,), (2,)]
-    graph = ks.Graph("g").add("m", model)
-    graph._added["m"] = found
-    graph._spec = type(graph.spec)("g", (found.submodel,))
-    x, y = np.ones((2, 3), "float32"), np.ones((2, 4), "float32")
-    stitched, expected = graph.build()({"seq": x, "x": y}), model([x, y])
-    assert_allclose(stitched["m_p"], expected["p"], rtol=1e-5)
-    assert_allclose(stitched["m_q"], expected["q"], rtol=1e-5)
+def test_paths_that_are_none():
+    for source in ("", "m\0.h5", Path("m\0.h5")):
+        with pytest.raises(StitchError, match=r"The source of submodel 'm' takes a path\."):
+            load("m", source)
 
 
 def test_what_is_a_name_in_a_source(tmp_path):

@@ -21,6 +21,7 @@ from strategies import Case, cases
 import keras_stitch as ks
 from keras_stitch import cli
 from keras_stitch.errors import SaveError, StitchError
+from keras_stitch.graphs.spec import Span
 from keras_stitch.keras_private import quiet_keras
 from keras_stitch.models import build as building
 from keras_stitch.models import merge_layers, save_keras
@@ -251,7 +252,10 @@ def test_a_wrong_merge_is_found(monkeypatch: pytest.MonkeyPatch, merge: str) -> 
 
 def test_a_wrong_part_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     right = merge_layers.take_part
-    shifted = lambda tensor, part, names, base: right(tensor, part and (part[0] + 1, part[1] + 1), names, base)  # noqa: E731
+
+    def shifted(tensor: Any, part: tuple[Span, ...], *rest: Any) -> Any:
+        return right(tensor, [Span(span.start + 1, span.stop + 1) for span in part], *rest)
+
     monkeypatch.setattr(merge_layers, "take_part", shifted)
     assert failing(two_outputs().verify()) == [("first", "random")]
 
@@ -477,7 +481,7 @@ def test_save_refuses_what_its_parts_do_not_predict(
         monkeypatch.setattr(building, "build", lambda *args: tampered(build(*args), "b"))
     else:
         right = merge_layers.take_part
-        monkeypatch.setattr(merge_layers, "take_part", lambda t, part, *rest: right(t, part and (1, 3), *rest))
+        monkeypatch.setattr(merge_layers, "take_part", lambda t, part, *rest: right(t, part and [Span(1, 3)], *rest))
     with pytest.raises(SaveError) as error:
         two_outputs().save(tmp_path / "made")
     assert str(error.value).startswith(
@@ -524,7 +528,7 @@ def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.fresh_process
 def test_the_program_itself(folder: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "keras_stitch.cli", "verify", "stitch.yaml"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "keras_stitch", "verify", "stitch.yaml"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0 and "by Keras alone, in a fresh process." in done.stdout, done.stderr
     assert "Traceback" not in done.stderr
@@ -547,7 +551,7 @@ def test_mistakes_are_status_2(folder: Path, capsys: pytest.CaptureFixture[str])
         (["--data", "no.npz"], "The data 'no.npz' cannot be read: No such file or directory."),
         (["--data", "a.h5"], "The data 'a.h5' is no NPZ file.\n  Expected: what numpy.savez(file, input=array, ...)"),
         (["--data", "one.npy"], "The data 'one.npy' is no NPZ file."),
-        (["--rows", "0"], "rows= is not a whole number.\n  Expected: a number from 1 on\n  Received: 0"),
+        (["--rows", "0"], "rows= is not a whole number, or too small.\n  Expected: 1 or more\n  Received: 0"),
     ):
         assert cli.main(["verify", "stitch.yaml", *arguments]) == 2
         said = capsys.readouterr()

@@ -317,7 +317,7 @@ def test_killed_snakemake_leaves_nothing_that_is_taken_for_a_result(fresh: Workf
 RUN = """
 import sys
 from pathlib import Path
-from keras_stitch.workflow.running import run_workflow
+from keras_stitch.workflow.snakemake import run_workflow
 
 with run_workflow(Path(sys.argv[1]), Path(sys.argv[2]), cores=2) as files:
     print(*files)

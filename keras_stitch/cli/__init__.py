@@ -1,0 +1,46 @@
+"""The command line: parses, delegates, and turns a user's mistake into one message and exit status 2."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import traceback
+from collections.abc import Sequence
+
+from keras_stitch.cli.commands import COMMANDS
+from keras_stitch.cli.parser import parse
+from keras_stitch.cli.quiet import quiet
+from keras_stitch.errors import StitchError
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: Without the program's name; ``sys.argv`` by default. Where they are given, nothing is changed of
+            the process: its standard error and its environment are the caller's.
+
+    Returns:
+        The exit status: 0, 1 where ``verify`` finds a difference, or 2 after a mistake of the user's.
+    """
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    with quiet() if arguments is None else contextlib.nullcontext():
+        return _status(options)
+
+
+def _status(options: argparse.Namespace) -> int:
+    try:
+        status = COMMANDS[options.command](options)
+    except KeyboardInterrupt:
+        print("keras-stitch: stopped; nothing is left half-written.", file=sys.stderr)
+        return 130
+    except StitchError as error:
+        if options.debug:
+            traceback.print_exc()
+        else:
+            print(f"keras-stitch: {error}", file=sys.stderr)
+        return 2
+    return status or 0

@@ -1,0 +1,180 @@
+"""What each command does, which is to call what does it, and to print the answer."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import keras_stitch
+from keras_stitch.cli.keras_import import import_keras
+from keras_stitch.cli.options import read_info, read_pairs
+from keras_stitch.errors import SaveError
+from keras_stitch.graphs import read_stitch_yaml
+from keras_stitch.terminal import steps
+
+
+def inspect(options: argparse.Namespace) -> None:
+    """Print what is in each file."""
+    import_keras()
+    from keras_stitch.sources.inspect_file import inspect_file
+
+    for file in options.files:
+        with steps() as step:
+            step(f"loading {file}")
+            report = inspect_file(file, arch=options.arch, custom_objects=options.custom_objects)
+        print(report)
+
+
+def build(options: argparse.Namespace) -> None:
+    """Write the stitched model."""
+    import_keras()
+    from keras_stitch.models.save_keras import format_of, save_model
+
+    output = Path(options.output)
+    format_of(output)
+    if output.exists() and not options.overwrite:
+        raise SaveError(f"'{output}' exists.", fix="Give another name, or --overwrite.")
+    with steps() as step:
+        step(f"loading the models of {options.spec}")
+        graph = _graph(options)
+        step("building the stitched model")
+        model = graph.build()
+        step(f"saving {output}")
+        save_model(model, output)
+    print(graph.summary())
+    print(f"\nwritten: {output}")
+
+
+def save(options: argparse.Namespace) -> None:
+    """Write the Kipoi directory."""
+    # What can be wrong on the command line is found before any model is loaded.
+    dataloaders, examples = read_pairs(options.dataloader, "-d"), read_pairs(options.example, "-e")
+    info = read_info(options.info)
+    with steps() as step:
+        step(f"loading the models of {options.spec}")
+        graph = _graph(options)
+        directory = graph.save(
+            options.output,
+            dataloaders=dataloaders,
+            targets=options.targets,
+            examples=examples,
+            info=info,
+            hosting=options.hosting,
+            format=options.format,
+            overwrite=options.overwrite,
+            progress=step,
+        )
+    print(f"written: {directory}\ntry it: cd {directory} && kipoi test .")
+
+
+def plot(options: argparse.Namespace) -> None:
+    """Write the picture."""
+    with steps() as step:
+        step(f"loading the models of {options.spec}")
+        graph = _graph(options)
+        step("drawing")
+        path = graph.plot(options.output)
+    print(f"written: {path}")
+
+
+def plan(options: argparse.Namespace) -> None:
+    """Print the submodels, and where each runs."""
+    with steps() as step:
+        step(f"loading the models of {options.spec}")
+        graph = _graph(options)
+        summary, placed = graph.summary(), graph.plan()
+    print(f"{summary}\n\n{placed}")
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Print the certificate; 1 where it did not pass."""
+    import_keras()
+    from keras_stitch.models.sample_rows import read_data
+    from keras_stitch.verify.verify import check_recorded
+
+    data = None if options.data is None else read_data(Path(options.data))
+    with steps() as step, check_recorded(Path(options.spec)):
+        step(f"loading the models of {options.spec}")
+        graph = _graph(options)
+        certificate = graph.verify(data, rows=options.rows, seed=options.seed, progress=step)
+    print(certificate)
+    return 0 if certificate.passed else 1
+
+
+def run(options: argparse.Namespace) -> None:
+    """Predict with a directory, and keep all results in one folder."""
+    folder = Path(options.output)
+    name = Path(options.directory).resolve().name
+    _predict_with(options, folder / f"{name}.h5", folder)
+
+
+def predict(options: argparse.Namespace) -> None:
+    """Predict with a directory into one file."""
+    _predict_with(options, Path(options.output), None if options.results is None else Path(options.results))
+
+
+def _predict_with(options: argparse.Namespace, output: Path, results: Path | None) -> None:
+    from keras_stitch.workflow.predict_directory import predict, read_arguments
+
+    arguments = read_arguments(options.arg, options.dataloader_args)
+    settings = read_pairs(options.config, "--config")
+    workflow = {"settings": settings, "cores": options.cores, "profile": options.profile}
+    workflow["options"] = [*options.snakemake, *(["--dry-run"] if options.dry_run else [])]
+    file = predict(
+        Path(options.directory),
+        output,
+        arguments=arguments,
+        results=results,
+        batch_size=options.batch_size,
+        workers=options.num_workers,
+        workflow=workflow,
+    )
+    if not options.dry_run:
+        print(f"written: {file}")
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write the model for programs without Keras."""
+    import_keras()
+    from keras_stitch.export.export_model import export_model
+
+    with steps() as step:
+        exported = export_model(
+            options.source,
+            options.output,
+            format=options.format,
+            custom_objects=options.custom_objects,
+            overwrite=options.overwrite,
+            progress=step,
+        )
+    print(f"{exported}\n\nwritten: {exported.path}")
+
+
+def demo(options: argparse.Namespace) -> None:
+    """Run the demo."""
+    import_keras()
+    from keras_stitch.demo import run_demo
+
+    run_demo(Path(options.output))
+
+
+def _graph(options: argparse.Namespace) -> keras_stitch.Graph:
+    # Mistakes in the file are found at once: Keras takes seconds to start.
+    read_stitch_yaml.read(Path(options.spec))
+    import_keras()
+    return keras_stitch.Graph.from_yaml(options.spec, custom_objects=options.custom_objects)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
+    "inspect": inspect,
+    "build": build,
+    "save": save,
+    "plot": plot,
+    "plan": plan,
+    "verify": verify,
+    "run": run,
+    "predict": predict,
+    "export": export,
+    "demo": demo,
+}

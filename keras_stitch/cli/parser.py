@@ -1,0 +1,180 @@
+"""The arguments of every command."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import keras_stitch
+
+# The commands that pass what follows -- on.
+_SNAKEMAKE = ("run", "predict")
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """What a command line says: ``command``, its options, and ``snakemake``, which follows ``--``.
+
+    Raises:
+        SystemExit: After ``--help``, ``--version``, or a mistake, which is then on the standard error.
+    """
+    parser, given = make_parser(), list(arguments)
+    own = given[: given.index("--")] if "--" in given else given
+    options = parser.parse_args(own)
+    options.snakemake = given[len(own) + 1 :]
+    if options.snakemake and options.command not in _SNAKEMAKE:
+        parser.error(f"only run and predict pass options on to Snakemake: {' '.join(options.snakemake)}")
+    return options
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands, in the order of ``--help``."""
+    parser = argparse.ArgumentParser("keras-stitch", description=keras_stitch.__doc__)
+    parser.add_argument("--version", action="version", version=f"keras-stitch {keras_stitch.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    for add in (_inspect, _build, _save, _plot, _plan, _verify, _run, _predict, _export, _demo):
+        add(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+    added: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    added.add_argument("--debug", action="store_true", help="show the traceback of a mistake")
+    return added
+
+
+def _inspect(commands: Any) -> None:
+    inspect = _command(commands, "inspect", "Show what is in saved models: ports, shapes, layers.")
+    inspect.add_argument("files", nargs="+", metavar="FILE")
+    inspect.add_argument("--arch", metavar="JSON", help="the architecture of a weights-only file")
+    _add_custom_objects(inspect)
+
+
+def _build(commands: Any) -> None:
+    build = _command(commands, "build", "Build the stitched model and save it, ready for Keras.")
+    _add_spec(build)
+    build.add_argument("-o", "--output", required=True, metavar="FILE", help="a .keras or .h5 file")
+    build.add_argument("--overwrite", action="store_true", help="replace an existing file")
+
+
+def _save(commands: Any) -> None:
+    save = _command(commands, "save", "Write the Kipoi directory: model, merged dataloader, model card.")
+    _add_spec(save)
+    save.add_argument("-o", "--output", required=True, metavar="DIRECTORY")
+    save.add_argument(
+        "-d",
+        "--dataloader",
+        action="append",
+        default=[],
+        metavar="INPUT=LOADER",
+        help="the Kipoi directory or import path whose dataloader makes a graph input; repeatable",
+    )
+    save.add_argument("--targets", metavar="FILE", help="an NPY, TSV, CSV or HDF5 file with targets for the examples")
+    save.add_argument(
+        "-e",
+        "--example",
+        action="append",
+        default=[],
+        metavar="ARGUMENT=VALUE",
+        help="the value of a dataloader argument for `kipoi test`; files are copied; repeatable",
+    )
+    save.add_argument("--info", metavar="YAML", help="a file with authors, doc, license and so on, as Kipoi's info")
+    save.add_argument("--hosting", metavar="URL", help="where the weights and examples will lie")
+    save.add_argument("--format", default="keras", metavar="keras|h5", help="of the weights (default: keras)")
+    save.add_argument("--overwrite", action="store_true", help="replace an existing directory")
+
+
+def _plot(commands: Any) -> None:
+    plot = _command(commands, "plot", "Draw the graph.")
+    _add_spec(plot)
+    plot.add_argument("-o", "--output", required=True, metavar="FILE", help="an .svg or .png file")
+
+
+def _plan(commands: Any) -> None:
+    _add_spec(_command(commands, "plan", "Show what is in the graph, where each submodel runs, and why."))
+
+
+def _verify(commands: Any) -> None:
+    text = "Hold the stitched model against its parts run separately; exit status 1 where they differ."
+    verify = _command(commands, "verify", text)
+    _add_spec(verify)
+    verify.add_argument("--rows", type=int, default=10, metavar="N", help="random rows (default: 10)")
+    verify.add_argument("--seed", type=int, default=0, metavar="N", help="of the random rows (default: 0)")
+    verify.add_argument("--data", metavar="NPZ", help="inputs of your own: a file with one array for each graph input")
+
+
+def _run(commands: Any) -> None:
+    text = "Run a directory whole: its workflow by Snakemake, then `kipoi predict`; all results in one folder."
+    run = _command(commands, "run", text)
+    run.add_argument("directory", metavar="DIRECTORY")
+    run.add_argument("-o", "--output", default="results", metavar="FOLDER", help="of all results (default: results)")
+    _add_predicting(run)
+
+
+def _predict(commands: Any) -> None:
+    predict = _command(commands, "predict", "Predict with any generated directory, whatever the placements in it.")
+    predict.add_argument("directory", metavar="DIRECTORY")
+    predict.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help="its ending says the kind: .h5, .tsv, .bed, .parquet"
+    )
+    predict.add_argument(
+        "--results", metavar="FOLDER", help="of what a workflow makes (default: <output>_results beside the output)"
+    )
+    _add_predicting(predict)
+
+
+def _export(commands: Any) -> None:
+    text = "Export the model of a generated directory as ONNX or SavedModel, compared with Keras before it is in place."
+    export = _command(commands, "export", text)
+    export.add_argument("source", metavar="DIRECTORY", help="or a .keras or .h5 file")
+    export.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE|FOLDER",
+        help="an .onnx file, or a folder for a SavedModel (default: <name>.onnx, or <name>_saved_model)",
+    )
+    export.add_argument("--format", metavar="onnx|saved_model", help="by default, what the ending of -o says, or onnx")
+    export.add_argument("--overwrite", action="store_true", help="replace a file, or the folder of an earlier export")
+    _add_custom_objects(export)
+
+
+def _demo(commands: Any) -> None:
+    demo = _command(commands, "demo", "Stitch four small models and write, test and train the result.")
+    demo.add_argument("-o", "--output", default="demo_output", metavar="DIRECTORY")
+
+
+def _add_spec(command: argparse.ArgumentParser) -> None:
+    command.add_argument("spec", metavar="stitch.yaml")
+    _add_custom_objects(command)
+
+
+def _add_custom_objects(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--custom-objects",
+        action="append",
+        metavar="FILE|MODULE",
+        help="layers that Keras does not have: a Python file with a dict OBJECTS, a module, or module:Name; repeatable",
+    )
+
+
+def _add_predicting(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-a",
+        "--arg",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an argument of the dataloaders, wherever it is taken; repeatable; without any, those of the examples",
+    )
+    command.add_argument("--dataloader_args", metavar="JSON", help="all of them, as kipoi predict takes them")
+    command.add_argument("--batch_size", type=int, metavar="N", help="rows that run at once (default: 32)")
+    command.add_argument("-n", "--num_workers", type=int, metavar="N", help="processes that read (default: none)")
+    command.add_argument("--cores", type=int, metavar="N", help="of a workflow; jobs at a time on a cluster")
+    command.add_argument(
+        "--profile", default="local", metavar="NAME", help="of Snakemake: local, slurm or a folder (default: local)"
+    )
+    command.add_argument(
+        "--config", action="append", default=[], metavar="KEY=VALUE", help="a setting of the workflow, such as chunks=4"
+    )
+    command.add_argument("--dry-run", action="store_true", help="only show what the workflow would do")
+    command.epilog = "What follows -- is passed on to Snakemake."

@@ -1,0 +1,92 @@
+"""What ``Graph.add`` was asked for, and what was loaded for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_stitch.checks import path_of
+from keras_stitch.errors import StitchError
+from keras_stitch.graphs.spec import Submodel
+from keras_stitch.models import custom_objects
+from keras_stitch.models.custom_objects import CustomObjects, Given
+from keras_stitch.models.load_keras import Blueprint
+
+if TYPE_CHECKING:
+    from keras_stitch.kipoi.model_directory import KipoiPart
+
+# The options that go with Keras models alone.
+OF_KERAS = ("custom_objects", "arch", "trainable", "outputs")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A name, a source and the options of ``Graph.add``; an option that was left out is ``None``."""
+
+    name: str
+    source: Any
+    custom_objects: Given = None
+    arch: Any = None
+    trainable: bool | None = None
+    outputs: Sequence[str] | None = None
+    placement: str | None = None
+    shapes: Any = None
+    method: Any = None
+
+    @property
+    def keras_options(self) -> dict[str, Any]:
+        """The options that all functions of ``load_keras`` take."""
+        return {"trainable": self.trainable, "outputs": self.outputs, "placement": self.placement}
+
+    def objects(self) -> CustomObjects:
+        """The custom objects that were given."""
+        return custom_objects.read(self.custom_objects, f"custom_objects= of submodel '{self.name}'")
+
+    def arch_file(self) -> Path | None:
+        """The absolute path of the architecture JSON that was given."""
+        return None if self.arch is None else path_of(self.arch, f"arch= of submodel '{self.name}'").absolute()
+
+    def refuse_keras_options(self, what: str = "of another framework", where: str = "in the dataloader ") -> None:
+        """Raise where an option was given that goes with Keras models alone.
+
+        Args:
+            what: What the model is.
+            where: Where it runs.
+        """
+        for option in OF_KERAS:
+            value = getattr(self, option)
+            if value is not None and not isinstance(value, CustomObjects):  # those of a stitch.yaml are for all
+                raise StitchError(
+                    f"{option}= of submodel '{self.name}' is for Keras models, and this is a model {what}.",
+                    received=f"{option}={value!r}"[:200],
+                    fix=f"Leave it out: such a model runs {where}as it is.",
+                )
+
+
+@dataclass(frozen=True)
+class Added:
+    """A submodel with all that was read for it.
+
+    Attributes:
+        submodel: The plain data.
+        blueprint: Makes the Keras object; ``None`` for a model of another framework.
+        customs: The custom objects that were given for it, and those that its Kipoi directory brings along.
+        part: What its Kipoi directory says, with the fields of its schema in the order of the ports.
+        arch: The architecture JSON of its Kipoi directory, where the weights alone are in a file.
+        kept: Whatever has to live as long as this, such as a temporary folder.
+    """
+
+    submodel: Submodel
+    blueprint: Blueprint | None = None
+    customs: CustomObjects = field(default_factory=CustomObjects)
+    part: KipoiPart | None = None
+    arch: Path | None = None
+    kept: object = None
+
+    @classmethod
+    def of_keras(cls, submodel: Submodel, blueprint: Blueprint, given: CustomObjects) -> Added:
+        """A Keras model whose source says which custom objects were given for it."""
+        source = replace(submodel.source, custom_objects=given.said, live_objects=given.live)
+        return cls(replace(submodel, source=source), blueprint, given)

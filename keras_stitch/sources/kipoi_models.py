@@ -1,0 +1,154 @@
+"""Kipoi directories and models of Kipoi's sources as submodels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from keras_stitch.errors import SourceError
+from keras_stitch.graphs.names import unique_names
+from keras_stitch.graphs.shapes import unify
+from keras_stitch.graphs.spec import Port, Shape, Source, Submodel, shape_text
+from keras_stitch.kipoi.model_directory import KerasPart, ModelDirectory, model_directory, zoo_model
+from keras_stitch.kipoi.schema import Field
+from keras_stitch.models import load_keras
+from keras_stitch.models.build import KerasInference
+from keras_stitch.models.custom_objects import in_registry
+from keras_stitch.models.load_keras import Blueprint
+from keras_stitch.placement import requirements
+from keras_stitch.sources.added import Added, Request
+from keras_stitch.sources.probing import believed_submodel, foreign_submodel
+
+
+def load_zoo_model(request: Request) -> Added:
+    """A model of a source that Kipoi knows, such as ``"kipoi:DeepSEA/predict"``."""
+    model = zoo_model(request.source)
+    return _load(request, model, model.path)
+
+
+def load_directory(request: Request) -> Added:
+    """A Kipoi directory."""
+    return _load(request, model_directory(request.source), Path(request.source).absolute())
+
+
+def _load(request: Request, directory: ModelDirectory, path: Path) -> Added:
+    """A Kipoi model that runs here or, where it cannot be loaded here, in an environment of its own."""
+    try:
+        part = directory.part()
+        source = Source("kipoi", part.label, path=str(path), zoo=part.zoo)
+        if isinstance(part, KerasPart):
+            return _load_keras(request, part, source)
+        request.refuse_keras_options()
+        return Added(foreign_submodel(request.name, part, source, request.placement), part=part)
+    except SourceError as problem:
+        return _elsewhere(request, directory, path, problem)
+
+
+def _load_keras(request: Request, part: KerasPart, source: Source) -> Added:
+    given = request.objects()
+    customs = part.customs | given
+    objects = customs.for_keras()
+    with in_registry(objects):
+        submodel, blueprint = load_keras.load_file(
+            request.name,
+            source,
+            part.weights,
+            arch=part.arch,
+            custom_objects=objects,
+            **request.keras_options,
+        )
+    submodel, part = described_by(part, submodel, blueprint)
+    return replace(Added.of_keras(submodel, blueprint, given), customs=customs, part=part, arch=part.arch)
+
+
+def _elsewhere(request: Request, directory: ModelDirectory, path: Path, problem: SourceError) -> Added:
+    """A model that cannot be loaded here and may run in an environment of its own; raises the problem if it may not."""
+    try:
+        part = directory.copied()
+    except SourceError:
+        raise problem from problem.__cause__
+    unmet = requirements.unmet(requirements.declared(part.dependencies))
+    if not unmet and request.placement != "workflow":
+        raise problem
+    request.refuse_keras_options("that cannot be loaded here", "")
+    here = " ".join((problem.received or problem.message).split())[:200]
+    why = f"needs {', '.join(unmet)} (here: {here})" if unmet else f"cannot be loaded here: {here}"
+    source = Source("kipoi", part.label, path=str(path), zoo=part.zoo)
+    return Added(replace(believed_submodel(request.name, part, source, request.placement), elsewhere=why), part=part)
+
+
+# -- the schema and the ports of a Keras model ----------------------------------------------------------------------
+def described_by(part: KerasPart, submodel: Submodel, blueprint: Blueprint) -> tuple[Submodel, KerasPart]:
+    """A submodel with the names and shapes that the schema of its Kipoi directory has for its ports.
+
+    A schema that is a dict goes by the names of the model's inputs, any other by position. A size that the model
+    leaves open becomes known; the inputs in the Keras file keep their names.
+
+    Args:
+        part: What the directory says.
+        submodel: The submodel as the file has it.
+        blueprint: Makes its Keras object.
+
+    Returns:
+        The submodel, and the part with the fields of its schema in the order of the ports.
+
+    Raises:
+        SourceError: When the schema is one of another model.
+    """
+    inputs, fields = _matched(submodel.inputs, part.inputs, "input", part.label)
+    # Sizes of the outputs follow from those of the inputs.
+    outputs = KerasInference({submodel.name: blueprint}).outputs(submodel, inputs)
+    targets: tuple[Field, ...] = ()
+    if submodel.inner_outputs is None:
+        outputs, targets = _matched(outputs, part.outputs, "output", part.label)
+    return replace(submodel, inputs=inputs, outputs=outputs), replace(part, inputs=fields, outputs=targets)
+
+
+def _matched(
+    ports: Sequence[Port], fields: Sequence[Field], what: str, label: str
+) -> tuple[tuple[Port, ...], tuple[Field, ...]]:
+    """Ports with names and shapes of the fields of a schema, and the fields in the order of the ports."""
+    by_name = len(ports) > 1 and all(isinstance(field.path[0] if field.path else 0, str) for field in fields)
+    names, known = {field.name: field for field in fields}, {port.name for port in ports}
+    if by_name and what == "output" and set(names) != known:
+        return tuple(ports), ()  # a dict of names for what the model gives as a list: nobody knows in which order
+    if len(fields) != len(ports) or (by_name and set(names) != known):
+        raise SourceError(
+            f"The schema of '{label}' is not that of its Keras model: the {what}s differ.",
+            expected=f"{_listed(ports)}, which the model has",
+            received=f"{_listed(fields)}, which model.yaml says",
+            fix="Correct the schema in model.yaml, or add the file of the model itself.",
+        )
+    ordered = tuple(names[port.name] for port in ports) if by_name else tuple(fields)
+    pairs = list(zip(ports, ordered, strict=True))
+    called = unique_names(field.name if field.named else port.name for port, field in pairs)
+    found = [
+        replace(
+            port,
+            name=name,
+            shape=_shape(port, field, what, label),
+            generated=port.generated and not field.named,
+        )
+        for (port, field), name in zip(pairs, called, strict=True)
+    ]
+    return tuple(found), ordered
+
+
+def _shape(port: Port, field: Field, what: str, label: str) -> Shape | None:
+    shape = port.shape
+    if shape is None:
+        return field.shape
+    both = unify(shape, field.shape)
+    if both is None:
+        raise SourceError(
+            f"The schema of '{label}' does not fit its Keras model: the {what} '{field.name}' has another shape.",
+            expected=f"{shape_text(shape)}, which the model has for '{port.name}'",
+            received=f"{shape_text(field.shape)}, which model.yaml says",
+            fix="Correct the schema in model.yaml, or add the file of the model itself.",
+        )
+    return shape if what == "output" else both  # an output is what Keras makes of the inputs
+
+
+def _listed(items: Sequence[Port] | Sequence[Field]) -> str:
+    return " and ".join(f"'{item.name}' {shape_text(item.shape)}" for item in items) or "none"

@@ -1,0 +1,69 @@
+"""What the environments of a workflow need, as files for pip, uv and conda."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_stitch import directory_layout as layout
+from keras_stitch.kipoi.templates import write_yaml
+from keras_stitch.placement import requirements
+from keras_stitch.placement.environments import Environment
+
+_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the models of one environment, their dataloaders and their custom objects need.
+
+    Attributes:
+        environment: The models, and what the plan found out.
+        said: The ``dependencies`` of models and dataloaders, as Kipoi has them.
+        more: Requirements of custom objects.
+    """
+
+    environment: Environment
+    said: Sequence[Mapping[str, Sequence[str]]] = ()
+    more: Sequence[str] = ()
+
+    @property
+    def python(self) -> str:
+        """The version of Python that one of them names, or else this one."""
+        return next((found for it in self.said if (found := requirements.python_of(it))), _PYTHON)
+
+    @property
+    def pip(self) -> list[str]:
+        """As pip and uv have them: those of conda, too, where pip has a package of that name."""
+        declared = [item for it in self.said for item in requirements.declared(it)]
+        return list(requirements.joined([*self.environment.requirements, *declared, *self.more]))
+
+    @property
+    def section(self) -> dict[str, list[str]]:
+        """The ``dependencies`` section of Kipoi, for ``kipoi env create``: conda's packages from conda."""
+        conda = _once(item for it in self.said for item in it.get("conda", ()))
+        from_conda = requirements.declared({"conda": conda})
+        pip = [item for item in self.pip if item not in from_conda]
+        channels = _once(item for it in self.said for item in it.get("conda_channels", ()) if item != "defaults")
+        kept = [item for item in conda if not re.fullmatch(r"(?:.*::)?\s*python\b(?!-).*", item)]
+        return {"conda": [f"python={self.python}", *kept], "pip": pip, "conda_channels": [*channels, "defaults"]}
+
+    def write(self, folder: Path) -> None:
+        """Writes ``requirements.txt`` and ``environment.yaml``."""
+        folder.mkdir(parents=True)
+        of = ", ".join(self.environment.submodels)
+        (folder / layout.PIP_REQUIREMENTS).write_text(
+            f"# Needed by {of}.\n" + "".join(f"{item}\n" for item in self.pip)
+        )
+        section = self.section
+        named: list[Any] = [*section["conda"], "pip", {"pip": section["pip"]}]
+        described = {"name": f"kipoi-{self.environment.name}", "channels": section["conda_channels"]}
+        write_yaml(folder / layout.CONDA_ENVIRONMENT, {**described, "dependencies": named})
+
+
+def _once(items: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(items))

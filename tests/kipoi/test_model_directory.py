@@ -1,0 +1,48 @@
+"""What a Kipoi directory says about its model: one that Keras loads, or one that is copied."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import pytest
+import zoo_models
+from zoo_models import array, described
+
+from keras_stitch.errors import SourceError
+from keras_stitch.kipoi.model_directory import CopiedPart, KerasPart, copied, model_directory, read_directory
+
+
+def write_keras(folder: Path) -> Path:
+    inputs = keras.Input((7,), name="numbers")
+    model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+    described(folder, "kipoi.model.KerasModel", {"weights": "weights.keras"}, array((7,), "numbers"), array((2,)), [])
+    model.save(folder / "weights.keras")
+    return folder
+
+
+def test_a_keras_model_is_loaded_or_copied(tmp_path):
+    folder = write_keras(tmp_path / "net")
+    part = read_directory(folder)
+    assert isinstance(part, KerasPart)
+    assert (part.weights, part.arch, part.label) == (folder / "weights.keras", None, "net")
+    copy = copied(part)
+    assert isinstance(copy, CopiedPart)
+    assert (copy.framework, copy.files) == ("keras", {"weights.keras": folder / "weights.keras"})
+    assert (copy.inputs, copy.outputs, copy.info) == (part.inputs, part.outputs, part.info)
+    assert copied(copy) is copy
+
+
+def test_a_model_of_another_framework_is_copied(tmp_path):
+    part = read_directory(zoo_models.write_custom(tmp_path / "zoo"))
+    assert isinstance(part, CopiedPart) and part.framework == "kipoi"
+    assert copied(part) is part
+
+
+def test_its_files_are_looked_for_when_it_is_used(tmp_path):
+    folder = write_keras(tmp_path / "net")
+    (folder / "weights.keras").unlink()
+    directory = model_directory(folder)
+    for use in (directory.part, directory.copied):
+        with pytest.raises(SourceError, match=r"names a file that is not there\.\n  Received: weights: weights\.keras"):
+            use()
