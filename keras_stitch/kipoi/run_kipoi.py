@@ -16,6 +16,7 @@ import kipoi
 import numpy as np
 from kipoi_utils import cd
 
+from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SaveError, reason
 from keras_stitch.graphs.spec import Wiring
 from keras_stitch.kipoi.templates import template_module
@@ -189,7 +190,7 @@ def late_import(error: BaseException, directory: Path) -> str | None:
     """The fix where a component imports a file beside it only when it runs."""
     error = _origin(error)
     name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-    if not name or not any(path.stem == name for path in directory.glob("components/**/*")):
+    if not name or not any(path.stem == name for path in directory.glob(f"{layout.COMPONENTS}/**/*")):
         return None
     return f"Import {name} at the top of the part's dataloader.py: files beside it are found only while it is loaded."
 
@@ -198,7 +199,7 @@ def _component(error: BaseException, directory: Path) -> str:
     """The component whose code raised an error, as its traceback shows, for a message."""
     if is_data_error(error):
         return ""  # it says so itself
-    folder = directory.resolve() / "components"
+    folder = directory.resolve() / layout.COMPONENTS
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)
         if file.is_relative_to(folder) and file.parent != folder:

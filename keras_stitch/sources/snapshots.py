@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, reason
 from keras_stitch.graphs.spec import Port, Source, shape_text
 from keras_stitch.kipoi.model_directory import CopiedPart, read_directory
@@ -76,7 +77,7 @@ def load_snapshot(request: Request, kind: str, write: Callable[[Path], Written])
     """
     folder = Folder()
     directory = folder.path / type(request.source).__name__
-    (directory / "model_files").mkdir(parents=True)
+    (directory / layout.MODEL_FILES).mkdir(parents=True)
     written = write(directory)
     part = read_directory(directory)
     assert isinstance(part, CopiedPart)  # no kind in memory becomes a Keras model
@@ -188,7 +189,7 @@ def describe(
         return {"shape": str(shape or (1,)), "doc": f"What the {what} predicts."}
 
     write_yaml(
-        directory / "model.yaml",
+        directory / layout.MODEL_YAML,
         {
             "defined_as": defined_as,
             "args": args,
