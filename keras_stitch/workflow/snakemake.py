@@ -18,9 +18,6 @@ from keras_stitch import directory_layout as layout
 from keras_stitch.errors import StitchError
 from keras_stitch.files import load_python, load_yaml, sha256
 
-PROFILES = ("local", "slurm")
-
-
 _LOCK = ".running"
 
 
@@ -71,7 +68,7 @@ def run_workflow(
         arguments: Of the dataloaders, in place of the examples; every job takes those that it has.
         settings: In place of those in ``config.yaml``, such as ``{"chunks": 4}``.
         cores: How many Snakemake uses; all by default. On a cluster: how many jobs at a time.
-        profile: ``"local"``, ``"slurm"``, or the folder of a profile of your own.
+        profile: One of those in the directory, such as ``"local"`` and ``"slurm"``, or the folder of your own.
         options: More options for Snakemake.
 
     Yields:
@@ -100,8 +97,9 @@ def run_workflow(
         command += ["--directory", str(results), "--configfile", str(config.resolve()), "--replace-workflow-config"]
         if _is_locked(results):  # by one that was killed, as nobody else runs here
             _call([*command, "--unlock", "--quiet", "all"], results, lock)
-        command += ["--workflow-profile", str(_profile(folder, profile)), "--rerun-incomplete"]
-        if profile == "slurm":  # whose profile says how many jobs, unless the user does
+        chosen = _profile(folder, profile)
+        command += ["--workflow-profile", str(chosen), "--rerun-incomplete"]
+        if _says_how_many_jobs(chosen):  # unless the user does
             command += [] if cores is None else ["--jobs", str(cores)]
         else:
             command += ["--cores", "all" if cores is None else str(cores)]
@@ -187,14 +185,22 @@ def with_texts(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def _profile(folder: Path, profile: str) -> Path:
-    if profile in PROFILES:
+    """The folder of a profile: one that every generated directory has, or one of the user's."""
+    known = sorted(path.name for path in (folder / layout.PROFILES).iterdir())
+    if profile in known:
         return folder / layout.PROFILES / profile
     own = Path(profile)
     if not own.is_dir():
         raise StitchError(
-            f"There is no profile '{profile}'.", expected=f"{', '.join(PROFILES)}, or the folder of one", fix=None
+            f"There is no profile '{profile}'.", expected=f"{', '.join(known)}, or the folder of one", fix=None
         )
     return own.resolve()
+
+
+def _says_how_many_jobs(profile: Path) -> bool:
+    """Whether a profile sends jobs to a cluster, and says how many at a time."""
+    file = profile / layout.WORKFLOW_CONFIG
+    return file.is_file() and "jobs" in load_yaml(file)
 
 
 @contextlib.contextmanager
