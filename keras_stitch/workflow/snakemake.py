@@ -97,13 +97,7 @@ def run_workflow(
         command += ["--directory", str(results), "--configfile", str(config.resolve()), "--replace-workflow-config"]
         if _is_locked(results):  # by one that was killed, as nobody else runs here
             _call([*command, "--unlock", "--quiet", "all"], results, lock)
-        chosen = _profile(folder, profile)
-        command += ["--workflow-profile", str(chosen), "--rerun-incomplete"]
-        if _says_how_many_jobs(chosen):  # unless the user does
-            command += [] if cores is None else ["--jobs", str(cores)]
-        else:
-            command += ["--cores", "all" if cores is None else str(cores)]
-        _call([*command, *options], results, lock)
+        _call([*command, "--rerun-incomplete", *_by_profile(folder, profile, cores), *options], results, lock)
         files = {name: results / "predictions" / f"{name}.h5" for name in configured["models"]}
         if "--dry-run" not in options:
             for name, model in configured["models"].items():
@@ -184,23 +178,19 @@ def with_texts(value: Any, change: Callable[[str], str]) -> Any:
     return change(value) if isinstance(value, str) and value else value
 
 
-def _profile(folder: Path, profile: str) -> Path:
-    """The folder of a profile: one that every generated directory has, or one of the user's."""
+def _by_profile(folder: Path, profile: str, cores: int | None) -> list[str]:
+    """The options for a profile: one that the directory has, or a folder of the user's."""
     known = sorted(path.name for path in (folder / layout.PROFILES).iterdir())
-    if profile in known:
-        return folder / layout.PROFILES / profile
-    own = Path(profile)
-    if not own.is_dir():
+    place = folder / layout.PROFILES / profile if profile in known else Path(profile)
+    if not place.is_dir():
         raise StitchError(
             f"There is no profile '{profile}'.", expected=f"{', '.join(known)}, or the folder of one", fix=None
         )
-    return own.resolve()
-
-
-def _says_how_many_jobs(profile: Path) -> bool:
-    """Whether a profile sends jobs to a cluster, and says how many at a time."""
-    file = profile / layout.WORKFLOW_CONFIG
-    return file.is_file() and "jobs" in load_yaml(file)
+    chosen = ["--workflow-profile", str(place.resolve())]
+    config = place / layout.WORKFLOW_CONFIG
+    if config.is_file() and "jobs" in load_yaml(config):  # it says how many run at a time, unless the user does
+        return chosen if cores is None else [*chosen, "--jobs", str(cores)]
+    return [*chosen, "--cores", "all" if cores is None else str(cores)]
 
 
 @contextlib.contextmanager
