@@ -59,7 +59,7 @@ def merge_fix(merge: Merge, ports: Sequence[Port], want: Shape | None, target: s
     """
     if merge.kind == "layer":
         return None
-    sources, shapes = [port.name for port in ports], [port.shape or () for port in ports]
+    sources, shapes = [port.name for port in ports], [port.row for port in ports]
     ranks = {len(shape) for shape in shapes}
     if "axis" in KINDS[merge.kind].options:
         for axis in range(1, min(ranks) + 2):
