@@ -106,7 +106,7 @@ class _Module:
         def at(size: int) -> tuple[Port, ...]:
             return tuple(replace(port, shape=row_shape(port, size)) for port in ports)
 
-        problem: SourceError | None = None
+        problems = []
         sizes = sizes_of(ports)
         for size in sizes:
             try:
@@ -114,10 +114,10 @@ class _Module:
                 is_open = len(sizes) > 1
                 larger = tried(self._name, self._what, at(2 * size), self._predict)[1] if is_open else predicted
             except SourceError as error:
-                problem = problem or error
+                problems.append(error)
                 continue
             return at(size), bound, predicted, larger
-        raise problem or AssertionError("no size was tried")
+        raise problems[0]
 
     def _export(self, file: Path, rows: Sequence[Array], open_axes: Sequence[Sequence[int]]) -> None:
         """Write the program that ``torch.export`` makes of it, for any number of rows."""
