@@ -197,6 +197,11 @@ def _download(label: str, downloads: Path, name: str, value: RemoteFile) -> Path
     return file
 
 
+def download(described: Mapping[str, Any], place: Path) -> None:
+    """Download a file that a description names by ``url`` and ``md5``, by Kipoi's own means."""
+    RemoteFile(**described).get_file(str(place))
+
+
 def gone(label: str, name: str, value: Any) -> SourceError:
     """The error for a file that is named and does not exist."""
     return SourceError(f"The model.yaml of '{label}' names a file that is not there.", received=f"{name}: {value}")
