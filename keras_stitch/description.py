@@ -11,7 +11,7 @@ import keras
 
 from keras_stitch import checks
 from keras_stitch.errors import StitchError, nearest
-from keras_stitch.graphs import freezing
+from keras_stitch.graphs import changes, freezing
 from keras_stitch.graphs.by_name import connections_by_name
 from keras_stitch.graphs.names import check_name, new_name
 from keras_stitch.graphs.spec import Connection, GraphSpec, InputSpec, OutputSpec
@@ -96,20 +96,13 @@ class Description:
             NamingError: If the name is malformed or taken.
             StitchError: If an option does not go with the source.
         """
-        again = f"Give this one another name, or graph.share(..., of='{name}') for the same weights once more."
-        new_name(name, "submodel", self._names(), fix=again)
-        plan.check_placement(placement, name)
-        self._added[name] = load_source.load(
-            name,
-            source,
-            custom_objects=custom_objects,
-            arch=arch,
-            trainable=checks.flag_of(trainable, f"trainable= of submodel '{name}'"),
-            outputs=None if outputs is None else checks.names(outputs, f"outputs= of submodel '{name}'"),
-            placement=placement,
-            shapes=shapes,
-            method=method,
+        again = (
+            f"Give this one another name, or graph.share(..., of='{name}') for the same weights once more, or put it "
+            f"in place of that one: graph.replace('{name}', ...)."
         )
+        new_name(name, "submodel", self._names(), fix=again)
+        options = {"custom_objects": custom_objects, "arch": arch, "trainable": trainable, "outputs": outputs}
+        self._added[name] = _loaded(name, source, **options, placement=placement, shapes=shapes, method=method)
         return self._say(submodels=(*self._spec.submodels, self._added[name].submodel))
 
     def share(self, name: str, of: str) -> Self:
@@ -197,6 +190,71 @@ class Description:
         source = checks.one_name(source, f"add_output('{name}', ...)")
         return self._say(outputs=(*self._spec.outputs, OutputSpec(name, source)))
 
+    # -- changes -------------------------------------------------------------
+
+    def disconnect(self, target: str) -> Self:
+        """Take back what feeds an input port: its connection, or its place among the targets of ``add_input``.
+
+        Args:
+            target: The port, as ``connect`` takes it; a mistaken target, as it was written.
+
+        Returns:
+            The graph. A graph input that feeds nothing any more stays, to be named in a connection.
+
+        Raises:
+            StitchError: If there is no such port, or nothing was connected to it.
+        """
+        return self._become(changes.disconnected(self._spec, checks.one_name(target, "disconnect(...)")))
+
+    def remove(self, name: str) -> Self:
+        """Take back a submodel, a graph input or a graph output.
+
+        With a submodel go the connections to it, the graph inputs that fed it alone, the graph outputs that showed
+        it, and the freezing of exactly that name. Patterns stay. A graph input takes its place at the ports that it
+        fed along. Where a graph output has the name of its submodel, the submodel is meant.
+
+        Args:
+            name: Its name.
+
+        Returns:
+            The graph.
+
+        Raises:
+            StitchError: If there is none of that name, if connections take a tensor of it, which the message lists,
+                or if another submodel shares its weights.
+        """
+        self._become(changes.removed(self._spec, checks.one_name(name, "remove(...)")))
+        self._added = {known: added for known, added in self._added.items() if known in self._names()}
+        return self
+
+    def replace(self, name: str, source: PathLike | keras.Model | keras.Layer | Any, **options: Any) -> Self:
+        """Put another source in the place of a submodel, which keeps its name, its position and all its connections.
+
+        Graph inputs, graph outputs and freezing stay as they were said, too; ``build`` checks that they fit. Submodels
+        that shared the weights of the old one share those of the new one.
+
+        Args:
+            name: The submodel.
+            source: As ``add`` takes it.
+            options: As ``add`` takes them. Without ``placement=`` and ``trainable=``, those of the old one stay.
+
+        Returns:
+            The graph.
+
+        Raises:
+            SourceError: If the source cannot be used; the graph is then as before.
+            StitchError: If there is no such submodel, or an option does not go with the source.
+        """
+        name = checks.one_name(name, "replace(...)")
+        if name not in self._names():
+            raise StitchError(f"There is no submodel '{name}' to replace.", expected=nearest(name, self._names()))
+        old = self._spec.submodel(name)
+        added = _loaded(name, source, **{"placement": old.placement, **options})
+        if added.submodel.is_keras and "trainable" not in options:
+            added = replace(added, submodel=replace(added.submodel, trainable=old.trainable))
+        self._added[name] = added
+        return self._become(changes.replaced(self._spec, added.submodel))
+
     # -- training ------------------------------------------------------------
 
     def freeze(self, *patterns: str, layers: str | None = None) -> Self:
@@ -217,9 +275,33 @@ class Description:
 
     # -- within --------------------------------------------------------------
 
-    def _say(self, **changes: Any) -> Self:
-        self._spec = replace(self._spec, **changes)
+    def _say(self, **said: Any) -> Self:
+        return self._become(replace(self._spec, **said))
+
+    def _become(self, spec: GraphSpec) -> Self:
+        self._spec = spec
         return self
 
     def _names(self) -> list[str]:
         return [submodel.name for submodel in self._spec.submodels]
+
+
+def _loaded(
+    name: str,
+    source: Any,
+    *,
+    trainable: object = None,
+    outputs: Any = None,
+    placement: str | None = None,
+    **options: Any,
+) -> load_source.Added:
+    """A source as ``add`` takes it, with its options checked."""
+    plan.check_placement(placement, name)
+    return load_source.load(
+        name,
+        source,
+        trainable=checks.flag_of(trainable, f"trainable= of submodel '{name}'"),
+        outputs=None if outputs is None else checks.names(outputs, f"outputs= of submodel '{name}'"),
+        placement=placement,
+        **options,
+    )

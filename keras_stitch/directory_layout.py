@@ -55,7 +55,7 @@ WRITERS = {
     DATALOADER_YAML: "directory/dataloader_code.py",
     DATALOADER_CODE: "directory/dataloader_code.py",
     STITCHED_MODEL_CODE: "kipoi/templates.py",
-    MODEL_CODE: "directory/packed_models.py",
+    MODEL_CODE: "directory/final_packed_model.py",
     RECORD: "directory/write_directory.py",
     PICTURE: "directory/write_directory.py",
     CARD: "directory/card.py",

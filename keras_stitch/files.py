@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SaveError, SourceError
 
 
@@ -119,15 +120,6 @@ def write_text(path: Path, text: str) -> None:
         place.write_text(text, encoding="utf-8")
 
 
-# What a generated directory may hold, what Kipoi and Python leave in it included; anything else is somebody's.
-GENERATED = frozenset(
-    {
-        *("model.yaml", "dataloader.yaml", "dataloader.py", "stitched_model.py", "model.py", "stitch.yaml"),
-        *("graph.svg", "README.md", "certificate.json", "model_files", "example_files", "merging", "components"),
-        *("workflow", ".gitignore", "downloaded", "__pycache__"),
-    }
-)
-
 _AT_FDCWD = -100 if sys.platform.startswith("linux") else -2
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS are the same number
 
@@ -137,8 +129,8 @@ def new_directory(
     target: str | os.PathLike[str],
     *,
     overwrite: bool = False,
-    generated: Collection[str] = GENERATED,
-    mark: str = "stitch.yaml",
+    generated: Collection[str] = layout.WRITERS,
+    mark: str = layout.RECORD,
 ) -> Iterator[Path]:
     """A temporary directory that becomes ``target`` when the block ends without an error.
 
@@ -181,8 +173,8 @@ def check_target(
     target: str | os.PathLike[str],
     *,
     overwrite: bool,
-    generated: Collection[str] = GENERATED,
-    mark: str = "stitch.yaml",
+    generated: Collection[str] = layout.WRITERS,
+    mark: str = layout.RECORD,
 ) -> None:
     """Refuses a target that is there and must stay; the arguments are those of ``new_directory``.
 
@@ -229,12 +221,12 @@ def check_target(
 
 def is_generated(folder: Path) -> bool:
     """Whether a folder is a generated directory; a folder with a ``stitch.yaml`` alone is somebody's."""
-    return all((folder / name).is_file() for name in ("stitch.yaml", "model.yaml", "dataloader.yaml"))
+    return all((folder / name).is_file() for name in layout.ALWAYS)
 
 
 def _remove_compiled(building: Path) -> None:
     """Removes what Python compiled while the directory was tried; it names this machine's paths."""
-    for folder in list(building.rglob("__pycache__")):
+    for folder in list(building.rglob(layout.COMPILED)):
         shutil.rmtree(folder)
 
 

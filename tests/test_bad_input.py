@@ -452,7 +452,8 @@ NAMES = "\n  Expected: one name, or a list of names\n  Received: {0}"
          "\"it's\" cannot name a submodel.\n  Expected: a letter, followed by letters, "
          "digits and underscores\n  Received: \"it's\"\n  Fix: Call it 'it_s', for example."),
         (lambda: graph().add("a", dense()), "There is already a submodel 'a'.\n  Fix: Give this one another name, or "
-         "graph.share(..., of='a') for the same weights once more."),
+         "graph.share(..., of='a') for the same weights once more, or put it in place of that one: "
+         "graph.replace('a', ...)."),
         (lambda: graph().add("c", dense(), outputs=[]), "outputs= of submodel 'c' names nothing." + NAMES.format("[]")),
         (lambda: graph().add("c", dense(), outputs=[3]), "outputs= of submodel 'c' takes names." + NAMES.format("[3]")),
         (lambda: graph().share("a", of="b"), "There is already a submodel 'a'.\n  Fix: Give this one another name."),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras_stitch
+from keras_stitch import directory_layout as layout
 
 # The commands that pass what follows -- on.
 _SNAKEMAKE = ("run", "predict")
@@ -144,7 +145,7 @@ def _demo(commands: Any) -> None:
 
 
 def _add_spec(command: argparse.ArgumentParser) -> None:
-    command.add_argument("spec", metavar="stitch.yaml")
+    command.add_argument("spec", metavar=layout.RECORD)
     _add_custom_objects(command)
 
 

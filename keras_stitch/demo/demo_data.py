@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from keras_stitch import directory_layout as layout
+
 LENGTH = 50
 
 
@@ -61,8 +63,8 @@ def write_data(folder: Path) -> DemoData:
 def _write_loader(directory: Path) -> None:
     """A Kipoi directory with a dataloader only, such as a zoo holds beside every model."""
     directory.mkdir(parents=True)
-    code = files("keras_stitch.model_templates").joinpath("demo", "dataloader.py").read_text(encoding="utf-8")
-    (directory / "dataloader.py").write_text(code)
+    code = files("keras_stitch.model_templates").joinpath("demo", layout.DATALOADER_CODE).read_text(encoding="utf-8")
+    (directory / layout.DATALOADER_CODE).write_text(code)
     description = {
         "defined_as": "dataloader.MeasurementsDl",
         "args": {"measurements_file": {"doc": "TSV with an id and six measurements", "type": "str"}},
@@ -76,4 +78,4 @@ def _write_loader(directory: Path) -> None:
             "metadata": {"id": {"type": "str", "doc": "The sample's id"}},
         },
     }
-    (directory / "dataloader.yaml").write_text(yaml.safe_dump(description, sort_keys=False))
+    (directory / layout.DATALOADER_YAML).write_text(yaml.safe_dump(description, sort_keys=False))

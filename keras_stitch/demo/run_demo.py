@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import keras_stitch as ks
+from keras_stitch import directory_layout as layout
 from keras_stitch.demo.demo_data import LENGTH, DemoData, write_data
 from keras_stitch.demo.demo_models import MODELS
 from keras_stitch.errors import SaveError, StitchError
@@ -79,7 +80,7 @@ def run_demo(output: Path) -> Path:
         check(f"trained on a new target: loss {before:.3f} -> {after:.3f}, frozen weights untouched", kept)
         step("saving the trained model")
         trained = _save(graph, output, data, lambda text: step(f"writing trained/: {text}"), stitched)
-        check("the trained model saved as a Kipoi directory of its own", (trained / "model.yaml").is_file())
+        check("the trained model saved as a Kipoi directory of its own", (trained / layout.MODEL_YAML).is_file())
         step("done")
     written = {
         directory: "the Kipoi directory: cd into it, `kipoi test .`",
@@ -189,7 +190,7 @@ def _predict(directory: Path, data: DemoData, output: Path) -> bool:
     arguments = json.dumps(_arguments(data))
     command = ["predict", ".", "--source", "dir", "--dataloader_args", arguments, "-n", "2", "-k", "-o", str(output)]
     _kipoi(command, directory)
-    model = keras.saving.load_model(directory / "model_files" / "model.keras", compile=False)
+    model = keras.saving.load_model(directory / layout.model_file("keras"), compile=False)
     with h5py.File(output, "r") as file:
         inputs = {name: file["inputs"][name][:] for name in file["inputs"]}
         predicted = file["preds"][:]

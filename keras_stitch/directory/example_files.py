@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import kipoi
 import numpy as np
-from kipoi_utils.utils import default_kwargs
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.checks import mapping_of
@@ -20,7 +18,14 @@ from keras_stitch.directory.feeders import Feeder, FileFeeder, TableFeeder, Targ
 from keras_stitch.errors import SaveError, StitchError, nearest
 from keras_stitch.graphs.shapes import shape_fits
 from keras_stitch.graphs.spec import Port, Wiring, shape_text
-from keras_stitch.kipoi.run_kipoi import late_import, may_be_data, quiet, readable
+from keras_stitch.kipoi.run_kipoi import (
+    example_arguments,
+    late_import,
+    may_be_data,
+    merged_loader,
+    quiet,
+    readable,
+)
 from keras_stitch.kipoi.schema import Missing
 from keras_stitch.kipoi.templates import is_plain
 from keras_stitch.models.sample_rows import find_size, random_rows
@@ -195,10 +200,10 @@ def _first_rows(
     ports = {port.name: port for port in wiring.inputs}
     with quiet():
         with _explained("The merged dataloader cannot be loaded", directory, None):
-            loader = kipoi.get_dataloader_factory(str(directory), "dir")
+            loader = merged_loader(directory)
             module = loader.__init__.__globals__
         with _explained("Examples cannot be downloaded", directory, _FIX):
-            values = {**default_kwargs(loader), **loader.example_kwargs}
+            values = example_arguments(loader)
         for feeder in merged.feeders:
             if isinstance(feeder, FileFeeder) and feeder.path_argument not in placed:
                 continue

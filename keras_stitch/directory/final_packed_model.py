@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import keras
-from kipoi_utils import cd
-from kipoi_utils.utils import load_obj
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.files import load_yaml
-from keras_stitch.kipoi.run_kipoi import quiet
+from keras_stitch.kipoi.framework import OLD_TYPES
+from keras_stitch.kipoi.run_kipoi import needs_neighbours
 from keras_stitch.kipoi.templates import template_text
-
-# What Kipoi's old names of frameworks stand for.
-_OLD_KINDS = {
-    "sklearn": "kipoi.model.SklearnModel",
-    "pytorch": "kipoi.model.PyTorchModel",
-    "tensorflow2": "kipoi.model.TensorFlow2Model",
-}
 
 
 def describe_final(directory: Path, folder: str, files: Collection[str]) -> dict[str, Any]:
@@ -35,7 +26,7 @@ def describe_final(directory: Path, folder: str, files: Collection[str]) -> dict
         files: The files of the model, as paths in its folder.
     """
     said = load_yaml(directory / folder / layout.MODEL_YAML)
-    kind, args = said.get("defined_as") or _OLD_KINDS.get(str(said.get("type"))), said.get("args", {})
+    kind, args = said.get("defined_as") or OLD_TYPES.get(str(said.get("type"))), said.get("args", {})
     if kind is None:  # a class of the old kind, which takes nothing
         kind, args = f"{args['file'].removesuffix('.py')}.{args['object']}", {}
 
@@ -45,7 +36,7 @@ def describe_final(directory: Path, folder: str, files: Collection[str]) -> dict
 
     if kind.startswith("kipoi.model."):
         alone = keras.tree.map_structure(placed, _with_module_file(args, files))
-        if not _needs_neighbours(directory, kind, alone, files):
+        if not needs_neighbours(directory, kind, alone, files):
             return {"defined_as": kind, "args": alone}
     (directory / layout.MODEL_CODE).write_text(template_text("kipoi/packed_class.py"), encoding="utf-8")
     own = {"python_folder": folder, "python_class": kind}
@@ -64,24 +55,3 @@ def _with_module_file(args: Mapping[str, Any], files: Collection[str]) -> dict[s
         return dict(args)
     module, _, inner = args[name].partition(".")
     return {**args, name: inner, "module_file": f"{module}.py"} if f"{module}.py" in files else dict(args)
-
-
-def _needs_neighbours(directory: Path, kind: str, args: Mapping[str, Any], files: Collection[str]) -> bool:
-    """Whether a model of Kipoi's own classes imports Python files that lie beside it, as pickles may do."""
-    names = {place.partition("/")[0].removesuffix(".py") for place in files if place.endswith(".py")}
-    if not names:
-        return False
-    known: dict[str, Any] = sys.modules
-    before = {name: known.get(name) for name in names}
-    known.update(dict.fromkeys(names))  # imports of them fail
-    try:
-        with cd(str(directory)), quiet():
-            load_obj(kind)(**args)
-    except (ImportError, AttributeError):
-        return True
-    finally:
-        for name, module in before.items():
-            del known[name]
-            if module is not None:
-                known[name] = module
-    return False

@@ -83,7 +83,7 @@ def target_schemas(wiring: Wiring, parts: Mapping[str, KipoiPart], merged: Merge
                 received=", ".join(labels),
                 fix="Put the columns in the model's order.",
             )
-        if labels and len(output.port.shape or ()) == 1 and (output.port.shape or (0,))[0] in (len(labels), None):
+        if labels and output.port.row in ((len(labels),), (None,)):
             schema["column_labels"] = labels
         found[name] = schema
     return named_schemas(found)
@@ -126,7 +126,7 @@ def array_schema(port: Port, about: Field | None, doc: str) -> dict[str, Any]:
         >>> array_schema(Port("x", (None, 4)), Field("seq", (), (51, 4), "DNA", "DNASeq"), "")
         {'shape': '(51, 4)', 'doc': 'DNA', 'special_type': 'DNASeq'}
     """
-    shape: Shape = port.shape or ()
+    shape: Shape = port.row
     if about is not None and len(about.shape) == len(shape):
         shape = tuple(known if size is None else size for size, known in zip(shape, about.shape, strict=True))
     schema: dict[str, Any] = {"shape": str(tuple(shape)), "doc": (about.doc if about else "") or doc}

@@ -142,12 +142,11 @@ class Packing:
                 "info": {"authors": [], "doc": f"{names}, as one Keras model that runs in the dataloader."},
                 "schema": {
                     "inputs": {
-                        port.name: {"shape": str(tuple(port.shape or ())), "doc": "An input."}
+                        port.name: {"shape": str(tuple(port.row)), "doc": "An input."}
                         for port in step.cut.wiring.inputs
                     },
                     "targets": {
-                        port.name: {"shape": str(tuple(port.shape or ())), "doc": "An output."}
-                        for port in step.gives.values()
+                        port.name: {"shape": str(tuple(port.row)), "doc": "An output."} for port in step.gives.values()
                     },
                 },
             },
@@ -161,7 +160,7 @@ class Packing:
         return {"models": models, "inputs": f"inputs={source(self.given(dict(self.stages.delivered)), 4, 8)}"}
 
     def _call(self, step: Step) -> list[str]:
-        gives = {port.name: tuple(port.shape or ()) for port in step.gives.values()}
+        gives = {port.name: tuple(port.row) for port in step.gives.values()}
         lines = [literal(step.name), f"HERE / {literal(self.folder(step))}"]
         lines += [f"takes={source(self._takes(step), 8, 7)}", f"gives={literal(gives, 8, 7)}"]
         keys, whole = self._keys(step), self._whole(step)
@@ -226,7 +225,7 @@ class Packing:
                 step.name,
                 directory / self.folder(step),
                 keras.tree.map_structure(made, self._takes(step)),
-                {port.name: tuple(port.shape or ()) for port in step.gives.values()},
+                {port.name: tuple(port.row) for port in step.gives.values()},
                 self._keys(step),
                 self._whole(step),
             )

@@ -122,7 +122,7 @@ def _feeder(
         name=name,
         arguments={"path": argument},
         alignment=_alignment(file.merged),
-        fields={port.name: Field(port.name, (port.name,), port.shape or (), doc) for port in file.ports},
+        fields={port.name: Field(port.name, (port.name,), port.row, doc) for port in file.ports},
         job=file.job,
         given=tuple(name for name in known if name in owners),
     )

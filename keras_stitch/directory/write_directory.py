@@ -294,7 +294,7 @@ def _writers(stages: Stages) -> dict[str, Any]:
     largest = 4
     for port in ports:
         size = 4
-        for dimension in port.shape or ():
+        for dimension in port.row:
             size *= dimension or 10_000
         largest = max(largest, size)
     rows = max(1, _CHUNK_BYTES // largest)

@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from keras_stitch import directory_layout as layout
 from keras_stitch import files
 from keras_stitch.errors import SaveError, SourceError, StitchError, reason
 from keras_stitch.export import onnx_files, saved_model
@@ -224,5 +225,5 @@ def _run_before(source: Path) -> tuple[str, ...]:
     if not source.is_dir():
         return ()
     apart = list(models_of(source)) if has_workflow(source) else []
-    packed = sorted(folder.parent.name for folder in source.glob("components/*/packed_model"))
+    packed = sorted(folder.parent.name for folder in source.glob(layout.packed_folder("*")))
     return (*apart, *packed)

@@ -126,8 +126,8 @@ class Exportable:
 
     def _shapes(self, examples: Arrays | None, bounds: Mapping[str, int]) -> tuple[list[dict[str, Shape]], str]:
         """Shapes of rows that the model takes, of two lengths where lengths are open; or what was wrong with others."""
-        if all(None not in (port.shape or ()) for port in self.inputs):
-            return [{port.name: port.shape or () for port in self.inputs}], ""
+        if not any(port.is_open for port in self.inputs):
+            return [{port.name: port.row for port in self.inputs}], ""
         found: list[dict[str, Shape]] = []
         if examples is not None:
             found.append({name: sample_rows.shape_of(array) for name, array in examples.items()})

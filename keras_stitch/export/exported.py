@@ -63,7 +63,7 @@ class Exported:
     before: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        inputs = [(port.name, _shape_text((None, *(port.shape or ()))), port.dtype or "") for port in self.inputs]
+        inputs = [(port.name, _shape_text((None, *port.row)), port.dtype or "") for port in self.inputs]
         outputs = [
             (
                 it.name,

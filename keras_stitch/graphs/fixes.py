@@ -7,62 +7,77 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from keras_stitch.errors import StitchError
-from keras_stitch.graphs.merges import KINDS, merged_shape
-from keras_stitch.graphs.names import clean
+from keras_stitch.graphs.merges import DEFAULTS, KINDS, merged_shape, options_of
+from keras_stitch.graphs.names import Names, clean
 from keras_stitch.graphs.references import Range, parse_reference
 from keras_stitch.graphs.shapes import shape_fits, unify
 from keras_stitch.graphs.spec import Merge, Port, Shape, shape_text
 
 
-def shape_fix(source: str, have: Shape, want: Shape, target: str) -> str:
-    """What to add so that a tensor fits a port of another shape.
+def shape_fix(source: str, have: Shape, want: Shape, target: str, names: Names) -> str:
+    """What to change so that a tensor fits a port of another shape.
+
+    Args:
+        source: The tensor, as it was written.
+        have: Its shape.
+        want: The shape of the port.
+        target: The port.
+        names: Where the names of new nodes come from.
 
     Example:
-        >>> shape_fix("model1", (4,), (4, 1), "model2")  # doctest: +ELLIPSIS
-        'Add a node between them: graph.add("model1_reshape", keras.layers.Reshape((4, 1))), then ...'
+        >>> shape_fix("model1", (4,), (3,), "model2", Names(()))
+        'Connect a part of it: graph.disconnect("model2"), graph.connect("model1[0:3]", "model2").'
     """
     same_sizes = len(have) == len(want) > 1 and sorted(map(str, have)) == sorted(map(str, want))
     if same_sizes and 1 not in have:
-        return _node_between(source, target, "permute", f"Permute({_permutation(have, want)})")
+        return _node_between(
+            source, target, names.new(_named(source, "permute")), f"Permute({_permutation(have, want)})"
+        )
     reshaped = _reshaped(have, want)
     if reshaped is not None:
-        return _node_between(source, target, "reshape", _reshape(reshaped))
+        return _node_between(source, target, names.new(_named(source, "reshape")), _reshape(reshaped))
     longer = bool(have and want) and (have[-1] or 0) > (want[-1] or 0) > 0
     if longer and shape_fits(have[:-1], want[:-1]):
-        return f'Connect a part of it, such as "{_first(source, want[-1] or 0)}".'
-    return f"Connect something of shape {shape_text(want)}, or a layer between them that makes it."
+        return f"Connect a part of it: {_reconnect([_first(source, want[-1] or 0)], target)}."
+    anew = f"connect something of shape {shape_text(want)}, or a layer between them that makes it"
+    return f'Take it back, graph.disconnect("{target}"), and {anew}.'
 
 
-def merge_fix(merge: Merge, ports: Sequence[Port], target: Shape | None) -> str | None:
+def merge_fix(merge: Merge, ports: Sequence[Port], want: Shape | None, target: str, names: Names) -> str | None:
     """What to change so that sources that cannot be merged can be, and fit their target.
 
+    Args:
+        merge: How they are merged.
+        ports: The sources.
+        want: The shape of the port, where it is known.
+        target: The port.
+        names: Where the names of new nodes come from.
+
     Example:
-        >>> merge_fix(Merge("concatenate"), [Port("m1", (4, 5)), Port("m2", (3, 5))], (7, 5))
-        'Merge along axis=1, which gives (7, 5).'
-        >>> merge_fix(Merge("add"), [Port("m1", (4,)), Port("m2", (3,))], None)
-        'Take parts of one size, such as "m1[0:3]".'
+        >>> merge_fix(Merge("add"), [Port("m1", (4,)), Port("m2", (3,))], None, "m3", Names(()))
+        'Take parts of one size: graph.disconnect("m3"), graph.connect(["m1[0:3]", "m2"], "m3", merge="add").'
     """
     if merge.kind == "layer":
         return None
-    shapes = [port.shape or () for port in ports]
+    sources, shapes = [port.name for port in ports], [port.row for port in ports]
     ranks = {len(shape) for shape in shapes}
     if "axis" in KINDS[merge.kind].options:
         for axis in range(1, min(ranks) + 2):
-            made = _tried(replace(merge, axis=axis), shapes)
-            if made is not None and shape_fits(made, target):
-                return f"Merge along axis={axis}, which gives {shape_text(made)}."
-    for rank in sorted(ranks | {len(target or ())}, reverse=True):
+            along = replace(merge, axis=axis)
+            made = _tried(along, shapes)
+            if made is not None and shape_fits(made, want):
+                return f"Merge along axis={axis}, which gives {shape_text(made)}: {_reconnect(sources, target, along)}."
+    for rank in sorted(ranks | {len(want or ())}, reverse=True):
         for position in range(rank, -1, -1):
             wanted = [_with_rank(shape, rank, position) for shape in shapes]
             made = _tried(merge, wanted)
-            if made is not None and shape_fits(made, target):
-                odd = [(port.name, want) for port, want in zip(ports, wanted, strict=True) if want != port.shape]
-                return " ".join(_node_before(source, _reshape(want or ())) for source, want in odd)
-    longest = max(ports, key=lambda port: (port.shape or (0,))[-1] or 0)
+            if made is not None and shape_fits(made, want):
+                return _nodes_before(merge, ports, wanted, target, names)
     shortest = min((shape or (0,))[-1] or 0 for shape in shapes)
     merges_now = _tried(merge, shapes) is not None
     if not merges_now and shortest and _tried(merge, [(*shape[:-1], shortest) for shape in shapes]):
-        return f'Take parts of one size, such as "{_first(longest.name, shortest)}".'
+        cut = [port.name if (port.shape or ())[-1:] == (shortest,) else _first(port.name, shortest) for port in ports]
+        return f"Take parts of one size: {_reconnect(cut, target, merge)}."
     return None
 
 
@@ -118,17 +133,40 @@ def _reshape(shape: Shape) -> str:
     return f"Reshape({tuple(-1 if dim is None else dim for dim in shape)})"
 
 
-def _node_between(source: str, target: str, what: str, layer: str) -> str:
-    name = f"{clean(parse_reference(source).whole)}_{what}"
+def _named(source: str, what: str) -> str:
+    return f"{clean(parse_reference(source).whole)}_{what}"
+
+
+def _node_between(source: str, target: str, name: str, layer: str) -> str:
     return (
-        f'Add a node between them: graph.add("{name}", keras.layers.{layer}), then '
+        f'Add a node between them: graph.disconnect("{target}"), graph.add("{name}", keras.layers.{layer}), then '
         f'graph.connect("{source}", "{name}") and graph.connect("{name}", "{target}").'
     )
 
 
-def _node_before(source: str, layer: str) -> str:
-    name = f"{clean(parse_reference(source).whole)}_reshape"
-    return (
-        f'Add a node: graph.add("{name}", keras.layers.{layer}), graph.connect("{source}", "{name}"), '
-        f'and merge "{name}" instead of "{source}".'
-    )
+def _nodes_before(
+    merge: Merge, ports: Sequence[Port], wanted: Sequence[Shape | None], target: str, names: Names
+) -> str:
+    """The calls that reshape the sources that need it, each in a node of its own, and merge them."""
+    calls, sources = [], []
+    for port, shape in zip(ports, wanted, strict=True):
+        sources.append(port.name)
+        if shape is not None and shape != port.shape:
+            sources[-1] = names.new(_named(port.name, "reshape"))
+            calls.append(f'graph.add("{sources[-1]}", keras.layers.{_reshape(shape)})')
+            calls.append(f'graph.connect("{port.name}", "{sources[-1]}")')
+    return f"Add {'a node' if len(calls) == 2 else 'nodes'}: {', '.join(calls)}, {_reconnect(sources, target, merge)}."
+
+
+def _reconnect(sources: Sequence[str], target: str, merge: Merge | None = None) -> str:
+    """The calls that connect a port anew."""
+    said = f'"{sources[0]}"' if len(sources) == 1 else "[" + ", ".join(f'"{source}"' for source in sources) + "]"
+    options: dict[str, object] = {} if merge is None or merge.kind == Merge().kind else {"merge": merge.kind}
+    if merge is not None:
+        options |= {name: value for name, value in options_of(merge).items() if value != DEFAULTS[name]}
+    given = "".join(f", {name}={_literal(value)}" for name, value in options.items())
+    return f'graph.disconnect("{target}"), graph.connect({said}, "{target}"{given})'
+
+
+def _literal(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else repr(value)

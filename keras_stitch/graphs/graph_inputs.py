@@ -38,7 +38,8 @@ class GraphInputs:
                 self._problems.append(
                     StitchError(
                         f"The graph input '{name}' feeds nothing.",
-                        fix=f'graph.add_input("{name}", "submodel.port"), or name it in a connection.',
+                        fix=f'Name it in a connection, graph.connect("{name}", "submodel.port"), or take it back: '
+                        f'graph.remove("{name}").',
                     )
                 )
         for name, keys in found.items():

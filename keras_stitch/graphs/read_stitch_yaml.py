@@ -31,6 +31,7 @@ from typing import Any
 
 import yaml
 
+from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, SpecFileError, nearest, reason
 from keras_stitch.graphs import merges
 from keras_stitch.graphs.spec import PLACEMENTS, Connection, FreezeRule, InputSpec, Merge, OutputSpec
@@ -101,7 +102,7 @@ def read(path: Path) -> SpecFile:
     return parse(text, str(path))
 
 
-def parse(text: str, where: str = "stitch.yaml") -> SpecFile:
+def parse(text: str, where: str = layout.RECORD) -> SpecFile:
     """Parse the text of a ``stitch.yaml``.
 
     Args:

@@ -44,6 +44,16 @@ class Port:
     dtype: str | None = "float32"
     generated: bool = False
 
+    @property
+    def row(self) -> Shape:
+        """The shape of one row; ``()`` while it is unknown."""
+        return self.shape or ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a dimension is variable."""
+        return None in self.row
+
 
 @dataclass(frozen=True)
 class Source:

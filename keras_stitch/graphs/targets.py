@@ -49,7 +49,8 @@ class Targets:
                     f"{port_text(submodel.name, port)} is fed twice: by {_feed_text(self.fed[key])} "
                     f"and by {_feed_text(feed)}.",
                     expected="one connection for each input port",
-                    fix=f'Merge them in one, graph.connect([...], "{submodel.name}.{port.name}"), or drop one.',
+                    fix=f'Take both back, graph.disconnect("{submodel.name}.{port.name}"), and connect it once; '
+                    "several sources in a list are merged.",
                 )
             )
             return
@@ -109,7 +110,11 @@ def _unknown_target(spec: GraphSpec, text: str, reference: Reference) -> StitchE
     owners = [s.name for s in spec.submodels for port in s.inputs if port.name == text]
     known = [*(s.name for s in spec.submodels), *(f"{owner}.{text}" for owner in owners)]
     hint = " or ".join(f"'{owner}.{text}'" for owner in owners) or nearest(reference.node, known)
-    return StitchError(f"There is no submodel '{reference.node}' to connect to.", expected=hint)
+    return StitchError(
+        f"There is no submodel '{reference.node}' to connect to.",
+        expected=hint,
+        fix=f'Take it back, graph.disconnect("{text}"), and connect to another.',
+    )
 
 
 def _feed_text(feed: Connection | InputSpec) -> str:

@@ -15,6 +15,7 @@ from typing import Protocol
 from keras_stitch.errors import StitchError, WiringError
 from keras_stitch.graphs import fixes, merges, shapes
 from keras_stitch.graphs.lookup import Key, Resolver, Taken, waited
+from keras_stitch.graphs.names import Names
 from keras_stitch.graphs.spec import (
     Connection,
     Feed,
@@ -81,6 +82,7 @@ class _Wirer:
         self.feeds: dict[tuple[str, str], Feed] = {}
         self.node_outputs: dict[str, tuple[Port, ...]] = {}
         self.misfed: set[str] = set()
+        self.free_names = Names([submodel.name for submodel in spec.submodels] + list(self.resolver.inputs))
 
     def run(self) -> Wiring:
         if not self.spec.submodels:
@@ -135,14 +137,14 @@ class _Wirer:
         steps = [*steps[start:], *steps[: start + 1]]
         links = [(one, other) for one, other in pairwise(steps) if not isinstance(other, str)]
         shown = [f"'{self._source_text(one, other)}' feeds '{'.'.join(other)}'" for one, other in links]
+        source, target = links[-1]
         self.problems.append(
             StitchError(
                 f"The connections form a cycle: {', '.join(shown)}.",
                 expected="data that flows one way",
-                fix="Remove one of these connections.",
+                fix=f'Take one of these connections back, such as graph.disconnect("{".".join(target)}").',
             )
         )
-        source, target = links[-1]
         waits[target] = [key for key in waits[target] if key != source]
 
     def _source_text(self, source: Key, target: tuple[str, str]) -> str:
@@ -186,7 +188,7 @@ class _Wirer:
                     f"{problem.message}",
                     expected=problem.expected,
                     received=problem.received,
-                    fix=problem.fix or fixes.merge_fix(merge, tap_ports, port.shape),
+                    fix=problem.fix or fixes.merge_fix(merge, tap_ports, port.shape, target, self.free_names),
                 )
             )
             return Feed(submodel.name, port, taps, tap_ports, merge)
@@ -239,12 +241,16 @@ class _Wirer:
         verb = "do not fit" if many else "does not fit"
         if port.shape is not None and not shapes.shape_fits(arriving.shape, port.shape):
             if connection is None:
-                fix = f"Leave shape= out of graph.add_input(\"{source}\", ...), or feed '{target}' from another input."
+                fix = (
+                    f'graph.remove("{source}"), and leave shape= out of graph.add_input("{source}", ...), or feed '
+                    f"'{target}' from another input."
+                )
             elif many:
-                better = fixes.merge_fix(connection.merge, tap_ports, port.shape)
-                fix = better or f"Merge other sources, so that {shape_text(port.shape)} results."
+                better = fixes.merge_fix(connection.merge, tap_ports, port.shape, target, self.free_names)
+                anew = f"merge other sources, so that {shape_text(port.shape)} results"
+                fix = better or f'Take it back, graph.disconnect("{target}"), and {anew}.'
             else:
-                fix = fixes.shape_fix(source, arriving.shape, port.shape, target)
+                fix = fixes.shape_fix(source, arriving.shape, port.shape, target, self.free_names)
             self.problems.append(
                 StitchError(
                     f"{what} {verb} {port_text(node, port)}.",
@@ -256,13 +262,15 @@ class _Wirer:
         elif not shapes.dtype_fits(arriving.dtype, port.dtype):
             alike = {shapes.kind_of(str(dtype)) for dtype in (arriving.dtype, port.dtype)} <= {"bool", "int", "float"}
             why = f"the values would be cut to {port.dtype}" if alike else "these do not convert"
-            said = f'Leave dtype= out of graph.add_input("{source}", ...), or feed' if connection is None else "Feed"
+            back = f'Take it back, graph.disconnect("{target}"), and feed'
+            if connection is None:
+                back = f'graph.remove("{source}"), and leave dtype= out of graph.add_input("{source}", ...), or feed'
             self.problems.append(
                 StitchError(
                     f"{what} {verb} {port_text(node, port)}: {why}.",
                     expected=f"dtype {port.dtype}",
                     received=f"dtype {arriving.dtype}",
-                    fix=f"{said} '{target}' from a graph input of its own, or from an output of that dtype.",
+                    fix=f"{back} '{target}' from a graph input of its own, or from an output of that dtype.",
                 )
             )
 
@@ -287,6 +295,7 @@ class _Wirer:
                 self.problems.append(
                     StitchError(
                         f"Submodel '{submodel.name}' reaches no graph output.",
-                        fix=f'Connect it, add graph.add_output("{submodel.name}_output", "{source}"), or leave it out.',
+                        fix=f'Connect it, add graph.add_output("{submodel.name}_output", "{source}"), or leave it out: '
+                        f'graph.remove("{submodel.name}").',
                     )
                 )

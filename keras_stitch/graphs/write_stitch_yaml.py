@@ -63,7 +63,7 @@ def dump(spec: GraphSpec, *, place: Callable[[str], str] = str, record: bool = F
         if targets.count(target) > 1:
             raise StitchError(
                 f"There are {targets.count(target)} connections to '{target}', of which a stitch.yaml holds one.",
-                fix=f'Merge them in one, graph.connect([...], "{target}"), or drop one.',
+                fix=f'Take them back, graph.disconnect("{target}"), and connect it once.',
             )
     data: dict[str, Any] = {"name": spec.name}
     data["models"] = {submodel.name: _model_data(submodel, place, record) for submodel in spec.submodels}

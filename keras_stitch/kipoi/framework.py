@@ -14,6 +14,15 @@ from keras_stitch.errors import SourceError
 from keras_stitch.kipoi.templates import STITCHED_MODEL, template_module
 from keras_stitch.kipoi.zoo_files import gone
 
+# What Kipoi's old names of frameworks stand for.
+OLD_TYPES = {
+    "keras": "kipoi.model.KerasModel",
+    "sklearn": "kipoi.model.SklearnModel",
+    "pytorch": "kipoi.model.PyTorchModel",
+    "tensorflow2": "kipoi.model.TensorFlow2Model",
+}
+
+
 _KINDS = {
     "kipoi.model.KerasModel": "keras",
     STITCHED_MODEL: "keras",  # its class predicts what its Keras model predicts
@@ -21,10 +30,6 @@ _KINDS = {
     "kipoi.model.PyTorchModel": "pytorch",
     "kipoi.model.OldPyTorchModel": "pytorch",
     "kipoi.model.TensorFlow2Model": "tensorflow",
-    "keras": "keras",
-    "sklearn": "scikit-learn",
-    "pytorch": "pytorch",
-    "tensorflow2": "tensorflow",
 }
 
 
@@ -45,8 +50,9 @@ def framework_of(label: str, directory: Path, description: Any, *, load: bool = 
         SourceError: When Kipoi could not run it, or would break all other models by running it.
     """
     kind = description.defined_as or description.type
-    if kind in _KINDS:
-        return _KINDS[kind]
+    known = OLD_TYPES.get(kind, kind)
+    if known in _KINDS:
+        return _KINDS[known]
     if kind in ("tensorflow", "kipoi.model.TensorFlowModel"):
         raise SourceError(
             f"The model of '{label}' is a graph of TensorFlow 1, for which Kipoi switches TensorFlow 2 off everywhere.",

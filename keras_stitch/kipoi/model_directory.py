@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import kipoi
 
+from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, StitchError
 from keras_stitch.files import find_yaml, load_yaml
 from keras_stitch.kipoi.component import default_dataloader
@@ -186,7 +187,7 @@ def model_directory(path: str | os.PathLike[str]) -> ModelDirectory:
         description = kipoi.get_source("dir").get_model_descr(str(directory))
     except Exception as error:  # Kipoi's parsers raise whatever they meet
         raise SourceError(f"'{found}' is not valid.", received=f"{type(error).__name__}: {error}") from error
-    downloads = directory / "downloaded" / "model_files"
+    downloads = directory / layout.DOWNLOADS / layout.MODEL_FILES
     dataloader = default_dataloader(directory, raw)
     return ModelDirectory(str(path), str(found), directory, directory, downloads, description, raw, dataloader)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import kipoi.model
 import numpy as np
 
+from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, reason
 from keras_stitch.files import sha256 as sha256_of
 from keras_stitch.graphs.spec import shape_text
@@ -83,7 +84,7 @@ def write_packed(part: CopiedPart, folder: Path, *, sha256: str | None = None, l
     folder.mkdir(parents=True, exist_ok=True)
     dependencies = {key: list(value) for key, value in part.dependencies.items() if value}
     write_yaml(
-        folder / "model.yaml",
+        folder / layout.MODEL_YAML,
         {
             **_defined(part),
             "info": part.description.get("info") or {"doc": part.label},

@@ -6,8 +6,9 @@ import contextlib
 import io
 import logging
 import math
+import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import h5py
 import kipoi
 import numpy as np
 from kipoi_utils import cd
+from kipoi_utils.utils import default_kwargs, load_obj
 
+from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SaveError, reason
 from keras_stitch.graphs.spec import Wiring
 from keras_stitch.kipoi.templates import template_module
@@ -123,7 +126,7 @@ def read_inputs(directory: Path, rows: int) -> dict[str, np.ndarray[Any, Any]]:
     """
     with quiet():
         try:
-            loader = kipoi.get_dataloader_factory(str(directory), "dir")
+            loader = merged_loader(directory)
             with cd(loader.source_dir):
                 made = loader.init_example()
                 made.packed = None
@@ -132,6 +135,44 @@ def read_inputs(directory: Path, rows: int) -> dict[str, np.ndarray[Any, Any]]:
             raise SaveError(
                 "The merged dataloader cannot read its examples once more.", received=readable(error, directory)
             ) from error
+
+
+def needs_neighbours(directory: Path, kind: str, args: Mapping[str, Any], files: Collection[str]) -> bool:
+    """Whether a model of one of Kipoi's own classes imports Python files that lie beside it, as pickles may do.
+
+    Args:
+        directory: The directory from which it is loaded.
+        kind: The class.
+        args: Its arguments.
+        files: The files of the model.
+    """
+    names = {place.partition("/")[0].removesuffix(".py") for place in files if place.endswith(".py")}
+    if not names:
+        return False
+    known: dict[str, Any] = sys.modules
+    before = {name: known.get(name) for name in names}
+    known.update(dict.fromkeys(names))  # imports of them fail
+    try:
+        with cd(str(directory)), quiet():
+            load_obj(kind)(**args)
+    except (ImportError, AttributeError):
+        return True
+    finally:
+        for name, module in before.items():
+            del known[name]
+            if module is not None:
+                known[name] = module
+    return False
+
+
+def merged_loader(directory: Path) -> Any:
+    """The class of the dataloader of a written directory."""
+    return kipoi.get_dataloader_factory(str(directory), "dir")
+
+
+def example_arguments(loader: Any) -> dict[str, Any]:
+    """The arguments of a dataloader on its examples; Kipoi downloads those that lie at URLs."""
+    return {**default_kwargs(loader), **loader.example_kwargs}
 
 
 def precision_decimal(largest: float) -> int:
@@ -189,7 +230,7 @@ def late_import(error: BaseException, directory: Path) -> str | None:
     """The fix where a component imports a file beside it only when it runs."""
     error = _origin(error)
     name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-    if not name or not any(path.stem == name for path in directory.glob("components/**/*")):
+    if not name or not any(path.stem == name for path in directory.glob(f"{layout.COMPONENTS}/**/*")):
         return None
     return f"Import {name} at the top of the part's dataloader.py: files beside it are found only while it is loaded."
 
@@ -198,7 +239,7 @@ def _component(error: BaseException, directory: Path) -> str:
     """The component whose code raised an error, as its traceback shows, for a message."""
     if is_data_error(error):
         return ""  # it says so itself
-    folder = directory.resolve() / "components"
+    folder = directory.resolve() / layout.COMPONENTS
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)
         if file.is_relative_to(folder) and file.parent != folder:

@@ -13,6 +13,8 @@ from typing import Any
 import jinja2
 import yaml
 
+from keras_stitch import directory_layout as layout
+
 # The class of Keras models in generated directories: a file beside their model.yaml.
 STITCHED_MODEL = "stitched_model.StitchedModel"
 
@@ -86,7 +88,9 @@ def _plain(value: Any) -> Any:
 
 def write_stitched_model(folder: Path) -> str:
     """Write the class of stitched models into a directory; returns its name for ``defined_as``."""
-    (folder / "stitched_model.py").write_text(template_text("kipoi/stitched_model.py"), encoding="utf-8")
+    (folder / layout.STITCHED_MODEL_CODE).write_text(
+        template_text(f"kipoi/{layout.STITCHED_MODEL_CODE}"), encoding="utf-8"
+    )
     return STITCHED_MODEL
 
 

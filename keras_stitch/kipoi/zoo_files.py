@@ -18,6 +18,7 @@ from kipoi.config import model_sources
 from kipoi.sources import LocalComponentGroup
 from kipoi.specs import RemoteFile
 
+from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, nearest, reason
 from keras_stitch.graphs.names import zoo_name
 
@@ -149,9 +150,6 @@ _WHAT = {"weights": "file of weights", "arch": "architecture", "custom_objects":
 _PYTHON = {"custom_objects", "module_file", "file"}
 
 
-_SKIPPED = {"downloaded", "model_files", "example_files", "__pycache__", "workflow"}
-
-
 _SAVED_MODEL = {"pb": "saved_model.pb", "index": "variables/variables.index"}
 
 
@@ -199,6 +197,11 @@ def _download(label: str, downloads: Path, name: str, value: RemoteFile) -> Path
     return file
 
 
+def download(described: Mapping[str, Any], place: Path) -> None:
+    """Download a file that a description names by ``url`` and ``md5``, by Kipoi's own means."""
+    RemoteFile(**described).get_file(str(place))
+
+
 def gone(label: str, name: str, value: Any) -> SourceError:
     """The error for a file that is named and does not exist."""
     return SourceError(f"The model.yaml of '{label}' names a file that is not there.", received=f"{name}: {value}")
@@ -213,7 +216,7 @@ def python_files(directory: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for current, folders, files in os.walk(directory):
-        folders[:] = sorted(name for name in folders if name not in _SKIPPED and not name.startswith("."))
+        folders[:] = sorted(name for name in folders if name not in layout.WITHOUT_CODE and not name.startswith("."))
         for path in (Path(current, name) for name in sorted(files)):
             own = path.suffix == ".py" and not path.name.startswith(".")
             if own and path.resolve().is_relative_to(directory.resolve()):
@@ -255,7 +258,7 @@ class NamedFiles:
     def _argument(self, name: str, value: Any) -> Any:
         if isinstance(value, RemoteFile):
             file = _download(self.label, self.downloads, name, value)
-            return self._put(f"model_files/{name}{_ending(value) or file.suffix}", file)
+            return self._put(f"{layout.MODEL_FILES}/{name}{_ending(value) or file.suffix}", file)
         if name == "savedmodel_path" and isinstance(value, Mapping):
             return self._saved_model(value)
         return self._local(value)
@@ -277,7 +280,7 @@ class NamedFiles:
         if inside:
             return self._put(path.relative_to(self.directory).as_posix(), path)
         if path.is_relative_to(self.root):
-            return self._put(f"model_files/{path.name}", path)
+            return self._put(f"{layout.MODEL_FILES}/{path.name}", path)
         raise SourceError(
             f"The model.yaml of '{self.label}' names a file outside of its directory.",
             expected="a file in the directory, which is copied together with the model",
@@ -287,7 +290,7 @@ class NamedFiles:
 
     def _folder(self, folder: Path) -> str:
         for current, folders, files in os.walk(folder):
-            folders[:] = sorted(name for name in folders if name != "__pycache__")
+            folders[:] = sorted(name for name in folders if name != layout.COMPILED)
             for name in sorted(files):
                 self._put(Path(current, name).relative_to(self.directory).as_posix(), Path(current, name))
         return folder.relative_to(self.directory).as_posix()
@@ -296,7 +299,7 @@ class NamedFiles:
         """A SavedModel by its files, each of which may have a URL, as a folder."""
         if not all(isinstance(item, RemoteFile) for item in value.values()):
             return self._local(os.path.dirname(str(value.get("pb", ""))))  # noqa: PTH120 - as Kipoi does it
-        folder = "model_files/savedmodel_path"
+        folder = f"{layout.MODEL_FILES}/savedmodel_path"
         for key, item in value.items():
             file = _download(self.label, self.downloads, f"savedmodel_{key}", item)
             self._put(f"{folder}/{_SAVED_MODEL.get(key, 'variables/variables.data-00000-of-00001')}", file)

@@ -311,7 +311,7 @@ def _call(layer: keras.Layer) -> str:
 
 
 def _tensor(port: Port) -> keras.KerasTensor:
-    return keras.KerasTensor((None, *(port.shape or ())), dtype=port.dtype or "float32")
+    return keras.KerasTensor((None, *port.row), dtype=port.dtype or "float32")
 
 
 def _one_or_list(tensors: list[Any]) -> Any:

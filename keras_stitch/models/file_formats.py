@@ -15,6 +15,7 @@ from pathlib import Path
 
 import h5py
 
+from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, nearest, reason
 from keras_stitch.files import sha256
 
@@ -71,7 +72,7 @@ def recognise(path: Path) -> str:
 def is_kipoi_directory(path: Path) -> bool:
     """Whether a path is a folder that Kipoi could read a model from."""
     try:
-        return any((path / name).is_file() for name in ("model.yaml", "model.yml"))
+        return any((path / name).is_file() for name in layout.MODEL_YAMLS)
     except PermissionError:
         raise _no_entry(path) from None
 

@@ -62,7 +62,7 @@ def _top(dtype: str, bound: int | None) -> int:
 
 def row_shape(port: Port, size: int) -> tuple[int, ...]:
     """The shape of a row, its open dimensions of a size."""
-    return tuple(size if dimension is None else dimension for dimension in port.shape or ())
+    return tuple(size if dimension is None else dimension for dimension in port.row)
 
 
 def table_dtype(port: Port) -> str:
@@ -100,7 +100,7 @@ def find_size(
         The length, or ``None`` and what was wrong with the first that was tried.
     """
     wanted = [port for port in wiring.inputs if port.name not in rows]
-    if all(None not in (port.shape or ()) for port in wanted):
+    if not any(port.is_open for port in wanted):
         return SIZES[0], ""
     known = [size for row in rows.values() for size in np.shape(row)]
 
@@ -232,7 +232,7 @@ def _given_array(value: object, port: Port) -> np.ndarray[Any, Any]:
     if array.ndim == 0 or not shape_fits(shape_of(array), port.shape):
         raise StitchError(
             f"data['{port.name}'] does not fit {port_text(None, port)}.",
-            expected=f"shape {shape_text((None, *(port.shape or ())))}, rows first",
+            expected=f"shape {shape_text((None, *port.row))}, rows first",
             received=f"shape {array.shape}",
         )
     return array if text else array.astype(table_dtype(port))

@@ -35,7 +35,8 @@ class Merged:
     kind: str
     sources: tuple[Connected, ...]
     dtype: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    # A dict has no hash; kind, sources and dtype tell merges apart well enough for one.
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, StitchError, reason
 from keras_stitch.graphs.spec import Port, shape_text
 from keras_stitch.models.sample_rows import SIZES, random_rows
@@ -22,6 +23,8 @@ from keras_stitch.sources.added import Added, Request
 from keras_stitch.sources.probing import ROWS
 from keras_stitch.sources.shapes_argument import Shapes, shapes_of
 from keras_stitch.sources.snapshots import Written, describe, load_snapshot, tried
+
+_FILE = f"{layout.MODEL_FILES}/model.joblib"
 
 METHODS = ("predict", "predict_proba", "predict_log_proba")
 
@@ -75,7 +78,7 @@ def _write_estimator(name: str, estimator: Any, shapes: Shapes, method: str, dir
         ) from error
     copied = _nameless(copied, method, port)
     bound, predicted = tried(name, label, (port,), lambda rows: getattr(estimator, method)(*rows))
-    joblib.dump(copied, directory / "model_files" / "model.joblib")
+    joblib.dump(copied, directory / _FILE)
     describe(
         directory,
         label,
@@ -83,7 +86,7 @@ def _write_estimator(name: str, estimator: Any, shapes: Shapes, method: str, dir
         predicted,
         predicted,
         defined_as="kipoi.model.SklearnModel",
-        args={"pkl_file": "model_files/model.joblib", "predict_method": method},
+        args={"pkl_file": _FILE, "predict_method": method},
         pip=_requirements(name, what, estimator),
     )
     return Written(label, (port,), bound, None, lambda rows: getattr(estimator, method)(*rows))

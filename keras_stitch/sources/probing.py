@@ -73,18 +73,11 @@ def foreign_submodel(
         found, given = _probed(name, model, part, inputs, dtypes)
     inputs = [replace(port, dtype=dtype) for port, dtype in zip(inputs, found, strict=True)]
     if given is None:
-        outputs = [replace(port, shape=port.shape or (1,), dtype="float32") for port in outputs]
+        outputs = _believed(outputs)
     else:
         arrays = flattened(name, part, given)
         outputs = [_checked(name, part, source, port, array) for port, array in zip(outputs, arrays, strict=True)]
-    return Submodel(
-        name,
-        replace(source, sha256=fingerprint(part)),
-        inputs=tuple(inputs),
-        outputs=tuple(outputs),
-        placement=placement,
-        framework=part.framework,
-    )
+    return _submodel(name, part, source, placement, inputs, outputs)
 
 
 def believed_submodel(name: str, part: CopiedPart, source: Source, placement: str | None) -> Submodel:
@@ -97,11 +90,26 @@ def believed_submodel(name: str, part: CopiedPart, source: Source, placement: st
         placement: Where the user wants it to run.
     """
     inputs, outputs = _ports(part.inputs, "input"), _ports(part.outputs, "output")
+    return _submodel(name, part, source, placement, inputs, _believed(outputs))
+
+
+def _believed(outputs: Sequence[Port]) -> list[Port]:
+    return [replace(port, shape=port.row or (1,), dtype="float32") for port in outputs]
+
+
+def _submodel(
+    name: str,
+    part: CopiedPart,
+    source: Source,
+    placement: str | None,
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+) -> Submodel:
     return Submodel(
         name,
         replace(source, sha256=fingerprint(part)),
         inputs=tuple(inputs),
-        outputs=tuple(replace(port, shape=port.shape or (1,), dtype="float32") for port in outputs),
+        outputs=tuple(outputs),
         placement=placement,
         framework=part.framework,
     )
@@ -194,7 +202,7 @@ def _copies(rows: Sequence[Any]) -> list[Any]:
 def _check_features(name: str, model: Any, part: CopiedPart, ports: Sequence[Port]) -> None:
     """Refuse a schema for rows of another length than an estimator of scikit-learn was fitted on."""
     expected = getattr(getattr(model, "model", None), "n_features_in_", None)
-    shape = ports[0].shape or ()
+    shape = ports[0].row
     if part.framework == "scikit-learn" and expected is not None and len(shape) == 1 and shape[0] != expected:
         raise SourceError(
             f"The schema of '{part.label}' does not fit what submodel '{name}' takes as '{ports[0].name}'.",
@@ -228,7 +236,7 @@ def _tries(count: int, typed: bool, dtypes: Sequence[str] | None) -> Iterator[Se
 
 def sizes_of(ports: Sequence[Port]) -> Sequence[int]:
     """The sizes to try for open dimensions; one where there are none."""
-    return SIZES if any(None in (port.shape or ()) for port in ports) else SIZES[:1]
+    return SIZES if any(port.is_open for port in ports) else SIZES[:1]
 
 
 @contextlib.contextmanager
@@ -257,7 +265,7 @@ def _checked(name: str, part: CopiedPart, source: Source, port: Port, array: Arr
             received=f"'{port.name}' of shape {array.shape}",
         )
     # A number for each row is a row with one number: Keras has no arrays without an axis.
-    said, made = port.shape or (1,), array.shape[1:] or (1,)
+    said, made = port.row or (1,), array.shape[1:] or (1,)
     if not shape_fits(made, said):
         raise SourceError(
             f"The schema of '{part.label}' does not fit what submodel '{name}' predicts for '{port.name}'.",

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, reason
 from keras_stitch.graphs.spec import Port, Source, shape_text
 from keras_stitch.kipoi.model_directory import CopiedPart, read_directory
@@ -76,7 +77,7 @@ def load_snapshot(request: Request, kind: str, write: Callable[[Path], Written])
     """
     folder = Folder()
     directory = folder.path / type(request.source).__name__
-    (directory / "model_files").mkdir(parents=True)
+    (directory / layout.MODEL_FILES).mkdir(parents=True)
     written = write(directory)
     part = read_directory(directory)
     assert isinstance(part, CopiedPart)  # no kind in memory becomes a Keras model
@@ -129,21 +130,20 @@ def rows_for(ports: Sequence[Port], count: int, bound: int | None) -> list[Array
 
 def tried(name: str, what: str, ports: tuple[Port, ...], predict: Predict) -> tuple[int | None, Any]:
     """The bound of the random rows that an object takes, and what it predicts for them."""
-    problem: Exception | None = None
+    problems = []
     for bound in (None, 2):
         try:
             with quiet():
                 return bound, predict(rows_for(ports, ROWS, bound))
         except Exception as error:  # of whatever kind
-            problem = problem or error
-    assert problem is not None
+            problems.append(error)
     taken = " and ".join(f"{shape_text(port.shape)} {port.dtype or ''}".strip() for port in ports)
     raise SourceError(
         f"Submodel '{name}' ({what}) does not take rows of shapes={taken}.",
         expected="the shapes that it was trained on, without the batch axis",
-        received=f"{type(problem).__name__}: {reason(problem)}",
+        received=f"{type(problems[0]).__name__}: {reason(problems[0])}",
         fix="Correct shapes=.",
-    ) from problem
+    ) from problems[0]
 
 
 def describe(
@@ -164,7 +164,7 @@ def describe(
         label: What the object is.
         shapes: What it takes.
         predicted: What it predicts: arrays, or lists and dicts of them.
-        larger: The same for larger open dimensions: a size that differs belongs to an open dimension of the output.
+        larger: The same for larger open dimensions.
         defined_as: Kipoi's class.
         args: Its arguments.
         pip: What has to be installed.
@@ -177,23 +177,24 @@ def describe(
     taken: Any = inputs[0] if shapes.structure == "array" else inputs
     if shapes.structure == "dict":
         taken = dict(zip(map(str, shapes.names), inputs, strict=True))
-
-    def given(one: Any, other: Any) -> Any:
-        if isinstance(one, Mapping):
-            return {str(key): given(item, other[key]) for key, item in one.items()}
-        if isinstance(one, list | tuple):
-            return [given(*items) for items in zip(one, other, strict=True)]
-        sizes = zip(np.shape(one)[1:], np.shape(other)[1:], strict=True)
-        shape = tuple(size if size == second else None for size, second in sizes)
-        return {"shape": str(shape or (1,)), "doc": f"What the {what} predicts."}
-
     write_yaml(
-        directory / "model.yaml",
+        directory / layout.MODEL_YAML,
         {
             "defined_as": defined_as,
             "args": args,
             "info": {"authors": [], "doc": label},
             "dependencies": {"pip": list(pip)},
-            "schema": {"inputs": taken, "targets": given(predicted, larger)},
+            "schema": {"inputs": taken, "targets": _targets(predicted, larger, f"What the {what} predicts.")},
         },
     )
+
+
+def _targets(predicted: Any, larger: Any, doc: str) -> Any:
+    """The schema of predictions; a size that differs in the larger ones is that of an open dimension."""
+    if isinstance(predicted, Mapping):
+        return {str(key): _targets(item, larger[key], doc) for key, item in predicted.items()}
+    if isinstance(predicted, list | tuple):
+        return [_targets(*items, doc) for items in zip(predicted, larger, strict=True)]
+    sizes = zip(np.shape(predicted)[1:], np.shape(larger)[1:], strict=True)
+    shape = tuple(size if size == other else None for size, other in sizes)
+    return {"shape": str(shape or (1,)), "doc": doc}

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, reason
 from keras_stitch.graphs.spec import Port
 from keras_stitch.kipoi.templates import template_text
@@ -20,6 +21,8 @@ from keras_stitch.sources.added import Added, Request
 from keras_stitch.sources.probing import ROWS, quiet, sizes_of
 from keras_stitch.sources.shapes_argument import Shapes, shapes_of
 from keras_stitch.sources.snapshots import Array, Written, describe, load_snapshot, rows_for, tried
+
+_FILE = f"{layout.MODEL_FILES}/module.pt2"
 
 _DIRECTORY = "Write a Kipoi directory with kipoi.model.PyTorchModel, and add that."
 
@@ -70,8 +73,8 @@ class _Module:
         )
         sized, bound, predicted, larger = self._sized(ports)
         open_axes = [[axis for axis, size in enumerate(shape, 1) if size is None] for shape in self._shapes.shapes]
-        self._export(directory / "model_files" / "module.pt2", rows_for(sized, ROWS, bound), open_axes)
-        (directory / "model.py").write_text(template_text("kipoi/exported_module.py"), encoding="utf-8")
+        self._export(directory / _FILE, rows_for(sized, ROWS, bound), open_axes)
+        (directory / layout.MODEL_CODE).write_text(template_text("kipoi/exported_module.py"), encoding="utf-8")
         describe(
             directory,
             self._what,
@@ -79,7 +82,7 @@ class _Module:
             predicted,
             larger,
             defined_as="model.ExportedModule",
-            args={"weights": "model_files/module.pt2"},
+            args={"weights": _FILE},
             pip=[f"torch=={importlib.metadata.version('torch').partition('+')[0]}"],
         )
         return Written(f"{self._what} of PyTorch", sized, bound, self._dtypes, self._predict, fix=_DIRECTORY)
@@ -103,7 +106,7 @@ class _Module:
         def at(size: int) -> tuple[Port, ...]:
             return tuple(replace(port, shape=row_shape(port, size)) for port in ports)
 
-        problem: SourceError | None = None
+        problems = []
         sizes = sizes_of(ports)
         for size in sizes:
             try:
@@ -111,10 +114,10 @@ class _Module:
                 is_open = len(sizes) > 1
                 larger = tried(self._name, self._what, at(2 * size), self._predict)[1] if is_open else predicted
             except SourceError as error:
-                problem = problem or error
+                problems.append(error)
                 continue
             return at(size), bound, predicted, larger
-        raise problem or AssertionError("no size was tried")
+        raise problems[0]
 
     def _export(self, file: Path, rows: Sequence[Array], open_axes: Sequence[Sequence[int]]) -> None:
         """Write the program that ``torch.export`` makes of it, for any number of rows."""

@@ -36,8 +36,8 @@ def maker(source: Any, arguments: dict[str, Any]) -> Callable[[], Any]:
         if arguments:
             raise StitchError("dataloader_args= has no meaning for a dataloader that is made already.")
         return lambda: source
-    loader: Any = source if isinstance(source, type) else _loader(source)
-    if not issubclass(loader, BaseDataLoader):
+    loader: Any = _loader(source) if isinstance(source, str | os.PathLike) else source
+    if not isinstance(loader, type) or not issubclass(loader, BaseDataLoader):
         raise StitchError(
             "training_data(...) takes a dataloader.",
             expected="a Kipoi directory, or a Kipoi dataloader",
@@ -118,13 +118,7 @@ def _described_arguments(loader: type) -> dict[str, Any]:
     return {}
 
 
-def _loader(source: Any) -> Any:
-    if not isinstance(source, str | os.PathLike):
-        raise StitchError(
-            "training_data(...) takes a dataloader.",
-            expected="a Kipoi directory, or a Kipoi dataloader",
-            received=repr(source)[:200],
-        )
+def _loader(source: str | os.PathLike[str]) -> Any:
     path = Path(source)
     named = None if path.is_dir() else zoo_name(str(source))
     if named is None and not path.is_dir():

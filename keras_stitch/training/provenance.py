@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from keras_stitch import directory_layout as layout
 from keras_stitch.errors import StitchError
 from keras_stitch.files import sha256
 
@@ -21,16 +22,16 @@ from keras_stitch.files import sha256
 # describe, is the one that is trained on the rows.
 _WITHOUT_AT_TOP = frozenset(
     {
-        *("model_files", "example_files"),
-        *("model.yaml", "model.yml", "stitch.yaml", "README.md", "graph.svg", "certificate.json"),
+        *(layout.MODEL_FILES, layout.EXAMPLES, *layout.MODEL_YAMLS),
+        *(layout.RECORD, layout.CARD, layout.PICTURE, layout.CERTIFICATE),
     }
 )
 
 # Kipoi makes downloaded/ when it is first needed, of what files that count name with their checksums.
-_WITHOUT = frozenset({"downloaded", "__pycache__"})
+_WITHOUT = frozenset({layout.DOWNLOADS, layout.COMPILED})
 
 # These say what others say too: docs and examples change where nothing is computed in another way.
-_WORDY = frozenset({"dataloader.py", "dataloader.yaml", "dataloader.yml"})
+_WORDY = frozenset({layout.DATALOADER_CODE, *layout.DATALOADER_YAMLS})
 _NAMED = 4
 
 
@@ -133,11 +134,11 @@ def hashes(directory: Path) -> dict[str, str]:
 def _folders_of_the_model(directory: Path) -> tuple[str, ...]:
     """Where the files of a directory's model lie that is no Keras model: the dataloader does not use them."""
     try:
-        said = yaml.safe_load((directory / "model.yaml").read_text(encoding="utf-8"))
+        said = yaml.safe_load((directory / layout.MODEL_YAML).read_text(encoding="utf-8"))
         values = [value for value in said["args"].values() if isinstance(value, str)]
     except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError):
         return ()
-    places = [value.split("/") for value in values if value.startswith("components/")]
+    places = [value.split("/") for value in values if value.startswith(f"{layout.COMPONENTS}/")]
     return tuple({"/".join([*place[:3], ""]) for place in places if len(place) > 2})
 
 

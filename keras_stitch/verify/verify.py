@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 import keras_stitch
+from keras_stitch import directory_layout as layout
 from keras_stitch import files
 from keras_stitch.checks import whole_number
 from keras_stitch.errors import SourceError, StitchError, reason
@@ -294,7 +295,7 @@ def check_recorded(path: Path) -> Iterator[None]:
     generated = files.is_generated(folder)
     shown = f"'{folder}' is a generated directory: its stitch.yaml records what was stitched, and the sources are not "
     fix = f"Verify the stitch.yaml beside the sources. For the directory: cd {folder} && kipoi test ."
-    if (folder / "certificate.json").is_file():
+    if (folder / layout.CERTIFICATE).is_file():
         fix += " What was compared when it was written is in its certificate.json."
     if generated and path.is_dir():
         raise StitchError(f"{shown}in it.", fix=fix)

@@ -18,9 +18,6 @@ from keras_stitch import directory_layout as layout
 from keras_stitch.errors import StitchError
 from keras_stitch.files import load_python, load_yaml, sha256
 
-PROFILES = ("local", "slurm")
-
-
 _LOCK = ".running"
 
 
@@ -71,7 +68,7 @@ def run_workflow(
         arguments: Of the dataloaders, in place of the examples; every job takes those that it has.
         settings: In place of those in ``config.yaml``, such as ``{"chunks": 4}``.
         cores: How many Snakemake uses; all by default. On a cluster: how many jobs at a time.
-        profile: ``"local"``, ``"slurm"``, or the folder of a profile of your own.
+        profile: One of those in the directory, such as ``"local"`` and ``"slurm"``, or the folder of your own.
         options: More options for Snakemake.
 
     Yields:
@@ -100,12 +97,7 @@ def run_workflow(
         command += ["--directory", str(results), "--configfile", str(config.resolve()), "--replace-workflow-config"]
         if _is_locked(results):  # by one that was killed, as nobody else runs here
             _call([*command, "--unlock", "--quiet", "all"], results, lock)
-        command += ["--workflow-profile", str(_profile(folder, profile)), "--rerun-incomplete"]
-        if profile == "slurm":  # whose profile says how many jobs, unless the user does
-            command += [] if cores is None else ["--jobs", str(cores)]
-        else:
-            command += ["--cores", "all" if cores is None else str(cores)]
-        _call([*command, *options], results, lock)
+        _call([*command, "--rerun-incomplete", *_by_profile(folder, profile, cores), *options], results, lock)
         files = {name: results / "predictions" / f"{name}.h5" for name in configured["models"]}
         if "--dry-run" not in options:
             for name, model in configured["models"].items():
@@ -186,15 +178,19 @@ def with_texts(value: Any, change: Callable[[str], str]) -> Any:
     return change(value) if isinstance(value, str) and value else value
 
 
-def _profile(folder: Path, profile: str) -> Path:
-    if profile in PROFILES:
-        return folder / layout.PROFILES / profile
-    own = Path(profile)
-    if not own.is_dir():
+def _by_profile(folder: Path, profile: str, cores: int | None) -> list[str]:
+    """The options for a profile: one that the directory has, or a folder of the user's."""
+    known = sorted(path.name for path in (folder / layout.PROFILES).iterdir())
+    place = folder / layout.PROFILES / profile if profile in known else Path(profile)
+    if not place.is_dir():
         raise StitchError(
-            f"There is no profile '{profile}'.", expected=f"{', '.join(PROFILES)}, or the folder of one", fix=None
+            f"There is no profile '{profile}'.", expected=f"{', '.join(known)}, or the folder of one", fix=None
         )
-    return own.resolve()
+    chosen = ["--workflow-profile", str(place.resolve())]
+    config = place / layout.WORKFLOW_CONFIG
+    if config.is_file() and "jobs" in load_yaml(config):  # it says how many run at a time, unless the user does
+        return chosen if cores is None else [*chosen, "--jobs", str(cores)]
+    return [*chosen, "--cores", "all" if cores is None else str(cores)]
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ from urllib.parse import urlparse
 
 import h5py
 import numpy as np
-from kipoi.specs import RemoteFile
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.directory import example_files
@@ -24,6 +23,7 @@ from keras_stitch.directory.model_yaml import UNSPECIFIED, array_schema, named_s
 from keras_stitch.errors import SaveError, reason
 from keras_stitch.kipoi.run_kipoi import quiet
 from keras_stitch.kipoi.templates import template_module
+from keras_stitch.kipoi.zoo_files import download
 from keras_stitch.models.sample_rows import row_shape
 from keras_stitch.placement.jobs import Flow, Job
 
@@ -54,7 +54,7 @@ class Examples:
             place.parent.mkdir()
             try:
                 with quiet():
-                    RemoteFile(**value).get_file(str(place))
+                    download(value, place)
             except Exception as error:  # Kipoi raises a bare Exception
                 raise SaveError(f"The example of '{name}' cannot be downloaded.", received=reason(error)) from error
             found[name] = place

@@ -131,7 +131,7 @@ def test_an_input_takes_its_shape_from_the_port_it_is_connected_to() -> None:
 def test_an_input_that_feeds_nothing() -> None:
     assert problem(spec(node("m1"), inputs=[InputSpec("data", (), (3,))])) == (
         "The graph input 'data' feeds nothing.\n"
-        '  Fix: graph.add_input("data", "submodel.port"), or name it in a connection.'
+        '  Fix: Name it in a connection, graph.connect("data", "submodel.port"), or take it back: graph.remove("data").'
     )
 
 
@@ -161,14 +161,15 @@ def test_an_input_whose_shape_or_dtype_does_not_fit_its_port() -> None:
     assert problem(spec(node("m1"), inputs=[InputSpec("data", ("m1",), (4,))])) == (
         "'data' (4,) float32 does not fit 'm1.x' (3,) float32.\n"
         "  Expected: shape (3,)\n  Received: shape (4,)\n"
-        "  Fix: Leave shape= out of graph.add_input(\"data\", ...), or feed 'm1.x' from another input."
+        '  Fix: graph.remove("data"), and leave shape= out of graph.add_input("data", ...), or feed \'m1.x\' from '
+        "another input."
     )
     integers = node("m1", {"x": ((3,), "int32")})
     assert problem(spec(integers, inputs=[InputSpec("data", ("m1",), None, "float32")])) == (
         "'data' (3,) float32 does not fit 'm1.x' (3,) int32: the values would be cut to int32.\n"
         "  Expected: dtype int32\n  Received: dtype float32\n"
-        "  Fix: Leave dtype= out of graph.add_input(\"data\", ...), or feed 'm1.x' from a graph input of its own, "
-        "or from an output of that dtype."
+        '  Fix: graph.remove("data"), and leave dtype= out of graph.add_input("data", ...), or feed \'m1.x\' from a '
+        "graph input of its own, or from an output of that dtype."
     )
 
 
@@ -204,7 +205,7 @@ def test_a_submodel_that_reaches_no_output() -> None:
     graph = spec(node("m1"), TWO, outputs={"score": "m1"})
     assert problem(graph) == (
         "Submodel 'two' reaches no graph output.\n"
-        '  Fix: Connect it, add graph.add_output("two_output", "two.u"), or leave it out.'
+        '  Fix: Connect it, add graph.add_output("two_output", "two.u"), or leave it out: graph.remove("two").'
     )
 
 

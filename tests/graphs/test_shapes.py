@@ -14,6 +14,7 @@ from plain_graphs import MANY
 from keras_stitch.errors import StitchError
 from keras_stitch.graphs import merges, shapes
 from keras_stitch.graphs.fixes import merge_fix, shape_fix
+from keras_stitch.graphs.names import Names
 from keras_stitch.graphs.references import Range, parse_reference
 from keras_stitch.graphs.spec import Merge, Port, Shape
 
@@ -188,8 +189,12 @@ def test_strings_can_be_joined() -> None:
     assert merges.merged_dtype(Merge("concatenate"), ["string", "string"]) == "string"
 
 
-BETWEEN = 'Add a node between them: graph.add("m1_{0}", keras.layers.{1}), then graph.connect("m1", "m1_{0}") and '
-BETWEEN += 'graph.connect("m1_{0}", "m2.x").'
+PART = 'Connect a part of it: graph.disconnect("m2.x"), graph.connect("{}", "m2.x").'
+ELSE = (
+    'Take it back, graph.disconnect("m2.x"), and connect something of shape {}, or a layer between them that makes it.'
+)
+BETWEEN = 'Add a node between them: graph.disconnect("m2.x"), graph.add("m1_{0}", keras.layers.{1}), then '
+BETWEEN += 'graph.connect("m1", "m1_{0}") and graph.connect("m1_{0}", "m2.x").'
 
 
 @pytest.mark.parametrize(
@@ -203,19 +208,19 @@ BETWEEN += 'graph.connect("m1_{0}", "m2.x").'
         ((4,), (None, 1), BETWEEN.format("reshape", "Reshape((4, 1))")),
         ((101, 4), (4, 101), BETWEEN.format("permute", "Permute((2, 1))")),
         ((5, 6, 7), (7, 5, 6), BETWEEN.format("permute", "Permute((3, 1, 2))")),
-        ((7,), (3,), 'Connect a part of it, such as "m1[0:3]".'),
-        ((10, 5), (None, 4), 'Connect a part of it, such as "m1[0:4]".'),
-        ((3,), (7,), "Connect something of shape (7,), or a layer between them that makes it."),
-        ((None, None), (None, None, 1), "Connect something of shape (None, None, 1), or a layer between them that"),
+        ((7,), (3,), PART.format("m1[0:3]")),
+        ((10, 5), (None, 4), PART.format("m1[0:4]")),
+        ((3,), (7,), ELSE.format("(7,)")),
+        ((None, None), (None, None, 1), ELSE.format("(None, None, 1)")),
     ],
 )
 def test_what_to_do_about_a_shape(have: Shape, want: Shape, fix: str) -> None:
-    assert shape_fix("m1", have, want, "m2.x").startswith(fix)
+    assert shape_fix("m1", have, want, "m2.x", Names(())).startswith(fix)
 
 
 def test_a_part_of_a_part() -> None:
-    assert shape_fix("m1.out[2:9]", (7,), (3,), "m2.x") == 'Connect a part of it, such as "m1.out[2:5]".'
-    assert shape_fix("m1[-5:]", (5,), (3,), "m2.x") == 'Connect a part of it, such as "m1[-5:-2]".'
+    assert shape_fix("m1.out[2:9]", (7,), (3,), "m2.x", Names(())) == PART.format("m1.out[2:5]")
+    assert shape_fix("m1[-5:]", (5,), (3,), "m2.x", Names(())) == PART.format("m1[-5:-2]")
 
 
 def literal(fix: str) -> tuple[int, ...]:
@@ -228,7 +233,7 @@ def literal(fix: str) -> tuple[int, ...]:
 @MANY
 @given(st.lists(SIZES, max_size=3).map(tuple), st.lists(SIZES, max_size=3).map(tuple))
 def test_a_suggested_layer_makes_the_shape(have: tuple[int, ...], want: tuple[int, ...]) -> None:
-    fix, array = shape_fix("m1", have, want, "m2"), np.zeros((2, *have))
+    fix, array = shape_fix("m1", have, want, "m2", Names(())), np.zeros((2, *have))
     if have == want:
         return
     if "Reshape(" in fix:
@@ -236,7 +241,7 @@ def test_a_suggested_layer_makes_the_shape(have: tuple[int, ...], want: tuple[in
     elif "Permute(" in fix:
         made = array.transpose((0, *literal(fix)))
     elif "a part" in fix:
-        (part,) = parse_reference(fix.split('"')[1]).part
+        (part,) = parse_reference(fix.split('"')[3]).part
         made = array[..., slice(*part.resolve(have[-1]))]
     else:
         assert np.prod(have) != np.prod(want)
@@ -245,22 +250,51 @@ def test_a_suggested_layer_makes_the_shape(have: tuple[int, ...], want: tuple[in
 
 
 NODE = 'Add a node: graph.add("{0}_reshape", keras.layers.Reshape({1})), graph.connect("{0}", "{0}_reshape"), '
-NODE += 'and merge "{0}_reshape" instead of "{0}".'
+ALONG = "Merge along axis=1, which gives {}: "
+
+
+def again(one: str, other: str, options: str = "") -> str:
+    return f'graph.disconnect("m3"), graph.connect(["{one}", "{other}"], "m3"{options}).'
 
 
 @pytest.mark.parametrize(
     ("kind", "given_shapes", "target", "fix"),
     [
-        ("concatenate", [(4, 5), (3, 5)], (7, 5), "Merge along axis=1, which gives (7, 5)."),
-        ("concatenate", [(4, 5), (3, 5)], None, "Merge along axis=1, which gives (7, 5)."),
-        ("stack", [(3,), (3,)], (2, 3), "Merge along axis=1, which gives (2, 3)."),
-        ("concatenate", [(4, 5), (4,)], (4, 6), NODE.format("m2", "(4, 1)")),
+        (
+            "concatenate",
+            [(4, 5), (3, 5)],
+            (7, 5),
+            ALONG.format("(7, 5)") + again("m1", "m2", ", axis=1"),
+        ),
+        (
+            "concatenate",
+            [(4, 5), (3, 5)],
+            None,
+            ALONG.format("(7, 5)") + again("m1", "m2", ", axis=1"),
+        ),
+        (
+            "stack",
+            [(3,), (3,)],
+            (2, 3),
+            ALONG.format("(2, 3)") + again("m1", "m2", ', merge="stack", axis=1'),
+        ),
+        ("concatenate", [(4, 5), (4,)], (4, 6), NODE.format("m2", "(4, 1)") + again("m1", "m2_reshape")),
         ("concatenate", [(4,), (None, 4)], (None, 4), None),
-        ("add", [(3,), (1, 3)], (3,), NODE.format("m2", "(3,)")),
-        ("add", [(3,), (5, 3)], (5, 3), NODE.format("m1", "(1, 3)")),
-        ("multiply", [(101, 4), (101,)], (101, 4), NODE.format("m2", "(101, 1)")),
-        ("add", [(3,), (4,)], (3,), 'Take parts of one size, such as "m2[0:3]".'),
-        ("stack", [(5,), (4,)], None, 'Take parts of one size, such as "m1[0:4]".'),
+        ("add", [(3,), (1, 3)], (3,), NODE.format("m2", "(3,)") + again("m1", "m2_reshape", ', merge="add"')),
+        (
+            "add",
+            [(3,), (5, 3)],
+            (5, 3),
+            NODE.format("m1", "(1, 3)") + again("m1_reshape", "m2", ', merge="add"'),
+        ),
+        (
+            "multiply",
+            [(101, 4), (101,)],
+            (101, 4),
+            NODE.format("m2", "(101, 1)") + again("m1", "m2_reshape", ', merge="multiply"'),
+        ),
+        ("add", [(3,), (4,)], (3,), "Take parts of one size: " + again("m1", "m2[0:3]", ', merge="add"')),
+        ("stack", [(5,), (4,)], None, "Take parts of one size: " + again("m1[0:4]", "m2", ', merge="stack"')),
         ("add", [(3, 2), (4, 2)], (3, 2), None),
         ("concatenate", [(3, 2), (4, 5)], None, None),
         ("layer", [(3,), (4,)], None, None),
@@ -268,7 +302,7 @@ NODE += 'and merge "{0}_reshape" instead of "{0}".'
 )
 def test_what_to_do_about_a_merge(kind: str, given_shapes: list[Shape], target: Shape | None, fix: str | None) -> None:
     ports = [Port(f"m{number}", shape) for number, shape in enumerate(given_shapes, 1)]
-    assert merge_fix(Merge(kind), ports, target) == fix
+    assert merge_fix(Merge(kind), ports, target, "m3", Names(())) == fix
 
 
 @pytest.mark.parametrize(

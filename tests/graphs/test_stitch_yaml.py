@@ -214,7 +214,7 @@ def test_two_connections_to_one_port_cannot_be_written() -> None:
         dump(graph)
     assert str(caught.value) == (
         "There are 2 connections to 'm1', of which a stitch.yaml holds one.\n"
-        '  Fix: Merge them in one, graph.connect([...], "m1"), or drop one.'
+        '  Fix: Take them back, graph.disconnect("m1"), and connect it once.'
     )
 
 

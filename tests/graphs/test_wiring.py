@@ -42,21 +42,24 @@ def test_all_problems_at_once_each_with_both_ports_and_their_shapes() -> None:
         "Graph 'composed' cannot be built, 6 problems:\n"
         "1. There is no submodel 'm4' to connect to.\n"
         "     Expected: one of m1, m2, m3\n"
+        '     Fix: Take it back, graph.disconnect("m4"), and connect to another.\n'
         "2. Submodel 'm3' has no input port 'r'.\n"
         "     Expected: one of p, q\n"
         "3. 'm1' (4,) float32 does not fit 'm2.x' (4, 1) float32.\n"
         "     Expected: shape (4, 1)\n"
         "     Received: shape (4,)\n"
-        '     Fix: Add a node between them: graph.add("m1_reshape", keras.layers.Reshape((4, 1))), then '
+        '     Fix: Add a node between them: graph.disconnect("m2.x"), '
+        'graph.add("m1_reshape", keras.layers.Reshape((4, 1))), then '
         'graph.connect("m1", "m1_reshape") and graph.connect("m1_reshape", "m2.x").\n'
         "4. 'm1' (4,) float32 does not fit 'm3.p' (4,) int32: the values would be cut to int32.\n"
         "     Expected: dtype int32\n"
         "     Received: dtype float32\n"
-        "     Fix: Feed 'm3.p' from a graph input of its own, or from an output of that dtype.\n"
+        "     Fix: Take it back, graph.disconnect(\"m3.p\"), and feed 'm3.p' from a graph input of its own, "
+        "or from an output of that dtype.\n"
         "5. 'm1' (4,) float32 and 'm2' (3,) float32, merged to (7,), do not fit 'm3.q' (9,) float32.\n"
         "     Expected: shape (9,)\n"
         "     Received: shape (7,)\n"
-        "     Fix: Merge other sources, so that (9,) results.\n"
+        '     Fix: Take it back, graph.disconnect("m3.q"), and merge other sources, so that (9,) results.\n'
         "6. For the graph output 'other': There is no submodel or graph input 'm5'.\n"
         "     Expected: one of m1, m2, m3, sequence"
     )
@@ -83,11 +86,13 @@ READABLE += "'[0]', '[0:3]' or '[-2:]'"
     [
         (
             spec(node("model1"), connect={"modle1": "model1"}),
-            "There is no submodel 'modle1' to connect to.\n  Expected: 'model1', the nearest name",
+            "There is no submodel 'modle1' to connect to.\n  Expected: 'model1', the nearest name\n"
+            '  Fix: Take it back, graph.disconnect("modle1"), and connect to another.',
         ),
         (
             spec(node("m1"), node("m2", {"seq": (3,)}), connect={"seq": "m1"}),
-            "There is no submodel 'seq' to connect to.\n  Expected: 'm2.seq'",
+            "There is no submodel 'seq' to connect to.\n  Expected: 'm2.seq'\n"
+            '  Fix: Take it back, graph.disconnect("seq"), and connect to another.',
         ),
         (
             spec(node("model1"), node("model2"), connect={"model2": "modle1"}),
@@ -149,7 +154,8 @@ READABLE += "'[0]', '[0:3]' or '[-2:]'"
         ),
         (
             spec(node("m1"), inputs=[InputSpec("data", ("m9",))]),
-            "There is no submodel 'm9' to connect to.\n  Expected: one of m1",
+            "There is no submodel 'm9' to connect to.\n  Expected: one of m1\n"
+            '  Fix: Take it back, graph.disconnect("m9"), and connect to another.',
         ),
     ],
 )
@@ -163,12 +169,15 @@ def test_names_that_do_not_resolve(graph: GraphSpec, text: str) -> None:
 @pytest.mark.parametrize(
     ("made", "taken", "fix"),
     [
-        ((4,), (4, 1), 'Add a node between them: graph.add("m1_reshape", keras.layers.Reshape((4, 1))), then '
+        ((4,), (4, 1), 'Add a node between them: graph.disconnect("m2.x"), '
+         'graph.add("m1_reshape", keras.layers.Reshape((4, 1))), then '
          'graph.connect("m1", "m1_reshape") and graph.connect("m1_reshape", "m2.x").'),
-        ((101, 4), (4, 101), 'Add a node between them: graph.add("m1_permute", keras.layers.Permute((2, 1))), then '
+        ((101, 4), (4, 101), 'Add a node between them: graph.disconnect("m2.x"), '
+         'graph.add("m1_permute", keras.layers.Permute((2, 1))), then '
          'graph.connect("m1", "m1_permute") and graph.connect("m1_permute", "m2.x").'),
-        ((5,), (3,), 'Connect a part of it, such as "m1[0:3]".'),
-        ((2,), (3,), "Connect something of shape (3,), or a layer between them that makes it."),
+        ((5,), (3,), 'Connect a part of it: graph.disconnect("m2.x"), graph.connect("m1[0:3]", "m2.x").'),
+        ((2,), (3,), 'Take it back, graph.disconnect("m2.x"), and connect something of shape (3,), '
+         "or a layer between them that makes it."),
     ],
 )  # fmt: skip
 def test_a_shape_that_does_not_fit(made: tuple[int, ...], taken: tuple[int, ...], fix: str) -> None:
@@ -183,29 +192,38 @@ def test_a_shape_that_does_not_fit(made: tuple[int, ...], taken: tuple[int, ...]
     ("merge", "one", "other", "taken", "text"),
     [
         (Merge(), (3,), (3,), (5,), "'m1' (3,) float32 and 'm2' (3,) float32, merged to (6,), do not fit 'm3.x' (5,) "
-         "float32.\n  Expected: shape (5,)\n  Received: shape (6,)\n  Fix: Merge other sources, so that (5,) results."),
+         "float32.\n  Expected: shape (5,)\n  Received: shape (6,)\n  "
+         'Fix: Take it back, graph.disconnect("m3.x"), and merge other sources, so that (5,) results.'),
         (Merge(), (4, 5), (4, 5), (8, 5), "'m1' (4, 5) float32 and 'm2' (4, 5) float32, merged to (4, 10), do not fit "
          "'m3.x' (8, 5) float32.\n  Expected: shape (8, 5)\n  Received: shape (4, 10)\n"
-         "  Fix: Merge along axis=1, which gives (8, 5)."),
+         '  Fix: Merge along axis=1, which gives (8, 5): graph.disconnect("m3.x"), '
+         'graph.connect(["m1", "m2"], "m3.x", axis=1).'),
         (Merge(), (4, 5), (3, 5), (7, 5), "'m1' (4, 5) float32 and 'm2' (3, 5) float32 cannot be merged into 'm3.x' "
          "(7, 5) float32. Sources of these shapes cannot be concatenated along axis -1.\n"
-         "  Expected: the same size on every other axis\n  Fix: Merge along axis=1, which gives (7, 5)."),
+         "  Expected: the same size on every other axis\n"
+         '  Fix: Merge along axis=1, which gives (7, 5): graph.disconnect("m3.x"), '
+         'graph.connect(["m1", "m2"], "m3.x", '
+         "axis=1)."),
         (Merge(), (4, 5), (4,), (4, 6), "'m1' (4, 5) float32 and 'm2' (4,) float32 cannot be merged into 'm3.x' (4, 6) "
          "float32. Sources of different numbers of axes cannot be concatenated.\n  Expected: the same number of axes\n"
          '  Fix: Add a node: graph.add("m2_reshape", keras.layers.Reshape((4, 1))), graph.connect("m2", "m2_reshape"), '
-         'and merge "m2_reshape" instead of "m2".'),
+         'graph.disconnect("m3.x"), graph.connect(["m1", "m2_reshape"], "m3.x").'),
         (Merge("concatenate", 0), (3,), (3,), (6,), "'m1' (3,) float32 and 'm2' (3,) float32 cannot be merged into "
          "'m3.x' (6,) float32. axis=0 is the batch axis: its rows must stay apart.\n  Expected: axis=1 or axis=-1\n"
-         "  Fix: Merge along axis=1, which gives (6,)."),
+         '  Fix: Merge along axis=1, which gives (6,): graph.disconnect("m3.x"), '
+         'graph.connect(["m1", "m2"], "m3.x", axis=1).'),
         (Merge("concatenate", 2), (3,), (3,), (6,), "'m1' (3,) float32 and 'm2' (3,) float32 cannot be merged into "
          "'m3.x' (6,) float32. axis=2 does not exist.\n  Expected: axis=1 or axis=-1\n"
-         "  Fix: Merge along axis=1, which gives (6,)."),
+         '  Fix: Merge along axis=1, which gives (6,): graph.disconnect("m3.x"), '
+         'graph.connect(["m1", "m2"], "m3.x", axis=1).'),
         (Merge("add"), (3,), (4,), (3,), "'m1' (3,) float32 and 'm2' (4,) float32 cannot be merged into 'm3.x' (3,) "
          "float32. Sources of these shapes cannot be merged by 'add'.\n  Expected: sizes that are equal or 1\n"
-         '  Fix: Take parts of one size, such as "m2[0:3]".'),
+         '  Fix: Take parts of one size: graph.disconnect("m3.x"), '
+         'graph.connect(["m1", "m2[0:3]"], "m3.x", merge="add").'),
         (Merge("stack"), (3,), (4,), (2, 3), "'m1' (3,) float32 and 'm2' (4,) float32 cannot be merged into 'm3.x' "
          "(2, 3) float32. Sources of these shapes cannot be stacked.\n  Expected: equal shapes\n"
-         '  Fix: Take parts of one size, such as "m2[0:3]".'),
+         '  Fix: Take parts of one size: graph.disconnect("m3.x"), '
+         'graph.connect(["m1", "m2[0:3]"], "m3.x", merge="stack").'),
     ],
 )  # fmt: skip
 def test_merges_that_do_not_fit(merge: Merge, one: Any, other: Any, taken: Any, text: str) -> None:
@@ -240,7 +258,8 @@ def test_dtypes_that_do_not_fit(made: str, taken: str, why: str) -> None:
     assert problem(graph) == (
         f"'m1' (3,) {made} does not fit 'm2.x' (3,) {taken}: {why}.\n"
         f"  Expected: dtype {taken}\n  Received: dtype {made}\n"
-        "  Fix: Feed 'm2.x' from a graph input of its own, or from an output of that dtype."
+        "  Fix: Take it back, graph.disconnect(\"m2.x\"), and feed 'm2.x' from a graph input of its own, "
+        "or from an output of that dtype."
     )
 
 
@@ -285,7 +304,7 @@ def test_behind_a_problem_nothing_is_reported_again() -> None:
 
 # -- cycles and ports fed twice -------------------------------------------------------------------
 
-ONE_WAY = "\n  Expected: data that flows one way\n  Fix: Remove one of these connections."
+ONE_WAY = "\n  Expected: data that flows one way\n  Fix: Take one of these connections back, such as "
 
 
 @pytest.mark.parametrize(
@@ -310,7 +329,8 @@ def test_cycles(connect: dict[str, Any], text: str) -> None:
         node("m1"), node("m2"), node("m3"), connect=connect, inputs=[InputSpec("data", tuple(free))] if free else ()
     )
     cycle = next(text for text in problems(graph) if "cycle" in text)
-    assert cycle == f"The connections form a cycle: {text}.{ONE_WAY}"
+    last = text.split("'")[-2]
+    assert cycle == f'The connections form a cycle: {text}.{ONE_WAY}graph.disconnect("{last}").'
 
 
 def test_every_cycle_and_what_else_is_wrong() -> None:
@@ -360,7 +380,7 @@ def test_what_is_merged_for_one_port_may_come_back_through_another() -> None:
 def test_a_port_fed_twice(connect: list[Connection], inputs: list[InputSpec], text: str) -> None:
     assert problem(spec(node("m1"), node("m2"), node("m3"), connect=connect, inputs=inputs)) == (
         f"{text}\n  Expected: one connection for each input port\n"
-        '  Fix: Merge them in one, graph.connect([...], "m3.x"), or drop one.'
+        '  Fix: Take both back, graph.disconnect("m3.x"), and connect it once; several sources in a list are merged.'
     )
 
 

@@ -27,6 +27,8 @@ from keras_stitch.files import sha256
 from keras_stitch.workflow import snakemake as running
 from keras_stitch.workflow.predict_directory import predict, read_arguments
 
+PROFILES = Path(records.__file__).parents[2] / "workflow" / "profiles"
+
 
 def write_yaml(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,8 +72,7 @@ def directory(tmp_path: Path) -> Path:
         merging.mkdir()
         shutil.copy(records.__file__, merging)
         (place / "workflow" / "models" / name / "sha256.json").write_text("{}")
-    for profile in running.PROFILES:
-        (place / "workflow" / "profiles" / profile).mkdir(parents=True)
+    shutil.copytree(PROFILES, place / "workflow" / "profiles")
     return place
 
 
@@ -170,6 +171,23 @@ def test_a_cluster(directory: Path, commands: list[list[str]], tmp_path: Path) -
     predict(directory, tmp_path / "out.h5", workflow={"profile": "slurm"})
     assert not {"--jobs", "--cores"} & set(commands[2])  # the profile says how many
     assert after(commands[0], "--jobs") == "20" and commands[0][-2:] == ["--slurm-status-command", "squeue"]
+
+
+def test_a_profile_of_ones_own(directory: Path, commands: list[list[str]], tmp_path: Path) -> None:
+    """Whether a profile says how many jobs run is asked of the profile, and not of its name."""
+    cluster, machine = tmp_path / "my_site", tmp_path / "my_machine"
+    shutil.copytree(directory / "workflow" / "profiles" / "slurm", cluster)
+    machine.mkdir()
+    for profile in (cluster, machine):
+        predict(directory, tmp_path / "out.h5", workflow={"profile": str(profile)})
+    assert after(commands[0], "--workflow-profile") == str(cluster) and "--cores" not in commands[0]
+    assert after(commands[2], "--workflow-profile") == str(machine) and after(commands[2], "--cores") == "all"
+
+
+def test_a_profile_that_the_directory_has(directory: Path, commands: list[list[str]], tmp_path: Path) -> None:
+    write_yaml(directory / "workflow" / "profiles" / "moon" / "config.yaml", {"executor": "moon", "jobs": 3})
+    predict(directory, tmp_path / "out.h5", workflow={"profile": "moon"})
+    assert after(commands[0], "--workflow-profile").endswith("workflow/profiles/moon")
 
 
 def test_a_directory_without_a_workflow(directory: Path, commands: list[list[str]], tmp_path: Path) -> None:

@@ -1,0 +1,147 @@
+"""What is taken back of a graph: connections, submodels, inputs and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from keras_stitch.errors import StitchError, nearest
+from keras_stitch.graphs.references import parse_reference
+from keras_stitch.graphs.spec import GraphSpec, Port, Submodel
+from keras_stitch.graphs.targets import target_port
+
+
+def disconnected(spec: GraphSpec, target: str) -> GraphSpec:
+    """A graph without what feeds an input port.
+
+    Args:
+        spec: The graph.
+        target: The port, as ``connect`` takes it, or a mistaken one, as it was written.
+
+    Raises:
+        StitchError: If there is no such port, or nothing was connected to it.
+
+    Example:
+        >>> from keras_stitch.graphs.spec import Connection, Port, Source
+        >>> x, y = (Port("x", (3,)),), (Port("y", (3,)),)
+        >>> a, b = (Submodel(name, Source("file", name), x, y) for name in "ab")
+        >>> disconnected(GraphSpec("g", (a, b), (Connection("b", ("a",)),)), "b.x").connections
+        ()
+    """
+    written, port = list(_targets(spec)), _port(spec, target)
+    own = {text for text in written if text == target or (port is not None and _port(spec, text) == port)}
+    if not own:
+        target_port(spec, target)  # tells what is wrong with the name
+        known = f"one of {', '.join(written)}" if written else "nothing is connected yet"
+        raise StitchError(f"Nothing is connected to '{target}'.", expected=known)
+    return _without_targets(spec, own)
+
+
+def removed(spec: GraphSpec, name: str) -> GraphSpec:
+    """A graph without a submodel, a graph input or a graph output.
+
+    Args:
+        spec: The graph.
+        name: Its name; where a graph output has the name of its submodel, the submodel is meant.
+
+    Raises:
+        StitchError: If there is none, or something else needs it.
+
+    Example:
+        >>> from keras_stitch.graphs.spec import OutputSpec
+        >>> removed(GraphSpec("g", outputs=(OutputSpec("score", "m"),)), "score").outputs
+        ()
+    """
+    if any(submodel.name == name for submodel in spec.submodels):
+        return _without_submodel(spec, name)
+    if any(given.name == name for given in spec.inputs):
+        _check_unused(spec, name, "graph input")
+        return replace(spec, inputs=tuple(given for given in spec.inputs if given.name != name))
+    if any(output.name == name for output in spec.outputs):
+        return replace(spec, outputs=tuple(output for output in spec.outputs if output.name != name))
+    known = [*(s.name for s in spec.submodels), *(i.name for i in spec.inputs), *(o.name for o in spec.outputs)]
+    raise StitchError(f"There is nothing called '{name}' to remove.", expected=nearest(name, known))
+
+
+def replaced(spec: GraphSpec, submodel: Submodel) -> GraphSpec:
+    """A graph with another submodel in the place of the one that has its name; what shares its weights shares these."""
+
+    def in_place(old: Submodel) -> Submodel:
+        if old.share == submodel.name:
+            return replace(submodel, name=old.name, share=submodel.name, trainable=None)
+        return submodel if old.name == submodel.name else old
+
+    return replace(spec, submodels=tuple(map(in_place, spec.submodels)))
+
+
+def _without_submodel(spec: GraphSpec, name: str) -> GraphSpec:
+    twins = [submodel.name for submodel in spec.submodels if submodel.share == name]
+    if twins:
+        calls = ", ".join(f'graph.remove("{twin}")' for twin in twins)
+        raise StitchError(
+            f"The submodel '{name}' cannot be removed: {_listed(twins)} shares its weights.",
+            fix=f"Remove that first: {calls}.",
+        )
+    into = {text for text in _targets(spec) if name in _nodes([text])}
+    rest = _without_targets(spec, into)
+    _check_unused(rest, name, "submodel")
+    fed_it_alone = {given.name for given in spec.inputs if given.targets and set(given.targets) <= into}
+    named = {node for connection in rest.connections for node in _nodes(connection.sources)}
+    return replace(
+        rest,
+        submodels=tuple(submodel for submodel in rest.submodels if submodel.name != name),
+        inputs=tuple(given for given in rest.inputs if given.name not in fed_it_alone - named),
+        outputs=tuple(output for output in rest.outputs if name not in _nodes([output.source])),
+        freezes=tuple(rule for rule in rest.freezes if rule.pattern != name),
+    )
+
+
+def _check_unused(spec: GraphSpec, name: str, what: str) -> None:
+    """Raise where a connection takes a tensor of something that is to be removed."""
+    targets = [connection.target for connection in spec.connections if name in _nodes(connection.sources)]
+    if targets:
+        calls = ", ".join(f'graph.disconnect("{target}")' for target in targets)
+        instead = f' Or put another model in its place: graph.replace("{name}", ...).' if what == "submodel" else ""
+        raise StitchError(
+            f"The {what} '{name}' cannot be removed: it feeds {_listed(targets)}.",
+            fix=f"Take that back first: {calls}.{instead}",
+        )
+
+
+def _without_targets(spec: GraphSpec, targets: set[str]) -> GraphSpec:
+    return replace(
+        spec,
+        connections=tuple(connection for connection in spec.connections if connection.target not in targets),
+        inputs=tuple(
+            replace(given, targets=tuple(target for target in given.targets if target not in targets))
+            for given in spec.inputs
+        ),
+    )
+
+
+def _targets(spec: GraphSpec) -> Iterator[str]:
+    """The targets of connections and of graph inputs, as they were written."""
+    yield from (connection.target for connection in spec.connections)
+    yield from (target for given in spec.inputs for target in given.targets)
+
+
+def _port(spec: GraphSpec, target: str) -> tuple[Submodel, Port] | None:
+    try:
+        return target_port(spec, target)
+    except StitchError:
+        return None
+
+
+def _nodes(texts: Iterable[str]) -> set[str]:
+    """The submodels and graph inputs that some references name; what cannot be read names none."""
+    found = set()
+    for text in texts:
+        try:
+            found.add(parse_reference(text).node)
+        except StitchError:
+            continue
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(f"'{name}'" for name in names)
