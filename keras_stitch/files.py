@@ -176,7 +176,7 @@ def check_target(
     generated: Collection[str] = layout.WRITERS,
     mark: str = layout.RECORD,
 ) -> None:
-    """Refuses a target that is there and must stay; the arguments are those of ``new_directory``.
+    """Refuse a target that is there and must stay; the arguments are those of ``new_directory``.
 
     Raises:
         SaveError: When the target is a file, exists and ``overwrite`` is false, is or holds the current
@@ -225,7 +225,7 @@ def is_generated(folder: Path) -> bool:
 
 
 def _remove_compiled(building: Path) -> None:
-    """Removes what Python compiled while the directory was tried; it names this machine's paths."""
+    """Remove what Python compiled while the directory was tried; it names this machine's paths."""
     for folder in list(building.rglob(layout.COMPILED)):
         shutil.rmtree(folder)
 
@@ -246,7 +246,7 @@ def _put_in_place(building: Path, target: Path, *, overwrite: bool) -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Swaps two directories in one step; false where the system or its file system cannot."""
+    """Swap two directories in one step; false where the system or its file system cannot."""
     names = os.fsencode(first), os.fsencode(second)
     libc = ctypes.CDLL(None, use_errno=True)
     try:

@@ -16,8 +16,8 @@ from keras_stitch import directory_layout as layout
 from keras_stitch import files
 from keras_stitch.errors import SaveError, SourceError, StitchError, reason
 from keras_stitch.export import onnx_files, saved_model
+from keras_stitch.export.export_report import FORMATS, ONNX, SAVED_MODEL, Exported, checked_output, rows_text
 from keras_stitch.export.exportable import Arrays, Exportable
-from keras_stitch.export.exported import FORMATS, ONNX, SAVED_MODEL, Exported, checked_output, rows_text
 from keras_stitch.models.custom_objects import Given, in_registry
 from keras_stitch.workflow.snakemake import has_workflow, models_of
 
@@ -109,7 +109,7 @@ def _check_installed(format: str) -> None:
 
 
 def _write(loaded: Exportable, place: Path, format: str) -> None:
-    """Has Keras write the model, and says in one message why that cannot be done."""
+    """Write the model by Keras; one message says why where that cannot be done."""
     try:
         with in_registry(loaded.custom_objects), _quiet():
             if format == ONNX:

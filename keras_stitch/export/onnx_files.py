@@ -120,7 +120,7 @@ def run(path: Path, inputs: Arrays) -> Arrays:
 
 
 def _hold_arrays(model: keras.Model) -> None:
-    """Makes arrays of the tensors that layers hold, as Normalization does: tf2onnx makes inputs of such tensors."""
+    """Replace the tensors that layers hold, as Normalization does, by arrays: tf2onnx makes inputs of tensors."""
     for layer in layers_within(model):
         for name, value in list(vars(layer).items()):
             if keras.ops.is_tensor(value) and not isinstance(value, keras.Variable):

@@ -26,10 +26,9 @@ from toy_objects import write_layers
 import keras_stitch as ks
 from keras_stitch import cli
 from keras_stitch.errors import SaveError, SourceError, StitchError
-from keras_stitch.export import export_model as exporting
-from keras_stitch.export import onnx_files
+from keras_stitch.export import export_report, onnx_files
 from keras_stitch.export.export_model import export_model
-from keras_stitch.export.exported import Exported
+from keras_stitch.export.export_report import Exported
 from keras_stitch.verify import fresh_process
 
 pytestmark = only_on("tensorflow", why="Keras exports on TensorFlow")
@@ -601,7 +600,7 @@ def test_the_command(seed: Path, tmp_path: Path, capsys: Any, monkeypatch: pytes
 
 
 def test_sizes_and_lists_in_words() -> None:
-    sizes = [exporting._size_text(size) for size in (7, 1234, 5_000_000, 2 * 10**9)]
+    sizes = [export_report._size_text(size) for size in (7, 1234, 5_000_000, 2 * 10**9)]
     assert sizes == ["7 bytes", "1.23 kB", "5 MB", "2 GB"]
-    assert [exporting._listed(list(text)) for text in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
-    assert exporting._shape_text((None,)) == "(rows,)"
+    assert [export_report._listed(list(text)) for text in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
+    assert export_report._shape_text((None,)) == "(rows,)"
