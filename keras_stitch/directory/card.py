@@ -15,7 +15,7 @@ from keras_stitch import directory_layout as layout
 from keras_stitch.directory.dataloader_code import shown_default
 from keras_stitch.directory.dataloader_plan import Merged
 from keras_stitch.directory.feeders import Feeder
-from keras_stitch.directory.model_yaml import UNSPECIFIED, Statement, citations, licences
+from keras_stitch.directory.model_info import UNSPECIFIED, Statement, citations, licences
 from keras_stitch.directory.save_request import SavedGraph
 from keras_stitch.graphs.spec import GraphSpec
 from keras_stitch.keras_private import layers_within, own_trainable_weights

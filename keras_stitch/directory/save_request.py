@@ -50,7 +50,7 @@ class WrittenJobs:
     """What came of writing the models that run in environments of their own.
 
     Attributes:
-        examples: The examples, with those that were made.
+        examples: The examples, with those that were made: these are files in a scratch folder.
         made_by: For every job the sha256 that stands for it.
     """
 
@@ -64,12 +64,13 @@ class JobWriter(Protocol):
     def write(
         self,
         directory: Path,
+        scratch: Path,
         loaders: SplitLoaders,
         parts: Mapping[str, KipoiPart],
         chosen: Mapping[str, Any],
         step: Step,
     ) -> WrittenJobs:
-        """Writes ``workflow/`` into a directory."""
+        """Writes ``workflow/`` into a directory; what is made on the way goes into ``scratch``."""
 
 
 @dataclass(frozen=True)

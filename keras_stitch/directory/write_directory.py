@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import keras
 
 from keras_stitch import directory_layout as layout
 from keras_stitch import files
-from keras_stitch.directory import custom_objects_file, example_files, model_yaml
+from keras_stitch.directory import custom_objects_file, example_files, model_info, model_schemas
 from keras_stitch.directory import hosting as hosting_of
 from keras_stitch.directory.card import ModelCard
 from keras_stitch.directory.dataloader_code import GeneratedDataloader, copy_components
@@ -83,15 +84,15 @@ class Draft:
         self.graph, self.step, self.stages = graph, step, graph.stages
         self.parts = _with_shared(graph.spec, graph.parts)
         whole = merge(graph.spec, graph.flow.whole, options.dataloaders, self.parts, options.targets)
-        model_yaml.check_names(self.stages, whole)
+        model_schemas.check_names(self.stages, whole)
         self.loaders = split(graph.flow, whole)
         self.merged = self.loaders.remaining
-        self.said = model_yaml.statements(graph.spec, whole, self.parts)
-        self.targets = model_yaml.target_schemas(self.stages.whole, self.parts, self.merged)
-        self.inputs = model_yaml.input_schemas(self.stages, self.merged, self.parts)
+        self.said = model_info.statements(graph.spec, whole, self.parts)
+        self.targets = model_schemas.target_schemas(self.stages.whole, self.parts, self.merged)
+        self.inputs = model_schemas.input_schemas(self.stages, self.merged, self.parts)
         self.chosen = example_files.choose_examples(self.loaders.everything, options.examples)
         kind = "Keras model" if graph.packing is None else "Kipoi model"
-        self.info = model_yaml.info_section(graph.spec.name, self.said, options.info, kind)
+        self.info = model_info.info_section(graph.spec.name, self.said, options.info, kind)
         self.example_names = example_files.file_names(self.merged, self._of_the_rest(self.chosen))
         self.carried = custom_objects_file.Carried()
         if graph.model is not None:
@@ -109,7 +110,7 @@ class Draft:
         """
         (place / layout.RECORD).write_text(self.graph.record, encoding="utf-8")
         (place / layout.PICTURE).write_text(self.graph.picture, encoding="utf-8")
-        jobs = self._write_jobs(place)
+        placed, made_by = self._write_jobs(place)
         copy_components(place, self.merged)
         model = self._write_model(place)
         description = self._description(model)
@@ -122,9 +123,8 @@ class Draft:
             self.info,
             description["dependencies"],
             self.graph.packing,
-            jobs.made_by,
+            made_by,
         )
-        placed = example_files.place_examples(place, self._of_the_rest(jobs.examples), self.example_names)
         loader.write(place, placed)
         self.step("making examples")
         before = set(place.rglob("*"))
@@ -132,7 +132,7 @@ class Draft:
         examples = (
             placed
             | example_files.add_random_tables(
-                place, self.merged, self.stages.whole, whole, placed, self.example_names, jobs.made_by
+                place, self.merged, self.stages.whole, whole, placed, self.example_names, made_by
             )[0]
         )
         loader.write(place, examples)
@@ -153,10 +153,19 @@ class Draft:
 
     # -- steps -----------------------------------------------------------------
 
-    def _write_jobs(self, place: Path) -> WrittenJobs:
-        if self.graph.workflow is None:
-            return WrittenJobs(self.chosen)
-        return self.graph.workflow.write(place, self.loaders, self.parts, self.chosen, self.step)
+    def _write_jobs(self, place: Path) -> tuple[dict[str, Any], Mapping[str, str]]:
+        """Writes the models that run in environments of their own, if any do, and the examples.
+
+        Returns:
+            The examples as ``dataloader.yaml`` names them, and for every job the sha256 that stands for it.
+        """
+        with tempfile.TemporaryDirectory(prefix="keras-stitch-") as folder:
+            written = WrittenJobs(self.chosen)
+            if self.graph.workflow is not None:
+                scratch = Path(folder).resolve()
+                written = self.graph.workflow.write(place, scratch, self.loaders, self.parts, self.chosen, self.step)
+            own = self._of_the_rest(written.examples)
+            return example_files.place_examples(place, own, self.example_names), written.made_by
 
     def _write_model(self, place: Path) -> _WrittenModel:
         """Writes the models: the packed ones, then the Keras model into a file, or else the last submodel."""
@@ -179,13 +188,13 @@ class Draft:
     def _description(self, model: _WrittenModel) -> dict[str, Any]:
         """What ``model.yaml`` says while nothing is hosted and nothing was tested."""
         packing, flow = self.graph.packing, self.graph.flow
-        needed = model_yaml.statements(flow.spec, self.merged, self.parts)
+        needed = model_info.statements(flow.spec, self.merged, self.parts)
         requirements = [*self.carried.requirements, *(packing.requirements if packing is not None else ())]
         return {
             **model.described({}),
             "default_dataloader": ".",
             "info": self.info,
-            "dependencies": model_yaml.dependencies_section(needed, requirements, _framework(flow.spec, self.stages)),
+            "dependencies": model_info.dependencies_section(needed, requirements, _framework(flow.spec, self.stages)),
             "schema": {
                 "inputs": packing.given(self.inputs) if packing is not None else self.inputs,
                 "targets": self.targets,

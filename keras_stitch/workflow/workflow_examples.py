@@ -6,7 +6,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,7 +18,8 @@ from keras_stitch import directory_layout as layout
 from keras_stitch.directory import example_files
 from keras_stitch.directory.dataloader_code import GeneratedDataloader, copy_components
 from keras_stitch.directory.dataloader_plan import Merged
-from keras_stitch.directory.model_yaml import UNSPECIFIED, array_schema, named_schemas
+from keras_stitch.directory.model_info import UNSPECIFIED
+from keras_stitch.directory.model_schemas import array_schema, named_schemas
 from keras_stitch.errors import SaveError, reason
 from keras_stitch.kipoi.run_kipoi import quiet
 from keras_stitch.kipoi.templates import template_module
@@ -31,11 +31,14 @@ _SIZE = 8
 
 
 class Examples:
-    """Makes examples in a folder that lives as long as this object."""
+    """Makes examples.
 
-    def __init__(self) -> None:
-        self._temporary = tempfile.TemporaryDirectory(prefix="keras-stitch-")
-        self._folder = Path(self._temporary.name).resolve()
+    Args:
+        folder: Where they are written.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
 
     def downloads(self, chosen: Mapping[str, Any]) -> dict[str, Path]:
         """Files for the examples that lie at URLs, as nobody would download them where a job runs.

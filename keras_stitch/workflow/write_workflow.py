@@ -14,7 +14,7 @@ import yaml
 
 from keras_stitch import directory_layout as layout
 from keras_stitch import files
-from keras_stitch.directory import example_files, model_yaml
+from keras_stitch.directory import example_files, model_info, model_schemas
 from keras_stitch.directory.dataloader_code import GeneratedDataloader, copy_components
 from keras_stitch.directory.dataloader_plan import Merged
 from keras_stitch.directory.feeders import PredictionsFeeder
@@ -56,6 +56,7 @@ class WorkflowWriter:
     def write(
         self,
         directory: Path,
+        scratch: Path,
         loaders: SplitLoaders,
         parts: Mapping[str, KipoiPart],
         chosen: Mapping[str, Any],
@@ -65,12 +66,13 @@ class WorkflowWriter:
 
         Args:
             directory: The generated directory.
+            scratch: A folder for examples that are made.
             loaders: The merged dataloaders of all jobs.
             parts: For submodels that are Kipoi directories, what was read there.
             chosen: The example of every argument, files as paths here.
             step: Called with a few words for every job.
         """
-        return _Writing(self, directory / layout.WORKFLOW, loaders, parts, chosen, step).run()
+        return _Writing(self, directory / layout.WORKFLOW, Examples(scratch), loaders, parts, chosen, step).run()
 
 
 class _Writing:
@@ -80,17 +82,17 @@ class _Writing:
         self,
         writer: WorkflowWriter,
         place: Path,
+        examples: Examples,
         loaders: SplitLoaders,
         parts: Mapping[str, KipoiPart],
         chosen: Mapping[str, Any],
         step: Step,
     ):
         self.flow, self.packings = writer.flow, writer.packings
-        self.place, self.loaders, self.parts, self.step = place, loaders, parts, step
+        self.place, self.examples, self.loaders, self.parts, self.step = place, examples, loaders, parts, step
         self.chosen = dict(chosen)
         self.made_by: dict[str, str] = {}
         self.models: dict[str, dict[str, Any]] = {}
-        self.examples = Examples()
 
     def run(self) -> WrittenJobs:
         self.place.mkdir()
@@ -130,10 +132,10 @@ class _Writing:
         (folder / layout.MODEL_CODE).write_text(template_text("kipoi/passed_on.py"), encoding="utf-8")
         own = {name: value for name, value in self.chosen.items() if name in merged.owners}
         placed = example_files.place_examples(folder, own, example_files.file_names(merged, own))
-        schemas = model_yaml.input_schemas(job.stages, merged, self.parts)
+        schemas = model_schemas.input_schemas(job.stages, merged, self.parts)
         # Nothing of the user's, and no example: predictions stay good where only those change.
         doc = f"{' and '.join(job.stages.whole.order)}, run in an environment of their own."
-        about = {"authors": [], "doc": doc, "license": model_yaml.UNSPECIFIED}
+        about = {"authors": [], "doc": doc, "license": model_info.UNSPECIFIED}
         packing = self.packings[job.name]
         GeneratedDataloader(job.name, merged, schemas, {}, about, dependencies, packing, self.made_by).write(folder, {})
         write_runtime(folder, "records")

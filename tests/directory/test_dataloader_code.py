@@ -18,7 +18,8 @@ from kipoi_cases import make_case, write_function_loader, write_loader
 
 from keras_stitch.directory.dataloader_code import GeneratedDataloader, class_name
 from keras_stitch.directory.dataloader_plan import Merged, merge
-from keras_stitch.directory.model_yaml import dependencies_section, info_section, input_schemas
+from keras_stitch.directory.model_info import dependencies_section, info_section
+from keras_stitch.directory.model_schemas import input_schemas
 from keras_stitch.kipoi.dataloader import Dataloader
 from keras_stitch.kipoi.templates import docstring, is_plain, literal, render, write_yaml
 from keras_stitch.verify.certificate import Certificate, CertifiedPart, Check, InputRange

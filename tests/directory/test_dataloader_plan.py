@@ -10,7 +10,7 @@ from kipoi_cases import change_yaml, make_case, write_function_loader, write_kin
 
 from keras_stitch.directory.dataloader_plan import merge
 from keras_stitch.directory.example_files import choose_examples
-from keras_stitch.directory.model_yaml import check_names
+from keras_stitch.directory.model_schemas import check_names
 from keras_stitch.errors import NamingError, SourceError, StitchError
 from keras_stitch.kipoi.component import resolve
 from keras_stitch.kipoi.dataloader import Dataloader
