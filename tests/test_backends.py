@@ -163,6 +163,7 @@ def test_the_backend_is_the_one_that_was_asked_for() -> None:
     assert keras.backend.backend() == os.environ.get("KERAS_BACKEND", "tensorflow")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ELSEWHERE)
 def test_what_has_to_hold_everywhere_holds(backend: str, tmp_path: Path) -> None:
     """The tests that are marked with ``backends``, by a pytest of their own."""
@@ -187,6 +188,7 @@ def test_what_has_to_hold_everywhere_holds(backend: str, tmp_path: Path) -> None
     assert sum(not len(case.findall("*")) for case in cases) >= FEWEST
 
 
+@pytest.mark.slow
 @on_tensorflow
 @pytest.mark.usefixtures("said")
 def test_a_file_predicts_the_same_on_every_backend(folder: Path) -> None:
@@ -205,6 +207,7 @@ def test_a_file_predicts_the_same_on_every_backend(folder: Path) -> None:
                     assert difference <= 1e-5 * max(1, np.max(np.abs(want))), (file, backend, name, difference)
 
 
+@pytest.mark.slow
 @on_tensorflow
 @pytest.mark.parametrize("backend", ELSEWHERE)
 def test_everything_but_a_directory_without_tensorflow(backend: str, folder: Path, said: dict[str, str]) -> None:

@@ -72,6 +72,7 @@ def test_ratios_are_of_the_same_rounds():
     assert (found.what, found.base, found.verdict) == ("a / b", 20_000, "")
 
 
+@pytest.mark.slow
 def test_short_runs_are_repeated():
     calls = []
     times = measure({"a": lambda: calls.append("a"), "b": lambda: None}, 3, "", least=0.001)
@@ -109,6 +110,7 @@ def test_what_is_measured_again_stays_at_its_place():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["seed", "three"])
 def test_all_ways_to_predict_give_the_same_numbers(tmp_path, monkeypatch, name):
     monkeypatch.setitem(works.WORKS, "three", lambda folder: works.deepbind(folder, 3))

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from kipoi_runner import kipoi_checks
 
+pytestmark = pytest.mark.slow
+
 
 def run_demo(output: Path) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}

@@ -76,6 +76,7 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs(workplace):
     folder, printed = workplace
     assert {"composed", "composed.svg", "composed.keras"} <= {path.name for path in folder.iterdir()}
@@ -89,6 +90,7 @@ def test_the_python_of_the_readme_runs(workplace):
     assert [row.split()[:3], row.split()[-1:]] in [[cells[:3], cells[-1:]] for cells in shown]
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_run(workplace):
     folder, _ = workplace
     spec = next(block for _, block in blocks("yaml"))

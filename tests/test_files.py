@@ -75,6 +75,7 @@ def test_a_killed_process_leaves_one_whole_directory(tmp_path):
     assert hidden(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_old_directory(tmp_path):
     target = tmp_path / "made"
     target.mkdir()

@@ -61,6 +61,7 @@ def write_part(folder: Path, factor: int = 3) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"format": "h5"}, {"hosting": True}])
 def test_custom_objects_of_parts_are_carried(tmp_path, options):
     part = write_part(tmp_path / "part")
@@ -143,6 +144,7 @@ def loaded_by_keras(folder: Path, python_path: str = "") -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_a_file_given_to_add(tmp_path):
     file = write_own(tmp_path / "layers.py", "Scale")
     directory = chain(tmp_path, m=file, n=str(file)).save(tmp_path / "composed")
@@ -156,6 +158,7 @@ def test_a_file_given_to_add(tmp_path):
     assert loaded_by_keras(tmp_path) == "['Scale']"
 
 
+@pytest.mark.slow
 def test_several_files(tmp_path):
     graph = chain(
         tmp_path, m=write_own(tmp_path / "a.py", "Scale"), n=write_own(tmp_path / "b.py", "Shift", "import numpy\n")
@@ -207,6 +210,7 @@ OBJECTS = {{
 """
 
 
+@pytest.mark.slow
 def test_an_installed_module(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path / "site")
     module = write_package(tmp_path / "site", "zoo_installed")

@@ -40,6 +40,7 @@ def expected(case: Case, rows: int = ROWS) -> np.ndarray:
     return np.asarray(case.model([inputs] * len(case.wiring.inputs)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [list(KINDS), RANDOM, ["BatchGenerator", "SampleIterator"]], ids=len)
 def test_kipoi_tests_and_predicts(tmp_path, kinds):
     """In a process of their own: exit 0 and no warning, the same with and without workers, equal to Keras."""

@@ -149,6 +149,7 @@ def every(tmp_path_factory: pytest.TempPathFactory) -> Every:
     return Every(tmp_path_factory.mktemp("every"))
 
 
+@pytest.mark.slow
 def test_every_framework_through_kipoi(every: Every, tmp_path: Path) -> None:
     files = {
         "rows_file": str(tmp_path / "seven.npy"),
@@ -253,6 +254,7 @@ def test_targets_and_a_trained_model(tmp_path: Path) -> None:
     assert style_problems(directory) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["BatchGenerator", "SampleIterator", "BatchDataset"])
 def test_kinds_of_dataloaders(tmp_path: Path, kind: str) -> None:
     loader = write_kind(tmp_path / "rows", kind)
@@ -325,6 +327,7 @@ def test_only_the_dataloader_has_models(tmp_path: Path) -> None:
     assert style_problems(directory) == ""
 
 
+@pytest.mark.slow
 def test_hosted_models_are_downloaded(tmp_path: Path) -> None:
     net = zoo_models.write_pytorch(tmp_path / "net", inputs=3, outputs=2)
     graph = ks.Graph("hosted").add("net", net).add("front", dense(3, 3), placement="dataloader")
@@ -369,6 +372,7 @@ def last(tmp_path: Path, source: Any, size: int = 4, **options: Any) -> tuple[Pa
     return moved, found, np.asarray(dense(3, size)(x))
 
 
+@pytest.mark.slow
 def test_estimators_at_the_end(tmp_path: Path) -> None:
     line = regression(4)
     directory, found, features = last(tmp_path / "line", line, shapes=(4,))
@@ -432,6 +436,7 @@ FACTORY = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spelling", ["module_class", "module_file", "module_obj", "neighbour", "old type"])
 def test_modules_of_directories_at_the_end(tmp_path: Path, spelling: str) -> None:
     source = zoo_models.write_pytorch(tmp_path / "zoo", inputs=4, outputs=2, code=FACTORY)
@@ -462,6 +467,7 @@ def test_modules_of_directories_at_the_end(tmp_path: Path, spelling: str) -> Non
         kipoi_runner.kipoi_test(directory)
 
 
+@pytest.mark.slow
 def test_a_saved_model_at_the_end(tmp_path: Path) -> None:
     source = zoo_models.write_tensorflow(tmp_path / "zoo", inputs=4, outputs=2)
     model = load_packed(source)
@@ -471,6 +477,7 @@ def test_a_saved_model_at_the_end(tmp_path: Path) -> None:
     assert described(directory)["args"] == {"savedmodel_path": "components/top/packed_model/saved"}
 
 
+@pytest.mark.slow
 def test_classes_of_their_own_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # With '' on the path, as in Jupyter, Kipoi may take one model.py for another.
     monkeypatch.syspath_prepend("")

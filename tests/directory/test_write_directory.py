@@ -65,6 +65,7 @@ def test_tables_only_passes_the_documented_commands(tmp_path):
     kipoi_runner.run_documented(directory)
 
 
+@pytest.mark.slow
 def test_components_workers_and_every_output(tmp_path):
     case = make_case(outputs=("score", "other"), inputs={"input1": ((3,), "float32"), "input2": ((6,), "float32")})
     loaders = {
@@ -100,6 +101,7 @@ def test_a_tampered_second_output_is_caught(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["keras", "h5"])
 def test_the_optimizer_is_not_saved(tmp_path, format, recwarn):
     case = make_case(with_model=True)
@@ -138,6 +140,7 @@ def test_two_directories_and_one_as_source_in_one_process(tmp_path, monkeypatch)
     assert style_problems(third) == ""
 
 
+@pytest.mark.slow
 def test_fasta_and_bed(tmp_path):
     pytest.importorskip("pybedtools")
     (tmp_path / "genome.fa").write_text(">chr1\n" + "ACGTTGCA" * 20 + "\n")
@@ -162,6 +165,7 @@ def test_fasta_and_bed(tmp_path):
     kipoi_runner.kipoi_test(directory)
 
 
+@pytest.mark.slow
 def test_hosted_files_are_downloaded(tmp_path):
     base = (tmp_path / "hosted").as_uri()
     directory = make_case().write(tmp_path / "hosted", hosting=base)
@@ -177,6 +181,7 @@ def test_hosted_files_are_downloaded(tmp_path):
     assert part.weights.name == yaml.safe_load((clone / "model.yaml").read_text())["args"]["weights"]["md5"]
 
 
+@pytest.mark.slow
 def test_missing_downloads_say_what_to_pass(tmp_path):
     folder = write_loader(tmp_path / "numbers")
     described = yaml.safe_load((folder / "dataloader.yaml").read_text())

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 import yaml
 from kipoi_runner import kipoi_checks
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 

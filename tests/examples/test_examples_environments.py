@@ -13,7 +13,7 @@ import pytest
 from test_examples_packing import differences, run_example
 from test_examples_workflow import kipoi_test, places
 
-pytestmark = pytest.mark.environments
+pytestmark = [pytest.mark.environments, pytest.mark.slow]
 
 
 def steps(log: Path) -> list[str]:

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from test_examples_packing import differences, no_warnings, run_example
 
-pytestmark = pytest.mark.environments
+pytestmark = [pytest.mark.environments, pytest.mark.slow]
 
 
 def places(printed: str) -> list[tuple[str, str, str]]:

@@ -152,6 +152,7 @@ assert not {"kipoi", "keras_stitch"} & set(sys.modules)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fresh_process
 def test_a_saved_model_in_plain_tensorflow(seed: Path, tmp_path: Path) -> None:
     made = export_model(seed / "composed", tmp_path / "composed")
@@ -172,6 +173,7 @@ def test_a_saved_model_in_plain_tensorflow(seed: Path, tmp_path: Path) -> None:
                 close(dict(found), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", toy_models.KINDS)
 def test_every_kind_of_model(kind: str, tmp_path: Path) -> None:
     format = toy_models.KINDS[kind].formats[0]
@@ -218,6 +220,7 @@ def test_outputs_keep_their_names_and_their_order(tmp_path: Path) -> None:
     assert [dim.dim_param for dim in graph_in_file.output[1].type.tensor_type.shape.dim] == ["rows", "Middle_1", ""]
 
 
+@pytest.mark.slow
 def test_lengths_stay_open(tmp_path: Path) -> None:
     x = keras.Input((None, 3), name="x")
     source = saved(tmp_path, x, layers.Bidirectional(layers.LSTM(2, return_sequences=True))(x))
@@ -229,6 +232,7 @@ def test_lengths_stay_open(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, model(data), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_recurrent_layers_with_masks(tmp_path: Path) -> None:
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     made = {
@@ -248,6 +252,7 @@ def test_recurrent_layers_with_masks(tmp_path: Path) -> None:
         np.testing.assert_allclose(array, expected[name], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_inputs_of_every_dtype(tmp_path: Path) -> None:
     dtypes = ["float16", "float64", "int8", "uint8", "int32", "int64", "bool"]
     inputs = [keras.Input((4,), dtype=dtype, name=f"x_{dtype}") for dtype in dtypes]
@@ -316,6 +321,7 @@ def test_a_directory_with_packed_models(seed: Path, tmp_path: Path, monkeypatch:
     )
 
 
+@pytest.mark.slow
 def test_custom_objects_of_a_directory_and_of_a_file(tmp_path: Path) -> None:
     objects = write_layers(tmp_path / "layers.py")
     namespace: dict[str, Any] = {}
@@ -331,6 +337,7 @@ def test_custom_objects_of_a_directory_and_of_a_file(tmp_path: Path) -> None:
         assert np.array_equal(found, 3 * data)
 
 
+@pytest.mark.slow
 def test_weights_at_a_url(seed: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     graph = ks.Graph("hosted").add("model1", seed / "m1.h5")
@@ -569,6 +576,7 @@ def test_what_is_not_saved() -> None:
 # -- the command line -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command(seed: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()

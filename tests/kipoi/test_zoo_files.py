@@ -131,6 +131,7 @@ def test_a_file_of_such_a_name_comes_first(zoo, tmp_path, monkeypatch):
     assert ks.Graph("g").add("m", "zoo:one.keras").spec.submodel("m").source.kind == "file"
 
 
+@pytest.mark.slow
 def test_a_source_of_the_users_own(zoo, tmp_path):
     """As people have it: a name in Kipoi's config.yaml, used on the command line."""
     home = tmp_path / "home"

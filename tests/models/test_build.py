@@ -73,6 +73,7 @@ def python(script: str, *args: object) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.slow
 @pytest.mark.fresh_process
 def test_the_seeds_four_models_from_separate_processes(tmp_path):
     for number, format in ((1, "h5"), (2, "keras"), (3, "h5"), (4, "keras")):
@@ -100,6 +101,7 @@ def test_the_seeds_four_models_from_separate_processes(tmp_path):
         assert close(np.load(f"{path}.npz")["only"], want)
 
 
+@pytest.mark.slow
 @pytest.mark.fresh_process
 def test_masks_parts_and_heads_in_a_fresh_process(tmp_path):
     graph = ks.Graph().add("words", toy_models.saved("masked_tokens", 0, "keras"))

@@ -441,6 +441,7 @@ def taken_along(graph: GraphSpec, names: Iterable[str]) -> set[str]:
     return gone
 
 
+@pytest.mark.slow
 @given(graphs())
 @settings(max_examples=max(100, settings.default.max_examples))
 def test_as_few_leave_as_can(graph: GraphSpec) -> None:
@@ -493,6 +494,7 @@ def test_a_graph_on_the_real_index(index: Uv) -> None:
     assert made.environments == (Environment("forest", ("forest",), (*OWN_BASE, "scikit-learn==1.6.1")),)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="there is no TensorFlow 2.15 for this Python")
 def test_old_keras_on_the_real_index(index: Uv) -> None:
     old = at("old", "keras==2.15.0", "tensorflow-cpu==2.15.1", framework="keras")

@@ -318,6 +318,7 @@ def test_png_magic_and_size():
     assert 300 < width < height < 2000
 
 
+@pytest.mark.slow
 def test_hundred_submodels_within_seconds():
     for drawn in (chain(100), ensemble(99)):
         start = time.perf_counter()
@@ -347,6 +348,7 @@ def run(script: str, **env: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_svg_is_the_same_in_every_process():
     assert run(SCRIPT, PYTHONHASHSEED="1") == run(SCRIPT, PYTHONHASHSEED="2")
 

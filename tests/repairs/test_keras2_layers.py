@@ -29,6 +29,8 @@ from keras_stitch.models.save_keras import check_format
 from keras_stitch.sources import load_source
 from keras_stitch.sources.added import Added
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("h5", "keras", "old.h5", "weights.h5", "legacy.h5")
 TABLE = "Files of Keras 2"
 

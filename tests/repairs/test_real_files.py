@@ -23,7 +23,7 @@ import keras
 import numpy as np
 import pytest
 import tables_report
-from real_files import FILES, ROOT, RealFile, fetch
+from real_files import FILES, QUICK, ROOT, RealFile, fetch
 
 import keras_stitch as ks
 from keras_stitch.errors import StitchError
@@ -139,12 +139,14 @@ class Bench:
 @pytest.fixture(scope="module")
 def bench(request, tmp_path_factory) -> Bench:
     """The chosen files, processed."""
-    fetch()
     chosen = {item.callspec.params["file"] for item in request.session.items if item.originalname == "test_real_file"}
+    fetch(chosen)
     return Bench(tmp_path_factory.mktemp("real_files"), [file for file in FILES if file in chosen])
 
 
-@pytest.mark.parametrize("file", FILES, ids=str)
+@pytest.mark.parametrize(
+    "file", [file if file is QUICK else pytest.param(file, marks=pytest.mark.slow) for file in FILES], ids=str
+)
 def test_real_file(file, bench, request):
     """The numbers of Keras 2, from a model that Keras 3 loads alone."""
     stitched = bench.stitched[file]

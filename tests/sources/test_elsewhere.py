@@ -163,6 +163,7 @@ def test_what_it_takes_goes_by_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(packing.runner(tmp_path / job)(data)["net"], np.full((2, 3), 4.0))
 
 
+@pytest.mark.slow
 def test_an_example_at_a_url_is_brought_along(tmp_path: Path) -> None:
     folder, _ = keras_part(tmp_path / "net", [])
     write_dataloader(folder, array((7,), "numbers"))

@@ -364,6 +364,7 @@ def test_frameworks_that_cannot_be(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_files_that_cannot_be_had(tmp_path):
     folder = zoo_models.write_sklearn(tmp_path / "m", args={"pkl_file": "gone.pkl"})
     assert problem(folder) == (

@@ -358,6 +358,7 @@ def write_threes(path: Path) -> Path:
     return write_features(path, threes, rows=10, key=Key({"m.h5": "ab"}), progress=quietly)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_at_any_moment(tmp_path, monkeypatch):
     monkeypatch.setattr(row_folder, "SECONDS", 0.0)
     whole = write_threes(tmp_path / "whole.h5").read_bytes()

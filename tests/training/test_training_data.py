@@ -631,6 +631,7 @@ def stopped():
         process.wait()
 
 
+@pytest.mark.slow
 def test_what_does_not_belong_together_stops_the_training(saved, tmp_path, stopped):
     # Only late rows are exchanged, so that the data look right until they are read.
     arguments = tables(tmp_path / "order", targets=[*range(24), 25, 24, *range(26, ROWS)])

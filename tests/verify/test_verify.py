@@ -340,6 +340,7 @@ def test_random_inputs_that_the_parts_refuse_are_left_out() -> None:
     assert "Fix: Pass data= that the submodels take." in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.fresh_process
 def test_custom_objects_of_this_process_are_loaded_here(tmp_path: Path) -> None:
     @keras.saving.register_keras_serializable("tests")
@@ -370,6 +371,7 @@ OBJECTS = {"Thrice": Thrice}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fresh_process
 def test_custom_objects_of_a_file_are_loaded_in_the_fresh_process(tmp_path: Path) -> None:
     (tmp_path / "thrice.py").write_text(OBJECTS)
@@ -457,6 +459,7 @@ def test_numbers_that_are_none(options: dict[str, Any]) -> None:
 # -- directories ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.fresh_process
 @pytest.mark.parametrize("format", ["keras", "h5"])
 def test_a_directory_has_its_certificate(tmp_path: Path, format: str) -> None:
@@ -525,6 +528,7 @@ def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Random inputs of seed 2" in said
 
 
+@pytest.mark.slow
 @pytest.mark.fresh_process
 def test_the_program_itself(folder: Path) -> None:
     done = subprocess.run(

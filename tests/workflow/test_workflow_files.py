@@ -93,6 +93,7 @@ def test_every_backend_and_profile_has_a_dry_run(finished: Workflow, backend: st
     assert f"{starts[backend]} ../workflow/scripts/predict.py --model ../workflow/models/first" in said
 
 
+@pytest.mark.slow
 def test_conda_environments_of_rules_have_a_dry_run(finished: Workflow, tmp_path: Path) -> None:
     env = workflow_cases.stand_in_for_conda(tmp_path / "bin")
 
@@ -176,6 +177,7 @@ def test_results_are_where_they_are_said_to_be(finished: Workflow) -> None:
     assert "3/3" in (folder / "logs" / "predict" / "first" / "1-of-1.log").read_text()
 
 
+@pytest.mark.slow
 def test_chunks_give_the_same_bits(finished: Workflow, fresh: Workflow) -> None:
     fresh.change(chunks=4)  # of three batches: one piece is empty
 
@@ -187,6 +189,7 @@ def test_chunks_give_the_same_bits(finished: Workflow, fresh: Workflow) -> None:
     assert fresh.jobs() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 def test_pieces_of_any_number_give_the_same_bits(finished: Workflow, copied: Workflow, count: int) -> None:
     given = '{"factor": 2.0, "table_file": "../workflow/table.tsv"}'
@@ -209,6 +212,7 @@ def test_nothing_is_done_twice(finished: Workflow, copied: Workflow) -> None:
     assert copied.jobs() == []
 
 
+@pytest.mark.slow
 def test_changed_arguments_rerun_what_depends_on_them(copied: Workflow) -> None:
     copied.change(second__rows=ROWS)
     assert copied.jobs() == ["combine second", "predict second"]
@@ -221,6 +225,7 @@ def test_changed_arguments_rerun_what_depends_on_them(copied: Workflow) -> None:
         np.testing.assert_allclose(file["preds/score"][:], copied.expected("second", factor=3), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_changed_files_rerun_what_depends_on_them(copied: Workflow) -> None:
     def change(path: Path, text: str) -> list[str]:
         before = path.read_text()
@@ -236,10 +241,12 @@ def test_changed_files_rerun_what_depends_on_them(copied: Workflow) -> None:
     assert copied.jobs() == []
 
 
+@pytest.mark.slow
 def test_changed_batch_size_reruns_all(finished: Workflow) -> None:
     assert finished.jobs("--config", "batch_size=9") == ALL
 
 
+@pytest.mark.slow
 def test_a_file_of_the_same_name_and_an_earlier_time_is_another(copied: Workflow) -> None:
     """As ``cp -p`` and ``mv`` leave it."""
     table = copied.folder / "workflow" / "table.tsv"
@@ -250,6 +257,7 @@ def test_a_file_of_the_same_name_and_an_earlier_time_is_another(copied: Workflow
     assert copied.jobs() == ALL
 
 
+@pytest.mark.slow
 def test_files_in_lists_are_watched_and_recorded(copied: Workflow) -> None:
     """The model takes any text, so that the first of two is what it reads."""
     others = copied.folder / "other.tsv"
@@ -260,6 +268,7 @@ def test_files_in_lists_are_watched_and_recorded(copied: Workflow) -> None:
     assert "second" in said
 
 
+@pytest.mark.slow
 def test_one_argument_has_one_value(copied: Workflow) -> None:
     """Else nobody could say what a file that was made from another was made from."""
     copied.change(second__factor=1.0)
@@ -282,6 +291,7 @@ def test_a_result_says_what_those_that_it_was_made_from_were_made_from(finished:
 # What is killed
 
 
+@pytest.mark.slow
 def test_killed_job_is_tried_again(fresh: Workflow) -> None:
     held = hold(fresh, "first")
     snakemake = fresh.start("--retries", "1", FIRST)
@@ -293,6 +303,7 @@ def test_killed_job_is_tried_again(fresh: Workflow) -> None:
     assert_right(fresh)
 
 
+@pytest.mark.slow
 def test_killed_snakemake_leaves_nothing_that_is_taken_for_a_result(fresh: Workflow) -> None:
     held = hold(fresh, "first")
     snakemake = fresh.start(FIRST)
@@ -324,6 +335,7 @@ with run_workflow(Path(sys.argv[1]), Path(sys.argv[2]), cores=2) as files:
 """
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_where_all_was_killed(fresh: Workflow) -> None:
     """What ``keras-stitch run`` does: no lock has to be taken away by hand, and none of one that lives is."""
     command = [sys.executable, "-c", RUN, str(fresh.folder), str(fresh.results)]
@@ -370,6 +382,7 @@ def assert_right(workflow: Workflow) -> None:
 # Messages of predict.py
 
 
+@pytest.mark.slow
 def test_altered_model_is_refused(copied: Workflow) -> None:
     with (copied.model("second") / "model.py").open("a") as file:
         file.write("\n# changed\n")
@@ -408,6 +421,7 @@ def test_predictions_without_a_record_are_refused(pieces: Workflow) -> None:
     assert "Error: The file 'a.h5' for first_file has no record, as it was not finished by this workflow." in said
 
 
+@pytest.mark.slow
 def test_wrong_number_of_rows_is_refused(copied: Workflow) -> None:
     (copied.model("first") / "short").touch()
     said = predict(copied, "first", "--arguments", TABLE, "--output", "out.h5", works=False)
@@ -415,6 +429,7 @@ def test_wrong_number_of_rows_is_refused(copied: Workflow) -> None:
     assert not (copied.results / "out.h5").exists() and parts_left(copied) == []
 
 
+@pytest.mark.slow
 def test_dataloader_without_random_access_has_one_piece(copied: Workflow) -> None:
     path = copied.model("first") / "dataloader.py"
     path.write_text(path.read_text().replace("Dataset", "SampleIterator").replace("len(self)", "len(self.table)"))
@@ -454,6 +469,7 @@ def test_pieces_that_do_not_belong_together_are_refused(pieces: Workflow, names:
     assert not (pieces.results / "joined.h5").exists() and parts_left(pieces) == []
 
 
+@pytest.mark.slow
 def test_pieces_of_something_else_are_refused(pieces: Workflow, copied: Workflow) -> None:
     both = ["--pieces", "a.h5", "b.h5"]
     said = combine(pieces, *both, "--arguments", '{"factor": 1.0}', works=False)

@@ -148,6 +148,7 @@ def test_saved_again_it_takes_the_same_files(composed: Path, files: Path, tmp_pa
         assert_equal({"model4": file["preds"][:]}, {"model4": np.asarray(model(batch))})
 
 
+@pytest.mark.slow
 def test_examples_for_all_stages(files: Path, tmp_path: Path) -> None:
     graph = seed_graph(files, "model1")
     with pytest.raises(
@@ -168,6 +169,7 @@ def test_examples_for_all_stages(files: Path, tmp_path: Path) -> None:
     assert not (directory / "workflow").exists()
 
 
+@pytest.mark.slow
 def test_targets_are_read_with_the_files(files: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "targets.npy", np.ones((10, 1), "float32"))
     graph = seed_graph(files, "model1", "model3")
@@ -199,6 +201,7 @@ def test_the_picture_has_a_box_for_each_stage(composed: Path) -> None:
 # -- Kipoi -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_kipoi_test(composed: Path) -> None:
     command = [Path(sys.executable).with_name("kipoi"), "test", "."]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
