@@ -4,26 +4,37 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test bench lint clean FORCE
+.PHONY: help demo test test-rest test-all bench lint clean FORCE
 .NOTPARALLEL:
 
 help:
 	@echo 'make demo    stitch example models and predict with them, in demo_output/ (installs 1.5 GB)'
-	@echo 'make test    run the tests (ARGS="-k wiring" for some of them)'
+	@echo 'make test    the tests to run before a commit (ARGS=tests/graphs/test_wiring.py for some of them)'
+	@echo 'make test-all  all tests'
 	@echo 'make bench   measure the speed and write docs/benchmarks.md (two to three hours; ARGS="--help")'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make clean   remove all that the targets above made, .venv too'
 
-# Both start processes, of which each would else compile what it imports anew.
-demo test: export PYTHONDONTWRITEBYTECODE :=
+# All start processes, of which each would else compile what it imports anew.
+demo test test-rest: export PYTHONDONTWRITEBYTECODE :=
 
 demo: $(VENV)/.stamp-demo
 	$(BIN)/keras-stitch demo -o demo_output
 
-# Model files that tests need are fetched first; without a network, the tests of them fail and say so.
+# Files with slow tests first (tests/conftest.py), each file in one of two processes.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test: export HYPOTHESIS_PROFILE ?= quick
 test: $(VENV)/.stamp-dev
+	$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(PYTEST) -m "not slow")
+
+# What `make test` leaves out: slow tests, and properties with all their examples.
+# Model files that tests need are fetched first; without a network, the tests of them fail and say so.
+test-rest: $(VENV)/.stamp-dev
 	-@$(BIN)/python tests/helpers/real_files.py
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(PYTEST) -m "slow or hypothesis" $(ARGS)
+
+test-all: test test-rest
 
 bench: $(VENV)/.stamp-dev
 	$(BIN)/python benchmarks/run.py $(ARGS)
