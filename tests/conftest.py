@@ -1,7 +1,7 @@
 """What every test shares: quiet TensorFlow, how hard Hypothesis tries, and which tests come first.
 
-``HYPOTHESIS_PROFILE=thorough`` draws new and many more examples; the default draws the same 20 each time, and ``quick``,
-which ``make test`` takes, the first 5 of them.
+``HYPOTHESIS_PROFILE=thorough`` draws new and many more examples; the default draws the same 20 each time, and
+``quick``, which ``make test`` takes, 5.
 """
 
 from __future__ import annotations

@@ -125,6 +125,7 @@ def test_the_error_in_the_readme_is_a_real_one():
     assert shown.split() == str(error.value).split()
 
 
+@pytest.mark.slow
 def test_the_misaligned_rows_in_the_readme_are_real_ones(workplace):
     folder, _ = workplace
     header, *rows = (folder / "labels.tsv").read_text().splitlines()
