@@ -50,10 +50,12 @@ class Exportable:
         added = load_source.load("model", source, custom_objects=custom_objects)
         self._part = added.part
         if added.blueprint is None:
+            elsewhere = added.submodel.elsewhere
+            why = "cannot be loaded here" if elsewhere else "is no Keras model"
             raise SourceError(
-                f"The model of '{added.submodel.source.label}' is no Keras model, so it cannot be exported.",
+                f"The model of '{added.submodel.source.label}' {why}, so it cannot be exported.",
                 expected="a directory whose final model is a Keras model, or a saved Keras model",
-                received=f"a model of {added.submodel.framework}",
+                received=elsewhere or f"a model of {added.submodel.framework}",
             )
         self.custom_objects = added.customs.for_keras()
         with in_registry(self.custom_objects), quiet_keras():

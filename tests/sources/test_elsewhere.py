@@ -14,6 +14,7 @@ from zoo_models import array, described, write_dataloader
 
 import keras_stitch as ks
 from keras_stitch.errors import StitchError
+from keras_stitch.export.exportable import Exportable
 from keras_stitch.graphs.spec import Port
 from keras_stitch.kipoi.model_directory import copied, read_directory
 from keras_stitch.kipoi.packed_copy import load_packed, write_packed
@@ -71,6 +72,11 @@ def test_what_this_environment_should_be_able_to_run_is_an_error(tmp_path: Path)
 def test_unless_it_is_asked_to_run_elsewhere(tmp_path: Path) -> None:
     graph = ks.Graph().add("old", old(tmp_path / "old", []), placement="workflow")
     assert graph.plan()["old"].reason == "cannot be loaded here: ModuleNotFoundError: No module named 'not_here'"
+
+
+def test_it_cannot_be_exported(tmp_path: Path) -> None:
+    with pytest.raises(StitchError, match=r"The model of 'old' cannot be loaded here, so it cannot be exported\."):
+        Exportable(old(tmp_path / "old", ["not-here==1.0"]))
 
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
