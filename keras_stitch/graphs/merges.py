@@ -54,26 +54,6 @@ class Option:
     holds: Callable[[object], bool]
 
 
-def misplaced(kind: str, options: Mapping[str, object]) -> list[str]:
-    """The options that have no meaning for a kind, and are given another value than their default.
-
-    Example:
-        >>> misplaced("add", {"axis": 1}), misplaced("stack", {"axis": 1})
-        (['axis'], [])
-    """
-    return [name for name, value in options.items() if name not in KINDS[kind].options and value != DEFAULTS[name]]
-
-
-def invalid(options: Mapping[str, object]) -> list[str]:
-    """The options that are given a value they cannot have.
-
-    Example:
-        >>> invalid({"axis": "last"})
-        ['axis']
-    """
-    return [name for name, value in options.items() if value is not DEFAULTS[name] and not OPTIONS[name].holds(value)]
-
-
 def options_of(merge: Merge) -> dict[str, Any]:
     """The options that a merge reads; none for a Keras layer, which has its own.
 
@@ -154,22 +134,29 @@ def merge_arrays(feed: Feed, arrays: Sequence[Array]) -> Array:
     return cast(KINDS[feed.merge.kind].arrays(feed.merge, list(map(cast, arrays))))
 
 
-def positive_axis(axis: int, rank: int) -> int:
+def positive_axis(axis: int, rank: int, option: str = "axis") -> int:
     """An axis counted from the batch axis on, of a tensor with ``rank`` axes beside it.
+
+    Args:
+        axis: The axis, perhaps counted from the last one back.
+        rank: How many axes there are beside the batch axis.
+        option: What messages call it.
 
     Raises:
         StitchError: If it is the batch axis or there is no such axis.
     """
     position = axis + rank + 1 if axis < 0 else axis
     if position == 0:
-        raise StitchError(f"axis={axis} is the batch axis: its rows must stay apart.", expected=_axes(rank))
+        raise StitchError(f"{option}={axis} is the batch axis: its rows must stay apart.", expected=_axes(rank, option))
     if not 0 < position <= rank:
-        raise StitchError(f"axis={axis} does not exist.", expected=_axes(rank))
+        raise StitchError(f"{option}={axis} does not exist.", expected=_axes(rank, option))
     return position
 
 
-def _axes(rank: int) -> str:
-    return "axis=1 or axis=-1" if rank == 1 else f"axis=1 to axis={rank}, or axis=-1 to axis=-{rank}"
+def _axes(rank: int, option: str) -> str:
+    if rank == 1:
+        return f"{option}=1 or {option}=-1"
+    return f"{option}=1 to {option}={rank}, or {option}=-1 to {option}=-{rank}"
 
 
 # -- rules for shapes ----------------------------------------------------------

@@ -33,7 +33,7 @@ import yaml
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, SpecFileError, nearest, reason
-from keras_stitch.graphs import merges
+from keras_stitch.graphs import merge_options, merges
 from keras_stitch.graphs.spec import PLACEMENTS, Connection, FreezeRule, InputSpec, Merge, OutputSpec
 
 
@@ -292,15 +292,17 @@ class _Parser:
         if isinstance(kind, dict) and isinstance(kind.get("layer"), dict):
             self._layer(kind["layer"], (*path, "merge", "layer"))
             return Connection(target, sources, Merge("layer", layer=kind["layer"]))
-        for key in merges.invalid(options):
+        for key in merge_options.invalid(options):
             self._mistake((*path, key), f"expected {merges.OPTIONS[key].what}, received {_shown(options[key])}")
         if not isinstance(kind, str) or kind not in merges.MERGES:
             expected = f"{nearest(str(kind), merges.MERGES)}, or {{layer: ...}}"
             self._mistake((*path, "merge"), f"expected {expected}, received {_shown(kind)}")
             return Connection(target, sources)
-        for key in merges.misplaced(kind, options):
+        for key in merge_options.misplaced(kind, options):
             self._mistake((*path, key), f"has no meaning for merge: {kind}")
-        return Connection(target, sources, Merge(kind, **options))
+        for key in merge_options.missing(kind, options):
+            self._mistake(path, f"'{key}' is missing, which merge: {kind} needs")
+        return Connection(target, sources, merge_options.made(kind, options))
 
     def _input(self, name: str, value: Any) -> InputSpec:
         path = ("inputs", name)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import keras
 
 from keras_stitch.errors import StitchError, nearest
-from keras_stitch.graphs import merges
+from keras_stitch.graphs import merge_options, merges
 from keras_stitch.graphs.names import Names
 from keras_stitch.graphs.shapes import kind_of
 from keras_stitch.graphs.spec import Feed, Merge, Span
@@ -181,11 +181,13 @@ def merge_of(merge: object, **options: object) -> Merge:
     if not isinstance(merge, str) or merge not in merges.MERGES:
         known = nearest(str(merge), merges.MERGES)
         raise StitchError(f"There is no merge {merge!r}.", expected=f"{known}, or a Keras layer")
-    for name in merges.invalid(options):
+    for name in merge_options.invalid(options):
         option = merges.OPTIONS[name]
         received = repr(options[name])[:200]
         raise StitchError(f"{name}= is not {option.what}.", expected=option.example, received=received)
-    for name in merges.misplaced(merge, options):
+    for name in merge_options.misplaced(merge, options):
         known = ", ".join(f"{option}=" for option in merges.KINDS[merge].options) or "no option"
         raise StitchError(f"{name}= has no meaning for merge='{merge}'.", expected=known)
-    return Merge(merge, **{name: options[name] for name in merges.KINDS[merge].options})  # type: ignore[arg-type]
+    for name in merge_options.missing(merge, options):
+        raise StitchError(f"merge='{merge}' needs {name}=.", expected=merges.OPTIONS[name].example)
+    return merge_options.made(merge, options)

@@ -2,12 +2,17 @@
 
 import keras
 import pytest
+from merging_strategies import M
 
 import keras_stitch as ks
 from keras_stitch.graphs import merges
 from keras_stitch.graphs.merges import KINDS
 from keras_stitch.graphs.read_stitch_yaml import parse
 from keras_stitch.graphs.spec import Merge
+
+
+def test_generated_directories_know_the_same_kinds() -> None:
+    assert set(M.numpy_merges.MERGES) == set(KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)

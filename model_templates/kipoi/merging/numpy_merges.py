@@ -5,7 +5,7 @@ A connection is the name of a tensor, or one of the classes here, whose sources 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any, TypeAlias
 
@@ -13,14 +13,6 @@ import numpy as np
 
 Connection: TypeAlias = "str | Connected"
 Tensors: TypeAlias = Mapping[str, np.ndarray]
-
-_MERGES: dict[str, Any] = {
-    "add": np.add,
-    "maximum": np.maximum,
-    "minimum": np.minimum,
-    "multiply": np.multiply,
-    "subtract": np.subtract,
-}
 
 
 class Connected:
@@ -77,7 +69,7 @@ class Merge(Connected):
     """Several connections merged into one.
 
     Args:
-        kind: "concatenate", "stack", "add", "average", "maximum", "minimum", "multiply" or "subtract".
+        kind: A key of ``MERGES``.
         sources: The connections; all but "concatenate" and "stack" broadcast them.
         axis: For "concatenate" and "stack", with the batch axis as 0.
         dtype: The dtype in which they are merged.
@@ -89,13 +81,26 @@ class Merge(Connected):
     def __call__(self, tensors: Tensors) -> np.ndarray:
         """Returns its array, made of arrays by name."""
         arrays = [arrays_of(source, tensors) for source in self.sources]
-        arrays = [array if array.dtype.kind in "SU" else array.astype(self.dtype, copy=False) for array in arrays]
-        if self.kind == "concatenate":
-            return np.concatenate(arrays, self.axis)
-        if self.kind == "stack":
-            return np.stack(arrays, self.axis)
-        if self.kind == "average":
-            total: np.ndarray = reduce(np.add, arrays)
-            return (total / len(arrays)).astype(self.dtype, copy=False)
-        merged: np.ndarray = reduce(_MERGES[self.kind], arrays)
-        return merged
+        return self._cast(MERGES[self.kind](self, [self._cast(array) for array in arrays]))
+
+    def _cast(self, array: np.ndarray) -> np.ndarray:
+        """Returns an array in the dtype of the merge, and text as it is."""
+        return array if array.dtype.kind in "SU" else array.astype(self.dtype, copy=False)
+
+
+def _each(function: Callable[..., Any]) -> Callable[[Merge, list[np.ndarray]], np.ndarray]:
+    """Returns what applies a function to the first two arrays, then to the result and the third, and so on."""
+    return lambda merge, arrays: reduce(function, arrays)
+
+
+# What each kind of merge makes of arrays.
+MERGES: dict[str, Callable[[Merge, list[np.ndarray]], np.ndarray]] = {
+    "concatenate": lambda merge, arrays: np.concatenate(arrays, merge.axis),
+    "stack": lambda merge, arrays: np.stack(arrays, merge.axis),
+    "add": _each(np.add),
+    "average": lambda merge, arrays: reduce(np.add, arrays) / len(arrays),
+    "maximum": _each(np.maximum),
+    "minimum": _each(np.minimum),
+    "multiply": _each(np.multiply),
+    "subtract": _each(np.subtract),
+}
