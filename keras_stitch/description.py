@@ -119,7 +119,14 @@ class Description:
     # -- connections ---------------------------------------------------------
 
     def connect(
-        self, sources: str | Sequence[str], target: str, *, merge: MergeLike = "concatenate", axis: int = -1
+        self,
+        sources: str | Sequence[str],
+        target: str,
+        *,
+        merge: MergeLike = "concatenate",
+        axis: int = -1,
+        axes: int | Sequence[int] | None = None,
+        normalize: bool = False,
     ) -> Self:
         """Connect one or more sources to an input port.
 
@@ -129,15 +136,19 @@ class Description:
                 part of the last axis, which keeps its place: ``[0]`` has size 1.
             target: A submodel with one input port, or ``"submodel.port"``.
             merge: How several sources become one: ``concatenate``, ``add``, ``average``, ``maximum``, ``minimum``,
-                ``multiply``, ``subtract``, ``stack``, or a Keras layer that takes a list.
+                ``multiply``, ``subtract``, ``stack``, ``dot``, or a Keras layer that takes a list.
             axis: For ``concatenate`` and ``stack``, with the batch axis as 0.
+            axes: For ``dot``, the axis of each of the two sources that is summed over, with the batch axis as 0: one
+                number for both, or a pair.
+            normalize: For ``dot``, whether each source is divided by its L2 norm along that axis first, which makes
+                cosines.
 
         Returns:
             The graph. Names and shapes are checked by ``build``, all at once.
         """
         target = checks.one_name(target, "connect(..., target)")
         names = checks.names(sources, f"connect(..., '{target}')")
-        connection = Connection(target, names, merge_layers.merge_of(merge, axis=axis))
+        connection = Connection(target, names, merge_layers.merge_of(merge, axis=axis, axes=axes, normalize=normalize))
         return self._say(connections=(*self._spec.connections, connection))
 
     def connect_by_name(self) -> dict[str, list[str]]:

@@ -64,7 +64,7 @@ def masked_into_another(case: Case) -> bool:
         pytest.param(lambda case: bool(case.outputs), id="named outputs"),
         pytest.param(lambda case: any(given.explicit for given in case.inputs), id="named inputs"),
         pytest.param(masked_into_another, id="mask at a border"),
-        *(pytest.param(has_merge(merge), id=merge) for merge in (*ELEMENTWISE, "concatenate", "stack", "layer")),
+        *(pytest.param(has_merge(merge), id=merge) for merge in (*ELEMENTWISE, "concatenate", "stack", "dot", "layer")),
         *(
             pytest.param(
                 lambda case, layer=layer: any(feed.layer == layer for feed in feeds(case)), id=f"layer {layer}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -206,6 +207,36 @@ def _subtracted(merge: Merge, shapes: Sequence[Shape]) -> Shape:
     return _broadcast(merge, shapes)
 
 
+def _dotted(merge: Merge, shapes: Sequence[Shape]) -> Shape:
+    if len(shapes) != 2:
+        raise StitchError("'dot' takes two sources.", expected="2 sources", received=f"{len(shapes)} sources")
+    axes = [
+        positive_axis(axis, len(shape), "axes") - 1 for axis, shape in zip(_axis_of_each(merge), shapes, strict=True)
+    ]
+    sizes = [shape[axis] for axis, shape in zip(axes, shapes, strict=True)]
+    if sizes[0] != sizes[1]:
+        fitting = [
+            (one, other)
+            for one, size in enumerate(shapes[0], 1)
+            for other, same in enumerate(shapes[1], 1)
+            if size == same is not None
+        ]
+        raise StitchError(
+            f"axes={merge.axes} have the sizes {sizes[0]} and {sizes[1]}.",
+            expected="axes of one size, or both of variable length",
+            fix=f"These fit: {' or '.join(f'axes={pair}' for pair in fitting)}." if fitting else None,
+        )
+    left = [dim for axis, shape in zip(axes, shapes, strict=True) for dim in (*shape[:axis], *shape[axis + 1 :])]
+    return tuple(left) or (1,)
+
+
+def _axis_of_each(merge: Merge) -> tuple[int, int]:
+    if isinstance(merge.axes, tuple):
+        return merge.axes
+    assert merge.axes is not None
+    return merge.axes, merge.axes
+
+
 def _broadcast(merge: Merge, shapes: Sequence[Shape]) -> Shape:
     rank = len(shapes[0])
     if any(len(shape) != rank for shape in shapes):
@@ -240,6 +271,27 @@ def _mean(merge: Merge, arrays: Sequence[Array]) -> Array:
     return total / len(arrays)
 
 
+def _dot(merge: Merge, arrays: Sequence[Array]) -> Array:
+    # Of each row, the axis that is summed over comes last in the first array and first in the second.
+    wide = [array.astype(np.promote_types(array.dtype, np.float32)) for array in arrays]
+    if merge.normalize:
+        wide = [_normalized(array, axis) for array, axis in zip(wide, _axis_of_each(merge), strict=True)]
+    axes = _axis_of_each(merge)
+    one, other = np.moveaxis(wide[0], axes[0], -1), np.moveaxis(wide[1], axes[1], 1)
+    shape = (*one.shape[:-1], *other.shape[2:])
+    rows, size = len(one), one.shape[-1]
+    first = one.reshape(rows, prod(one.shape[1:-1]), size)
+    second = other.reshape(rows, size, prod(other.shape[2:]))
+    return np.matmul(first, second).reshape(shape if len(shape) > 1 else (rows, 1))
+
+
+def _normalized(array: Array, axis: int) -> Array:
+    """An array divided by its L2 norms, of which none is less than the smallest number that Keras divides by."""
+    norms = np.sqrt(np.sum(np.square(array), axis, keepdims=True))
+    normalized: Array = array / np.maximum(norms, 1e-7)
+    return normalized
+
+
 # -- the table -----------------------------------------------------------------
 
 KINDS: Mapping[str, Kind] = {
@@ -260,12 +312,28 @@ KINDS: Mapping[str, Kind] = {
         takes=None,
         new_axis=True,
     ),
+    "dot": Kind(_dotted, _dot, "Dot", ("axes", "normalize"), takes=frozenset({"float"})),
 }
 
 MERGES = tuple(KINDS)
 
+
+def _is_whole(value: object) -> bool:
+    return type(value) is int
+
+
+def _are_two(value: object) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_whole, value))
+
+
 OPTIONS: Mapping[str, Option] = {
-    "axis": Option("a whole number", "a number such as -1", lambda value: type(value) is int),
+    "axis": Option("a whole number", "a number such as -1", _is_whole),
+    "axes": Option(
+        "a whole number, or two",
+        "one number for both sources, such as 1, or one for each, such as (1, 2)",
+        lambda value: _is_whole(value) or _are_two(value),
+    ),
+    "normalize": Option("true or false", "True or False", lambda value: isinstance(value, bool)),
 }
 
 DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Merge) if field.name in OPTIONS}

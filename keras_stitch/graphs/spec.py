@@ -171,11 +171,15 @@ class Merge:
         kind: One of ``MERGES``, or ``"layer"``.
         axis: For ``concatenate`` and ``stack``, counted as Keras does, batch axis included.
         layer: ``{"class_name", "config"}`` of a Keras layer that takes a list.
+        axes: For ``dot``, the axis of each source that is summed over, counted likewise; one number stands for both.
+        normalize: For ``dot``, whether the sources are divided by their L2 norms along these axes before.
     """
 
     kind: str = "concatenate"
     axis: int = -1
     layer: Mapping[str, Any] | None = None
+    axes: int | tuple[int, int] | None = None
+    normalize: bool = False
 
 
 @dataclass(frozen=True)

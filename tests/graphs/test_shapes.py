@@ -335,6 +335,20 @@ def test_what_to_do_about_a_merge(kind: str, given_shapes: list[Shape], target: 
             "Sources of these shapes cannot be concatenated along axis 1.\n"
             "  Expected: the same size on every other axis",
         ),
+        (
+            Merge("dot", axes=1),
+            [(3,), (3,), (3,)],
+            "'dot' takes two sources.\n  Expected: 2 sources\n  Received: 3 sources",
+        ),
+        (
+            Merge("dot", axes=1),
+            [(3, 4), (4, 5)],
+            "axes=1 have the sizes 3 and 4.\n  Expected: axes of one size, or both of variable length\n"
+            "  Fix: These fit: axes=(2, 1).",
+        ),
+        (Merge("dot", axes=(1, 1)), [(None,), (5,)], "axes=(1, 1) have the sizes None and 5."),
+        (Merge("dot", axes=(0, 1)), [(3,), (3,)], "axes=0 is the batch axis: its rows must stay apart."),
+        (Merge("dot", axes=2), [(3, 4), (4,)], "axes=2 does not exist.\n  Expected: axes=1 or axes=-1"),
         (Merge("stack"), [(3,), (4,)], "Sources of these shapes cannot be stacked.\n  Expected: equal shapes"),
         (
             Merge("stack"),

@@ -61,6 +61,7 @@ PLAIN: st.SearchStrategy[Any] = st.recursive(
     max_leaves=6,
 )
 SHAPES = st.lists(st.none() | st.integers(1, 200), max_size=3).map(tuple)
+AXES = st.integers(-3, 3)
 NAMES = st.lists(TEXT, min_size=1, max_size=3).map(tuple)
 
 
@@ -95,6 +96,7 @@ def graphs(draw: st.DrawFn) -> GraphSpec:
         st.builds(Merge, st.sampled_from(["concatenate", "stack"]), st.integers(-3, 3)),
         st.builds(Merge, st.sampled_from(["add", "subtract", "maximum"])),
         st.builds(Merge, st.just("layer"), layer=layers),
+        st.builds(Merge, st.just("dot"), axes=AXES | st.tuples(AXES, AXES), normalize=st.booleans()),
     )
     many = st.lists(TEXT, min_size=2, max_size=3).map(tuple)
     connections = st.one_of(NAMES.map(lambda names: (names, Merge())), st.tuples(many, merges))

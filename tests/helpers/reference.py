@@ -70,7 +70,8 @@ class World:
                 target = node.name if port is None or len(node.ports) == 1 else f"{node.name}.{port}"
                 if feed.sources:
                     merge = merge_layer(feed.layer) if feed.layer else feed.merge
-                    graph.connect([ref.text for ref in feed.sources], target, merge=merge, axis=feed.axis)
+                    options = {"axis": feed.axis, "axes": feed.axes, "normalize": feed.normalize}
+                    graph.connect([ref.text for ref in feed.sources], target, merge=merge, **options)
                 elif feed.name is not None and not feed.implicit:
                     targets[feed.name].append(target)
         for given in case.inputs:
@@ -200,7 +201,21 @@ def merged(feed: Feed, values: list[np.ndarray]) -> np.ndarray:
         return np.stack(values, feed.axis)
     if kind == "average":
         return reduce(np.add, values) / np.float32(len(values))
+    if kind == "dot":
+        return dot(feed, *values)
     return reduce(getattr(np, kind), values)
+
+
+def dot(feed: Feed, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    axes = feed.axes if isinstance(feed.axes, tuple) else (feed.axes, feed.axes)
+    if feed.normalize:
+        one, other = (
+            value / np.maximum(np.linalg.norm(value, axis=axis, keepdims=True), 1e-7)
+            for value, axis in zip((one, other), axes, strict=True)
+        )
+    rows = [np.tensordot(a, b, ([axis - (axis > 0) for axis in axes[:1]], [axis - (axis > 0) for axis in axes[1:]]))
+            for a, b in zip(one, other, strict=True)]  # fmt: skip
+    return np.stack(rows) if rows[0].ndim else np.stack(rows)[:, None]
 
 
 def run_model(model: keras.Model, kind: toy_models.Kind, arriving: list[np.ndarray]) -> list[np.ndarray]:

@@ -57,6 +57,8 @@ class Feed:
     merge: str = "concatenate"
     axis: int = -1
     layer: str | None = None
+    axes: int | tuple[int, int] | None = None
+    normalize: bool = False
 
 
 @dataclass(frozen=True)
@@ -311,6 +313,7 @@ class _Drawing:
         options = ["one", "one", "one", "elementwise", "layer"]
         options += ["concatenate"] * (size > 1)
         options += ["stack"] * (len(actual) > 1)
+        options += ["dot"] * (len(actual) < 4)
         options += ["longer", "longer stack"] * variable
         how = self.one(options)
         if how == "one":
@@ -324,6 +327,8 @@ class _Drawing:
             each = (*actual[: axis - 1], *actual[axis:])
             sources = tuple(self.source(each) for _ in range(actual[axis - 1]))
             return Feed(sources=sources, merge="stack", axis=self.one([axis, axis - len(actual) - 1])), actual
+        if how == "dot":
+            return self.dot(actual), actual
         if how == "longer":
             sources = (self.source(actual), self.source(actual))
             return Feed(sources=sources, axis=self.one([1, -2])), (2 * actual[0], *actual[1:])
@@ -342,6 +347,20 @@ class _Drawing:
             self.source((*steps, 1) if self.chance(25) else actual) for _ in range(1 if merge == "subtract" else 2)
         ]
         return Feed(sources=(self.source(actual), *narrow), merge=merge), actual
+
+    def dot(self, actual: Shape) -> Feed:
+        """Two sources whose dot product has a shape: each its own axes, and one of equal length that is summed over."""
+        common, normalize = self.draw(st.integers(1, 4)), self.chance(40)
+        split = self.draw(st.integers(0, len(actual)))
+        both = [actual[:split], actual[split:]]
+        if actual == (1,) and self.chance(50):
+            both = [(), ()]
+        places = [self.draw(st.integers(0, len(shape))) for shape in both]
+        shapes = [(*shape[:place], common, *shape[place:]) for shape, place in zip(both, places, strict=True)]
+        axes = [self.one([place + 1, place - len(shape)]) for shape, place in zip(shapes, places, strict=True)]
+        sources = tuple(self.source(shape) for shape in shapes)
+        said = axes[0] if axes[0] == axes[1] else (axes[0], axes[1])
+        return Feed(sources=sources, merge="dot", axes=said, normalize=normalize)
 
     def source(self, actual: Shape) -> Ref:
         """Something of a shape: a tensor, a part of one, or else a new graph input."""

@@ -106,6 +106,40 @@ def test_stack(shape, axis, tmp_path):
     check(merged([shape] * 3, merge="stack", axis=axis), given, np.stack(given, axis), tmp_path)
 
 
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize(
+    ("one", "other", "axes", "formula"),
+    [
+        ((4,), (4,), 1, "ri,ri->r"),
+        ((4,), (4,), -1, "ri,ri->r"),
+        ((3, 4), (4,), (2, 1), "rai,ri->ra"),
+        ((3, 4), (4,), -1, "rai,ri->ra"),
+        ((3, 4), (4, 5), (2, 1), "rai,rib->rab"),
+        ((3, 4), (3, 5), 1, "ria,rib->rab"),
+        ((None, 4), (4, 5), (-1, -2), "rai,rib->rab"),
+        ((None, 4), (None, 5), 1, "ria,rib->rab"),
+        ((None, 4), (None, 4), 2, "rai,rbi->rab"),
+        ((2, 3, 4), (4, 5), (3, 1), "rabi,ric->rabc"),
+        ((2, 3, 4), (5, 3), 2, "raib,rci->rabc"),
+    ],
+)
+def test_dot(one, other, axes, formula, normalize, tmp_path):
+    given = [floats(3, *(5 if d is None else d for d in shape), seed=n) for n, shape in enumerate((one, other))]
+    values = given
+    if normalize:
+        pair = axes if isinstance(axes, tuple) else (axes, axes)
+        values = [v / np.linalg.norm(v, axis=axis, keepdims=True) for v, axis in zip(given, pair, strict=True)]
+    want = np.einsum(formula, *values)
+    model = merged([one, other], merge="dot", axes=axes, normalize=normalize)
+    check(model, given, want if want.ndim > 1 else want[:, None], tmp_path)
+
+
+def test_dot_of_zeros_is_zero(tmp_path):
+    graph = ks.Graph().add("end", keras.layers.Identity()).add_input("a", shape=(3,)).add_input("b", shape=(3,))
+    graph.connect(["a", "b"], "end", merge="dot", axes=1, normalize=True)
+    assert graph.verify([np.zeros((2, 3)), np.ones((2, 3))]).passed
+
+
 @pytest.mark.parametrize("layer", [keras.layers.Dot(axes=1), keras.layers.Dot(axes=-1, normalize=False)])
 def test_a_keras_layer_merges(layer, tmp_path):
     given = [floats(3, 4), floats(3, 4, seed=1)]

@@ -77,6 +77,21 @@ def test_merges_are_those_of_keras(merge: tuple[str, list[np.ndarray], int]) -> 
         np.testing.assert_array_equal(tensors[name], array)
 
 
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize(
+    ("one", "other", "axes"),
+    [((4,), (4,), 1), ((3, 4), (4,), (2, 1)), ((3, 4), (5, 4), -1), ((2, 3, 4), (3, 5), (2, 1)),
+     ((4,), (2, 4, 3), (1, 2))],
+)  # fmt: skip
+def test_dot_is_that_of_keras(one: tuple[int, ...], other: tuple[int, ...], axes: Any, normalize: bool) -> None:
+    rng = np.random.default_rng(0)
+    tensors = {name: rng.normal(size=(5, *shape)).astype("float32") for name, shape in (("a", one), ("b", other))}
+    found = M.Merge("dot", ["a", "b"], "float32", axes=axes, normalize=normalize)(tensors)
+    expected = keras.layers.Dot(axes, normalize)([keras.ops.convert_to_tensor(array) for array in tensors.values()])
+    assert (found.shape, found.dtype) == (expected.shape, np.float32)
+    np.testing.assert_allclose(found, np.asarray(expected), rtol=0, atol=1e-5 * max(1.0, np.abs(found).max()))
+
+
 def test_text_is_concatenated() -> None:
     tensors = {"a": np.array([["x"]]), "b": np.array([["yes"]])}
     assert M.Merge("concatenate", ["a", "b"], "string")(tensors).tolist() == [["x", "yes"]]

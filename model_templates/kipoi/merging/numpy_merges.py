@@ -70,13 +70,24 @@ class Merge(Connected):
 
     Args:
         kind: A key of ``MERGES``.
-        sources: The connections; all but "concatenate" and "stack" broadcast them.
+        sources: The connections; all but "concatenate", "stack" and "dot" broadcast them.
         axis: For "concatenate" and "stack", with the batch axis as 0.
         dtype: The dtype in which they are merged.
+        axes: For "dot", the axis of both sources that is summed over, or of each; with the batch axis as 0.
+        normalize: For "dot", whether the sources are divided by their L2 norms along these axes first.
     """
 
-    def __init__(self, kind: str, sources: Sequence[Connection], dtype: str, axis: int = -1) -> None:
+    def __init__(
+        self,
+        kind: str,
+        sources: Sequence[Connection],
+        dtype: str,
+        axis: int = -1,
+        axes: int | tuple[int, int] = -1,
+        normalize: bool = False,
+    ) -> None:
         self.kind, self.sources, self.axis, self.dtype = kind, sources, axis, dtype
+        self.axes, self.normalize = (axes, axes) if isinstance(axes, int) else axes, normalize
 
     def __call__(self, tensors: Tensors) -> np.ndarray:
         """Returns its array, made of arrays by name."""
@@ -93,6 +104,15 @@ def _each(function: Callable[..., Any]) -> Callable[[Merge, list[np.ndarray]], n
     return lambda merge, arrays: reduce(function, arrays)
 
 
+def _dot(merge: Merge, arrays: list[np.ndarray]) -> np.ndarray:
+    """Returns the sums of the products of two arrays along an axis of each, for every row."""
+    one, other = (np.moveaxis(array, axis, -1) for array, axis in zip(arrays, merge.axes, strict=True))
+    if merge.normalize:
+        one, other = (array / np.maximum(np.linalg.norm(array, axis=-1, keepdims=True), 1e-7) for array in (one, other))
+    rows = [np.tensordot(first, second, (-1, -1)) for first, second in zip(one, other, strict=True)]
+    return np.reshape(rows, (len(rows), *(one.shape[1:-1] + other.shape[1:-1] or (1,))))
+
+
 # What each kind of merge makes of arrays.
 MERGES: dict[str, Callable[[Merge, list[np.ndarray]], np.ndarray]] = {
     "concatenate": lambda merge, arrays: np.concatenate(arrays, merge.axis),
@@ -103,4 +123,5 @@ MERGES: dict[str, Callable[[Merge, list[np.ndarray]], np.ndarray]] = {
     "minimum": _each(np.minimum),
     "multiply": _each(np.multiply),
     "subtract": _each(np.subtract),
+    "dot": _dot,
 }
