@@ -133,7 +133,8 @@ class Description:
         Args:
             sources: One name or a list: output ports (``"model1"``, ``"model1.out"``), graph inputs, or input
                 ports (``"model1.input1"``, the tensor that feeds it). ``"model1[0]"`` and ``"model1[0:3]"`` take
-                part of the last axis, which keeps its place: ``[0]`` has size 1.
+                part of the last axis; ``"model1[:, 0:10]"`` has one index or slice for every axis beside the batch
+                axis, in their order. All axes keep their places: ``[0]`` has size 1.
             target: A submodel with one input port, or ``"submodel.port"``.
             merge: How several sources become one: ``concatenate``, ``add``, ``average``, ``maximum``, ``minimum``,
                 ``multiply``, ``subtract``, ``stack``, ``dot``, or a Keras layer that takes a list.

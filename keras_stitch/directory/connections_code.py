@@ -38,7 +38,8 @@ def _pieces(value: Any) -> tuple[str, str, list[tuple[str, Any]]]:
     if isinstance(value, list):
         return "[", "]", [("", item) for item in value]
     if isinstance(value, Take):
-        return "merging.Take(", ")", [("", value.source), ("", value.start), ("", value.stop)]
+        axis = [("axis=", value.axis)] if value.axis != -1 else []
+        return "merging.Take(", ")", [("", value.source), ("", value.start), ("", value.stop), *axis]
     if isinstance(value, Cast):
         return "merging.Cast(", ")", [("", value.source), ("", value.dtype)]
     if isinstance(value, Merged):

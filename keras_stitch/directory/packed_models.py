@@ -212,7 +212,7 @@ class Packing:
 
         def made(connected: Connected) -> Any:
             if isinstance(connected, Take):
-                return merging.Take(made(connected.source), connected.start, connected.stop)
+                return merging.Take(made(connected.source), connected.start, connected.stop, connected.axis)
             if isinstance(connected, Cast):
                 return merging.Cast(made(connected.source), connected.dtype)
             if isinstance(connected, Merged):

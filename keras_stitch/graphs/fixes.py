@@ -126,7 +126,7 @@ def _first(source: str, count: int) -> str:
     """The first elements of a source that may be a part itself: ``m1[2:9]`` to ``m1[2:6]``."""
     reference = parse_reference(source)
     start = (reference.part[-1].start if reference.part else None) or 0
-    return str(replace(reference, part=(Range(start, start + count),)))
+    return str(replace(reference, part=(*reference.part[:-1], Range(start, start + count))))
 
 
 def _reshape(shape: Shape) -> str:

@@ -1,4 +1,8 @@
-"""What users write to point at tensors, such as ``"model1.port[0:3]"``, as a value."""
+"""What users write to point at tensors, such as ``"model1.port[0:3]"``, as a value.
+
+One index or slice in brackets is of the last axis: ``[0]``, ``[0:3]``. Several are of all axes, in their order from the
+first behind the batch axis on: ``[:, 0:10]``. An index keeps its axis, which then has size 1.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +25,12 @@ class Range:
     start: int | None
     stop: int | None
 
-    def resolve(self, size: int) -> tuple[int, int]:
+    def resolve(self, size: int, axis: str = "a last axis") -> tuple[int, int]:
         """The range as non-negative ``(start, stop)`` on an axis of ``size`` elements.
+
+        Args:
+            size: How many elements the axis has.
+            axis: What messages call it.
 
         Raises:
             StitchError: If it is empty or reaches beyond the axis.
@@ -34,18 +42,29 @@ class Range:
         start = 0 if self.start is None else self.start + (size if self.start < 0 else 0)
         stop = size if self.stop is None else self.stop + (size if self.stop < 0 else 0)
         if not (0 <= start <= size and 0 <= stop <= size):
-            raise StitchError(f"{self} reaches beyond a last axis of size {size}.", expected=f"a part of [0:{size}]")
+            raise StitchError(f"[{self}] reaches beyond {axis} of size {size}.", expected=f"a part of [0:{size}]")
         if start >= stop:
-            raise StitchError(f"{self} is empty on a last axis of size {size}.", expected=f"a part of [0:{size}]")
+            raise StitchError(f"[{self}] is empty on {axis} of size {size}.", expected=f"a part of [0:{size}]")
         return start, stop
 
     def __str__(self) -> str:
         if self.start is not None and (self.stop == self.start + 1 or (self.start == -1 and self.stop is None)):
-            return f"[{self.start}]"
-        return f"[{'' if self.start is None else self.start}:{'' if self.stop is None else self.stop}]"
+            return f"{self.start}"
+        return f"{'' if self.start is None else self.start}:{'' if self.stop is None else self.stop}"
 
 
+# Of the last axis, if it is one; else one for each axis. Empty for a whole tensor.
 Part: TypeAlias = tuple[Range, ...]
+
+
+def part_text(part: Part) -> str:
+    """A part as it is written.
+
+    Example:
+        >>> part_text((Range(None, None), Range(0, 10))), part_text(())
+        ('[:, 0:10]', '')
+    """
+    return f"[{', '.join(map(str, part))}]" if part else ""
 
 
 @dataclass(frozen=True)
@@ -55,7 +74,7 @@ class Reference:
     Attributes:
         node: What stands before the first dot: a submodel or a graph input.
         port: What stands behind it, if anything.
-        part: The part of the last axis that is meant; empty for the whole tensor.
+        part: The part of it that is meant; empty for the whole tensor.
     """
 
     node: str
@@ -63,7 +82,7 @@ class Reference:
     part: Part = ()
 
     def __str__(self) -> str:
-        return self.whole + "".join(map(str, self.part))
+        return self.whole + part_text(self.part)
 
     @property
     def whole(self) -> str:
@@ -87,11 +106,15 @@ def parse_reference(text: object) -> Reference:
     node, _, port = match["base"].partition(".")
     if not node or (port == "" and "." in match["base"]):
         raise _unreadable(text)
-    return Reference(node, port or None, () if match["part"] is None else (_parse_range(text, match["part"]),))
+    return Reference(node, port or None, () if match["part"] is None else _parse_part(text, match["part"]))
 
 
-def _parse_range(text: object, part: str) -> Range:
-    match = _RANGE.fullmatch(part)
+def _parse_part(text: object, part: str) -> Part:
+    return tuple(_parse_range(text, one) for one in part.split(","))
+
+
+def _parse_range(text: object, written: str) -> Range:
+    match = _RANGE.fullmatch(written)
     if match is None or (match["colon"] is None and (match["start"] is None or match["stop"] is not None)):
         raise _unreadable(text)
     start = None if match["start"] is None else int(match["start"])
@@ -104,7 +127,7 @@ def _parse_range(text: object, part: str) -> Range:
 def _unreadable(text: object) -> StitchError:
     return StitchError(
         f"Cannot read {text!r} as the name of a tensor.",
-        expected="'submodel', 'submodel.port' or 'graph_input', and behind it, if only a part of the "
-        "last axis is meant, '[0]', '[0:3]' or '[-2:]'",
+        expected="'submodel', 'submodel.port' or 'graph_input', and behind it, if only a part is meant, '[0]', '[0:3]' "
+        "or '[-2:]' of the last axis, or one of these for each axis, '[:, 0:3]'",
         received=repr(text),
     )

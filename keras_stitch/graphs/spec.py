@@ -252,8 +252,10 @@ class Span:
     stop: int
     axis: int = -1
 
-    def __str__(self) -> str:
-        return f"{self.start}:{self.stop}"
+    @property
+    def index(self) -> tuple[Any, ...]:
+        """What takes these elements of a NumPy array."""
+        return (..., slice(self.start, self.stop), *(slice(None),) * (-1 - self.axis))
 
 
 @dataclass(frozen=True)

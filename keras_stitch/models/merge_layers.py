@@ -93,41 +93,41 @@ def _with_axis(tensor: Any, axis: int, names: Names, name: str) -> Any:
 
 
 def take_part(tensor: Any, part: Sequence[Span], names: Names, base: str) -> Any:
-    """Elements ``start`` to ``stop`` of the last axis, by cropping: a slice of Keras' is no layer.
+    """Some elements of one or more axes, by cropping: a slice of Keras' is no layer.
 
     Args:
-        tensor: Symbolic tensor of shape ``(batch, ..., size)``, with at most 4 axes beside the batch.
+        tensor: Symbolic tensor of shape ``(batch, ...)``, with at most 4 axes beside the batch.
         part: What is taken of each axis that is cut; none returns the tensor.
         names: Where the names of new layers come from.
         base: What these names start with.
     """
-    if not part:
-        return tensor
-    (span,) = part
-    policy = float_policy(str(tensor.dtype))
-    shape = tensor.shape[1:]
-    rank, cut = len(shape), (span.start, shape[-1] - span.stop)
+    shape, policy = tensor.shape[1:], float_policy(str(tensor.dtype))
+    rank = len(shape)
+    cuts = [(0, 0)] * rank
+    for span in part:
+        cuts[span.axis] = (span.start, shape[span.axis] - span.stop)
 
-    def apply(kind: Any, *args: Any) -> Any:
-        return kind(*args, name=names.new(base), dtype=policy)
+    def apply(kind: Any, *args: Any, **options: Any) -> Any:
+        return kind(*args, name=names.new(base), dtype=policy, **options)
 
-    if rank == 1:
+    def crop(tensor: Any, cuts: Sequence[tuple[int, int]]) -> Any:
+        """Crops all axes but the last, which is what the layers of Keras do."""
+        if len(cuts) == 1:
+            return apply(keras.layers.Cropping1D, cuts[0])(tensor)
+        kind = keras.layers.Cropping2D if len(cuts) == 2 else keras.layers.Cropping3D
+        return apply(kind, tuple(cuts), data_format="channels_last")(tensor)
+
+    if part and rank == 1:
         column = apply(keras.layers.Reshape, (shape[0], 1))(tensor)
-        cropped = apply(keras.layers.Cropping1D, cut)(column)
-        return apply(keras.layers.Reshape, (span.stop - span.start,))(cropped)
-    # Cropping leaves the last axis alone, so the last axis is brought to the front and back.
-    front = apply(keras.layers.Permute, (rank, *range(1, rank)))(tensor)
-    if rank == 2:
-        cropped = apply(keras.layers.Cropping1D, cut)(front)
-    elif rank == 3:
-        cropped = keras.layers.Cropping2D(
-            (cut, (0, 0)), data_format="channels_last", name=names.new(base), dtype=policy
-        )(front)
-    else:
-        cropped = keras.layers.Cropping3D(
-            (cut, (0, 0), (0, 0)), data_format="channels_last", name=names.new(base), dtype=policy
-        )(front)
-    return apply(keras.layers.Permute, (*range(2, rank + 1), 1))(cropped)
+        return apply(keras.layers.Reshape, (part[0].stop - part[0].start,))(crop(column, cuts))
+    if any(span.axis != -1 for span in part):
+        tensor = crop(tensor, cuts[:-1])
+    if any(span.axis == -1 for span in part):
+        # The last axis is brought to the front and back.
+        front = apply(keras.layers.Permute, (rank, *range(1, rank)))(tensor)
+        cropped = crop(front, [cuts[-1], *[(0, 0)] * (rank - 2)])
+        tensor = apply(keras.layers.Permute, (*range(2, rank + 1), 1))(cropped)
+    return tensor
 
 
 def without_mask(tensor: Any, names: Names, base: str = "unmask") -> Any:

@@ -21,11 +21,12 @@ from keras_stitch.placement.plan import plan as place
 
 @dataclass(frozen=True)
 class Take:
-    """Part of the last axis of a tensor."""
+    """Some elements of one axis of a tensor; ``axis`` counts from the last one, -1, back."""
 
     source: Connected
     start: int
     stop: int
+    axis: int = -1
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ class _Stager:
         merged = tap.merged
         found = self.fed(self.whole.feed_of(tap), cast=False) if merged else tensor_name(self.whole, tap)
         for span in tap.part:
-            found = Take(found, span.start, span.stop)
+            found = Take(found, span.start, span.stop, span.axis)
         return found
 
     def delivered(self, tap: Tap, port: Port) -> Connected:

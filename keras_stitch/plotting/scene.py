@@ -11,6 +11,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 
 from keras_stitch.graphs import merges
+from keras_stitch.graphs.shapes import spans_text
 from keras_stitch.graphs.spec import PLACEMENTS, Feed, GraphSpec, Port, Submodel, Tap, Wiring, shape_text
 
 Marks = Mapping[str, str]  # a word for each submodel
@@ -146,8 +147,8 @@ def make_scene(spec: GraphSpec, wiring: Wiring, frozen: Marks, placement: Marks)
         return outlets[tap.node, tap.port]
 
     def tap_into(tap: Tap, port: Port, target: Node, end: int = 0) -> None:
-        part = "".join(f"[{span}]  " for span in tap.part)
-        scene.connect(*outlet(tap), part + shape_text(port.shape), target, end)
+        part = [spans_text(tap.part, len(port.shape or ()))] if tap.part else []
+        scene.connect(*outlet(tap), "  ".join([*part, shape_text(port.shape)]), target, end)
 
     for port in wiring.inputs:
         outlets[None, port.name] = scene.add(_terminal("input", port)), 0

@@ -86,7 +86,7 @@ class Reference:
     def _tapped(self, tap: Tap, tensors: dict[Tap, Array]) -> Array:
         found = self._arriving(self._wiring.feed_of(tap), tensors) if tap.merged else tensors[Tap(tap.node, tap.port)]
         for span in tap.part:
-            found = found[..., slice(span.start, span.stop)]
+            found = found[span.index]
         return found
 
     def _arriving(self, feed: Feed, tensors: dict[Tap, Array]) -> Array:

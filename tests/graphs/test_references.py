@@ -44,6 +44,8 @@ def test_a_reference_says_itself(node: str, port: str | None, part: str | None) 
         ("model1.out[1:3]", Reference("model1", "out", (Range(1, 3),))),
         ("model1[:]", Reference("model1", None, (Range(None, None),))),
         ("model1[:-1]", Reference("model1", None, (Range(None, -1),))),
+        ("model1[:, 0:10]", Reference("model1", None, (Range(None, None), Range(0, 10)))),
+        ("model1.out[0,-1 , 2:]", Reference("model1", "out", (Range(0, 1), Range(-1, None), Range(2, None)))),
     ],
 )
 def test_reading(text: str, reference: Reference) -> None:
@@ -53,7 +55,27 @@ def test_reading(text: str, reference: Reference) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("", " ", ".", "m.", ".x", "[0]", "m[", "m]", "m[]", "m[a]", "m[1.5]", "m[1:2:3]", "m[0][1]", "m]0["),
+        *(
+            "",
+            " ",
+            ".",
+            "m.",
+            ".x",
+            "[0]",
+            "m[",
+            "m]",
+            "m[]",
+            "m[a]",
+            "m[1.5]",
+            "m[1:2:3]",
+            "m[0,]",
+            "m[,0]",
+            "m[0,,1]",
+            "m[...,0]",
+            "m[0][1]",
+            "m]0[",
+        ),
+        *("m[0,]", "m[,0]", "m[0,,1]", "m[...,0]"),
         *("m[1 2]", "m[--1]", "m[-1-2]", "m[٣]", "m[0]x", 3, None, ["m"]),
     ],
 )
@@ -62,8 +84,8 @@ def test_what_cannot_be_read_is_refused(text: object) -> None:
         parse_reference(text)
     assert str(caught.value) == (
         f"Cannot read {text!r} as the name of a tensor.\n"
-        "  Expected: 'submodel', 'submodel.port' or 'graph_input', and behind it, if only a part of the last axis is "
-        "meant, '[0]', '[0:3]' or '[-2:]'\n"
+        "  Expected: 'submodel', 'submodel.port' or 'graph_input', and behind it, if only a part is meant, "
+        "'[0]', '[0:3]' or '[-2:]' of the last axis, or one of these for each axis, '[:, 0:3]'\n"
         f"  Received: {text!r}"
     )
 

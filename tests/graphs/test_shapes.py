@@ -135,6 +135,64 @@ def test_parts_that_cannot_be_taken(shape: Shape, message: str) -> None:
     assert str(caught.value) == message
 
 
+BOUNDS = st.none() | st.integers(-4, 4)
+
+
+@MANY
+@given(st.lists(st.tuples(SIZES, BOUNDS, BOUNDS), min_size=2, max_size=4))
+def test_parts_of_all_axes_are_numpys(drawn: list[tuple[int, int | None, int | None]]) -> None:
+    array = np.arange(np.prod([size for size, _, _ in drawn])).reshape([1, *(size for size, _, _ in drawn)])
+    try:
+        found, spans = shapes.sliced(array.shape[1:], tuple(Range(start, stop) for _, start, stop in drawn))
+    except StitchError:
+        return
+    want, taken = array[(slice(None), *(slice(start, stop) for _, start, stop in drawn))], array
+    for span in spans:
+        taken = taken[span.index]
+    assert found == want.shape[1:]
+    assert np.array_equal(taken, want)
+    again = parse_reference(f"m{shapes.spans_text(spans, len(drawn))}").part
+    assert shapes.sliced(array.shape[1:], again) == (found, spans)
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "message"),
+    [
+        (
+            "m[:, 0:2]",
+            (5, 4, 3),
+            "[:, 0:2] is of 2 axes, and (5, 4, 3) has 3 beside the batch axis.\n"
+            "  Expected: one index or slice, of the last axis, or one for each axis beside the batch axis\n"
+            "  Fix: Give every axis its own, such as [:, 0:2, :].",
+        ),
+        (
+            "m[:, 0, 1:3]",
+            (5, 4),
+            "[:, 0, 1:3] is of 3 axes, and (5, 4) has 2 beside the batch axis.\n"
+            "  Expected: one index or slice, of the last axis, or one for each axis beside the batch axis\n"
+            "  Fix: Leave the batch axis out: [0, 1:3].",
+        ),
+        (
+            "m[0, 1]",
+            (4,),
+            "[0, 1] is of 2 axes, and (4,) has 1 beside the batch axis.\n"
+            "  Expected: one index or slice, of the last axis, or one for each axis beside the batch axis",
+        ),
+        (
+            "m[0:2, :]",
+            (None, 4),
+            "Axis 1 of (None, 4) is of variable length.\n  Expected: axis 1 of known length",
+        ),
+        ("m[7, :]", (5, 4), "[7] reaches beyond axis 1 of size 5.\n  Expected: a part of [0:5]"),
+        ("m[:, 3:3]", (5, 4), "[3:3] is empty on a last axis of size 4.\n  Expected: a part of [0:4]"),
+    ],
+)
+def test_parts_of_axes_that_cannot_be_taken(text: str, shape: Shape, message: str) -> None:
+    with pytest.raises(StitchError) as caught:
+        shapes.sliced(shape, parse_reference(text).part)
+    assert str(caught.value) == message
+
+
 @pytest.mark.parametrize(
     ("source", "target", "fits"),
     [

@@ -190,7 +190,7 @@ class World:
 
 
 def part(value: np.ndarray, ref: Ref) -> np.ndarray:
-    return value if ref.part is None else value[..., ref.part[0] : ref.part[1]]
+    return value if ref.part is None else value[(slice(None), *(slice(start, stop) for start, stop in ref.part))]
 
 
 def merged(feed: Feed, values: list[np.ndarray]) -> np.ndarray:

@@ -40,11 +40,11 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Ref:
-    """A tensor, or ``start`` to ``stop`` of its last axis."""
+    """A tensor, or ``start`` to ``stop`` of each of its axes beside the batch axis."""
 
     text: str
     tensor: Tensor
-    part: tuple[int, int] | None = None
+    part: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -310,7 +310,7 @@ class _Drawing:
     def connected(self, actual: Shape, variable: bool) -> tuple[Feed, Shape]:
         """Sources that make a tensor of a shape; of any number of steps, if ``variable``."""
         size, steps = actual[-1], actual[:-1]
-        options = ["one", "one", "one", "elementwise", "layer"]
+        options = ["one", "one", "one", "elementwise", "elementwise", "layer"]
         options += ["concatenate"] * (size > 1)
         options += ["stack"] * (len(actual) > 1)
         options += ["dot"] * (len(actual) < 4)
@@ -364,24 +364,41 @@ class _Drawing:
 
     def source(self, actual: Shape) -> Ref:
         """Something of a shape: a tensor, a part of one, or else a new graph input."""
-        found = [t for t in self.pool if t.actual[:-1] == actual[:-1] and len(t.actual) == len(actual)]
-        found = [t for t in found if t.actual[-1] >= actual[-1]]
+        found = [t for t in self.pool if len(t.actual) == len(actual) and t.actual[-1] >= actual[-1]]
+        found = [t for t in found if t.actual[:-1] == actual[:-1] or (self.is_fixed(t) and covers(t.actual, actual))]
         if not found or self.chance(10):
             name = self.new_input(actual, "float32", actual)
             return Ref(name, self.pool[-1])
         tensor = self.one(found)
         self.used.add(tensor.of)
-        return self.part_of(tensor, actual[-1])
+        return self.part_of(tensor, actual)
 
-    def part_of(self, tensor: Tensor, size: int) -> Ref:
-        whole = tensor.actual[-1]
-        if whole == size:
+    def is_fixed(self, tensor: Tensor) -> bool:
+        """Whether all sizes of a tensor are known before there are data, so that each of its axes can be cut."""
+        what, name, *index = tensor.of
+        if what == "input":
+            return self.inputs[name].explicit and self.inputs[name].shape is not None
+        node = self.by_name(name)
+        if what == "port" or node.is_layer or node.inner is not None:
+            return False
+        return None not in KINDS[node.kind].outputs[index[0]][1]
+
+    def part_of(self, tensor: Tensor, sizes: Shape) -> Ref:
+        if tensor.actual == sizes:
             return Ref(tensor.text, tensor)
+        drawn = [self.range_of(whole, size) for whole, size in zip(tensor.actual, sizes, strict=True)]
+        part = tuple(bounds for bounds, _ in drawn)
+        only_last = tensor.actual[:-1] == sizes[:-1] and not (self.is_fixed(tensor) and self.chance(30))
+        text = drawn[-1][1] if only_last else ", ".join(text for _, text in drawn)
+        return Ref(f"{tensor.text}[{text}]", tensor, part)
+
+    def range_of(self, whole: int, size: int) -> tuple[tuple[int, int], str]:
+        """Some neighbours of an axis, and one way to write them."""
         start = self.draw(st.integers(0, whole - size))
-        texts = [f"[{start}:{start + size}]", f"[{start - whole}:{start + size}]"]
-        texts += [f"[:{size}]"] * (start == 0) + [f"[-{size}:]"] * (start + size == whole)
-        texts += [f"[{start}]", f"[{start - whole}]"] * (size == 1)
-        return Ref(tensor.text + self.one(texts), tensor, (start, start + size))
+        texts = [f"{start}:{start + size}", f"{start - whole}:{start + size}"]
+        texts += [f":{size}"] * (start == 0) + [f"-{size}:"] * (start + size == whole)
+        texts += [f"{start}", f"{start - whole}"] * (size == 1)
+        return (start, start + size), ":" if whole == size else self.one(texts)
 
     # -- the rest of the graph -----------------------------------------------
 
@@ -394,10 +411,17 @@ class _Drawing:
                 free, dropped = free[1:], True
             chosen += [t for t in self.pool if t.of[:2] == ("output", node.name) and t.of[2] in free]
         chosen += self.draw(st.lists(st.sampled_from(self.pool), max_size=2))
-        refs = [self.part_of(tensor, self.draw(st.integers(1, tensor.actual[-1]))) for tensor in chosen]
+        refs = [self.part_of(tensor, self.smaller(tensor)) for tensor in chosen]
         if len(refs) == 1 and refs[0].tensor.of[0] == "output" and refs[0].part is None and self.chance(50):
             return ((refs[0].tensor.of[1], refs[0]),), dropped
         return tuple((f"out{number}", ref) for number, ref in enumerate(refs)), dropped
+
+    def smaller(self, tensor: Tensor) -> Shape:
+        """The shape of a part of a tensor, cut along its last axis or along any."""
+        *others, last = tensor.actual
+        if self.is_fixed(tensor) and self.chance(50):
+            others = [self.draw(st.integers(1, size)) for size in others]
+        return (*others, self.draw(st.integers(1, last)))
 
     def order(self) -> tuple[str, ...]:
         """Any order, with what is shared before what shares it."""
@@ -418,6 +442,11 @@ class _Drawing:
 
     def by_name(self, name: str) -> Node:
         return next(node for node in self.nodes if node.name == name)
+
+
+def covers(whole: Shape, part: Shape) -> bool:
+    """Whether no axis of a part is longer than that of the whole."""
+    return all(size >= wanted for size, wanted in zip(whole, part, strict=True))
 
 
 # Found here and not while drawing, because Keras draws random seeds of its own.

@@ -166,6 +166,35 @@ def test_average_of_integers_is_a_fraction():
     assert float(as_array(model([np.array([[1]]), np.array([[2]])]))[0, 0]) == 1.5
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+@pytest.mark.parametrize(
+    ("shape", "part"),
+    [
+        ((4, 3), "0:2, :"),
+        ((4, 3), "-1, 1:"),
+        ((4, None), "1:3, :"),
+        ((None, 4), ":, 1:3"),
+        ((4, 3, 2), ":, 1, :"),
+        ((4, None, 2), "2:, :, 0"),
+        ((4, 3, 2, 5), "1:3, :2, -1, 2:4"),
+        ((4, 3, 2, 5), ":, :, 0, :"),
+        ((None, 3, 2, None), ":, 0:2, 1, :"),
+    ],
+)
+def test_parts_of_several_axes(shape, part, dtype, tmp_path):
+    graph = ks.Graph().add("end", keras.layers.Identity()).add_input("a", shape=shape, dtype=dtype)
+    model = graph.connect(f"a[{part}]", "end").build()
+    given = (floats(2, *(6 if d is None else d for d in shape)) * 9).astype(dtype)
+    index = [slice(None)]
+    for one in part.split(", "):
+        start, colon, stop = one.partition(":")
+        first = int(start or 0)
+        last = (int(stop) if stop else None) if colon else (first + 1 or None)
+        index.append(slice(first, last))
+    check(model, [given], given[tuple(index)], tmp_path)
+    assert graph.verify([given]).passed if dtype == "float32" else True
+
+
 @pytest.mark.parametrize("shape", [(4,), (3, 4), (None, 4), (2, 3, 4), (2, None, 2, 4)])
 @pytest.mark.parametrize(
     ("text", "part"),

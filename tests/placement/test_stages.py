@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from plain_graphs import node, spec
 
+from keras_stitch.directory.connections_code import source
 from keras_stitch.graphs.spec import GraphSpec, Merge
 from keras_stitch.graphs.wiring import wire
 from keras_stitch.placement.stages import Cast, Merged, Stages, Take, stage, tensors
@@ -67,6 +68,13 @@ def test_merges_in_front_of_other_frameworks() -> None:
     made = staged(spec(*nodes, connect=connect))
     (step,) = [step for step in made.steps if step.name == "forest"]
     assert step.takes == {"x": Merged("add", ("a", Take("b", 0, 3)), "float32")}
+
+
+def test_parts_of_several_axes_are_taken_one_after_another() -> None:
+    nodes = node("a", outputs={"y": (5, 4)}), node("forest", {"x": (2, 1)}, framework="kipoi"), node("last")
+    made = staged(spec(*nodes, connect={"forest": "a[1:3, 2]", "last": "forest"}))
+    assert made.steps[1].takes == {"x": Take(Take("a", 1, 3, axis=-2), 2, 3)}
+    assert source(made.steps[1].takes) == '{"x": merging.Take(merging.Take("a", 1, 3, axis=-2), 2, 3)}'
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,12 @@ def test_dot_is_that_of_keras(one: tuple[int, ...], other: tuple[int, ...], axes
     np.testing.assert_allclose(found, np.asarray(expected), rtol=0, atol=1e-5 * max(1.0, np.abs(found).max()))
 
 
+def test_parts_of_any_axis() -> None:
+    array = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    found = M.Take(M.Take("x", 0, 2, axis=-3), 1, 4, axis=-1)({"x": array})
+    np.testing.assert_array_equal(found, array[:, 0:2, :, 1:4])
+
+
 def test_text_is_concatenated() -> None:
     tensors = {"a": np.array([["x"]]), "b": np.array([["yes"]])}
     assert M.Merge("concatenate", ["a", "b"], "string")(tensors).tolist() == [["x", "yes"]]

@@ -44,14 +44,14 @@ def names_in(connection: Connection) -> Iterator[str]:
 
 
 class Take(Connected):
-    """Part of the last axis of a connection: from ``start`` to before ``stop``."""
+    """Part of one axis of a connection, from ``start`` to before ``stop``; ``axis`` counts back from the last, -1."""
 
-    def __init__(self, source: Connection, start: int | None, stop: int | None) -> None:
-        self.sources, self.part = [source], slice(start, stop)
+    def __init__(self, source: Connection, start: int | None, stop: int | None, axis: int = -1) -> None:
+        self.sources, self.index = [source], (..., slice(start, stop), *[slice(None)] * (-1 - axis))
 
     def __call__(self, tensors: Tensors) -> np.ndarray:
         """Returns its array, made of arrays by name."""
-        return arrays_of(self.sources[0], tensors)[..., self.part]
+        return arrays_of(self.sources[0], tensors)[self.index]
 
 
 class Cast(Connected):
