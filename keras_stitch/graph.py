@@ -208,8 +208,8 @@ class Graph(Description):
             model: A built, perhaps trained, model of this graph; by default the weights are the sources'.
             dataloaders: Graph inputs (a submodel's name stands for its free inputs) to the Kipoi dataloader that
                 makes them: a path, an import path, a class or a ``ks.Dataloader``. Inputs that nobody covers are
-                read from NPY, TSV, CSV or HDF5 files.
-            targets: What the model should predict for the examples: an NPY, TSV, CSV or HDF5 file, or a
+                read from table files.
+            targets: What the model should predict for the examples: a table file, or a
                 ``ks.Dataloader`` of one. The dataloader then takes such a file to train on.
             info: ``authors``, ``doc``, ``license``, ``cite_as`` and so on, as Kipoi's ``info``.
             examples: Values of dataloader arguments for ``kipoi test``; files are copied.

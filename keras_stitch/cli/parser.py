@@ -70,7 +70,7 @@ def _save(commands: Any) -> None:
         metavar="INPUT=LOADER",
         help="the Kipoi directory or import path whose dataloader makes a graph input; repeatable",
     )
-    save.add_argument("--targets", metavar="FILE", help="an NPY, TSV, CSV or HDF5 file with targets for the examples")
+    save.add_argument("--targets", metavar="FILE", help="a table file with targets for the examples")
     save.add_argument(
         "-e",
         "--example",

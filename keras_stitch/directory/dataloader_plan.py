@@ -12,6 +12,7 @@ from keras_stitch.directory.assignment import Fed, FedByFile, FedByLoader, assig
 from keras_stitch.directory.feeders import ComponentFeeder, Feeder, FileFeeder, TableFeeder, TargetsFeeder
 from keras_stitch.errors import StitchError
 from keras_stitch.graphs.spec import GraphSpec, Port, Wiring
+from keras_stitch.kipoi import table_files
 from keras_stitch.kipoi.dataloader import Dataloader, dataloader_of
 from keras_stitch.kipoi.model_directory import KipoiPart
 from keras_stitch.kipoi.schema import Argument
@@ -165,7 +166,7 @@ def _targets(given: Any, feeders: list[Feeder], wiring: Wiring) -> TargetsFeeder
     if dataloader.table is None:
         raise StitchError(
             "targets= is not a file.",
-            expected="an NPY, TSV, CSV or HDF5 file with targets for the examples, or a ks.Dataloader of one",
+            expected=f"an {table_files.listed()} file with targets for the examples, or a ks.Dataloader of one",
             received=repr(given)[:200],
         )
     for what in ("outputs", "args", "share", "separate", "in_order"):

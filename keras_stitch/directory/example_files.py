@@ -18,6 +18,7 @@ from keras_stitch.directory.feeders import Feeder, FileFeeder, TableFeeder, Targ
 from keras_stitch.errors import SaveError, StitchError, nearest
 from keras_stitch.graphs.shapes import shape_fits
 from keras_stitch.graphs.spec import Port, Wiring, shape_text
+from keras_stitch.kipoi import table_files
 from keras_stitch.kipoi.run_kipoi import (
     example_arguments,
     late_import,
@@ -96,7 +97,7 @@ def _given(name: str, value: Any, *, of_file: bool) -> Any:
             f"The file for examples['{name}'] {'is a folder' if there else 'is not there'}."
             if is_path
             else f"examples['{name}'] is not a file.",
-            expected="an NPY, TSV, CSV or HDF5 file" if of_file else "the path of a file",
+            expected=f"an {table_files.listed()} file" if of_file else "the path of a file",
             received=f"'{os.fspath(value)}'" if is_path else repr(value)[:200],
             fix=f"Give the whole path, or one seen from '{Path.cwd()}'." if is_path and not there else None,
         )
@@ -125,6 +126,18 @@ def file_names(merged: Merged, chosen: Mapping[str, Any]) -> dict[str, str]:
             file, argument = feeder.made_example, feeder.path_argument
             names[argument] = f"{layout.EXAMPLES}/{file if file not in taken else argument + Path(file).suffix}"
     return names
+
+
+def packages(merged: Merged, chosen: Mapping[str, Any]) -> list[str]:
+    """What has to be installed to read the examples that are files with rows.
+
+    Args:
+        merged: The merged dataloader.
+        chosen: The example of every argument, files as paths here.
+    """
+    files = [chosen.get(feeder.path_argument) for feeder in merged.files]
+    found = [table_files.package_of(file) for file in files if isinstance(file, Path)]
+    return list(dict.fromkeys(package for package in found if package is not None))
 
 
 def place_examples(directory: Path, chosen: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from keras_stitch import directory_layout as layout
 from keras_stitch.directory.alignment import Alignment
 from keras_stitch.graphs.spec import Port, Shape, shape_text
+from keras_stitch.kipoi import table_files
 from keras_stitch.kipoi.component import RANDOM_ACCESS, Component
 from keras_stitch.kipoi.schema import Argument, Field, Missing
 from keras_stitch.kipoi.templates import literal
@@ -233,10 +234,8 @@ class TableFeeder(FileFeeder):
 
     def argument(self, own: str) -> Argument:
         """The path of the file."""
-        doc = (
-            f"File for the input {self.name}, rows of shape {shape_text(self.port.shape)}: NPY, TSV or CSV with a "
-            "header, or HDF5."
-        )
+        rows = f"rows of shape {shape_text(self.port.shape)}"
+        doc = f"File for the input {self.name}, {rows}: {table_files.documented()}."
         return Argument(own, doc, "str", example=Missing if self.example is None else self.example)
 
     def call(self, labels: Mapping[str, Sequence[str]], made_by: Mapping[str, str]) -> Call:
@@ -268,7 +267,7 @@ class TargetsFeeder(FileFeeder):
 
     def argument(self, own: str) -> Argument:
         """The path of the file."""
-        doc = "File with what the model should predict: NPY, TSV or CSV with a header, or HDF5."
+        doc = f"File with what the model should predict: {table_files.documented()}."
         return Argument(own, doc, "str", required=False, example=self.example)
 
     def call(self, labels: Mapping[str, Sequence[str]], made_by: Mapping[str, str]) -> Call:

@@ -20,7 +20,7 @@ from keras_stitch.errors import SourceError, StitchError, reason
 from keras_stitch.files import find_yaml, load_yaml
 from keras_stitch.graphs.names import zoo_name
 from keras_stitch.kipoi import schema
-from keras_stitch.kipoi.dataloader import SOURCES, Dataloader
+from keras_stitch.kipoi.dataloader import Dataloader, sources
 from keras_stitch.kipoi.templates import template_module
 from keras_stitch.kipoi.zoo_files import Located, locate
 
@@ -95,7 +95,7 @@ def resolve(dataloader: Dataloader) -> Component:
         return _from_import(source, args)
     raise SourceError(
         f"No dataloader '{source}'.",
-        expected=SOURCES,
+        expected=sources(),
         received="a file" if path.exists() else f"no directory, seen from '{Path.cwd().name}'",
     )
 

@@ -10,12 +10,7 @@ from typing import Any, Literal
 
 from keras_stitch.checks import mapping_of
 from keras_stitch.errors import StitchError
-
-SOURCES = (
-    "a Kipoi directory, a name such as 'kipoi:DeepSEA/predict', an import path such as "
-    "'kipoiseq.dataloaders.SeqIntervalDl', a dataloader class, or an NPY, TSV, CSV or HDF5 file"
-)
-
+from keras_stitch.kipoi import table_files
 
 POLICIES = ("error", "inner")
 
@@ -34,8 +29,8 @@ class Dataloader:
     Args:
         source: A Kipoi directory, a name in a source that Kipoi knows (``"kipoi:DeepSEA/predict"``), an import path
             such as ``"kipoiseq.dataloaders.SeqIntervalDl"`` or a Kipoi dataloader class, of any of Kipoi's kinds. Or a
-            NPY, TSV, CSV or HDF5 file with one row for each row of data, which becomes the example. Files beside the
-            dataloader of a directory are imported at its top, not within functions.
+            table file with one row for each row of data, which becomes the example. Files beside the dataloader of a
+            directory are imported at its top, not within functions.
         outputs: Which field of the loader feeds which graph input, or inputs. Without it a single array feeds the
             one input it stands for, and the fields of a dict or list go by name: that of the graph input, or of the
             port that it feeds.
@@ -71,7 +66,7 @@ class Dataloader:
         if not isinstance(self.source, str | os.PathLike | type):
             raise StitchError(
                 "ks.Dataloader(...) takes the source of a dataloader.",
-                expected=SOURCES,
+                expected=sources(),
                 received=repr(self.source)[:200],
             )
         outputs = mapping_of(self.outputs, "outputs= of a ks.Dataloader", "{field of the loader: graph input}")
@@ -125,6 +120,14 @@ class Dataloader:
         return None
 
 
+def sources() -> str:
+    """What the source of a dataloader can be, for messages."""
+    return (
+        "a Kipoi directory, a name such as 'kipoi:DeepSEA/predict', an import path such as "
+        f"'kipoiseq.dataloaders.SeqIntervalDl', a dataloader class, or an {table_files.listed()} file"
+    )
+
+
 def dataloader_of(key: str, value: Any, what: str | None = None) -> Dataloader:
     """What the user named for a graph input or submodel, as a ``Dataloader``.
 
@@ -141,7 +144,7 @@ def dataloader_of(key: str, value: Any, what: str | None = None) -> Dataloader:
     if not isinstance(value, str | os.PathLike | type):
         raise StitchError(
             f"{what or f'dataloaders={{{key!r}: ...}}'} is no dataloader.",
-            expected=f"a ks.Dataloader, {SOURCES}",
+            expected=f"a ks.Dataloader, {sources()}",
             received=repr(value)[:200],
         )
     return Dataloader(value)

@@ -22,7 +22,10 @@ from keras_stitch.kipoi.dataloader import Dataloader
 from keras_stitch.kipoi.model_directory import read_directory
 
 # What tables need of the runtime, and no other part.
-TABLES = ["array_files", "blocks", "data_errors", "keys", "merged", "part_base", "row_lookup", "tables", "workers"]
+TABLES = [
+    *("array_files", "blocks", "column_tables", "data_errors", "file_contents", "keys", "merged", "part_base"),
+    *("row_lookup", "stored_arrays", "table_formats", "tables", "workers"),
+]
 
 
 def style_problems(directory: Path) -> str:

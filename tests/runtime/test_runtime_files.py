@@ -14,11 +14,12 @@ from keras_stitch.directory.runtime_files import write_runtime
 from keras_stitch.kipoi.templates import template_files, template_module, template_text
 
 BASE = {"__init__", "blocks", "data_errors", "keys", "merged", "part_base", "row_lookup", "workers"}
+TABLES = {"array_files", "column_tables", "file_contents", "stored_arrays", "table_formats", "tables"}
 NEEDED = {
     "DataError": {"__init__", "data_errors"},
     "MergedDataset": BASE,
     "MergedIterator": {*BASE, "merged_iterator"},
-    "Table": {"__init__", "array_files", "blocks", "data_errors", "part_base", "tables"},
+    "Table": {"__init__", "blocks", "data_errors", "part_base", *TABLES},
     "Predictions": {"__init__", "blocks", "data_errors", "part_base", "predictions", "records"},
     "Part": {
         *("__init__", "blocks", "component_source", "data_errors", "dataloader_part", "keys", "part_base", "readers"),
@@ -66,7 +67,7 @@ def test_what_is_written_works_alone(tmp_path, name):
 
 def test_a_directory_of_tables_has_no_other_parts(tmp_path):
     code = "class A(merging.MergedDataset):\n    x = merging.Table, merging.Targets\n"
-    assert written(tmp_path, code) == {*BASE, "array_files", "tables"}
+    assert written(tmp_path, code) == {*BASE, *TABLES}
     assert loaded(tmp_path).__all__ == ["DataError", "MergedDataset", "Table", "Targets"]
 
 

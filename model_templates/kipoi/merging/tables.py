@@ -1,4 +1,4 @@
-"""Parts that are files: arrays from NPY, TSV, CSV or HDF5, as inputs of a model or as targets."""
+"""Parts that are files with one row for each row of data, as inputs of a model or as targets."""
 
 from __future__ import annotations
 

@@ -1,0 +1,41 @@
+"""The formats of files with rows, as the runtime of generated directories has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from keras_stitch.kipoi.templates import template_module
+
+
+def _formats() -> Any:
+    return template_module("kipoi.merging.table_formats")
+
+
+def listed() -> str:
+    """The names of all formats, for messages.
+
+    Example:
+        >>> listed().split(", ")[0]
+        'NPY'
+    """
+    return str(_formats().listed())
+
+
+def documented() -> str:
+    """The names of all formats, with what their files need."""
+    return str(_formats().documented())
+
+
+def package_of(file: Path) -> str | None:
+    """What has to be installed to read a file; ``None`` where all directories have it.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile(suffix=".tsv") as file:
+        ...     print(package_of(Path(file.name)))
+        None
+    """
+    with file.open("rb") as opened:
+        package = _formats().format_of(opened.read(8), file.name).package
+    return None if package is None else str(package)

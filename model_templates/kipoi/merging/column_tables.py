@@ -1,0 +1,99 @@
+"""Tables with named columns, of which the first may name the rows."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from .file_contents import Contents
+
+if TYPE_CHECKING:
+    from .array_files import ArrayFile
+
+_KEYS = ("id", "chr", "start", "end", "strand")
+
+
+def read_text(file: ArrayFile, separator: str) -> Contents:
+    """Reads a text table, one row for each line."""
+    # A line without a value is a row without one.
+    options: dict[str, Any] = {"sep": separator, "index_col": False, "skip_blank_lines": False}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # more columns than the header has
+            keys = key_columns(list(pd.read_csv(file.path, nrows=0, **options).columns))
+            table = pd.read_csv(
+                file.path,
+                **options,
+                converters={name: str for name in keys if name not in ("start", "end")},
+                keep_default_na=False,
+                na_values=["nan", "NaN", "NA"],
+            )
+    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        file.fail("cannot be read as a table", "a header, and as many values in every row", str(error).strip())
+    if not keys and len(table.columns) and all(is_number(name) for name in table.columns):
+        names = "the numbers " + ", ".join(table.columns[:3]) + (", ..." if len(table.columns) > 3 else "")
+        expected = "a header row with the columns' names: add one above, which need not mean anything, such as x1"
+        file.fail("has no header, as its first line holds numbers", expected, names)
+    for column in table.columns:
+        if column in keys and column not in ("start", "end"):
+            continue
+        if len(table) and table[column].dtype.kind not in "biuf":
+            numbers = pd.to_numeric(table[column], errors="coerce")
+            row = int(np.argmax((numbers.isna() & table[column].notna()).to_numpy()))
+            value = table[column].iloc[row]
+            file.fail(f"has no number in row {row}, column {column!r}", "numbers", repr(value))
+    for name in keys:
+        torn = [value for value in table[name].tolist() if "\n" in str(value)]
+        if torn:
+            file.fail("has a quotation mark that is not closed", f"one line in column {name!r}", repr(torn[0][:40]))
+    return split_columns(file, table, keys)
+
+
+def split_columns(file: ArrayFile, table: pd.DataFrame, keys: list[str]) -> Contents:
+    """Returns the columns that name the rows, and the numbers of all others in the shapes of the arrays."""
+    names = {name: table.pop(name).to_numpy() for name in keys}
+    names = {name: column.astype("U") if column.dtype == "O" else column for name, column in names.items()}
+    for column in table.columns:
+        if table[column].dtype.kind == "b":
+            table[column] = table[column].astype("int8")
+    found = Contents({}, names.pop("id", None), names)
+    for name, columns in _share(file, list(table.columns)).items():
+        file.check_columns(name, len(columns))
+        shape = [-1 if size is None else size for size in file.arrays[name][0]]
+        found.rows[name] = table[columns].to_numpy().reshape([len(table), *shape])
+        found.labels[name] = (
+            [column.removeprefix(f"{name}/") for column in columns] if len(file.arrays) > 1 else columns
+        )
+    return found
+
+
+def _share(file: ArrayFile, columns: list[str]) -> dict[str, list[str]]:
+    """Returns the columns of every array."""
+    if len(file.arrays) == 1:
+        return dict.fromkeys(file.arrays, columns)
+    found = {name: [it for it in columns if it == name or it.startswith(f"{name}/")] for name in file.arrays}
+    for column in columns:
+        if not any(column in own for own in found.values()):
+            expected = " or ".join(f"'{name}' or '{name}/...'" for name in file.arrays)
+            file.fail(f"has the column {column!r}, which belongs to no output", expected, repr(column))
+    return found
+
+
+def key_columns(columns: list[str]) -> list[str]:
+    """Returns the first columns that name the rows: id, or a genomic range, or both in any order."""
+    count = next((number for number, name in enumerate(columns) if name not in _KEYS), len(columns))
+    if {"chr", "start", "end"} <= set(columns[:count]):
+        return columns[:count]
+    return columns[:1] if columns[:1] == ["id"] else []
+
+
+def is_number(name: str) -> bool:
+    """Whether the name of a column is a number, or was one before pandas made it differ from another."""
+    for text in (name, name.rpartition(".")[0]):
+        with contextlib.suppress(ValueError):
+            return float(text) is not None
+    return False
