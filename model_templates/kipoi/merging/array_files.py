@@ -42,9 +42,8 @@ class ArrayFile:
                 expected = f"{others} with {', '.join(arrays)}"
                 self.fail(f"is {known.name}, which holds one array", expected, "one array")
             if known.package is not None and importlib.util.find_spec(known.package) is None:
-                self.fail(
-                    f"is {known.name}", f"that {known.package} is installed (pip install {known.package})", "none"
-                )
+                expected = f"{known.package}, by pip install {known.package}"
+                self.fail(f"is {known.name}, which {known.package} reads", expected, "no such package")
             contents = known.read(self)
         except DataError:
             raise
