@@ -124,7 +124,7 @@ class Graph(Description):
                 shape ``(rows, ...)`` and a dtype that its input takes.
             model: A built, perhaps trained, model of this graph; by default one is built.
             rows: How many random rows.
-            seed: Of the random rows.
+            seed: The seed of the random rows.
             format: The file to load again: ``"keras"`` or ``"h5"``.
             progress: Called with a few words at every step; by default they are shown on the terminal.
 

@@ -32,7 +32,12 @@ def chain(*sources: Any, name: str = "chain") -> Graph:
 
 
 def ensemble(
-    *sources: Any, merge: MergeLike = "average", input: str = "input", output: str = "output", name: str = "ensemble"
+    *sources: Any,
+    merge: MergeLike = "average",
+    input: str = "input",
+    output: str = "output",
+    name: str = "ensemble",
+    **options: Any,
 ) -> Graph:
     """Models on the same input, their outputs merged into one.
 
@@ -42,6 +47,7 @@ def ensemble(
         input: The name of the shared graph input.
         output: The name of the graph output.
         name: The graph's name.
+        options: Those of the merge, as ``Graph.connect`` takes them: ``axis=``, ``axes=``, ``normalize=``.
 
     Example:
         >>> import keras, keras_stitch as ks
@@ -60,7 +66,7 @@ def ensemble(
                 fix="Build this graph with Graph, add_input and connect.",
             )
     graph.add_input(input, names)
-    return _merged(graph, names, merge, output)
+    return _merged(graph, names, output, merge=merge, **options)
 
 
 def siamese(
@@ -70,6 +76,7 @@ def siamese(
     inputs: Sequence[str] = ("left", "right"),
     output: str = "output",
     name: str = "siamese",
+    **options: Any,
 ) -> Graph:
     """One model on two inputs with the same weights, its two outputs merged into one.
 
@@ -79,6 +86,8 @@ def siamese(
         inputs: Names of the two graph inputs.
         output: The name of the graph output.
         name: The graph's name.
+        options: Those of the merge, as ``Graph.connect`` takes them: ``axes=1, normalize=True`` with ``merge="dot"``
+            makes the cosine of the two outputs.
 
     Example:
         >>> import keras, keras_stitch as ks
@@ -92,7 +101,7 @@ def siamese(
     graph.add("model1", source).share("model2", of="model1")
     for given, node in zip(inputs, ("model1", "model2"), strict=True):
         graph.add_input(given, node)
-    return _merged(graph, ["model1", "model2"], merge, output)
+    return _merged(graph, ["model1", "model2"], output, merge=merge, **options)
 
 
 def _add_all(graph: Graph, sources: Sequence[Any], what: str, *, least: int) -> list[str]:
@@ -107,9 +116,9 @@ def _add_all(graph: Graph, sources: Sequence[Any], what: str, *, least: int) -> 
     return list(named)
 
 
-def _merged(graph: Graph, names: Sequence[str], merge: MergeLike, output: str) -> Graph:
+def _merged(graph: Graph, names: Sequence[str], output: str, **how: Any) -> Graph:
     """Merge outputs into a graph output: an identity layer as node gives the merge a port to arrive at."""
     import keras
 
     graph.add(output, keras.layers.Identity())
-    return graph.connect(names, output, merge=merge)
+    return graph.connect(names, output, **how)

@@ -468,7 +468,8 @@ NAMES = "\n  Expected: one name, or a list of names\n  Received: {0}"
          "nearest name, or a Keras layer"),
         (lambda: graph().connect("a", "b", merge=layers.Add),
          "There is no merge <class 'keras.src.layers.merging.add.Add'>.\n"
-         "  Expected: one of concatenate, add, average, maximum, minimum, multiply, subtract, stack, or a Keras layer"),
+         "  Expected: one of concatenate, add, average, maximum, minimum, multiply, subtract, stack, dot, or a Keras "
+         "layer"),
         (lambda: graph().connect("a", "b", axis="last"),
          "axis= is not a whole number.\n  Expected: a number such as -1\n"
          "  Received: 'last'"),

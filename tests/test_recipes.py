@@ -60,6 +60,14 @@ def test_siamese(merge, tmp_path):
         assert len(again.weights) == len(model.weights) == len(toy_models.alone("functional", 0, "h5").weights)
 
 
+def test_siamese_cosine():
+    model = ks.siamese(toy_models.saved("functional", 0, "h5"), merge="dot", axes=1, normalize=True).build()
+    one, other = (alone("functional", 0, given) for given in (X, X[::-1]))
+    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    want = np.sum(one * other, axis=1) / np.where(norms == 0, 1, norms)
+    assert allclose(model([X, X[::-1]]), want[:, None], atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -17,6 +17,7 @@ from keras_stitch.directory.dataloader_plan import Merged
 from keras_stitch.directory.feeders import Feeder
 from keras_stitch.directory.model_info import UNSPECIFIED, Statement, citations, licences
 from keras_stitch.directory.save_request import SavedGraph
+from keras_stitch.graphs.freezing import FROZEN, frozen_state
 from keras_stitch.graphs.spec import GraphSpec
 from keras_stitch.keras_private import layers_within, own_trainable_weights
 from keras_stitch.kipoi.templates import WIDTH, literal, render
@@ -154,5 +155,5 @@ def _frozen(spec: GraphSpec, flow: Flow, model: keras.Model | None) -> dict[str,
         # Moving averages, which no flag lets train, do not count.
         inner = layers_within(layer) if layer else ()
         trains = [id(weight) in training for part in inner for weight in own_trainable_weights(part)]
-        states[submodel.name] = "no" if all(trains) else "partly" if any(trains) else "yes"
+        states[submodel.name] = FROZEN[frozen_state(trains)]
     return states

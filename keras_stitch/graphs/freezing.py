@@ -9,6 +9,9 @@ from keras_stitch.checks import names, one_name
 from keras_stitch.errors import StitchError, nearest
 from keras_stitch.graphs.spec import FreezeRule, GraphSpec, LayerInfo, Submodel
 
+# What tables say for each state.
+FROZEN = {"all": "yes", "part": "partly", "none": "no"}
+
 Flags = Mapping[str, Mapping[str, bool]]
 
 
@@ -69,8 +72,18 @@ def frozen_states(spec: GraphSpec, flags: Flags, untrained: Collection[str] = ()
             continue
         owner = spec.submodel(submodel.share or submodel.name)
         weighted = [flags[owner.name][layer.path] for layer in owner.layers if layer.parameters or owner.is_layer]
-        states[submodel.name] = "none" if all(weighted) else "part" if any(weighted) else "all"
+        states[submodel.name] = frozen_state(weighted)
     return states
+
+
+def frozen_state(trains: Collection[bool]) -> str:
+    """How much of something is frozen, by whether each of its layers or weights trains.
+
+    Example:
+        >>> frozen_state([True, False]), frozen_state([False]), frozen_state([])
+        ('part', 'all', 'none')
+    """
+    return "none" if all(trains) else "part" if any(trains) else "all"
 
 
 def _start(submodel: Submodel) -> dict[str, bool]:

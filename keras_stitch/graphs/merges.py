@@ -117,7 +117,7 @@ def merge_arrays(feed: Feed, arrays: Sequence[Array]) -> Array:
     """Several arrays made one, by NumPy.
 
     Args:
-        feed: Says how; the axis counts the batch axis.
+        feed: The port for which they are merged, with the merge.
         arrays: Each of shape ``(rows, ...)``.
 
     Example:

@@ -66,7 +66,7 @@ class Source:
         path: The absolute path, for ``file`` and ``kipoi``.
         layer: ``{"class_name": ..., "config": ...}`` for ``layer``.
         arch: The absolute path of the architecture JSON, for a weights-only file.
-        sha256: Of the file with the weights, where there is one.
+        sha256: The sha256 of the file with the weights, where there is one.
         label: What tables and pictures show: a file name, ``Dense``.
         zoo: Its name in a source that Kipoi knows, ``"kipoi:DeepSEA/predict"``; ``path`` is where that lies here.
         custom_objects: The files (absolute paths) and modules that were given for its custom objects.

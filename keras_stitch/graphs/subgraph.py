@@ -16,7 +16,7 @@ class Cut:
     """Some submodels of a graph.
 
     Attributes:
-        wiring: They alone, as a graph. Tensors of other submodels are its inputs.
+        wiring: These submodels as a graph of their own. Tensors of other submodels are its inputs.
         takes: For each of its inputs, the tensor of the whole graph.
         gives: For each of its outputs, the tensor of the whole graph.
     """

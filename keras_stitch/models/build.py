@@ -20,10 +20,10 @@ from keras_stitch.placement.stages import Stages
 
 
 class KerasInference:
-    """Tells wiring what layers make of what they get, by asking Keras.
+    """Asks Keras for the output shapes of layers, for ``wire``.
 
     Args:
-        blueprints: Of every submodel that owns its weights.
+        blueprints: The blueprint of every submodel that owns its weights.
     """
 
     def __init__(self, blueprints: Mapping[str, Blueprint]):
@@ -64,7 +64,7 @@ def check(spec: GraphSpec, blueprints: Mapping[str, Blueprint]) -> tuple[Wiring,
 
     Args:
         spec: The graph.
-        blueprints: Of every submodel that owns its weights.
+        blueprints: The blueprint of every submodel that owns its weights.
 
     Raises:
         WiringError: With every problem of the graph, those of freezing included.
@@ -88,7 +88,7 @@ def build(
     Args:
         spec: The graph.
         wiring: The same graph, checked.
-        blueprints: Of every submodel that owns its weights.
+        blueprints: The blueprint of every submodel that owns its weights.
         flags: Which layers train.
         name: The model's name; the graph's by default.
 

@@ -27,9 +27,9 @@ def merge_layer(merge: Merge, name: str | None, dtype: str) -> keras.Layer:
     """The Keras layer of a merge, which takes a list of tensors.
 
     Args:
-        merge: Which.
+        merge: The merge.
         name: The layer's name.
-        dtype: Of the result.
+        dtype: The dtype of the result.
     """
     if merge.kind == "layer":
         assert merge.layer is not None
@@ -45,7 +45,7 @@ def merge(feed: Feed, tensors: Sequence[Any], names: Names, base: str) -> Any:
     """Merge the tensors that arrive at a port.
 
     Args:
-        feed: Says how, and what their shapes are.
+        feed: The port, with the merge and the shapes of its sources.
         tensors: Symbolic tensors of shape ``(batch, ...)``, in order.
         names: Where the names of new layers come from.
         base: What these names start with.

@@ -28,7 +28,7 @@ class Job:
         name: Those of its submodels, joined by ``_``.
         environment: The name of the environment.
         spec: Its submodels. Keras models that need another Keras count as models of another framework.
-        stages: They as a graph of its own, all in the dataloader.
+        stages: Its submodels as a graph of its own, all in the dataloader.
         reads: The job that makes each of its inputs that is no input of the whole graph.
         owners: The submodel whose weights another has, where that is in another job.
         runs_here: Whether all its models can run in this environment, too.
@@ -58,7 +58,7 @@ class Flow:
         plan: Where each submodel runs.
         stages: What remains, as a graph of its own: what jobs predict are inputs of it.
         jobs: Each after those whose files it reads.
-        environments: Of the jobs.
+        environments: The environments of the jobs.
         reads: The job that makes each input of what remains that is no input of the whole graph.
     """
 
@@ -93,7 +93,7 @@ def flow(spec: GraphSpec, wiring: Wiring, resolver: Resolver | None = None) -> F
     Args:
         spec: The graph.
         wiring: The same, checked.
-        resolver: Tells whether dependencies go together; by default ``uv`` is asked, where anybody has to be.
+        resolver: Tells whether dependencies go together; by default ``uv`` is asked, and only where it is needed.
 
     Raises:
         StitchError: Where a submodel is asked to run where it cannot.

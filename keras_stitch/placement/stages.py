@@ -58,7 +58,7 @@ class Step:
 
     Attributes:
         name: That of the submodel, or those of several that are stitched, joined by ``_``.
-        submodels: Which; none for a Keras layer that merges for a model of another framework.
+        submodels: The submodels in it; none for a Keras layer that merges for a model of another framework.
         cut: The Keras model, as a graph; ``None`` for a submodel of another framework.
         takes: What feeds each of its input ports.
         gives: The name of the tensor that each of its output ports makes, with its shape and dtype.

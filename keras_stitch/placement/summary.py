@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from keras_stitch.graphs.freezing import FROZEN
 from keras_stitch.graphs.spec import GraphSpec, Port, Submodel, Wiring, shape_text
 from keras_stitch.placement.plan import Plan
 from keras_stitch.terminal import render
-
-FROZEN = {"all": "yes", "part": "partly", "none": "no"}
 
 
 @dataclass(frozen=True)
