@@ -114,7 +114,7 @@ class Assembly:
         if not flow.jobs or not all(job.runs_here for job in flow.jobs):
             return subject
         stages = replace(flow.stages, whole=flow.whole, steps=flow.steps)
-        chain = Chain(flow, self._job_packings(), subject.packed)
+        chain = Chain(flow, self.job_packings(), subject.packed)
         return replace(subject, spec=self.spec, stages=stages, packed=chain, remarks=())
 
     @cached_property
@@ -128,9 +128,9 @@ class Assembly:
             return None
         from keras_stitch.workflow.write_workflow import WorkflowWriter
 
-        return WorkflowWriter(self.flow, self._job_packings())
+        return WorkflowWriter(self.flow, self.job_packings())
 
-    def _job_packings(self) -> dict[str, Packing]:
+    def job_packings(self) -> dict[str, Packing]:
         """The models of every job, by its name."""
         return {job.name: self._packing(job.spec, job.stages, job.owners) for job in self.flow.jobs}
 
