@@ -139,7 +139,7 @@ def run_apart(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         try:
-            packings, rest = assembly._job_packings(), assembly.packing
+            packings, rest = assembly.job_packings(), assembly.packing
         except StitchError as problem:
             assert "where nothing is trained, and its weights are new" in str(problem)
             assume(False)

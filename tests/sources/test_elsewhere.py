@@ -162,7 +162,7 @@ def test_what_it_takes_goes_by_name(tmp_path: Path) -> None:
     model.save(folder / "weights.keras")
     graph = ks.Graph().add("net", folder, placement="workflow")
     assembly = graph._assembly()
-    ((job, packing),) = assembly._job_packings().items()
+    ((job, packing),) = assembly.job_packings().items()
     packing.write(tmp_path / job)
     assert packing.models == {}
     data = {"first": np.full((2, 3), 5.0, "float32"), "second": np.ones((2, 3), "float32")}
