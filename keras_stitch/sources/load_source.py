@@ -164,6 +164,7 @@ def _check_options(request: Request, kind: Kind) -> None:
             )
     if not set(OF_KERAS) <= set(kind.options):
         request.refuse_keras_options()
+    request.arch_file()  # no path is a mistake also where the source needs no file
 
 
 def placed(entry: ModelEntry, folder: Path, given: Given) -> tuple[Any, dict[str, Any]]:
