@@ -128,7 +128,7 @@ def file_names(merged: Merged, chosen: Mapping[str, Any]) -> dict[str, str]:
     return names
 
 
-def packages(merged: Merged, chosen: Mapping[str, Any]) -> list[str]:
+def requirements(merged: Merged, chosen: Mapping[str, Any]) -> list[str]:
     """What has to be installed to read the examples that are files with rows.
 
     Args:
@@ -136,8 +136,8 @@ def packages(merged: Merged, chosen: Mapping[str, Any]) -> list[str]:
         chosen: The example of every argument, files as paths here.
     """
     files = [chosen.get(feeder.path_argument) for feeder in merged.files]
-    found = [table_files.package_of(file) for file in files if isinstance(file, Path)]
-    return list(dict.fromkeys(package for package in found if package is not None))
+    found = [table_files.requirement_of(file) for file in files if isinstance(file, Path)]
+    return list(dict.fromkeys(item for item in found if item is not None))
 
 
 def place_examples(directory: Path, chosen: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -190,7 +190,7 @@ class Draft:
         packing, flow = self.graph.packing, self.graph.flow
         needed = model_info.statements(flow.spec, self.merged, self.parts)
         requirements = [*self.carried.requirements, *(packing.requirements if packing is not None else ())]
-        requirements += example_files.packages(self.merged, self.chosen)
+        requirements += example_files.requirements(self.merged, self.chosen)
         return {
             **model.described({}),
             "default_dataloader": ".",

@@ -27,15 +27,15 @@ def documented() -> str:
     return str(_formats().documented())
 
 
-def package_of(file: Path) -> str | None:
-    """What has to be installed to read a file; ``None`` where all directories have it.
+def requirement_of(file: Path) -> str | None:
+    """What has to be installed to read a file; ``None`` where every generated directory has it.
 
     Example:
         >>> import tempfile
         >>> with tempfile.NamedTemporaryFile(suffix=".tsv") as file:
-        ...     print(package_of(Path(file.name)))
+        ...     print(requirement_of(Path(file.name)))
         None
     """
     with file.open("rb") as opened:
-        package = _formats().format_of(opened.read(8), file.name).package
-    return None if package is None else str(package)
+        requirement = _formats().format_of(opened.read(8), file.name).requirement
+    return None if requirement is None else str(requirement)

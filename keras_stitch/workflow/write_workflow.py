@@ -120,7 +120,7 @@ class _Writing:
         names = [name for name in environment.submodels if name in self.parts and name not in anew]
         own = [self.parts[name].dependencies for name in names]
         more = [item for job in jobs for item in self.packings[job.name].requirements]
-        more += [item for job in jobs for item in example_files.packages(self.loaders.jobs[job.name], self.chosen)]
+        more += [item for job in jobs for item in example_files.requirements(self.loaders.jobs[job.name], self.chosen)]
         return Needs(environment, [*own, *loaders], more)
 
     def write_job(self, job: Job, dependencies: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import zlib
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ import numpy as np
 
 from .blocks import Block, Rows, as_text, fits
 from .data_errors import DataError, reason
-from .table_formats import FORMATS, format_of, listed
+from .table_formats import FORMATS, TableFormat, format_of, listed
 
 
 class ArrayFile:
@@ -41,9 +41,8 @@ class ArrayFile:
                 others = listed(known for known in FORMATS if known.several)
                 expected = f"{others} with {', '.join(arrays)}"
                 self.fail(f"is {known.name}, which holds one array", expected, "one array")
-            if known.package is not None and importlib.util.find_spec(known.package) is None:
-                expected = f"{known.package}, by pip install {known.package}"
-                self.fail(f"is {known.name}, which {known.package} reads", expected, "no such package")
+            if known.package is not None:
+                self.check_installed(known)
             contents = known.read(self)
         except DataError:
             raise
@@ -52,6 +51,14 @@ class ArrayFile:
         self.rows, self.ids = contents.rows, contents.ids
         self.ranges, self.labels = contents.ranges or None, contents.labels
         self.length = self.check_lengths({name: rows.shape for name, rows in self.rows.items()})
+
+    def check_installed(self, known: TableFormat) -> None:
+        """Raises an error where the package that reads a format cannot be imported."""
+        try:
+            importlib.import_module(str(known.package))
+        except ImportError as error:
+            expected = f"pip install '{known.requirement}'"
+            self.fail(f"is {known.name}, which the package {known.package} reads", expected, reason(error))
 
     def check_lengths(self, received: Mapping[str, tuple[int, ...]]) -> int:
         """Returns the number of rows; shapes that are not those of the arrays are an error."""

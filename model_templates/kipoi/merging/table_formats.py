@@ -26,7 +26,8 @@ class TableFormat:
         start: The first bytes of every file; none for text.
         several: Whether a file can hold several arrays.
         columns: Whether a row is one number for each column, and not an array of any shape.
-        package: What has to be installed to read it, beside what every generated directory needs.
+        package: The package that has to be imported to read it, where not every generated directory has it.
+        requirement: The same as pip installs it.
     """
 
     name: str
@@ -36,6 +37,7 @@ class TableFormat:
     several: bool = True
     columns: bool = True
     package: str | None = None
+    requirement: str | None = None
 
 
 FORMATS = (
