@@ -172,7 +172,7 @@ def test_targets_are_a_file(tmp_path, loader):
     assert (merged.arguments[-1].name, merged.arguments[-1].required) == ("targets_file", False)
     assert message(plan, {}, targets=loader) == (
         "targets= is not a file.\n"
-        "  Expected: an NPY, TSV, CSV or HDF5 file with targets for the examples, or a ks.Dataloader of one\n"
+        "  Expected: an NPY, TSV, CSV, HDF5 or Parquet file with targets for the examples, or a ks.Dataloader of one\n"
         f"  Received: {str(loader)!r}".replace(repr(str(loader)), repr(loader))
     )
     assert message(plan, {}, targets=3).startswith("targets= is no dataloader.")

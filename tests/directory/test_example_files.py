@@ -6,6 +6,7 @@ import h5py
 import keras
 import kipoi_runner
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from kipoi_cases import make_case, write_loader
@@ -23,7 +24,7 @@ from keras_stitch.kipoi.dataloader import Dataloader
     [
         ("a.csv", "a,b\n1,2\n", "has a wrong number of columns for rows of shape (3,): 'example_files/a.csv'. "
          "Expected: 3. Got: 2"),
-        ("a.npz", None, "is an archive: 'example_files/a.npz'. Expected: an NPY, TSV, CSV or HDF5 file. "
+        ("a.npz", None, "is an archive: 'example_files/a.npz'. Expected: an NPY, TSV, CSV, HDF5 or Parquet file. "
          "Got: a zip file, such as NPZ"),
     ],
 )  # fmt: skip
@@ -206,3 +207,20 @@ def test_random_tables_have_as_many_rows_as_the_targets(tmp_path):
     np.save(tmp_path / "t.npy", np.ones((7, 1), "float32"))
     directory = make_case().write(tmp_path / "composed", targets=tmp_path / "t.npy")
     assert len(np.load(directory / "example_files" / "input1.npy")) == 7
+
+
+def test_parquet_among_the_examples_is_said_to_need_its_package(tmp_path):
+    pd.DataFrame({"id": ["p", "q"], "a": [1.0, 2], "b": [3.0, 4], "c": [5.0, 6]}).to_parquet(tmp_path / "x.parquet")
+    pd.DataFrame({"id": ["q", "p"], "score": [0.0, 1]}).to_parquet(tmp_path / "t.parquet")
+    np.save(tmp_path / "y.npy", np.ones((2, 6), "float32"))
+    files = {"input1": tmp_path / "x.parquet", "input2": tmp_path / "y.npy"}
+    targets = Dataloader(tmp_path / "t.parquet", align_on="id")
+    for name, options in (("inputs", {"dataloaders": files}), ("targets", {"dataloaders": files, "targets": targets})):
+        directory = make_case().write(tmp_path / name, **options)
+        for file in ("model.yaml", "dataloader.yaml"):
+            assert "pyarrow>=15,<26" in yaml.safe_load((directory / file).read_text())["dependencies"]["pip"]
+        kipoi_runner.in_process(directory)
+    with h5py.File(directory / "model_files/expected.h5") as file:
+        np.testing.assert_array_equal(file["inputs/input1"], [[1, 3, 5], [2, 4, 6]])
+    plain = make_case().write(tmp_path / "plain", dataloaders={"input2": tmp_path / "y.npy"})
+    assert "pyarrow" not in (plain / "model.yaml").read_text()

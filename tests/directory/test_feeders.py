@@ -33,7 +33,8 @@ def test_files_have_one_argument():
         assert (argument.name, argument.required, argument.example) == ("path", required, example)
         assert (feeder.kind, feeder.in_order, feeder.may_share("path")) == ("file", False, False)
         assert list(feeder.metadata) == ["id"]
-    assert "rows of shape (None, 4)" in TABLE.argument("path").doc
+    doc = "File for the input x, rows of shape (None, 4): NPY, TSV or CSV with a header, HDF5, or Parquet."
+    assert TABLE.argument("path").doc == doc
 
 
 def test_what_they_feed():

@@ -289,11 +289,11 @@ def test_existing_targets(tmp_path):
         ({"hosting": {"example_files/input3.npy": "https://x.org/a"}}, "hosting= names 'example_files/input3.npy'"),
         ({"hosting": {"model_files/model.h5": "https://x.org/a"}}, "hosting= names 'model_files/model.h5', which"),
         ({"examples": {"input1_file": Path("nowhere.npy")}}, "The file for examples['input1_file'] is not there.\n"
-         "  Expected: an NPY, TSV, CSV or HDF5 file\n  Received: 'nowhere.npy'\n  Fix: Give the whole path"),
+         "  Expected: an NPY, TSV, CSV, HDF5 or Parquet file\n  Received: 'nowhere.npy'\n  Fix: Give the whole path"),
         ({"examples": {"input1_file": "nothere.csv"}}, "The file for examples['input1_file'] is not there.\n"
-         "  Expected: an NPY, TSV, CSV or HDF5 file\n  Received: 'nothere.csv'\n"),
+         "  Expected: an NPY, TSV, CSV, HDF5 or Parquet file\n  Received: 'nothere.csv'\n"),
         ({"examples": {"input1_file": None}}, "examples['input1_file'] is not a file.\n"
-         "  Expected: an NPY, TSV, CSV or HDF5 file\n  Received: None"),
+         "  Expected: an NPY, TSV, CSV, HDF5 or Parquet file\n  Received: None"),
         ({"examples": {"input1_file": "/"}}, "The file for examples['input1_file'] is a folder.\n"),
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ def test_names_and_endings_are_of_one_format_each():
     [
         (b"\x93NUMPY\x01\x00", "a.tsv", "NPY"),
         (b"\x89HDF\r\n\x1a\n", "a", "HDF5"),
+        (b"PAR1\x15\x04", "a.csv", "Parquet"),
         (b"a,b\n1,2\n", "a.csv", "CSV"),
         (b"\x1f\x8b\x08", "A.CSV.gz", "CSV"),
         (b"a\tb\n", "a.tsv", "TSV"),
@@ -39,3 +41,11 @@ def test_the_formats_are_listed_nowhere_else():
     sources = [path for folder in ("keras_stitch", "model_templates") for path in (ROOT / folder).rglob("*.py")]
     spelled = [path.name for path in sources if "TSV, CSV" in path.read_text(encoding="utf-8")]
     assert spelled == ["table_formats.py"]
+
+
+def test_what_a_format_needs_is_an_extra_of_the_same_bounds():
+    configuration = configparser.ConfigParser()
+    configuration.read(ROOT / "setup.cfg")
+    extras = configuration["options.extras_require"]
+    needed = {known.name.lower(): known.requirement for known in formats.FORMATS if known.requirement is not None}
+    assert {name: extras[name].strip() for name in needed} == needed

@@ -3,9 +3,11 @@ from __future__ import annotations
 import gzip
 import multiprocessing
 import re
+import sys
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 
 from keras_stitch.kipoi.templates import template_module
@@ -20,10 +22,17 @@ def write(path, content):
         with h5py.File(path, "w") as file:
             for name, array in content.items():
                 file[name] = array
+    elif isinstance(content, pd.DataFrame):
+        content.to_parquet(path)
     else:
         with path.open("wb") as file:
             np.save(file, content)
     return path
+
+
+def frame(index=None, **columns):
+    table = pd.DataFrame(columns)
+    return table if index is None else table.set_index(index)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +47,9 @@ def write(path, content):
         ("a.npy", np.array([[0, 1]]), (None,), "bool", [[False, True]]),
         ("no_ending", {"x": np.ones((2, 3)), "other": np.ones(1)}, (3,), "float32", [[1, 1, 1]] * 2),
         ("a.h5", {"deep/er": np.ones((2, 3))}, (3,), "float16", [[1, 1, 1]] * 2),
+        ("a.parquet", frame(a=[1, 3], b=[2.0, None]), (2,), "float32", [[1, 2], [3, np.nan]]),
+        ("no_ending", frame(a=[1, 3], ok=[True, False]), (2, 1), "int32", [[[1], [1]], [[3], [0]]]),
+        ("a.parquet", frame(a=[1, 3], b=[2, 4]), (None, 1), "float32", [[[1], [2]], [[3], [4]]]),
     ],
 )
 def test_rows(tmp_path, name, content, shape, dtype, rows):
@@ -134,7 +146,8 @@ def test_numbers_beside_an_id_or_a_name_are_a_header(tmp_path):
         ("a.npy", np.zeros((3, 2)), (3,), "float32", "has rows of another shape: 'F'. Expected: (3,). Got: (2,)."),
         ("a.npy", np.array([[None]]), (1,), "float32",
          "cannot be read as NPY: 'F'. Expected: an array of numbers. Got:"),
-        ("a.npz", "PK", (1,), "float32", "is an archive: 'F'. Expected: an NPY, TSV, CSV or HDF5 file. Got: a"),
+        ("a.npz", "PK", (1,), "float32",
+         "is an archive: 'F'. Expected: an NPY, TSV, CSV, HDF5 or Parquet file. Got: a"),
         ("a.npy", np.array(1.0), (3,), "float32",
          "has rows of another shape: 'F'. Expected: (3,). Got: a single number."),
         ("a.npy", np.array([["a"]]), (1,), "float32", "does not hold numbers: 'F'. Expected: float32. Got: <U1."),
@@ -194,7 +207,7 @@ def test_targets_of_several_outputs_go_by_name(tmp_path, ending):
         ("t.tsv", "a\n1\n", {"a": ((1,), "float32"), "b": ((1,), "float32")},
          "has a wrong number of columns for 'b' for rows of shape (1,): 'F'. Expected: 1. Got: 0."),
         ("t.npy", np.ones((2, 1)), {"a": ((1,), "float32"), "b": ((1,), "float32")},
-         "is NPY, which holds one array: 'F'. Expected: TSV, CSV or HDF5 with a, b. Got: one array."),
+         "is NPY, which holds one array: 'F'. Expected: TSV, CSV, HDF5 or Parquet with a, b. Got: one array."),
         ("t.h5", {"a": np.ones((2, 1))}, {"a": ((1,), "float32"), "b": ((1,), "float32")},
          "lacks the data: 'F'. Expected: a dataset 'b'. Got: a."),
         ("t.h5", {"a": np.ones((2, 1)), "b": np.ones((3, 1))}, {"a": ((1,), "float32"), "b": ((1,), "float32")},
@@ -233,3 +246,80 @@ def test_a_file_that_is_not_there(tmp_path):
 def test_float_ids_of_hdf5_are_those_of_other_parts(tmp_path):
     path = write(tmp_path / "a.h5", {"x": np.eye(2), "id": np.array([1.0, 2.5])})
     assert Table("x", path, (2,), "float32").read([0, 1])["keys", "x", "ids"].tolist() == ["1", "2.5"]
+
+
+@pytest.mark.parametrize("index", [None, "id", ["id"]])
+def test_ids_of_parquet_are_texts_whatever_their_type(tmp_path, index):
+    for ids, texts in ((["007", "NA"], ["007", "NA"]), ([7, 8], ["7", "8"]), ([1.0, 2.5], ["1", "2.5"])):
+        path = write(tmp_path / "a.parquet", frame(index, id=ids, a=[1, 2]))
+        block = Table("x", path, (1,), "float32").read([1, 0])
+        assert block["metadata", "x", "id"].tolist() == block["keys", "x", "ids"].tolist() == texts[::-1]
+        assert block["inputs", "x"].tolist() == [[2], [1]]
+
+
+def test_columns_of_a_range_in_parquet(tmp_path):
+    chromosomes = pd.Categorical(["1", "X"])
+    table = frame(chr=chromosomes, start=[5, 6], end=[9, 10], id=["x", "y"], strand=["+", "-"], a=[1, 2], end2=[2, 3])
+    block = Table("x", write(tmp_path / "a.parquet", table), (2,), "float32").read([1])
+    assert {path[2]: array.tolist() for path, array in block.items() if path[0] == "keys"} == {
+        "ids": ["y"], "chr": ["X"], "start": [6], "end": [10], "strand": ["-"]}  # fmt: skip
+    assert block["inputs", "x"].tolist() == [[2, 3]]
+
+
+def test_an_index_of_parquet_without_a_name_is_no_column(tmp_path):
+    table = frame(a=[1, 2]).set_axis(["p", "q"])
+    block = Table("x", write(tmp_path / "a.parquet", table), (1,), "float32").read([0, 1])
+    assert block["inputs", "x"].tolist() == [[1], [2]] and block["metadata", "x", "id"].tolist() == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "shape", "problem"),
+    [
+        (frame(a=[1], b=[2]), (3,), "has a wrong number of columns for rows of shape (3,): 'F'. Expected: 3. Got: 2."),
+        (frame(a=[1], b=[2]), (None, None),
+         "has a wrong number of columns for rows of shape (None, None): 'F'. Expected: an NPY or HDF5 file. Got: 2."),
+        (frame(a=[[1.0, 2.0], [3.0]]), (None,),
+         "does not hold numbers in column 'a': 'F'. Expected: a number in every row. Got: list<element: double>."),
+        (frame(a=["1", "2"]), (1,),
+         "does not hold numbers in column 'a': 'F'. Expected: a number in every row. Got: string."),
+        (frame(a=[True, None]), (1,),
+         "does not hold numbers in column 'a': 'F'. Expected: a number in every row. Got: bool."),
+        (frame(id=["p", None], a=[1, 2]), (1,),
+         "has no value in row 1, column 'id': 'F'. Expected: one in every row. Got: nothing."),
+        (frame(chr=["1"], start=["5"], end=[9], a=[1]), (1,),
+         "does not hold positions in column 'start': 'F'. Expected: whole numbers. Got: string."),
+        (frame(a=[1.5]).iloc[:0], (1,), "has no rows: 'F'. Expected: at least one row. Got: none."),
+        (frame(a=[300]), (1,), "has a value in row 0 that int8 cannot hold: 'F'. Expected: int8. Got: 300."),
+    ],
+)  # fmt: skip
+def test_bad_parquet(tmp_path, content, shape, problem):
+    path = write(tmp_path / "a.parquet", content)
+    with pytest.raises(ValueError, match=re.escape(f"The file for 'x' {problem}".replace("'F'", f"'{path}'"))):
+        Table("x", path, shape, "int8").read([0])
+
+
+def test_parquet_that_was_cut_off(tmp_path):
+    path = write(tmp_path / "a.parquet", frame(a=range(999)))
+    path.write_bytes(path.read_bytes()[:1500])
+    with pytest.raises(ValueError, match=re.escape("The file for 'x' cannot be read as Parquet")):
+        Table("x", path, (1,), "float32")
+
+
+def test_targets_in_parquet(tmp_path):
+    path = write(tmp_path / "t.parquet", frame(id=["p", "q"], **{"b": [1, 4], "a/x": [2, 5], "a/y": [3, 6]}))
+    outputs = {"a": ((2,), "float32"), "b": ((1,), "int32")}
+    block = targets(path, outputs=outputs, labels={"a": ["x", "y"]}).read([1, 0])
+    assert block["targets", "a"].tolist() == [[5, 6], [2, 3]] and block["targets", "b"].tolist() == [[4], [1]]
+    with pytest.raises(ValueError, match="has other columns for 'a'"):
+        targets(path, outputs=outputs, labels={"a": ["y", "x"]})
+
+
+def test_parquet_without_the_package_that_reads_it(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.parquet", frame(a=[1]))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    message = (
+        f"The file for 'x' is Parquet, which the package pyarrow reads: '{path}'. "
+        "Expected: pip install 'pyarrow>=15,<26'. Got: ModuleNotFoundError: "
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Table("x", path, (1,), "float32")

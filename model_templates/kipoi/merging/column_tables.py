@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .blocks import as_text
+from .data_errors import reason
 from .file_contents import Contents
 
 if TYPE_CHECKING:
@@ -50,6 +52,33 @@ def read_text(file: ArrayFile, separator: str) -> Contents:
         torn = [value for value in table[name].tolist() if "\n" in str(value)]
         if torn:
             file.fail("has a quotation mark that is not closed", f"one line in column {name!r}", repr(torn[0][:40]))
+    return split_columns(file, table, keys)
+
+
+def read_parquet(file: ArrayFile) -> Contents:
+    """Reads a Parquet file; a pandas index that has a name is a column like any other."""
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        stored = ParquetFile(file.path).read()
+    except ArrowException as error:
+        file.fail("cannot be read as Parquet", "a whole file", reason(error))
+    types = {name: str(stored.schema.field(name).type) for name in stored.column_names}
+    table = stored.to_pandas()
+    table = table.reset_index(drop=not any(table.index.names))
+    table.columns = [str(name) for name in table.columns]
+    keys = key_columns(list(table.columns))
+    for column in table.columns:
+        if column not in keys and table[column].dtype.kind not in "biuf":
+            file.fail(f"does not hold numbers in column {column!r}", "a number in every row", types[column])
+        if column in keys and table[column].isna().any():
+            row = int(np.argmax(table[column].isna().to_numpy()))
+            file.fail(f"has no value in row {row}, column {column!r}", "one in every row", "nothing")
+        if column in ("start", "end") and column in keys and table[column].dtype.kind not in "iu":
+            file.fail(f"does not hold positions in column {column!r}", "whole numbers", types[column])
+        if column in keys and column not in ("start", "end"):
+            table[column] = as_text(table[column].to_numpy())
     return split_columns(file, table, keys)
 
 

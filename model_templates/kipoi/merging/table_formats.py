@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .column_tables import read_text
+from .column_tables import read_parquet, read_text
 from .file_contents import Contents
 from .stored_arrays import read_hdf5, read_npy
 
@@ -45,6 +45,7 @@ FORMATS = (
     TableFormat("TSV", (".tsv",), functools.partial(read_text, separator="\t")),
     TableFormat("CSV", (".csv",), functools.partial(read_text, separator=",")),
     TableFormat("HDF5", (".h5", ".hdf5"), read_hdf5, b"\x89HDF\r\n\x1a\n", columns=False),
+    TableFormat("Parquet", (".parquet",), read_parquet, b"PAR1", package="pyarrow", requirement="pyarrow>=15,<26"),
 )
 
 
@@ -59,13 +60,13 @@ def format_of(start: bytes, path: str) -> TableFormat:
 
 
 def listed(formats: Iterable[TableFormat] = FORMATS) -> str:
-    """Returns the names of formats, for messages: "NPY, TSV, CSV or HDF5"."""
+    """Returns the names of formats, for messages: "NPY, TSV, CSV, HDF5 or Parquet"."""
     *others, last = [known.name for known in formats]
     return f"{', '.join(others)} or {last}"
 
 
 def documented() -> str:
-    """Returns the names of all formats, with what their files need: "NPY, TSV or CSV with a header, or HDF5"."""
+    """Returns the names of all formats, with what their files need: "NPY, TSV or CSV with a header, ..."."""
     text = f"{listed(known for known in FORMATS if not known.start)} with a header"
     names = dict.fromkeys(known.name if known.start else text for known in FORMATS)
     *others, last = names
