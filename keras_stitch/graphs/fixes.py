@@ -60,22 +60,24 @@ def merge_fix(merge: Merge, ports: Sequence[Port], want: Shape | None, target: s
     if merge.kind == "layer":
         return None
     sources, shapes = [port.name for port in ports], [port.row for port in ports]
-    ranks = {len(shape) for shape in shapes}
+    ranks, made = {len(shape) for shape in shapes}, _tried(merge, shapes)
+    if made is not None and shape_fits(made, want):
+        return None  # the shapes are not what is wrong
     if "axis" in KINDS[merge.kind].options:
         for axis in range(1, min(ranks) + 2):
             along = replace(merge, axis=axis)
-            made = _tried(along, shapes)
-            if made is not None and shape_fits(made, want):
-                return f"Merge along axis={axis}, which gives {shape_text(made)}: {_reconnect(sources, target, along)}."
+            found = _tried(along, shapes)
+            if found is not None and shape_fits(found, want):
+                anew = _reconnect(sources, target, along)
+                return f"Merge along axis={axis}, which gives {shape_text(found)}: {anew}."
     for rank in sorted(ranks | {len(want or ())}, reverse=True):
         for position in range(rank, -1, -1):
             wanted = [_with_rank(shape, rank, position) for shape in shapes]
-            made = _tried(merge, wanted)
-            if made is not None and shape_fits(made, want):
+            found = _tried(merge, wanted)
+            if found is not None and shape_fits(found, want):
                 return _nodes_before(merge, ports, wanted, target, names)
     shortest = min((shape or (0,))[-1] or 0 for shape in shapes)
-    merges_now = _tried(merge, shapes) is not None
-    if not merges_now and shortest and _tried(merge, [(*shape[:-1], shortest) for shape in shapes]):
+    if made is None and shortest and _tried(merge, [(*shape[:-1], shortest) for shape in shapes]):
         cut = [port.name if (port.shape or ())[-1:] == (shortest,) else _first(port.name, shortest) for port in ports]
         return f"Take parts of one size: {_reconnect(cut, target, merge)}."
     return None

@@ -356,6 +356,8 @@ def again(one: str, other: str, options: str = "") -> str:
         ("add", [(3, 2), (4, 2)], (3, 2), None),
         ("concatenate", [(3, 2), (4, 5)], None, None),
         ("layer", [(3,), (4,)], None, None),
+        ("add", [(3,), (3,)], (3,), None),
+        ("concatenate", [(3,), (3,)], None, None),
     ],
 )
 def test_what_to_do_about_a_merge(kind: str, given_shapes: list[Shape], target: Shape | None, fix: str | None) -> None:

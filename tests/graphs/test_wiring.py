@@ -77,8 +77,8 @@ def test_an_empty_graph() -> None:
 # -- names ----------------------------------------------------------------------------------------
 
 TWO = node("two", {"p": (3,), "q": (4,)}, {"u": (3,), "v": (4,)})
-READABLE = "'submodel', 'submodel.port' or 'graph_input', and behind it, if only a part of the last axis is meant, "
-READABLE += "'[0]', '[0:3]' or '[-2:]'"
+READABLE = "'submodel', 'submodel.port' or 'graph_input', and behind it, if only a part is meant, '[0]', "
+READABLE += "'[0:3]' or '[-2:]' of the last axis, or one of these for each axis, '[:, 0:3]'"
 
 
 @pytest.mark.parametrize(
