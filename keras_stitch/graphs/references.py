@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from keras_stitch.errors import StitchError
 
@@ -51,6 +51,20 @@ class Range:
         if self.start is not None and (self.stop == self.start + 1 or (self.start == -1 and self.stop is None)):
             return f"{self.start}"
         return f"{'' if self.start is None else self.start}:{'' if self.stop is None else self.stop}"
+
+
+@dataclass(frozen=True)
+class Span:
+    """The elements of one axis from ``start`` to before ``stop``; ``axis`` counts from the last one, -1, back."""
+
+    start: int
+    stop: int
+    axis: int = -1
+
+    @property
+    def index(self) -> tuple[Any, ...]:
+        """What takes these elements of a NumPy array."""
+        return (..., slice(self.start, self.stop), *(slice(None),) * (-1 - self.axis))
 
 
 # Of the last axis, if it is one; else one for each axis. Empty for a whole tensor.

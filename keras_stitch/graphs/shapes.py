@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from keras_stitch.errors import StitchError
-from keras_stitch.graphs.references import Part, Range, part_text
-from keras_stitch.graphs.spec import Port, Shape, Span, shape_text
+from keras_stitch.graphs.references import Part, Range, Span, part_text
+from keras_stitch.graphs.spec import Port, Shape, shape_text
 
 WHOLE = Range(None, None)
 
@@ -142,9 +142,9 @@ def spans_text(part: Sequence[Span], rank: int) -> str:
         >>> spans_text([Span(0, 3)], 2), spans_text([Span(0, 3, -2)], 2), spans_text([], 2)
         ('[0:3]', '[0:3, :]', '')
     """
-    taken = {span.axis: Range(span.start, span.stop) for span in part}
+    taken = {span.axis: f"{span.start}:{span.stop}" for span in part}
     axes = range(-1 if taken.keys() <= {-1} else -rank, 0)
-    return part_text(tuple(taken.get(axis, WHOLE) for axis in axes)) if taken else ""
+    return f"[{', '.join(taken.get(axis, ':') for axis in axes)}]" if taken else ""
 
 
 def bits(dtype: str) -> tuple[int, str]:

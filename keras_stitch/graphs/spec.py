@@ -1,7 +1,6 @@
 """The graph as plain, frozen data: no Keras, no I/O.
 
-``GraphSpec`` is what the user said; ``Wiring`` is what that means once every name is
-resolved and every shape is known. Everything else reads one of the two.
+``GraphSpec`` is what the user said; ``Wiring`` is what that means once every name is resolved and every shape is known.
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from keras_stitch.graphs.references import Span
+
 Shape = tuple[int | None, ...]
 
-
 PLACEMENTS = ("model", "dataloader", "workflow")
-
 
 # What runs a submodel, and what messages call it: Keras, or, through Kipoi, another framework or the model's own class.
 FRAMEWORKS = {
@@ -33,8 +32,7 @@ class Port:
 
     Attributes:
         name: The port's name in its submodel, as the saved file has it.
-        shape: Shape without the batch axis, ``None`` for a variable dimension; the whole
-            is ``None`` while it is unknown (a layer that was never called).
+        shape: Shape without the batch axis, ``None`` for a variable dimension; ``None`` while it is unknown.
         dtype: Keras dtype such as ``"float32"``; ``None`` where any is taken.
         generated: Whether Keras made the name up (``keras_tensor_9``) and nobody chose it.
     """
@@ -60,9 +58,8 @@ class Source:
     """Where a submodel comes from.
 
     Attributes:
-        kind: ``"file"``, ``"kipoi"`` (a directory), ``"model"`` (in memory), ``"layer"``,
-            ``"trained layer"`` (in memory, with weights), ``"estimator"`` or ``"module"`` (of scikit-learn and
-            PyTorch, in memory).
+        kind: ``"file"``, ``"kipoi"`` (a directory), or in memory: ``"model"``, ``"layer"``, ``"trained layer"`` (with
+            weights), ``"estimator"`` (of scikit-learn) or ``"module"`` (of PyTorch).
         path: The absolute path, for ``file`` and ``kipoi``.
         layer: ``{"class_name": ..., "config": ...}`` for ``layer``.
         arch: The absolute path of the architecture JSON, for a weights-only file.
@@ -245,20 +242,6 @@ class GraphSpec:
 
 
 @dataclass(frozen=True)
-class Span:
-    """The elements of one axis from ``start`` to before ``stop``; ``axis`` counts from the last one, -1, back."""
-
-    start: int
-    stop: int
-    axis: int = -1
-
-    @property
-    def index(self) -> tuple[Any, ...]:
-        """What takes these elements of a NumPy array."""
-        return (..., slice(self.start, self.stop), *(slice(None),) * (-1 - self.axis))
-
-
-@dataclass(frozen=True)
 class Tap:
     """One tensor of the wired graph: an output port or a graph input, or a part of it.
 
@@ -266,8 +249,7 @@ class Tap:
         node: The submodel, or ``None`` for a graph input.
         port: The output port's name, or the graph input's.
         part: What is taken of each axis that is cut, in the order of the axes; empty for the whole tensor.
-        merged: If set, ``port`` is an *input* port of ``node``, and the tensor is the one
-            that was merged for it.
+        merged: If set, ``port`` is an *input* port of ``node``, and the tensor is the one that was merged for it.
     """
 
     node: str | None

@@ -10,8 +10,9 @@ import keras
 from keras_stitch.errors import StitchError, nearest
 from keras_stitch.graphs import merge_options, merges
 from keras_stitch.graphs.names import Names
+from keras_stitch.graphs.references import Span
 from keras_stitch.graphs.shapes import kind_of
-from keras_stitch.graphs.spec import Feed, Merge, Span
+from keras_stitch.graphs.spec import Feed, Merge
 from keras_stitch.models.layer_config import layer_config, layer_from_config
 
 # Layers of Keras that add tensors of different shapes along the wrong axis, see ``_broadcast_sum``.

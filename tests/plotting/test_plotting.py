@@ -18,6 +18,7 @@ import matplotlib
 import pytest
 
 from keras_stitch.errors import SaveError, StitchError
+from keras_stitch.graphs.references import Span
 from keras_stitch.graphs.spec import (
     Feed,
     GraphOutput,
@@ -26,7 +27,6 @@ from keras_stitch.graphs.spec import (
     Port,
     Shape,
     Source,
-    Span,
     Submodel,
     Tap,
     Wiring,
