@@ -11,11 +11,7 @@ from keras_stitch.errors import StitchError, reason
 
 
 def read_pairs(given: Sequence[str], option: str) -> dict[str, str]:
-    """The dict that an option says which is given as ``NAME=VALUE``, again and again.
-
-    Args:
-        given: All its values.
-        option: What errors call it.
+    """The dict that an option says which is given as ``NAME=VALUE``, again and again; ``option`` is for errors.
 
     Raises:
         StitchError: When one is no pair, or a name is there twice.

@@ -12,11 +12,7 @@ import yaml
 from keras_stitch import directory_layout as layout
 
 LENGTH = 50
-
-
 ROWS = 64
-
-
 MEASUREMENTS = tuple(f"m{number}" for number in range(1, 7))
 
 

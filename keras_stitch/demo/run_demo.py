@@ -26,8 +26,6 @@ from keras_stitch.errors import SaveError, StitchError
 from keras_stitch.verify.equality import TOLERANCE, compare
 
 _MARK = ".keras-stitch-demo"
-
-
 _STEPS = 7
 
 

@@ -25,8 +25,6 @@ from keras_stitch.kipoi.templates import template_module
 from keras_stitch.kipoi.zoo_files import Located, locate
 
 RANDOM_ACCESS = ("PreloadedDataset", "Dataset", "BatchDataset")
-
-
 FUNCTIONS = ("PreloadedDataset", "SampleGenerator", "BatchGenerator")
 
 

@@ -22,7 +22,6 @@ OLD_TYPES = {
     "tensorflow2": "kipoi.model.TensorFlow2Model",
 }
 
-
 _KINDS = {
     "kipoi.model.KerasModel": "keras",
     STITCHED_MODEL: "keras",  # its class predicts what its Keras model predicts
@@ -31,7 +30,6 @@ _KINDS = {
     "kipoi.model.OldPyTorchModel": "pytorch",
     "kipoi.model.TensorFlow2Model": "tensorflow",
 }
-
 
 _BASES = (("SklearnModel", "scikit-learn"), ("PyTorchModel", "pytorch"), ("TensorFlow2Model", "tensorflow"))
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-
 # Arguments of Kipoi's own classes that are files.
 _FILES = ("pkl_file", "weights", "savedmodel_path", "module_file", "file")
 

@@ -25,8 +25,6 @@ from keras_stitch.kipoi.templates import template_module
 from keras_stitch.verify.equality import TOLERANCE, compare
 
 _BATCH = 32
-
-
 _FIX = "Pass examples={argument: file or value} with data that fit together."
 
 

@@ -17,8 +17,6 @@ from keras_stitch import directory_layout as layout
 
 # The class of Keras models in generated directories: a file beside their model.yaml.
 STITCHED_MODEL = "stitched_model.StitchedModel"
-
-
 _PACKAGE = "keras_stitch.model_templates"
 
 

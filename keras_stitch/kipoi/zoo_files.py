@@ -24,7 +24,6 @@ from keras_stitch.graphs.names import zoo_name
 
 _SECONDS = 60
 
-
 # Kipoi's fourth kind, permalinks of GitHub, has URLs for names.
 _TYPES = ("local", "git", "git-lfs")
 
@@ -145,11 +144,8 @@ def _rendered(source: Any, inner: str, kind: str) -> dict[str, Any] | None:
 
 _WHAT = {"weights": "file of weights", "arch": "architecture", "custom_objects": "file of custom objects"}
 
-
 # Python that Kipoi imports by its path needs its ending.
 _PYTHON = {"custom_objects", "module_file", "file"}
-
-
 _SAVED_MODEL = {"pb": "saved_model.pb", "index": "variables/variables.index"}
 
 

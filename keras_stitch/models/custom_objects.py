@@ -30,7 +30,6 @@ _ACCEPTED = (
     "'package.module:Name', or a list of those"
 )
 
-
 _OBJECTS = 'OBJECTS = {"Name": Name}, classes and functions by name'
 
 

@@ -20,26 +20,13 @@ from keras_stitch.placement.uv import Resolver, Uv
 # pkg_resources, about which later versions warn at every start.
 _SHARED = ("numpy<2", "setuptools<80.9", "h5py", "pandas")
 
-
 # six: a package that Kipoi needs imports it and does not say so; TensorFlow brings it along.
 OWN_BASE = ("kipoi", "six", *_SHARED)
-
-
 _PYTHON = f"Python {sys.version_info.major}.{sys.version_info.minor}"
-
-
 _NO_INDEX = "the package index could not be asked"
-
-
 _NOWHERE = f"no environment for {_PYTHON} has them"
-
-
 _NO_BASE = f"the package index does not have what the stitched model needs for {_PYTHON}"
-
-
 _KERAS = ("keras", "tensorflow")
-
-
 _ASIDE = "which runs in an environment of its own"
 
 

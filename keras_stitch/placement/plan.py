@@ -11,8 +11,6 @@ from keras_stitch.graphs.upstream import fed_by
 from keras_stitch.terminal import render
 
 _ORDER = {"workflow": 0, "dataloader": 1, "model": 2}
-
-
 _STAGES = {"workflow": "an environment of its own", "dataloader": "the dataloader", "model": "the stitched model"}
 
 

@@ -16,7 +16,6 @@ from packaging.version import InvalidVersion, Version
 # Each of them installs the same modules.
 TENSORFLOWS = ("tensorflow", "tensorflow-cpu", "tensorflow-gpu", "tensorflow-intel", "tensorflow-macos")
 
-
 # Packages that have another name on PyPI than in conda.
 _PYPI_NAMES = {
     "keras-base": "keras",
@@ -33,7 +32,6 @@ _PYPI_NAMES = {
     "tensorflow-base": "tensorflow",
     "tensorflow-mkl": "tensorflow",
 }
-
 
 # Conda packages that are Python itself, its installer, or no Python packages at all.
 _NOT_PYTHON = re.compile(

@@ -1,4 +1,4 @@
-"""What is in a graph, as data and as a table."""
+"""What is in a graph or a submodel, as data and as tables."""
 
 from __future__ import annotations
 
@@ -13,17 +13,12 @@ from keras_stitch.terminal import render
 
 @dataclass(frozen=True)
 class Row:
-    """One submodel of a graph.
+    """One submodel of a graph; its source is a file name or a layer's class.
 
     Attributes:
-        submodel: Its name.
-        source: A file name or a layer's class.
-        placement: Where it runs.
         frozen: ``"yes"``, ``"partly"`` or ``"no"``.
         parameters: Number of weights; shared ones count at their owner. ``None`` where Keras does not know.
         inputs: Input ports with the shapes that arrive.
-        outputs: Output ports.
-        repairs: What was repaired on loading.
     """
 
     submodel: str
@@ -93,16 +88,29 @@ def _row(submodel: Submodel, wiring: Wiring, plan: Plan, frozen: Mapping[str, st
 
 
 def repaired_text(repairs: Sequence[str]) -> str:
-    """What was repaired, a line each.
-
-    Example:
-        >>> print(repaired_text(["time-major (lstm): recurrent layers had the argument time_major=False"]))
-        repaired:
-          time-major (lstm): recurrent layers had the argument time_major=False
-        >>> repaired_text([])
-        'repaired: nothing'
-    """
+    """What was repaired, a line each."""
     return "repaired:" + ("".join(f"\n  {repair}" for repair in repairs) or " nothing")
+
+
+def describe(submodel: Submodel, title: str) -> str:
+    """The ports, layers and repairs of a loaded submodel as tables, below a title."""
+    ends = render(
+        ("port", "name", "shape", "dtype"),
+        [
+            (kind, port.name + (" (generated)" if port.generated else ""), shape_text(port.shape), str(port.dtype))
+            for kind, ports in (("input", submodel.inputs), ("output", submodel.outputs))
+            for port in ports
+        ],
+    )
+    layers = render(
+        ("layer", "class", "parameters", "trainable"),
+        [
+            (info.path, info.class_name, f"{info.parameters:,}", "yes" if info.trainable else "no")
+            for info in submodel.layers
+        ],
+    )
+    head = f"{title}\nsha256 {submodel.source.sha256}\n{submodel.parameters:,} parameters"
+    return f"{head}\n{repaired_text(submodel.repairs)}\n\n{ends}\n\n{layers}\n"
 
 
 def ports_cell(ports: Sequence[Port]) -> str:

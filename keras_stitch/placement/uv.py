@@ -16,11 +16,9 @@ from typing import Protocol
 # What uv says where it could not reach the index, and where it could and found nothing.
 _UNREACHABLE = re.compile(r"Request failed after|Failed to fetch: |error sending request|could not be queried")
 
-
 _IMPOSSIBLE = re.compile(
     r"No solution found|unsatisfiable|not found in the package registry|Failed to build `|backend returned an error"
 )
-
 
 # Without the network, what is not in uv's cache may exist all the same.
 _UNSURE = re.compile(r"network|cache|offline|\b(?:is|are) available|no versions? of")

@@ -49,12 +49,7 @@ class Request:
         return None if self.arch is None else path_of(self.arch, f"arch= of submodel '{self.name}'").absolute()
 
     def refuse_keras_options(self, what: str = "of another framework", where: str = "in the dataloader ") -> None:
-        """Raise where an option was given that goes with Keras models alone.
-
-        Args:
-            what: What the model is.
-            where: Where it runs.
-        """
+        """Raise where an option for Keras models alone was given; the arguments are for the message."""
         for option in OF_KERAS:
             value = getattr(self, option)
             if value is not None and not isinstance(value, CustomObjects):  # those of a stitch.yaml are for all
@@ -70,7 +65,6 @@ class Added:
     """A submodel with all that was read for it.
 
     Attributes:
-        submodel: The plain data.
         blueprint: Makes the Keras object; ``None`` for a model of another framework.
         customs: The custom objects that were given for it, and those that its Kipoi directory brings along.
         part: What its Kipoi directory says, with the fields of its schema in the order of the ports.

@@ -8,7 +8,7 @@ import io
 import pickle
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,28 +22,18 @@ from keras_stitch.models.sample_rows import SIZES, random_rows
 from keras_stitch.sources.added import Added, Request
 from keras_stitch.sources.probing import ROWS
 from keras_stitch.sources.shapes_argument import Shapes, shapes_of
-from keras_stitch.sources.snapshots import Written, describe, load_snapshot, tried
+from keras_stitch.sources.snapshots import Array, Written, describe, load_snapshot, tried
 
 _FILE = f"{layout.MODEL_FILES}/model.joblib"
-
 METHODS = ("predict", "predict_proba", "predict_log_proba")
 
 
 def load_estimator(request: Request) -> Added:
     """Load a fitted estimator of scikit-learn, which is copied.
 
-    Args:
-        request: What was asked for.
-
     Raises:
         SourceError: If it is not fitted, does not take the shapes, or cannot be written.
         StitchError: If ``shapes=`` or ``method=`` are not valid.
-
-    Example:
-        >>> from sklearn.linear_model import LinearRegression
-        >>> fitted = LinearRegression().fit([[0.0], [1.0]], [1.0, 3.0])
-        >>> load_estimator(Request("line", fitted, shapes=(1,))).submodel.source.label
-        'LinearRegression, predict'
     """
     name, estimator = request.name, request.source
     shapes = shapes_of(name, request.shapes, "estimator")
@@ -65,9 +55,11 @@ def _write_estimator(name: str, estimator: Any, shapes: Shapes, method: str, dir
                 for shape, dtype in zip(shapes.shapes, shapes.dtypes, strict=True)
             ),
         )
-    shapes = replace(shapes, structure="array")
-    label = f"{what}, {method}"
-    port = Port("x", shapes.shapes[0])
+    label, port = f"{what}, {method}", Port("x", shapes.shapes[0])
+
+    def predict(rows: Sequence[Array]) -> Any:
+        return getattr(estimator, method)(*rows)
+
     try:
         copied = pickle.loads(pickle.dumps(estimator))
     except Exception as error:  # the estimator's own code
@@ -77,19 +69,19 @@ def _write_estimator(name: str, estimator: Any, shapes: Shapes, method: str, dir
             fix="Use functions and classes that a module has, and no lambdas.",
         ) from error
     copied = _nameless(copied, method, port)
-    bound, predicted = tried(name, label, (port,), lambda rows: getattr(estimator, method)(*rows))
+    bound, predicted = tried(name, label, (port,), predict)
     joblib.dump(copied, directory / _FILE)
     describe(
         directory,
         label,
-        shapes,
+        replace(shapes, structure="array"),
         predicted,
         predicted,
         defined_as="kipoi.model.SklearnModel",
         args={"pkl_file": _FILE, "predict_method": method},
         pip=_requirements(name, what, estimator),
     )
-    return Written(label, (port,), bound, None, lambda rows: getattr(estimator, method)(*rows))
+    return Written(label, (port,), bound, None, predict)
 
 
 def _method(name: str, estimator: Any, given: object) -> str:
@@ -110,11 +102,11 @@ def _method(name: str, estimator: Any, given: object) -> str:
             expected="an estimator with " + ", ".join(METHODS[:2]) + " or " + METHODS[2],
             fix="Put a transformer into a sklearn.pipeline.Pipeline in front of what predicts.",
         )
-    if given is not None and given not in has:
+    if given is None:
+        return "predict_proba" if is_classifier(estimator) and "predict_proba" in has else has[0]
+    if given not in has:
         raise SourceError(f"Submodel '{name}' ({what}) has no {given}.", expected=f"method= {' or '.join(has)}")
-    if given is not None:
-        return str(given)
-    return "predict_proba" if is_classifier(estimator) and "predict_proba" in has else has[0]
+    return str(given)
 
 
 def _check_fitted(name: str, estimator: Any) -> None:

@@ -51,12 +51,7 @@ def _load_keras(request: Request, part: KerasPart, source: Source) -> Added:
     objects = customs.for_keras()
     with in_registry(objects):
         submodel, blueprint = load_keras.load_file(
-            request.name,
-            source,
-            part.weights,
-            arch=part.arch,
-            custom_objects=objects,
-            **request.keras_options,
+            request.name, source, part.weights, arch=part.arch, custom_objects=objects, **request.keras_options
         )
     submodel, part = described_by(part, submodel, blueprint)
     return replace(Added.of_keras(submodel, blueprint, given), customs=customs, part=part, arch=part.arch)
@@ -85,11 +80,6 @@ def described_by(part: KerasPart, submodel: Submodel, blueprint: Blueprint) -> t
     A schema that is a dict goes by the names of the model's inputs, any other by position. A size that the model
     leaves open becomes known; the inputs in the Keras file keep their names.
 
-    Args:
-        part: What the directory says.
-        submodel: The submodel as the file has it.
-        blueprint: Makes its Keras object.
-
     Returns:
         The submodel, and the part with the fields of its schema in the order of the ports.
 
@@ -114,40 +104,37 @@ def _matched(
     if by_name and what == "output" and set(names) != known:
         return tuple(ports), ()  # a dict of names for what the model gives as a list: nobody knows in which order
     if len(fields) != len(ports) or (by_name and set(names) != known):
-        raise SourceError(
+        raise _other_schema(
             f"The schema of '{label}' is not that of its Keras model: the {what}s differ.",
-            expected=f"{_listed(ports)}, which the model has",
-            received=f"{_listed(fields)}, which model.yaml says",
-            fix="Correct the schema in model.yaml, or add the file of the model itself.",
+            f"{_listed(ports)}, which the model has",
+            _listed(fields),
         )
     ordered = tuple(names[port.name] for port in ports) if by_name else tuple(fields)
     pairs = list(zip(ports, ordered, strict=True))
     called = unique_names(field.name if field.named else port.name for port, field in pairs)
     found = [
-        replace(
-            port,
-            name=name,
-            shape=_shape(port, field, what, label),
-            generated=port.generated and not field.named,
-        )
+        replace(port, name=name, shape=_shape(port, field, what, label), generated=port.generated and not field.named)
         for (port, field), name in zip(pairs, called, strict=True)
     ]
     return tuple(found), ordered
 
 
 def _shape(port: Port, field: Field, what: str, label: str) -> Shape | None:
-    shape = port.shape
-    if shape is None:
+    if port.shape is None:
         return field.shape
-    both = unify(shape, field.shape)
+    both = unify(port.shape, field.shape)
     if both is None:
-        raise SourceError(
+        raise _other_schema(
             f"The schema of '{label}' does not fit its Keras model: the {what} '{field.name}' has another shape.",
-            expected=f"{shape_text(shape)}, which the model has for '{port.name}'",
-            received=f"{shape_text(field.shape)}, which model.yaml says",
-            fix="Correct the schema in model.yaml, or add the file of the model itself.",
+            f"{shape_text(port.shape)}, which the model has for '{port.name}'",
+            shape_text(field.shape),
         )
-    return shape if what == "output" else both  # an output is what Keras makes of the inputs
+    return port.shape if what == "output" else both  # an output is what Keras makes of the inputs
+
+
+def _other_schema(message: str, expected: str, said: str) -> SourceError:
+    fix = "Correct the schema in model.yaml, or add the file of the model itself."
+    return SourceError(message, expected=expected, received=f"{said}, which model.yaml says", fix=fix)
 
 
 def _listed(items: Sequence[Port] | Sequence[Field]) -> str:

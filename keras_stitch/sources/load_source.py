@@ -5,6 +5,7 @@ Kipoi is imported only where a source needs it.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -18,11 +19,10 @@ from keras_stitch.checks import path_of
 from keras_stitch.errors import SourceError, StitchError
 from keras_stitch.graphs.names import zoo_name
 from keras_stitch.graphs.read_stitch_yaml import ModelEntry
-from keras_stitch.models import custom_objects, layer_config
-from keras_stitch.models.custom_objects import Given
-from keras_stitch.models.file_formats import is_kipoi_directory
+from keras_stitch.graphs.spec import Source
+from keras_stitch.models import custom_objects, file_formats, layer_config, load_keras
+from keras_stitch.models.custom_objects import Given, in_registry
 from keras_stitch.placement import requirements
-from keras_stitch.sources import keras_models
 from keras_stitch.sources.added import OF_KERAS, Added, Request
 
 
@@ -37,7 +37,7 @@ def _is_path(source: object) -> bool:
 
 
 def _is_directory(source: Any) -> bool:
-    return _is_path(source) and is_kipoi_directory(Path(source))
+    return _is_path(source) and file_formats.is_kipoi_directory(Path(source))
 
 
 def _is_of(source: object, package: str, name: str) -> bool:
@@ -46,29 +46,31 @@ def _is_of(source: object, package: str, name: str) -> bool:
     return base is not None and isinstance(source, base)
 
 
-# -- how it is loaded; these import Kipoi ---------------------------------------------------------------------------
-def _load_zoo_model(request: Request) -> Added:
-    from keras_stitch.sources.kipoi_models import load_zoo_model
-
-    return load_zoo_model(request)
-
-
-def _load_directory(request: Request) -> Added:
-    from keras_stitch.sources.kipoi_models import load_directory
-
-    return load_directory(request)
-
-
-def _load_estimator(request: Request) -> Added:
-    from keras_stitch.sources.estimators import load_estimator
-
-    return load_estimator(request)
+# -- how it is loaded ---------------------------------------------------------------------------------------------
+def _load_file(request: Request) -> Added:
+    given, arch = request.objects(), request.arch_file()
+    path = Path(request.source)
+    source = Source("file", path.name, path=str(path.absolute()), arch=None if arch is None else str(arch))
+    objects, kind = given.for_keras(), file_formats.recognise(path)
+    with in_registry(objects):
+        submodel, blueprint = load_keras.load_file(
+            request.name, source, path, kind=kind, arch=arch, custom_objects=objects, **request.keras_options
+        )
+    return Added.of_keras(submodel, blueprint, given)
 
 
-def _load_module(request: Request) -> Added:
-    from keras_stitch.sources.torch_modules import load_module
+def _load_held(request: Request) -> Added:
+    """A ``keras.Model`` or a layer in memory."""
+    given = request.objects()
+    load = load_keras.load_model if isinstance(request.source, keras.Model) else load_keras.load_layer
+    with in_registry(given.for_keras()):
+        submodel, blueprint = load(request.name, request.source, **request.keras_options)
+    return Added.of_keras(submodel, blueprint, given)
 
-    return load_module(request)
+
+def _by(module: str, function: str) -> Callable[[Request], Added]:
+    """A function of a module that imports Kipoi, imported when it is called."""
+    return lambda request: getattr(importlib.import_module(f"keras_stitch.sources.{module}"), function)(request)
 
 
 # -- the table ----------------------------------------------------------------------------------------------------
@@ -81,7 +83,7 @@ class Kind:
         recognises: Whether a source is of this kind; asked only if it is of none of the kinds before.
         load: Loads it.
         options: The options of ``Graph.add`` that it takes, beside ``placement``.
-        several: What messages about options that other kinds do not take call several of them.
+        several: What messages about ``shapes=`` and ``method=`` call several of them.
     """
 
     what: str
@@ -92,23 +94,23 @@ class Kind:
 
 
 KINDS = (
-    Kind("a name such as 'kipoi:DeepSEA/predict'", is_in_zoo, _load_zoo_model),
-    Kind("the path of a Kipoi directory", _is_directory, _load_directory),
-    Kind("the path of a saved model", _is_path, keras_models.load_file),
-    Kind("a keras.Model", lambda source: isinstance(source, keras.Model), keras_models.load_model),
+    Kind("a name such as 'kipoi:DeepSEA/predict'", is_in_zoo, _by("kipoi_models", "load_zoo_model")),
+    Kind("the path of a Kipoi directory", _is_directory, _by("kipoi_models", "load_directory")),
+    Kind("the path of a saved model", _is_path, _load_file),
+    Kind("a keras.Model", lambda source: isinstance(source, keras.Model), _load_held),
     # Before the modules of PyTorch: on that backend of Keras, every layer is one.
-    Kind("a Keras layer", lambda source: isinstance(source, keras.Layer), keras_models.load_layer),
+    Kind("a Keras layer", lambda source: isinstance(source, keras.Layer), _load_held),
     Kind(
         "a scikit-learn estimator",
         lambda source: _is_of(source, "sklearn.base", "BaseEstimator"),
-        _load_estimator,
+        _by("estimators", "load_estimator"),
         ("shapes", "method"),
         "estimators of scikit-learn",
     ),
     Kind(
         "a torch.nn.Module",
         lambda source: _is_of(source, "torch.nn", "Module"),
-        _load_module,
+        _by("torch_modules", "load_module"),
         ("shapes",),
         "modules of PyTorch",
     ),
@@ -116,20 +118,11 @@ KINDS = (
 
 
 def load(name: str, source: Any, **options: Any) -> Added:
-    """Load what ``Graph.add`` is given, of whatever kind it is.
-
-    Args:
-        name: The user's name.
-        source: See ``Graph.add``.
-        options: Those of ``Graph.add``.
+    """Load what ``Graph.add`` is given, of whatever kind it is, with its options.
 
     Raises:
         SourceError: If the source cannot be used.
         StitchError: If the custom objects cannot be had, or an option does not go with the source.
-
-    Example:
-        >>> load("head", keras.layers.Dense(1)).submodel.source.label
-        'Dense'
     """
     request = Request(name, source, **options)
     kind = _kind_of(request)
@@ -168,10 +161,10 @@ def _check_options(request: Request, kind: Kind) -> None:
 
 
 def placed(entry: ModelEntry, folder: Path, given: Given) -> tuple[Any, dict[str, Any]]:
-    """The source and the options of ``Graph.add`` for an entry of a ``stitch.yaml``.
+    """The source and the options of ``Graph.add`` for an entry of a ``stitch.yaml``, which shares no weights.
 
     Args:
-        entry: An entry that does not share the weights of another.
+        entry: The entry.
         folder: The folder of the file.
         given: What ``Graph.from_yaml`` was given in addition to what the entry names.
 

@@ -29,14 +29,8 @@ from keras_stitch.models.sample_rows import SIZES, random_rows
 from keras_stitch.verify.equality import compare
 
 Array = np.ndarray[Any, Any]
-
-
 ROWS = 3
-
-
 _TYPED = ("float32", "float64", "int64", "int32")
-
-
 _MOST_TRIES = 256
 
 
@@ -50,16 +44,9 @@ def foreign_submodel(
 ) -> Submodel:
     """A Kipoi model of another framework as a submodel; it is run once to see what it takes and gives.
 
-    Args:
-        name: The user's name.
-        part: What its directory says.
-        source: Where it comes from; its sha256 is filled in.
-        placement: Where the user wants it to run.
-        dtypes: The dtypes of the inputs, where they are known.
-
     Returns:
-        Ports with the names and shapes of the schema. Inputs have the first dtype that a model of PyTorch or
-        TensorFlow takes, and any for all others; outputs have that of the prediction. A model that takes no random
+        Ports with the names and shapes of the schema. Inputs have the given dtypes or the first that a model of PyTorch
+        or TensorFlow takes, and any for all others; outputs have that of the prediction. A model that takes no random
         numbers is believed to be what its schema says, in float32.
 
     Raises:
@@ -81,14 +68,7 @@ def foreign_submodel(
 
 
 def believed_submodel(name: str, part: CopiedPart, source: Source, placement: str | None) -> Submodel:
-    """A Kipoi model that cannot run here as a submodel: ports as the schema says, and float32 outputs.
-
-    Args:
-        name: The user's name.
-        part: What its directory says, and its files.
-        source: Where it comes from; its sha256 is filled in.
-        placement: Where the user wants it to run.
-    """
+    """A Kipoi model that cannot run here as a submodel: ports as the schema says, and float32 outputs."""
     inputs, outputs = _ports(part.inputs, "input"), _ports(part.outputs, "output")
     return _submodel(name, part, source, placement, inputs, _believed(outputs))
 

@@ -42,10 +42,6 @@ def shapes_of(name: str, given: object, source: str) -> Shapes:
 
     Raises:
         StitchError: If it is missing, or nothing of that kind.
-
-    Example:
-        >>> shapes_of("net", {"tokens": ((20,), "int64")}, "module").dtypes
-        ('int64',)
     """
     if given is None:
         raise StitchError(

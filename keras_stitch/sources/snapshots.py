@@ -25,17 +25,11 @@ from keras_stitch.sources.shapes_argument import Shapes
 from keras_stitch.verify.equality import compare
 
 Array = np.ndarray[Any, Any]
-
-
 Predict = Callable[[Sequence[Array]], Any]
 
 
 class Folder:
-    """A temporary folder that lives as long as this object.
-
-    Attributes:
-        path: Where it is.
-    """
+    """A temporary folder that lives as long as this object."""
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="keras-stitch-")).resolve()
@@ -157,17 +151,10 @@ def describe(
     args: Mapping[str, Any],
     pip: Sequence[str],
 ) -> None:
-    """Write the ``model.yaml``.
+    """Write the ``model.yaml`` of something that predicts arrays, or lists and dicts of them.
 
-    Args:
-        directory: The directory to write to.
-        label: What the object is.
-        shapes: What it takes.
-        predicted: What it predicts: arrays, or lists and dicts of them.
-        larger: The same for larger open dimensions.
-        defined_as: Kipoi's class.
-        args: Its arguments.
-        pip: What has to be installed.
+    ``larger`` is what it predicts for larger open dimensions. ``args`` are those of Kipoi's class ``defined_as``, and
+    ``pip`` what has to be installed.
     """
     what = label.partition(",")[0]
     inputs = [

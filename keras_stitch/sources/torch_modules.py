@@ -23,15 +23,13 @@ from keras_stitch.sources.shapes_argument import Shapes, shapes_of
 from keras_stitch.sources.snapshots import Array, Written, describe, load_snapshot, rows_for, tried
 
 _FILE = f"{layout.MODEL_FILES}/module.pt2"
-
 _DIRECTORY = "Write a Kipoi directory with kipoi.model.PyTorchModel, and add that."
 
 
 def load_module(request: Request) -> Added:
     """Load a module of PyTorch, which is copied, and left in the mode that it is in.
 
-    Args:
-        request: What was asked for; floats have the dtype of the module's own parameters where nothing else is said.
+    Floats have the dtype of the module's own parameters where nothing else is said.
 
     Raises:
         SourceError: If it does not take the shapes, or ``torch.export`` refuses it.
@@ -43,13 +41,7 @@ def load_module(request: Request) -> Added:
 
 
 class _Module:
-    """A copy of a module, for inference.
-
-    Args:
-        name: The submodel.
-        module: A ``torch.nn.Module``.
-        shapes: What it takes.
-    """
+    """A copy of a ``torch.nn.Module``, for inference, which takes these shapes."""
 
     def __init__(self, name: str, module: Any, shapes: Shapes):
         self._name, self._what, self._shapes = name, type(module).__name__, shapes

@@ -7,8 +7,7 @@ from plain_graphs import node, spec
 from keras_stitch.graphs.spec import InputSpec, LayerInfo, Port, Source, Submodel
 from keras_stitch.graphs.wiring import wire
 from keras_stitch.placement.plan import plan
-from keras_stitch.placement.summary import Summary, ports_cell, summarise
-from keras_stitch.sources.inspect_file import describe
+from keras_stitch.placement.summary import Summary, describe, ports_cell, summarise
 from keras_stitch.terminal import render
 
 LAYERS = (LayerInfo("conv", "Conv1D", False, 1234), LayerInfo("block/dense", "Dense", True, 8))
