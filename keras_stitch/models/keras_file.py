@@ -19,10 +19,16 @@ import keras
 from keras_stitch import keras_private
 from keras_stitch.errors import SourceError, reason
 from keras_stitch.models import file_formats
-from keras_stitch.repairs import archives, hard_sigmoid, keras3_config, repair, weights
+from keras_stitch.repairs import (
+    archives,
+    changed_functions,
+    hard_sigmoid,
+    keras3_config,
+    layer_classes,
+    repair,
+    weights,
+)
 from keras_stitch.repairs.architecture import Layer, Saved, walk
-from keras_stitch.repairs.changed_functions import HARD_SIGMOID
-from keras_stitch.repairs.layer_classes import CUDNN
 from keras_stitch.repairs.read_file import read_archive, read_h5, read_json
 from keras_stitch.repairs.rule import Repair
 
@@ -240,7 +246,7 @@ def _repaired(
     keras3_config.modernise(saved)
     # Keras takes a config apart while it reads it.
     model = keras.saving.deserialize_keras_object(copy.deepcopy(saved.model), custom_objects=custom_objects)
-    if kind in ("keras", "keras weights") and any(done.rule == CUDNN.name for done in repairs):
+    if kind in ("keras", "keras weights") and any(done.rule == layer_classes.cudnn.name for done in repairs):
         raise SourceError(
             f"'{path}' has layers that only ran on a GPU, whose weights are read from .h5 files only.",
             expected="an .h5 file, where there are layers such as CuDNNLSTM",
@@ -253,7 +259,7 @@ def _repaired(
     else:
         with h5py.File(path, "r") as file:
             weights.assign(model, saved, weights.read_arrays(file))
-    if any(done.rule == HARD_SIGMOID.name for done in repairs):
+    if any(done.rule == changed_functions.hard_sigmoid.name for done in repairs):
         hard_sigmoid.fold_hard_sigmoid(model)
     return model
 

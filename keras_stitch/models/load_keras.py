@@ -21,7 +21,7 @@ from keras_stitch.models import keras_file, ports
 from keras_stitch.models.clone import clone, copy_state, uncopied
 from keras_stitch.models.custom_objects import in_registry
 from keras_stitch.models.layer_config import layer_config
-from keras_stitch.repairs.changed_functions import TRAINING
+from keras_stitch.repairs import changed_functions
 from keras_stitch.repairs.rule import Repair
 
 CustomObjects = Mapping[str, Any]
@@ -91,8 +91,8 @@ def load_model(
     _check_ends(name, label, model)
     snapshot = clone(model, f"Submodel '{name}'")
     blueprint = Blueprint(lambda: clone(snapshot, name), outputs)
-    training = ports.always_training(model)
-    repairs = (Repair(TRAINING.name, TRAINING.why, tuple(training)),) if training else ()
+    rule, training = changed_functions.training, ports.always_training(model)
+    repairs = (Repair(rule.name, rule.why, tuple(training)),) if training else ()
     return _described(name, Source("model", label), blueprint, trainable, placement, repairs), blueprint
 
 

@@ -21,45 +21,44 @@ from keras_stitch.repairs.rule import Check, Repair, Rule
 # In the order in which they are applied: first what the others need to find their way. A rule repairs and reports, a
 # check refuses the file. Checks stand before the rules that put in layers, which they would take for the file's own.
 QUIRKS: tuple[Rule | Check, ...] = (
-    unsupported.MIXED_VERSIONS,
-    structure.SEQUENTIAL_LIST,
-    keras1.CLASS_NAMES,
-    keras1.MERGE_LAYERS,
-    structure.LAYER_NAMES,
-    structure.MASK_OPERATIONS,
-    structure.NESTED_CALLS,
-    structure.INPUT_SHAPE,
-    keras1.ARGUMENTS,
-    layer_classes.CLASS_NAMES,
-    unsupported.INTERPOLATION,
-    unsupported.RANDOM_CROP,
-    unsupported.RENORM,
-    layer_arguments.DTYPE_POLICY,
-    layer_arguments.NUMBERS_IN_ARRAYS,
-    layer_classes.ACTIVATION_LAYERS,
-    layer_arguments.INITIALIZERS,
-    layer_arguments.CONSTRAINTS,
-    layer_classes.SINGLE_MERGE,
-    layer_arguments.CAUSAL_PADDING,
-    changed_functions.WHOLE_NUMBERS,
-    changed_functions.RESET_AFTER,
-    layer_classes.CUDNN,
-    changed_functions.RECURRENT_ACTIVATION,
-    layer_arguments.ARGUMENTS,
-    layer_arguments.TIME_MAJOR,
-    layer_arguments.AXIS,
-    layer_arguments.LEAKY_RELU,
-    layer_classes.THRESHOLDED_RELU,
-    layer_arguments.CAUSAL,
-    masks.MASKS,
-    masks.ATTENTION_COPIES,
-    changed_functions.TRAINING,
-    changed_functions.HARD_SIGMOID,
-    structure.CALL_ARGUMENTS,
-    structure.SINGLE_ENDS,
+    unsupported.mixed_versions,
+    structure.sequential_list,
+    keras1.class_names,
+    keras1.merge_layers,
+    structure.layer_names,
+    structure.mask_operations,
+    structure.nested_calls,
+    structure.input_shape,
+    keras1.arguments,
+    layer_classes.class_names,
+    unsupported.interpolation,
+    unsupported.random_crop,
+    unsupported.renorm,
+    layer_arguments.dtype_policy,
+    layer_arguments.numbers_in_arrays,
+    layer_classes.activation_layers,
+    layer_arguments.initializers,
+    layer_arguments.constraints,
+    layer_classes.single_merge,
+    layer_arguments.causal_padding,
+    changed_functions.whole_numbers,
+    changed_functions.reset_after,
+    layer_classes.cudnn,
+    changed_functions.recurrent_activation,
+    layer_arguments.arguments,
+    layer_arguments.time_major,
+    layer_arguments.axis,
+    layer_arguments.leaky_relu,
+    layer_classes.thresholded_relu,
+    layer_arguments.causal,
+    masks.masks,
+    masks.attention_copies,
+    changed_functions.training,
+    changed_functions.hard_sigmoid,
+    structure.call_arguments,
+    structure.single_ends,
 )
 RULES = tuple(quirk for quirk in QUIRKS if isinstance(quirk, Rule))
-CHECKS = tuple(quirk for quirk in QUIRKS if isinstance(quirk, Check))
 
 
 def repair(saved: Saved) -> list[Repair]:
@@ -70,11 +69,6 @@ def repair(saved: Saved) -> list[Repair]:
 
     Raises:
         SourceError: By a check, or by a rule that would have to guess.
-
-    Example:
-        >>> dense = {"class_name": "Dense", "config": {"units": 2, "batch_input_shape": [None, 3], "name": "d"}}
-        >>> [item.rule for item in repair(Saved({"class_name": "Sequential", "config": [dense]}, version=(2, 0, 6)))]
-        ['sequential-list', 'input-shape']
     """
     done = []
     for quirk in QUIRKS:
@@ -87,4 +81,4 @@ def repair(saved: Saved) -> list[Repair]:
     return done
 
 
-__all__ = ["CHECKS", "QUIRKS", "RULES", "Check", "Repair", "Rule", "Saved", "repair"]
+__all__ = ["QUIRKS", "RULES", "repair"]

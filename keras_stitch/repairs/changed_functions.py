@@ -11,7 +11,6 @@ from keras_stitch.repairs.architecture import (
     Layer,
     Saved,
     inner_layers,
-    is_functional,
     is_model,
     layer_path,
     name_of,
@@ -19,7 +18,7 @@ from keras_stitch.repairs.architecture import (
     walk,
     wrapped_layers,
 )
-from keras_stitch.repairs.rule import Rule, each_layer, insert_before
+from keras_stitch.repairs.rule import inner_calls, insert_before, layer_rule, rule
 
 # clip(0.2 x + 0.5) of Keras 1 and 2 is clip(1.2 x / 6 + 0.5), the hard_sigmoid of Keras 3 at 1.2 x.
 HARD_SIGMOID_FACTOR = 1.2
@@ -35,16 +34,24 @@ def is_hard_sigmoid(value: Any) -> bool:
     return value == "hard_sigmoid"
 
 
-def _hard_sigmoid(saved: Saved) -> list[str]:
-    found: list[str] = []
+@rule(
+    "hard-sigmoid",
+    "hard_sigmoid was clip(0.2 x + 0.5) and is clip(x / 6 + 0.5) in Keras 3; the factor 1.2 is in the weights now, or "
+    "in a Rescaling layer",
+)
+def hard_sigmoid(saved: Saved) -> list[str]:
     if "hard_sigmoid" in saved.custom:
-        return found
+        return []
+    found = []
     for _, layer in list(walk(saved.model)):
         if _is_elementwise(layer):
-            _unwrap(layer, saved)
+            # At every step the same as at all of them at once.
+            saved.rename_class(layer, "Activation")
+            activation = layer["config"]["layer"]["config"]["activation"]
+            layer["config"] = {"name": name_of(layer), "activation": activation}
     for path, layer in walk(saved.model):
         config = layer["config"]
-        if not isinstance(config, dict) or is_model(layer):
+        if is_model(layer):
             continue
         if is_hard_sigmoid(config.get("activation")) and layer["class_name"] in _ON_THE_CELL:
             raise SourceError(
@@ -70,22 +77,11 @@ def _is_elementwise(layer: Layer) -> bool:
     return bool(held) and held[0]["class_name"] == "Activation" and is_hard_sigmoid(held[0]["config"]["activation"])
 
 
-def _unwrap(layer: Layer, saved: Saved) -> None:
-    """At every step the same as at all of them at once."""
-    activation = layer["config"]["layer"]["config"]["activation"]
-    saved.rename_class(layer, "Activation")
-    layer["config"] = {"name": name_of(layer), "activation": activation}
-
-
-HARD_SIGMOID = Rule(
-    "hard-sigmoid",
-    "hard_sigmoid was clip(0.2 x + 0.5) and is clip(x / 6 + 0.5) in Keras 3; the factor 1.2 is in the weights now, or "
-    "in a Rescaling layer",
-    _hard_sigmoid,
+@rule(
+    "resized-integers",
+    "images of whole numbers were resized to fractions, Keras 3 would round; a Rescaling by 1 is in front",
 )
-
-
-def _whole_numbers(saved: Saved) -> list[str]:
+def whole_numbers(saved: Saved) -> list[str]:
     """Keras 2 resized images of whole numbers to fractions, Keras 3 rounds."""
     found = []
     for path, model in list(walk(saved.model)):
@@ -102,14 +98,8 @@ def _whole_numbers(saved: Saved) -> list[str]:
     return found
 
 
-WHOLE_NUMBERS = Rule(
-    "resized-integers",
-    "images of whole numbers were resized to fractions, Keras 3 would round; a Rescaling by 1 is in front",
-    _whole_numbers,
-)
-
-
-def _reset_after(layer: Layer, saved: Saved) -> bool:
+@layer_rule("gru-reset-after", "a GRU that does not say reset_after means False, Keras 3 would take True")
+def reset_after(layer: Layer, saved: Saved) -> bool:
     if layer["class_name"] not in ("GRU", "GRUCell") or "reset_after" in layer["config"]:
         return False
     # cuDNN has it, Keras had not until it had the argument.
@@ -117,48 +107,32 @@ def _reset_after(layer: Layer, saved: Saved) -> bool:
     return True
 
 
-RESET_AFTER = Rule(
-    "gru-reset-after",
-    "a GRU that does not say reset_after means False, Keras 3 would take True",
-    each_layer(_reset_after),
-)
-
-
-def _recurrent_activation(layer: Layer, saved: Saved) -> bool:
+@layer_rule("gate-activation", "gates that do not say their activation mean hard_sigmoid, Keras 3 would take sigmoid")
+def recurrent_activation(layer: Layer, saved: Saved) -> bool:
     """ConvLSTM and old files may leave it to the default, which was hard_sigmoid in Keras 1 and early Keras 2."""
-    if layer["class_name"] not in ("LSTM", "GRU", "LSTMCell", "GRUCell", "ConvLSTM2D", "ConvLSTM1D", "ConvLSTM3D"):
-        return False
-    if "recurrent_activation" in layer["config"]:
+    if layer["class_name"] not in (*_ON_THE_CELL, "GRU", "GRUCell") or "recurrent_activation" in layer["config"]:
         return False
     layer["config"]["recurrent_activation"] = "hard_sigmoid"
     return True
 
 
-RECURRENT_ACTIVATION = Rule(
-    "gate-activation",
-    "gates that do not say their activation mean hard_sigmoid, Keras 3 would take sigmoid",
-    each_layer(_recurrent_activation),
+@rule(
+    "training-flag",
+    "a layer was called with training=True, always; it predicts in inference now, as all of Keras 3 does",
+    legacy=False,
 )
-
-
-def _training(saved: Saved) -> list[str]:
+def training(saved: Saved) -> list[str]:
     """A layer that was told to train, always. Keras 3 predicts in inference, whatever the graph says."""
     found = []
-    for path, model in list(walk(saved.model)):
-        if not is_functional(model):
-            continue
-        for layer in inner_layers(model):
-            calls = [call for call in _call_arguments(layer) if call.get("training")]
-            if not calls:
-                continue
-            where = layer_path(path, layer)
-            if saved.is_legacy:
-                _refuse_batch_statistics(layer, where)
-            for call in calls:
-                del call["training"]
-            # Where nothing depends on it, nothing was repaired.
-            if any(inner["class_name"].endswith(_OF_BATCHES) or _draws(inner) for _, inner in walk(layer)):
-                found.append(where)
+    for path, _, layer in inner_calls(saved):
+        calls = [call for call in _call_arguments(layer) if call.get("training")]
+        if calls and saved.is_legacy:
+            _refuse_batch_statistics(layer, path)
+        for call in calls:
+            del call["training"]
+        # Where nothing depends on it, nothing was repaired.
+        if calls and any(inner["class_name"].endswith(_OF_BATCHES) or _draws(inner) for _, inner in walk(layer)):
+            found.append(path)
     return found
 
 
@@ -182,15 +156,5 @@ def _refuse_batch_statistics(layer: Layer, where: str) -> None:
 
 
 def _draws(layer: Layer) -> bool:
-    config = layer["config"]
-    if any(word in layer["class_name"] for word in _DRAWS):
-        return True
-    return isinstance(config, dict) and any(config.get(key) for key in ("dropout", "recurrent_dropout"))
-
-
-TRAINING = Rule(
-    "training-flag",
-    "a layer was called with training=True, always; it predicts in inference now, as all of Keras 3 does",
-    _training,
-    legacy=False,
-)
+    by_class = any(word in layer["class_name"] for word in _DRAWS)
+    return by_class or any(layer["config"].get(key) for key in ("dropout", "recurrent_dropout"))

@@ -5,11 +5,21 @@ Source: the conversions that Keras 2.0 to 2.3 made (``keras/legacy/interfaces.py
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from keras_stitch.errors import SourceError
-from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_functional, is_model, name_of, walk
-from keras_stitch.repairs.rule import Rule, each_layer
+from keras_stitch.repairs.architecture import (
+    Layer,
+    Saved,
+    inner_layers,
+    is_functional,
+    is_model,
+    layer_path,
+    name_of,
+    walk,
+)
+from keras_stitch.repairs.rule import layer_rule, rule
 
 _CLASSES = {
     **{f"Convolution{rank}D": f"Conv{rank}D" for rank in (1, 2, 3)},
@@ -64,25 +74,17 @@ _DROPPED = ("input_dim", "input_length", "consume_less", "forget_bias_init", "ou
 _KERNEL_AXES = (("nb_row", "nb_col"), ("kernel_dim1", "kernel_dim2", "kernel_dim3"))
 _ORDERINGS = {"tf": "channels_last", "th": "channels_first"}
 
-_MERGES = {
-    "sum": "Add",
-    "mul": "Multiply",
-    "ave": "Average",
-    "max": "Maximum",
-    "concat": "Concatenate",
-    "dot": "Dot",
-}
+_MERGES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum", "concat": "Concatenate", "dot": "Dot"}
 
 _LISTS = ("strides", "kernel_size", "pool_size", "size", "dilation_rate")
 
 
-def _class_names(layer: Layer, saved: Saved) -> bool:
-    if saved.version >= (2,) and not speaks_keras_1(layer):
+@layer_rule("keras-1-classes", "Keras 1 had other names for some layers")
+def class_names(layer: Layer, saved: Saved) -> bool:
+    if layer["class_name"] not in _CLASSES or (saved.version >= (2,) and not _speaks_keras_1(layer)):
         return False
-    if layer["class_name"] in _CLASSES:
-        saved.rename_class(layer, _CLASSES[layer["class_name"]])
-        return True
-    return False
+    saved.rename_class(layer, _CLASSES[layer["class_name"]])
+    return True
 
 
 def speaks_keras_2(layer: Layer) -> bool:
@@ -91,17 +93,15 @@ def speaks_keras_2(layer: Layer) -> bool:
     return isinstance(config, dict) and any(key in config for key in _OF_KERAS_2)
 
 
-def speaks_keras_1(layer: Layer) -> bool:
+def _speaks_keras_1(layer: Layer) -> bool:
     """Whether a layer has the arguments of Keras 1; files without a version may be of either."""
-    config = layer["config"]
-    return isinstance(config, dict) and any(key in config for key in _TELLING) and (layer["class_name"] != "Embedding")
+    return layer["class_name"] != "Embedding" and any(key in layer["config"] for key in _TELLING)
 
 
-def _arguments(layer: Layer, saved: Saved) -> bool:
+@layer_rule("keras-1-arguments", "Keras 1 had other names for arguments")
+def arguments(layer: Layer, saved: Saved) -> bool:
     config = layer["config"]
-    if saved.version >= (2,) and not speaks_keras_1(layer):
-        return False
-    if not isinstance(config, dict) or is_model(layer):
+    if is_model(layer) or (saved.version >= (2,) and not _speaks_keras_1(layer)):
         return False
     before = dict(config)
     kind = layer["class_name"]
@@ -114,7 +114,8 @@ def _arguments(layer: Layer, saved: Saved) -> bool:
         if axes[0] in config:
             config["kernel_size"] = [config.pop(axis) for axis in axes]
     if "dim_ordering" in config:
-        config["data_format"] = _ORDERINGS.get(config.pop("dim_ordering"), _default_format(saved))
+        default = "channels_first" if saved.backend == "theano" else "channels_last"
+        config["data_format"] = _ORDERINGS.get(config.pop("dim_ordering"), default)
     if kind == "BatchNormalization" and config.pop("mode", 0) != 0:
         raise SourceError(
             f"The layer '{name_of(layer)}' has mode=1 or 2 of Keras 1's BatchNormalization, which is gone.",
@@ -135,10 +136,6 @@ def _arguments(layer: Layer, saved: Saved) -> bool:
     return config != before
 
 
-def _default_format(saved: Saved) -> str:
-    return "channels_first" if saved.backend == "theano" else "channels_last"
-
-
 def _padding(kind: str, config: dict[str, Any]) -> None:
     padding = config.get("padding")
     keys = ("left_pad", "right_pad") if kind == "ZeroPadding1D" else ("top_pad", "bottom_pad", "left_pad", "right_pad")
@@ -153,19 +150,18 @@ def _penalty(value: Any) -> Any:
     """A regularizer or constraint in the form of Keras 2, or none where it is of another kind."""
     if not isinstance(value, dict):
         return None
-    name = value.get("name") or value.get("class_name")
+    name, numbers = value.get("name") or value.get("class_name"), value.get("config", value)
     if name in ("WeightRegularizer", "L1L2Regularizer", "L1L2"):
-        numbers = value.get("config", value)
         return {"class_name": "L1L2", "config": {key: float(numbers.get(key) or 0) for key in ("l1", "l2")}}
     if name in ("MaxNorm", "maxnorm"):
-        numbers = value.get("config", value)
         return {"class_name": "MaxNorm", "config": {"max_value": float(numbers.get("m", numbers.get("max_value", 2)))}}
     if name in ("NonNeg", "nonneg"):
         return {"class_name": "NonNeg", "config": {}}
     return None
 
 
-def _merge_layers(saved: Saved) -> list[str]:
+@rule("keras-1-merge", "Keras 1 merged by a layer Merge with a mode")
+def merge_layers(saved: Saved) -> list[str]:
     found = []
     for path, layer in list(walk(saved.model)):
         if layer["class_name"] == "Merge" and not layer["config"].get("layers") and not saved.is_custom(layer):
@@ -176,7 +172,7 @@ def _merge_layers(saved: Saved) -> list[str]:
         held = inner_layers(model)
         if held and not is_functional(model) and held[0]["class_name"] == "Merge" and not saved.is_custom(held[0]):
             _open_merge(model, saved)
-            found.append(f"{path}/{name_of(held[0])}".lstrip("/"))
+            found.append(layer_path(path, held[0]))
     return found
 
 
@@ -190,71 +186,54 @@ def _merge(layer: Layer, saved: Saved) -> None:
             received=f"mode {mode!r}",
         )
     saved.rename_class(layer, _MERGES[mode])
-    new: dict[str, Any] = {"name": name_of(layer)}
+    layer["config"] = {"name": name_of(layer)}
     if mode == "concat":
-        new["axis"] = config.get("concat_axis", -1)
+        layer["config"]["axis"] = config.get("concat_axis", -1)
     if mode == "dot":
-        new["axes"] = config.get("dot_axes", -1)
-    layer["config"] = new
+        layer["config"]["axes"] = config.get("dot_axes", -1)
 
 
 def _open_merge(model: Layer, saved: Saved) -> None:
     """A Sequential that starts by merging other models becomes a functional model that calls them."""
     merge, *rest = inner_layers(model)
-    branches = merge["config"].pop("layers")
     layers: list[Layer] = []
     ends = []
     inputs = []
-    for branch in branches:
+    for branch in merge["config"].pop("layers"):
         # Keras 1 wrote the weights of the branches beside the others, so they are opened, too.
         if is_functional(branch):
             layers += inner_layers(branch)
             inputs += branch["config"]["input_layers"]
             ends.append(branch["config"]["output_layers"][0])
             continue
-        last = None
-        for inner in inner_layers(branch):
-            if last is None and inner["class_name"] != "InputLayer":
-                shape = inner["config"].get("batch_input_shape")
-                if shape is None:
-                    raise SourceError(
-                        f"The branch '{name_of(branch)}' of '{name_of(model)}' does not say its input's shape."
-                    )
-                name = f"{name_of(inner)}_input"
-                layers.append(
-                    _call({"class_name": "InputLayer", "config": {"batch_input_shape": shape, "name": name}}, [])
+        first, *_ = chain = inner_layers(branch)
+        if first["class_name"] != "InputLayer":
+            shape = first["config"].get("batch_input_shape")
+            if shape is None:
+                raise SourceError(
+                    f"The branch '{name_of(branch)}' of '{name_of(model)}' does not say its input's shape."
                 )
-                inputs.append([name, 0, 0])
-                last = name
-            elif last is None:
-                inputs.append([name_of(inner), 0, 0])
-                layers.append(_call(inner, []))
-                last = name_of(inner)
-                continue
-            layers.append(_call(inner, [last]))
-            last = name_of(inner)
-        ends.append([last, 0, 0])
+            config = {"batch_input_shape": shape, "name": f"{name_of(first)}_input"}
+            chain = [{"class_name": "InputLayer", "config": config}, *chain]
+        chain[0] |= {"name": name_of(chain[0]), "inbound_nodes": []}
+        _connect(chain)
+        layers += chain
+        inputs.append([name_of(chain[0]), 0, 0])
+        ends.append([name_of(chain[-1]), 0, 0])
     _merge(merge, saved)
     merge |= {"name": name_of(merge), "inbound_nodes": [[[*end[:3], {}] for end in ends]]}
-    layers.append(merge)
-    last = name_of(merge)
-    for inner in rest:
-        layers.append(_call(inner, [last]))
-        last = name_of(inner)
+    _connect([merge, *rest])
+    layers += [merge, *rest]
     model["config"] = {
         "name": name_of(model),
         "layers": layers,
         "input_layers": inputs,
-        "output_layers": [[last, 0, 0]],
+        "output_layers": [[name_of(layers[-1]), 0, 0]],
     }
     saved.rename_class(model, "Functional")
 
 
-def _call(layer: Layer, sources: list[str | None]) -> Layer:
-    layer |= {"name": name_of(layer), "inbound_nodes": [[[source, 0, 0, {}] for source in sources]] if sources else []}
-    return layer
-
-
-CLASS_NAMES = Rule("keras-1-classes", "Keras 1 had other names for some layers", each_layer(_class_names))
-ARGUMENTS = Rule("keras-1-arguments", "Keras 1 had other names for arguments", each_layer(_arguments))
-MERGE_LAYERS = Rule("keras-1-merge", "Keras 1 merged by a layer Merge with a mode", _merge_layers)
+def _connect(layers: list[Layer]) -> None:
+    """Call each layer on the output of the one before it."""
+    for before, layer in pairwise(layers):
+        layer |= {"name": name_of(layer), "inbound_nodes": [[[name_of(before), 0, 0, {}]]]}

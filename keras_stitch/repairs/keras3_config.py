@@ -56,9 +56,9 @@ def modernise(saved: Saved) -> None:
         config = layer["config"]
         if saved.is_legacy and is_functional(layer):
             _count_ends(layer)
-        if saved.is_legacy and isinstance(config, dict):
+        if saved.is_legacy:
             _name_functions(config, saved)
-        activation = config.get("activation") if isinstance(config, dict) else None
+        activation = config.get("activation")
         if isinstance(activation, dict) and _is_keras(activation.get("class_name", "")):
             activation.setdefault("module", "keras.layers")
             activation.setdefault("registered_name", None)
@@ -95,7 +95,7 @@ def fit_arguments(saved: Saved) -> None:
     """
     for path, layer in walk(saved.model):
         config = layer["config"]
-        if not _is_keras(layer["class_name"]) or saved.is_custom(layer) or not isinstance(config, dict):
+        if not _is_keras(layer["class_name"]) or saved.is_custom(layer):
             continue
         taken = _taken(getattr(keras.layers, layer["class_name"]))
         odd = {key: value for key, value in config.items() if key not in taken}
@@ -155,8 +155,7 @@ def _names(layer: Layer) -> Iterator[str]:
     name = layer["class_name"]
     if not _is_keras(name) and not (name in (*_MODELS, "Model") and is_model(layer)):
         yield name
-    config = layer["config"]
-    for key, value in config.items() if isinstance(config, dict) else ():
+    for key, value in layer["config"].items():
         space = _FUNCTIONS.get(key) or _FUNCTIONS.get(key.rsplit("_", 1)[-1])
         if space is None or not _is_keras(name):
             continue

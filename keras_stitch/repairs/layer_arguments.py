@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from keras_stitch.errors import SourceError
@@ -16,7 +15,7 @@ from keras_stitch.repairs.architecture import (
     references,
     walk,
 )
-from keras_stitch.repairs.rule import Rule, configured, each_layer, insert_before
+from keras_stitch.repairs.rule import configured, insert_before, layer_rule, rule
 
 _RANDOM = ("Brightness", "Contrast", "Crop", "Flip", "Rotation", "Translation", "Zoom")
 
@@ -44,28 +43,21 @@ _WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
     "SpatialDropout3D": ("noise_shape",),
 }
 
-_INITIALIZER_ARGUMENTS = ("dtype", "partition_info")
-_DISTRIBUTIONS = {"normal": "truncated_normal"}
 
-
-def _dtype_policy(layer: Layer, saved: Saved) -> bool:
-    config = layer["config"]
-    policy = config.get("dtype") if isinstance(config, dict) else None
+@layer_rule("dtype-policy", "a dtype policy was written in another form", custom=True)
+def dtype_policy(layer: Layer, saved: Saved) -> bool:
+    policy = layer["config"].get("dtype")
     if not isinstance(policy, dict) or policy.get("class_name") not in ("Policy", "PolicyV1"):
         return False
-    config["dtype"] = policy["config"]["name"]
+    layer["config"]["dtype"] = policy["config"]["name"]
     return True
 
 
-DTYPE_POLICY = Rule(
-    "dtype-policy", "a dtype policy was written in another form", each_layer(_dtype_policy, custom=True)
-)
-
-
-def _plain_numbers(layer: Layer, saved: Saved) -> bool:
+@layer_rule("array-arguments", "numbers among the arguments were saved as arrays")
+def numbers_in_arrays(layer: Layer, saved: Saved) -> bool:
     """Numbers that were saved as the array they happened to be in."""
     config = layer["config"]
-    arrays = [key for key, value in config.items() if _is_array(value)] if isinstance(config, dict) else []
+    arrays = [key for key, value in config.items() if _is_array(value)]
     for key in arrays:
         config[key] = config[key]["value"] if "value" in config[key] else config[key]["config"]["value"]
     return bool(arrays)
@@ -75,55 +67,35 @@ def _is_array(value: Any) -> bool:
     return isinstance(value, dict) and (value.get("type") == "ndarray" or value.get("class_name") == "__numpy__")
 
 
-NUMBERS_IN_ARRAYS = Rule(
-    "array-arguments", "numbers among the arguments were saved as arrays", each_layer(_plain_numbers)
-)
-
-
-def _initializers(layer: Layer, saved: Saved) -> bool:
+@layer_rule("initializers", "initializers had arguments that Keras 3 refuses; the weights come from the file")
+def initializers(layer: Layer, saved: Saved) -> bool:
     changed = False
-    for item in _initializers_of(layer):
-        for key in _INITIALIZER_ARGUMENTS:
-            changed |= item["config"].pop(key, None) is not None
-        if item["config"].get("distribution") in _DISTRIBUTIONS:
-            item["config"]["distribution"] = _DISTRIBUTIONS[item["config"]["distribution"]]
+    for key, value in layer["config"].items():
+        given = value.get("config") if key.endswith("_initializer") and isinstance(value, dict) else None
+        if not isinstance(given, dict):
+            continue
+        for name in ("dtype", "partition_info"):
+            changed |= given.pop(name, None) is not None
+        if given.get("distribution") == "normal":
+            given["distribution"] = "truncated_normal"
     return changed
 
 
-def _initializers_of(layer: Layer) -> Iterator[dict[str, Any]]:
+@layer_rule("constraints", "a constraint that Keras 3 does not have was dropped; it matters in training only")
+def constraints(layer: Layer, saved: Saved) -> bool:
     config = layer["config"]
-    for key, value in config.items() if isinstance(config, dict) else ():
-        if key.endswith("_initializer") and isinstance(value, dict) and isinstance(value.get("config"), dict):
-            yield value
-
-
-INITIALIZERS = Rule(
-    "initializers",
-    "initializers had arguments that Keras 3 refuses; the weights come from the file",
-    each_layer(_initializers),
-)
-
-
-def _constraints(layer: Layer, saved: Saved) -> bool:
-    config = layer["config"]
-    gone = [key for key, value in config.items() if _is_gone(value)] if isinstance(config, dict) else []
+    gone = [
+        key
+        for key, value in config.items()
+        if isinstance(value, dict) and value.get("class_name") == "RadialConstraint"
+    ]
     for key in gone:
         config[key] = None
     return bool(gone)
 
 
-def _is_gone(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("class_name") == "RadialConstraint"
-
-
-CONSTRAINTS = Rule(
-    "constraints",
-    "a constraint that Keras 3 does not have was dropped; it matters in training only",
-    each_layer(_constraints),
-)
-
-
-def _causal_padding(saved: Saved) -> list[str]:
+@rule("causal-padding", "SeparableConv1D knew causal padding; a ZeroPadding1D does it now")
+def causal_padding(saved: Saved) -> list[str]:
     found = []
     for path, model in list(walk(saved.model)):
         for layer in list(inner_layers(model)):
@@ -141,12 +113,8 @@ def _list(value: Any) -> list[int]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-CAUSAL_PADDING = Rule(
-    "causal-padding", "SeparableConv1D knew causal padding; a ZeroPadding1D does it now", _causal_padding
-)
-
-
-def _without_effect(layer: Layer, saved: Saved) -> bool:
+@layer_rule("removed-arguments", "arguments that Keras 3 refuses and that change no prediction were dropped")
+def arguments(layer: Layer, saved: Saved) -> bool:
     config = layer["config"]
     dropped = [key for key in _WITHOUT_EFFECT.get(layer["class_name"], ()) if key in config]
     for key in dropped:
@@ -155,16 +123,10 @@ def _without_effect(layer: Layer, saved: Saved) -> bool:
     return any(key not in ("implementation", "input_length") for key in dropped)
 
 
-ARGUMENTS = Rule(
-    "removed-arguments",
-    "arguments that Keras 3 refuses and that change no prediction were dropped",
-    each_layer(_without_effect),
-)
-
-
-def _time_major(layer: Layer, saved: Saved) -> bool:
+@layer_rule("time-major", "recurrent layers had the argument time_major=False")
+def time_major(layer: Layer, saved: Saved) -> bool:
     config = layer["config"]
-    if not isinstance(config, dict) or "time_major" not in config or layer["class_name"] not in RECURRENT:
+    if "time_major" not in config or layer["class_name"] not in RECURRENT:
         return False
     if config.pop("time_major"):
         raise SourceError(
@@ -175,13 +137,11 @@ def _time_major(layer: Layer, saved: Saved) -> bool:
     return True
 
 
-TIME_MAJOR = Rule("time-major", "recurrent layers had the argument time_major=False", each_layer(_time_major))
-
-
-def _axis(layer: Layer, saved: Saved) -> bool:
+@layer_rule("axis-list", "an axis was in a list, which Keras 3 refuses or forgets", legacy=False)
+def axis(layer: Layer, saved: Saved) -> bool:
     """Keras 3 reads a list of one axis in some layers only, and forgets a longer one in files of HDF5."""
     config = layer["config"]
-    axis = config.get("axis") if isinstance(config, dict) else None
+    axis = config.get("axis")
     if not isinstance(axis, list):
         return False
     if len(axis) == 1:
@@ -200,20 +160,16 @@ def _axis(layer: Layer, saved: Saved) -> bool:
     return "module" not in layer
 
 
-AXIS = Rule("axis-list", "an axis was in a list, which Keras 3 refuses or forgets", each_layer(_axis), legacy=False)
-
-
-def _leaky_relu(layer: Layer, saved: Saved) -> bool:
+@layer_rule("leaky-relu", "LeakyReLU's alpha is negative_slope now")
+def leaky_relu(layer: Layer, saved: Saved) -> bool:
     if layer["class_name"] != "LeakyReLU" or "alpha" not in layer["config"]:
         return False
     layer["config"]["negative_slope"] = layer["config"].pop("alpha")
     return True
 
 
-LEAKY_RELU = Rule("leaky-relu", "LeakyReLU's alpha is negative_slope now", each_layer(_leaky_relu))
-
-
-def _causal(saved: Saved) -> list[str]:
+@rule("causal-attention", "causal=True of an attention layer is an argument of its calls now")
+def causal(saved: Saved) -> list[str]:
     """Attention was made causal, and is called so now."""
     found = []
     for path, layer in configured(saved, "Attention", "AdditiveAttention"):
@@ -223,6 +179,3 @@ def _causal(saved: Saved) -> list[str]:
                 item[3]["use_causal_mask"] = True
             found.append(path)
     return found
-
-
-CAUSAL = Rule("causal-attention", "causal=True of an attention layer is an argument of its calls now", _causal)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from keras_stitch.repairs.architecture import Layer, Saved, is_functional, name_of
-from keras_stitch.repairs.rule import Rule, configured, each_layer
+from keras_stitch.repairs.rule import configured, layer_rule, rule
 
 _CLASSES = {
     "Model": "Functional",
@@ -21,7 +21,8 @@ _CUDNN = {"CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}
 _MERGES = ("Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply")
 
 
-def _class_names(layer: Layer, saved: Saved) -> bool:
+@layer_rule("class-names", "the class of a layer goes by another name in Keras 3")
+def class_names(layer: Layer, saved: Saved) -> bool:
     name = layer["class_name"]
     if name not in _CLASSES or (name == "Model" and not is_functional(layer)):
         return False
@@ -32,10 +33,8 @@ def _class_names(layer: Layer, saved: Saved) -> bool:
     return name != "Model"
 
 
-CLASS_NAMES = Rule("class-names", "the class of a layer goes by another name in Keras 3", each_layer(_class_names))
-
-
-def _cudnn(layer: Layer, saved: Saved) -> bool:
+@layer_rule("cudnn", "a layer that only ran on a GPU is the general one now, with its weights in that order")
+def cudnn(layer: Layer, saved: Saved) -> bool:
     name = layer["class_name"]
     if name not in _CUDNN:
         return False
@@ -46,53 +45,42 @@ def _cudnn(layer: Layer, saved: Saved) -> bool:
     return True
 
 
-CUDNN = Rule(
-    "cudnn", "a layer that only ran on a GPU is the general one now, with its weights in that order", each_layer(_cudnn)
-)
-
-
-def _thresholded_relu(layer: Layer, saved: Saved) -> bool:
+@layer_rule("thresholded-relu", "ThresholdedReLU is gone from Keras 3; a ReLU with a threshold is the same")
+def thresholded_relu(layer: Layer, saved: Saved) -> bool:
     if layer["class_name"] != "ThresholdedReLU":
         return False
+    _as_relu(layer, saved)
+    return True
+
+
+def _as_relu(layer: Layer, saved: Saved) -> None:
     saved.rename_class(layer, "ReLU")
     theta = layer["config"].pop("theta", 1.0)
     # As an activation, it has its numbers as the file does.
     theta = theta["value"] if isinstance(theta, dict) else theta
     layer["config"] |= {"threshold": float(theta), "negative_slope": 0.0, "max_value": None}
-    return True
 
 
-THRESHOLDED_RELU = Rule(
-    "thresholded-relu",
-    "ThresholdedReLU is gone from Keras 3; a ReLU with a threshold is the same",
-    each_layer(_thresholded_relu),
-)
-
-
-def _activation_layers(layer: Layer, saved: Saved) -> bool:
+@layer_rule("activation-layers", "a layer was used as an activation in a way that Keras 3 does not read")
+def activation_layers(layer: Layer, saved: Saved) -> bool:
     """A layer that serves as an activation: as a function where there is one, so that other rules see it."""
     config = layer["config"]
     changed = False
     for key in ("activation", "recurrent_activation"):
-        given = config.get(key) if isinstance(config, dict) else None
+        given = config.get(key)
         if not isinstance(given, dict) or not isinstance(given.get("config"), dict):
             continue
         if given.get("class_name") == "Activation":
             config[key] = given["config"]["activation"]
             changed = True
         elif given.get("class_name") == "ThresholdedReLU":
-            changed |= _thresholded_relu(given, saved)
+            _as_relu(given, saved)
+            changed = True
     return changed
 
 
-ACTIVATION_LAYERS = Rule(
-    "activation-layers",
-    "a layer was used as an activation in a way that Keras 3 does not read",
-    each_layer(_activation_layers),
-)
-
-
-def _single_merge(saved: Saved) -> list[str]:
+@rule("single-merge", "a layer merged a single tensor, which Keras 3 refuses; it passes it on now")
+def single_merge(saved: Saved) -> list[str]:
     """A merge of one tensor, which Keras 3 refuses, leaves it as it is."""
     found = []
     for path, layer in configured(saved, *_MERGES):
@@ -102,8 +90,3 @@ def _single_merge(saved: Saved) -> list[str]:
             layer["config"] = {"name": name_of(layer), "dtype": layer["config"].get("dtype") or "float32"}
             found.append(path)
     return found
-
-
-SINGLE_MERGE = Rule(
-    "single-merge", "a layer merged a single tensor, which Keras 3 refuses; it passes it on now", _single_merge
-)

@@ -26,7 +26,7 @@ from keras_stitch.repairs.architecture import (
     references,
     walk,
 )
-from keras_stitch.repairs.rule import Check, Rule, free_name, position
+from keras_stitch.repairs.rule import check, free_name, inner_calls, position, rule
 
 _STEPS = (*RECURRENT, "Bidirectional")
 _ATTENTION = ("Attention", "AdditiveAttention", "MultiHeadAttention")
@@ -61,18 +61,19 @@ class _Mask:
 _NONE = _Mask()
 
 
-def _attention_copies(saved: Saved) -> list[str]:
+@rule(
+    "attention-masks",
+    "Keras 3's MultiHeadAttention takes masks off its inputs, which others use as well; it gets copies",
+)
+def attention_copies(saved: Saved) -> list[str]:
     """Keras 3's MultiHeadAttention takes the mask off its own inputs, which others may use after it."""
     if not any(makes_mask(layer) for _, layer in walk(saved.model)):
         return []
-    found = []
-    for path, model in list(walk(saved.model)):
-        if not is_functional(model):
-            continue
-        for layer in list(inner_layers(model)):
-            if layer["class_name"] == "MultiHeadAttention" and _feed_copies(model, layer):
-                found.append(layer_path(path, layer))
-    return found
+    return [
+        path
+        for path, model, layer in inner_calls(saved)
+        if layer["class_name"] == "MultiHeadAttention" and _feed_copies(model, layer)
+    ]
 
 
 def _feed_copies(model: Layer, layer: Layer) -> bool:
@@ -92,7 +93,8 @@ def _copying(name: str, source: list[Any]) -> Layer:
     return {"class_name": "Rescaling", "config": config, "name": name, "inbound_nodes": [[[*source, {}]]]}
 
 
-def _refuse_changed_masks(saved: Saved) -> None:
+@check("masks")
+def masks(saved: Saved) -> None:
     if any(makes_mask(layer) for _, layer in walk(saved.model)):
         _through(saved.model, [], "")
 
@@ -201,12 +203,3 @@ def _refusal(path: str, what: str) -> SourceError:
         expected="masks (of Masking, or of Embedding with mask_zero=True) that meet no merge of other masks",
         fix="Keep this model in an environment with tf_keras, or rebuild it without the mask.",
     )
-
-
-ATTENTION_COPIES = Rule(
-    "attention-masks",
-    "Keras 3's MultiHeadAttention takes masks off its inputs, which others use as well; it gets copies",
-    _attention_copies,
-)
-
-MASKS = Check("masks", _refuse_changed_masks)

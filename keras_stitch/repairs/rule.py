@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_functional, name_of, walk
+from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_functional, layer_path, name_of, walk
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Rule:
     Attributes:
         name: What tables call it: ``hard-sigmoid``.
         why: What was, and what is done about it, in a sentence without its end.
-        apply: Repairs a whole file in place and says in which layers, by path.
+        apply: Repairs a whole file in place and gives the paths of the repaired layers.
         legacy: Whether only files of Keras 1 and 2 can have it.
     """
 
@@ -28,13 +28,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Check:
-    """One quirk of old files that nothing can repair.
-
-    Attributes:
-        name: ``random-crop``.
-        refuse: Raises a ``SourceError`` where a file has it, and changes nothing.
-        legacy: Whether only files of Keras 1 and 2 can have it.
-    """
+    """One quirk of old files that nothing can repair: ``refuse`` raises where a file has it."""
 
     name: str
     refuse: Callable[[Saved], None]
@@ -64,19 +58,32 @@ class Repair:
 _SHOWN = 3
 
 
-def each_layer(change: Callable[[Layer, Saved], bool], *, custom: bool = False) -> Callable[[Saved], list[str]]:
-    """A rule's ``apply`` from what it does to a single layer, which says whether it did something.
+def rule(name: str, why: str, *, legacy: bool = True) -> Callable[[Callable[[Saved], list[str]]], Rule]:
+    """Make a rule of a function that repairs a whole file in place and gives the paths of the repaired layers."""
+    return lambda apply: Rule(name, why, apply, legacy)
 
-    Args:
-        change: Repairs a layer.
-        custom: Whether it is for layers of the user's classes, too.
+
+def layer_rule(
+    name: str, why: str, *, legacy: bool = True, custom: bool = False
+) -> Callable[[Callable[[Layer, Saved], bool]], Rule]:
+    """Make a rule of a function that repairs a single layer and tells whether it changed something.
+
+    ``custom`` says whether layers of the user's classes are repaired, too.
     """
 
-    def apply(saved: Saved) -> list[str]:
-        layers = list(walk(saved.model)) if custom else keras_layers(saved)
-        return [path for path, layer in layers if change(layer, saved)]
+    def made(change: Callable[[Layer, Saved], bool]) -> Rule:
+        def apply(saved: Saved) -> list[str]:
+            layers = list(walk(saved.model)) if custom else keras_layers(saved)
+            return [path for path, layer in layers if change(layer, saved)]
 
-    return apply
+        return Rule(name, why, apply, legacy)
+
+    return made
+
+
+def check(name: str, *, legacy: bool = True) -> Callable[[Callable[[Saved], None]], Check]:
+    """Make a check of a function that raises a ``SourceError`` where a file has the quirk."""
+    return lambda refuse: Check(name, refuse, legacy)
 
 
 def keras_layers(saved: Saved) -> Iterator[tuple[str, Layer]]:
@@ -85,19 +92,22 @@ def keras_layers(saved: Saved) -> Iterator[tuple[str, Layer]]:
 
 
 def configured(saved: Saved, *classes: str) -> Iterator[tuple[str, Layer]]:
-    """Those of some classes."""
+    """The same for some classes only."""
     return ((path, layer) for path, layer in keras_layers(saved) if layer["class_name"] in classes)
 
 
-def insert_before(model: Layer, layer: Layer, class_name: str, suffix: str, **config: Any) -> None:
-    """Put a new layer in front of one of a model's, in every call that it takes part in.
+def inner_calls(saved: Saved) -> Iterator[tuple[str, Layer, Layer]]:
+    """Every layer that a functional model calls: its path, the model and the layer, as they were at first."""
+    for path, model in list(walk(saved.model)):
+        if is_functional(model):
+            for layer in list(inner_layers(model)):
+                yield layer_path(path, layer), model, layer
 
-    Args:
-        model: The model.
-        layer: One of its layers, called on single tensors.
-        class_name: The class of the new layer.
-        suffix: Its name is that of the layer with this behind it.
-        config: Its arguments.
+
+def insert_before(model: Layer, layer: Layer, class_name: str, suffix: str, **config: Any) -> None:
+    """Put a new layer in front of a layer of a model, in each of its calls, which take a single tensor.
+
+    The new layer is called like the layer, with the suffix; ``config`` has its arguments.
     """
     layers = inner_layers(model)
     name = free_name(model, f"{name_of(layer)}_{suffix}")

@@ -11,36 +11,31 @@ from keras_stitch.repairs.architecture import (
     Saved,
     inner_layers,
     is_functional,
-    is_layer,
     is_model,
     is_reference,
-    layer_path,
     makes_mask,
     map_references,
     name_of,
     references,
     walk,
 )
-from keras_stitch.repairs.rule import Rule, each_layer
+from keras_stitch.repairs.rule import inner_calls, layer_rule, rule
 
 _CONSTANT = "_CONSTANT_VALUE"
 
 
-def _sequential_list(layer: Layer, saved: Saved) -> bool:
+@layer_rule("sequential-list", "the layers of a Sequential were a bare list, as before Keras 2.2.3", custom=True)
+def sequential_list(layer: Layer, saved: Saved) -> bool:
     if not isinstance(layer["config"], list):
         return False
     layer["config"] = {"name": name_of(layer).lower(), "layers": layer["config"]}
     return True
 
 
-SEQUENTIAL_LIST = Rule(
-    "sequential-list",
-    "the layers of a Sequential were a bare list, as before Keras 2.2.3",
-    each_layer(_sequential_list, custom=True),
+@layer_rule(
+    "input-shape", "the first layer of a Sequential carried the input's shape; an InputLayer has it now", custom=True
 )
-
-
-def _input_shape(layer: Layer, saved: Saved) -> bool:
+def input_shape(layer: Layer, saved: Saved) -> bool:
     """A Sequential gets an InputLayer; elsewhere the shape says nothing that the calls do not."""
     if layer["class_name"] == "InputLayer":
         config = layer["config"]
@@ -56,9 +51,8 @@ def _input_shape(layer: Layer, saved: Saved) -> bool:
     changed = False
     if is_model(layer) and not is_functional(layer):
         changed = _add_input(layer)
-    if isinstance(layer["config"], dict):
-        layer["config"].pop("batch_input_shape", None)
-        layer["config"].pop("build_input_shape", None)
+    layer["config"].pop("batch_input_shape", None)
+    layer["config"].pop("build_input_shape", None)
     return changed
 
 
@@ -78,12 +72,11 @@ def _add_input(model: Layer) -> bool:
 def _shape_of_first(layer: Layer) -> tuple[list[int | None] | None, str]:
     """The shape and dtype of what a layer takes, if it says so itself or in what it holds first."""
     config = layer["config"]
-    if isinstance(config, dict):
-        dtype = config.get("input_dtype") or config.get("dtype")
-        dtype = dtype if isinstance(dtype, str) and dtype.startswith(("float", "int", "bool", "string")) else "float32"
-        for key in ("batch_input_shape", "batch_shape"):
-            if config.get(key):
-                return list(config[key]), dtype
+    dtype = config.get("input_dtype") or config.get("dtype")
+    dtype = dtype if isinstance(dtype, str) and dtype.startswith(("float", "int", "bool", "string")) else "float32"
+    for key in ("batch_input_shape", "batch_shape"):
+        if config.get(key):
+            return list(config[key]), dtype
     held = inner_layers(layer)
     if is_functional(layer):
         named = {name_of(inner): inner for inner in held}
@@ -91,29 +84,19 @@ def _shape_of_first(layer: Layer) -> tuple[list[int | None] | None, str]:
         return _shape_of_first(named[first[0]]) if first and first[0] in named else (None, "float32")
     if held:
         return _shape_of_first(held[0])
-    inner: Any = config.get("layer") if isinstance(config, dict) else None
     # A wrapper takes what its layer takes; TimeDistributed was given the shape itself.
-    if is_layer(inner) and layer["class_name"] == "Bidirectional":
-        return _shape_of_first(inner)
+    if layer["class_name"] == "Bidirectional":
+        return _shape_of_first(config["layer"])
     return None, "float32"
 
 
-INPUT_SHAPE = Rule(
-    "input-shape",
-    "the first layer of a Sequential carried the input's shape; an InputLayer has it now",
-    each_layer(_input_shape, custom=True),
-)
-
-
-def _slashes(saved: Saved) -> list[str]:
-    """Layers called ``conv1/bn`` become ``conv1_bn``."""
+@rule("layer-names", "Keras 3 takes no '/' in the names of layers; it is a '_' now")
+def layer_names(saved: Saved) -> list[str]:
     return _rename(saved, lambda layer: name_of(layer).replace("/", "_"))
 
 
-LAYER_NAMES = Rule("layer-names", "Keras 3 takes no '/' in the names of layers; it is a '_' now", _slashes)
-
-
-def _mask_operations(saved: Saved) -> list[str]:
+@rule("concatenate-names", "Keras 3 calls its own operations on masks 'concatenate'; layers of that name have another")
+def mask_operations(saved: Saved) -> list[str]:
     """Keras 3 joins the masks of concatenated tensors by operations of its own, which it calls ``concatenate``, too."""
     if not any(makes_mask(layer) for _, layer in walk(saved.model)):
         return []
@@ -123,13 +106,6 @@ def _mask_operations(saved: Saved) -> list[str]:
         return f"layer_{name}" if layer["class_name"] == "Concatenate" and name.startswith("concatenate") else name
 
     return _rename(saved, new_name)
-
-
-MASK_OPERATIONS = Rule(
-    "concatenate-names",
-    "Keras 3 calls its own operations on masks 'concatenate'; layers of that name have another",
-    _mask_operations,
-)
 
 
 def _rename(saved: Saved, new_name: Callable[[Layer], str]) -> list[str]:
@@ -164,19 +140,18 @@ def _named_places(model: Layer) -> list[list[Any]]:
     return list(references([nodes, config["input_layers"], config["output_layers"]]))
 
 
-def _nested_calls(saved: Saved) -> list[str]:
+@rule("nested-calls", "Keras 2 counted the calls of a nested model from 1, Keras 3 does from 0")
+def nested_calls(saved: Saved) -> list[str]:
     """Keras 2 counted the calls of a nested model from 1, because its own inputs were call 0."""
     found = []
-    for path, model in list(walk(saved.model)):
-        if not is_functional(model):
+    for path, model, layer in inner_calls(saved):
+        if not is_model(layer):
             continue
-        places = _named_places(model)
-        for layer in inner_layers(model):
-            mine = [item for item in places if item[0] == name_of(layer)]
-            if is_model(layer) and mine and _counted_from_one(layer, [item[1] for item in mine]):
-                for item in mine:
-                    item[1] -= 1
-                found.append(layer_path(path, layer))
+        mine = [item for item in _named_places(model) if item[0] == name_of(layer)]
+        if mine and _counted_from_one(layer, [item[1] for item in mine]):
+            for item in mine:
+                item[1] -= 1
+            found.append(path)
     return found
 
 
@@ -185,37 +160,31 @@ def _counted_from_one(layer: Layer, calls: list[int]) -> bool:
     return min(calls) > 0 and (max(calls) >= len(layer["inbound_nodes"]) or _shape_of_first(layer)[0] is not None)
 
 
-NESTED_CALLS = Rule(
-    "nested-calls", "Keras 2 counted the calls of a nested model from 1, Keras 3 does from 0", _nested_calls
-)
-
-
-def _call_arguments(saved: Saved) -> list[str]:
+@rule("call-arguments", "calls took tensors as arguments, masks or first states in a form that Keras 3 does not read")
+def call_arguments(saved: Saved) -> list[str]:
     """Tensors among the arguments of a call, and the first states of recurrent layers in a list with the input."""
     found = []
-    for path, model in list(walk(saved.model)):
-        if not is_functional(model):
-            continue
-        for layer in inner_layers(model):
-            nodes = layer.get("inbound_nodes") or []
-            new = [_modern_call(layer, node) for node in nodes]
-            if any(node is not None for node in new):
-                layer["inbound_nodes"] = [node or _plain_call(old) for node, old in zip(new, nodes, strict=True)]
-                found.append(layer_path(path, layer))
+    for path, _, layer in inner_calls(saved):
+        nodes = layer.get("inbound_nodes") or []
+        calls = [_modern_call(layer, node) for node in nodes]
+        if not all(_is_plain(node, call) for node, call in zip(nodes, calls, strict=True)):
+            layer["inbound_nodes"] = calls
+            found.append(path)
     return found
 
 
-def _modern_call(layer: Layer, node: Any) -> dict[str, Any] | None:
-    """The call as Keras 3 writes it, where it is more than tensors in one list."""
+def _is_plain(node: Any, call: dict[str, Any]) -> bool:
+    """Whether Keras 3 reads a call as it is: nothing but tensors in a list, or in its own form already."""
+    return call is node or (not call["kwargs"] and 0 < len(_tensors(node)) == len(node))
+
+
+def _modern_call(layer: Layer, node: Any) -> dict[str, Any]:
+    """A call in the form of Keras 3."""
     if isinstance(node, dict) and "args" in node:
-        return None
+        return node
     kwargs = _arguments(node)
-    tensors = [item for item in node if is_reference(item)] if isinstance(node, list) and not is_reference(node) else []
-    states = layer["class_name"] in (*RECURRENT, "Bidirectional") and len(tensors) > 1
-    plain = bool(tensors) and len(tensors) == len(node) and not kwargs
-    if plain and not states:
-        return None
-    if states:
+    tensors = _tensors(node)
+    if layer["class_name"] in (*RECURRENT, "Bidirectional") and len(tensors) > 1:
         constants = layer["config"].get("num_constants") or 0
         extra = [_tensor(item) for item in tensors[1:]]
         split = len(extra) - constants
@@ -227,37 +196,28 @@ def _modern_call(layer: Layer, node: Any) -> dict[str, Any] | None:
     return {"args": [map_references(node, _tensor)], "kwargs": kwargs}
 
 
-def _plain_call(node: Any) -> Any:
-    """A call without arguments in the form of Keras 3, for a layer that also has other calls."""
-    if isinstance(node, dict):
-        return node
-    return {"args": [_tensor(node[0]) if len(node) == 1 else [_tensor(item) for item in node]], "kwargs": {}}
+def _tensors(node: Any) -> list[Any]:
+    return [item for item in node if is_reference(item)] if isinstance(node, list) and not is_reference(node) else []
 
 
 def _arguments(node: Any) -> dict[str, Any]:
     """The arguments of a call besides its input, of which every tensor in the input carries a copy."""
-    said: dict[str, Any] = (
-        next((item[3] for item in references(node) if len(item) > 3), {}) if not isinstance(node, dict) else {}
-    )
+    if isinstance(node, dict):
+        return {}
+    said: dict[str, Any] = next((item[3] for item in references(node) if len(item) > 3), {})
     return {key: map_references(value, _tensor) for key, value in said.items() if value is not None}
 
 
 def _tensor(item: list[Any]) -> Any:
     if item[0] == _CONSTANT:
         return item[2]
-    history = list(item[:3])
     # Only the history counts: Keras looks the tensor up by it.
-    return {"class_name": "__keras_tensor__", "config": {"shape": [None], "dtype": "float32", "keras_history": history}}
+    config = {"shape": [None], "dtype": "float32", "keras_history": item[:3]}
+    return {"class_name": "__keras_tensor__", "config": config}
 
 
-CALL_ARGUMENTS = Rule(
-    "call-arguments",
-    "calls took tensors as arguments, masks or first states in a form that Keras 3 does not read",
-    _call_arguments,
-)
-
-
-def _single_ends(saved: Saved) -> list[str]:
+@rule("single-output", "the only output was in a list, which Keras 3 would return")
+def single_ends(saved: Saved) -> list[str]:
     found = []
     for path, model in list(walk(saved.model)):
         if not is_functional(model):
@@ -269,6 +229,3 @@ def _single_ends(saved: Saved) -> list[str]:
                 if key == "output_layers":
                     found.append(path)
     return found
-
-
-SINGLE_ENDS = Rule("single-output", "the only output was in a list, which Keras 3 would return", _single_ends)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from keras_stitch.errors import SourceError
 from keras_stitch.repairs.architecture import Saved, name_of, walk
 from keras_stitch.repairs.changed_functions import is_hard_sigmoid
-from keras_stitch.repairs.rule import Check, configured, keras_layers
+from keras_stitch.repairs.rule import check, configured, keras_layers
 
 
-def _mixed_versions(saved: Saved) -> None:
+@check("mixed-versions", legacy=False)
+def mixed_versions(saved: Saved) -> None:
     """Nobody can know which of the two functions the weights were trained with."""
     of_weights = saved.weights_version
     if of_weights is None or (of_weights < (3,)) == saved.is_legacy or "hard_sigmoid" in saved.custom:
@@ -25,10 +26,8 @@ def _mixed_versions(saved: Saved) -> None:
             )
 
 
-MIXED_VERSIONS = Check("mixed-versions", _mixed_versions, legacy=False)
-
-
-def _renorm(saved: Saved) -> None:
+@check("renorm")
+def renorm(saved: Saved) -> None:
     for _, layer in configured(saved, "BatchNormalization"):
         if layer["config"].get("renorm"):
             raise SourceError(
@@ -38,10 +37,8 @@ def _renorm(saved: Saved) -> None:
             )
 
 
-RENORM = Check("renorm", _renorm)
-
-
-def _random_crop(saved: Saved) -> None:
+@check("random-crop")
+def random_crop(saved: Saved) -> None:
     for _, layer in configured(saved, "RandomCrop"):
         raise SourceError(
             f"The layer '{name_of(layer)}' is a RandomCrop, which crops and resizes in Keras 2 when it predicts, "
@@ -50,18 +47,13 @@ def _random_crop(saved: Saved) -> None:
         )
 
 
-RANDOM_CROP = Check("random-crop", _random_crop)
-
-
-def _interpolation(saved: Saved) -> None:
+@check("interpolation")
+def interpolation(saved: Saved) -> None:
     for _, layer in keras_layers(saved):
-        kind = layer["config"].get("interpolation") if isinstance(layer["config"], dict) else None
+        kind = layer["config"].get("interpolation")
         if kind in ("gaussian", "mitchellcubic"):
             raise SourceError(
                 f"The layer '{name_of(layer)}' interpolates in a way that Keras 3 does not have.",
                 expected="bilinear, nearest, bicubic, lanczos3, lanczos5 or area",
                 received=f"interpolation={kind!r}",
             )
-
-
-INTERPOLATION = Check("interpolation", _interpolation)

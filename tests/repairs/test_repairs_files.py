@@ -252,7 +252,7 @@ LSTM = layer("LSTM", "rnn", units=2)
     ],
 )
 def test_masks_that_stay_the_same(graph: tuple[Layer, ...]) -> None:
-    masks.MASKS.refuse(masked(*graph))
+    masks.masks.refuse(masked(*graph))
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_masks_that_stay_the_same(graph: tuple[Layer, ...]) -> None:
 )  # fmt: skip
 def test_masks_that_would_differ_are_refused(graph: tuple[Layer, ...], text: str) -> None:
     with pytest.raises(SourceError) as caught:
-        masks.MASKS.refuse(masked(*graph))
+        masks.masks.refuse(masked(*graph))
     assert str(caught.value) == text + MASKS
 
 
@@ -289,15 +289,15 @@ def test_masks_of_embeddings_count_where_they_are_made() -> None:
         saved = Saved(functional(graph, ["x"], ["rnn"]), OLD)
         if mask_zero:
             with pytest.raises(SourceError):
-                masks.MASKS.refuse(saved)
+                masks.masks.refuse(saved)
         else:
-            masks.MASKS.refuse(saved)
+            masks.masks.refuse(saved)
 
 
 def test_attention_gets_copies_where_there_are_masks() -> None:
     attention = called(layer("MultiHeadAttention", "mha"), [["a", 0, 0, {"value": ["a", 0, 0], "key": ["b", 0, 0]}]])
     saved = masked(attention)
-    assert masks.ATTENTION_COPIES.apply(saved) == ["mha"]
+    assert masks.attention_copies.apply(saved) == ["mha"]
     *_, first, second, changed = saved.model["config"]["layers"]
     assert [(said["name"], said["class_name"], said["inbound_nodes"]) for said in (first, second)] == [
         ("mha_copy", "Rescaling", [[["a", 0, 0, {}]]]),
@@ -306,7 +306,7 @@ def test_attention_gets_copies_where_there_are_masks() -> None:
     assert first["config"] == {"name": "mha_copy", "scale": 1.0, "offset": 0.0}
     assert changed["inbound_nodes"] == [[["mha_copy", 0, 0, {"value": ["mha_copy", 0, 0], "key": ["mha_copy_", 0, 0]}]]]
     plain = Saved(functional([given("a", 3, 2), given("b", 3, 2), attention], ["a", "b"], ["mha"]), OLD)
-    assert masks.ATTENTION_COPIES.apply(plain) == []
+    assert masks.attention_copies.apply(plain) == []
 
 
 # -- what Keras 3 saved ---------------------------------------------------------------------------
@@ -419,7 +419,7 @@ def test_a_recurrent_layer_with_a_first_state_and_a_mask() -> None:
         made = [given("x", 3, 2), given("s", 2), called(layer("Masking", "a"), "x"), recurrent]
         model = functional(made, ["x", "s"], ["g"])
         with pytest.raises(SourceError) as caught:
-            masks.MASKS.refuse(Saved(model, (2, 9)))
+            masks.masks.refuse(Saved(model, (2, 9)))
         assert caught.value.message == (
             "Keras 2 passed masks on in another way: 'g' (GRU) is given its first state, and Keras 3 forgets the mask "
             "of its input then."
@@ -429,9 +429,9 @@ def test_a_recurrent_layer_with_a_first_state_and_a_mask() -> None:
 def test_a_recurrent_layer_at_every_step_of_a_mask() -> None:
     steps = layer("TimeDistributed", "t", layer=layer("LSTM", "l", units=2))
     made = [given("x", 4, 3, 2), called(layer("Masking", "a"), "x"), called(steps, "a"), called(LSTM, "t")]
-    masks.MASKS.refuse(Saved(functional(made[:3], ["x"], ["t"]), OLD))
+    masks.masks.refuse(Saved(functional(made[:3], ["x"], ["t"]), OLD))
     with pytest.raises(SourceError, match="heeds a mask that Keras 3 would make otherwise"):
-        masks.MASKS.refuse(Saved(functional(made, ["x"], ["rnn"]), OLD))
+        masks.masks.refuse(Saved(functional(made, ["x"], ["rnn"]), OLD))
 
 
 def test_layers_as_activations() -> None:
@@ -451,7 +451,7 @@ def test_names_of_operations_on_masks() -> None:
     join = called(layer("Concatenate", "concatenate_1"), ["a", "a"])
     model = functional([given("x", 3, 2), called(layer("Masking", "a"), "x"), join], ["x"], ["concatenate_1"])
     saved = Saved(model, (2, 9))
-    assert structure.MASK_OPERATIONS.apply(saved) == ["concatenate_1"]
+    assert structure.mask_operations.apply(saved) == ["concatenate_1"]
     assert model["config"]["output_layers"][0][0] == join["name"] == "layer_concatenate_1"
     assert saved.name_in_file(join) == "concatenate_1"
 
@@ -462,9 +462,9 @@ def test_architecture_and_weights_of_different_versions(of_weights: tuple[int, .
         sequential(layer("LSTM", "l", recurrent_activation="hard_sigmoid")), version, weights_version=of_weights
     )
     with pytest.raises(SourceError) as caught:
-        unsupported.MIXED_VERSIONS.refuse(gates)
+        unsupported.mixed_versions.refuse(gates)
     assert caught.value.received == f"an architecture of Keras {version[0]}, weights of Keras {of_weights[0]}"
-    unsupported.MIXED_VERSIONS.refuse(Saved(sequential(layer("LSTM", "l")), version, weights_version=of_weights))
+    unsupported.mixed_versions.refuse(Saved(sequential(layer("LSTM", "l")), version, weights_version=of_weights))
 
 
 @pytest.mark.parametrize("damaged", [{"class_name": 3}, {"config": None}, {"config": {"axis": {}, "units": [[]]}}])

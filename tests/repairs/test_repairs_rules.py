@@ -12,7 +12,6 @@ from repairs_files import Layer, called, functional, given, layer, sequential
 
 from keras_stitch.errors import SourceError
 from keras_stitch.repairs import (
-    CHECKS,
     QUIRKS,
     RULES,
     changed_functions,
@@ -28,6 +27,7 @@ from keras_stitch.repairs.rule import Check, Repair, Rule
 
 OLD = (2, 1, 6)
 NEW = (3, 5, 0)
+CHECKS = [quirk for quirk in QUIRKS if isinstance(quirk, Check)]
 BY_NAME = {rule.name: rule for rule in RULES}
 CHECKS_BY_NAME = {check.name: check for check in CHECKS}
 
@@ -341,8 +341,8 @@ KERAS_1: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 @pytest.mark.parametrize(("kind", "config", "new"), KERAS_1)
 def test_arguments_of_keras_1(kind: str, config: dict[str, Any], new: dict[str, Any]) -> None:
     said = layer(kind, "it", **config)
-    assert on_one(keras1.ARGUMENTS, said, (1,)) == (layer(kind, "it", **new), ["it"])
-    assert on_one(keras1.ARGUMENTS, said, (1,), custom=frozenset([kind])) == (said, [])
+    assert on_one(keras1.arguments, said, (1,)) == (layer(kind, "it", **new), ["it"])
+    assert on_one(keras1.arguments, said, (1,), custom=frozenset([kind])) == (said, [])
 
 
 @pytest.mark.parametrize(
@@ -356,14 +356,14 @@ def test_arguments_of_keras_1(kind: str, config: dict[str, Any], new: dict[str, 
     ],
 )
 def test_classes_of_keras_1(old: str, new: str) -> None:
-    assert on_one(keras1.CLASS_NAMES, layer(old, "it"), (1,)) == (layer(new, "it"), ["it"])
-    assert on_one(keras1.CLASS_NAMES, layer(old, "it", nb_filter=2), OLD)[1] == ["it"]
-    assert on_one(keras1.CLASS_NAMES, layer(old, "it"), (1,), custom=frozenset([old]))[1] == []
+    assert on_one(keras1.class_names, layer(old, "it"), (1,)) == (layer(new, "it"), ["it"])
+    assert on_one(keras1.class_names, layer(old, "it", nb_filter=2), OLD)[1] == ["it"]
+    assert on_one(keras1.class_names, layer(old, "it"), (1,), custom=frozenset([old]))[1] == []
 
 
 @pytest.mark.parametrize(("backend", "data_format"), [("theano", "channels_first"), ("tensorflow", "channels_last")])
 def test_the_default_ordering_is_that_of_the_backend(backend: str, data_format: str) -> None:
-    changed, _ = on_one(keras1.ARGUMENTS, layer("Flatten", "f", dim_ordering="default"), (1,), backend=backend)
+    changed, _ = on_one(keras1.arguments, layer("Flatten", "f", dim_ordering="default"), (1,), backend=backend)
     assert changed == layer("Flatten", "f", data_format=data_format)
 
 
@@ -372,13 +372,13 @@ def test_the_default_ordering_is_that_of_the_backend(backend: str, data_format: 
 )
 def test_a_merge_of_keras_1(mode: str, kind: str) -> None:
     said = layer("Merge", "m", mode=mode, concat_axis=-1, dot_axes=-1)
-    assert on_one(keras1.MERGE_LAYERS, said, (1,)) == (layer(kind, "m"), ["m"])
+    assert on_one(keras1.merge_layers, said, (1,)) == (layer(kind, "m"), ["m"])
 
 
 def test_merges_of_keras_1_with_an_axis() -> None:
     concat, dot = (layer("Merge", "m", mode=mode, concat_axis=1, dot_axes=[2, 1]) for mode in ("concat", "dot"))
-    assert on_one(keras1.MERGE_LAYERS, concat, (1,)) == (layer("Concatenate", "m", axis=1), ["m"])
-    assert on_one(keras1.MERGE_LAYERS, dot, (1,)) == (layer("Dot", "m", axes=[2, 1]), ["m"])
+    assert on_one(keras1.merge_layers, concat, (1,)) == (layer("Concatenate", "m", axis=1), ["m"])
+    assert on_one(keras1.merge_layers, dot, (1,)) == (layer("Dot", "m", axes=[2, 1]), ["m"])
 
 
 # -- how a model is put together ------------------------------------------------------------------
@@ -386,20 +386,20 @@ def test_merges_of_keras_1_with_an_axis() -> None:
 
 def test_a_bare_list_of_layers() -> None:
     inner = {"class_name": "Sequential", "config": [layer("Dense", "d")], "name": "Inner"}
-    model, where = apply(structure.SEQUENTIAL_LIST, {"class_name": "Sequential", "config": [inner]})
+    model, where = apply(structure.sequential_list, {"class_name": "Sequential", "config": [inner]})
     assert where == ["", "Inner"]
     assert model["config"]["name"] == "sequential"
     assert model["config"]["layers"][0]["config"] == {"name": "inner", "layers": [layer("Dense", "d")]}
-    assert apply(structure.SEQUENTIAL_LIST, model) == (model, [])
+    assert apply(structure.sequential_list, model) == (model, [])
 
 
 def test_the_shape_of_a_first_layer() -> None:
     first = layer("Dense", "d", batch_input_shape=[None, 3], dtype="float64")
-    model, where = apply(structure.INPUT_SHAPE, sequential(first, layer("Dense", "e", batch_input_shape=[None, 9])))
+    model, where = apply(structure.input_shape, sequential(first, layer("Dense", "e", batch_input_shape=[None, 9])))
     assert where == [""]
     put = {"class_name": "InputLayer", "config": {"batch_shape": [None, 3], "dtype": "float64", "name": "d_input"}}
     assert model["config"]["layers"] == [put, layer("Dense", "d", dtype="float64"), layer("Dense", "e")]
-    assert apply(structure.INPUT_SHAPE, model) == (model, [])
+    assert apply(structure.input_shape, model) == (model, [])
 
 
 @pytest.mark.parametrize(
@@ -414,7 +414,7 @@ def test_the_shape_of_a_first_layer() -> None:
     ids=["sequential", "functional", "bidirectional", "time_distributed", "custom"],
 )
 def test_the_shape_is_found_in_what_comes_first(first: Layer) -> None:
-    model, where = apply(structure.INPUT_SHAPE, sequential(first, name="outer"), custom=frozenset(["Mine"]))
+    model, where = apply(structure.input_shape, sequential(first, name="outer"), custom=frozenset(["Mine"]))
     assert where[0] == ""
     assert model["config"]["layers"][0]["config"] == {
         "batch_shape": [None, 3], "dtype": "float32", "name": "first_input"
@@ -424,15 +424,15 @@ def test_the_shape_is_found_in_what_comes_first(first: Layer) -> None:
 
 def test_a_sequential_that_never_knew_its_shape_and_one_that_was_built() -> None:
     said = sequential(layer("Dense", "d"))
-    assert apply(structure.INPUT_SHAPE, said) == (said, [])
+    assert apply(structure.input_shape, said) == (said, [])
     said["config"]["build_input_shape"] = [None, 4]
-    model, where = apply(structure.INPUT_SHAPE, said)
+    model, where = apply(structure.input_shape, said)
     assert where == [""] and model["config"]["layers"][0]["config"]["batch_shape"] == [None, 4]
 
 
 def test_input_layers_are_said_as_keras_3_says_them() -> None:
     said = given("x", 3, ragged=True, sparse=False, dtype="int32")
-    model, where = apply(structure.INPUT_SHAPE, functional([said], ["x"], ["x"]))
+    model, where = apply(structure.input_shape, functional([said], ["x"], ["x"]))
     assert where == []
     assert model["config"]["layers"][0]["config"] == {
         "batch_shape": [None, 3], "dtype": "int32", "name": "x", "ragged": True
@@ -449,7 +449,7 @@ def test_slashes_in_names() -> None:
     ]
     model = functional(layers, ["in/put"], ["a/b", "m"])
     saved = Saved(copy.deepcopy(model), OLD)
-    assert structure.LAYER_NAMES.apply(saved) == ["in/put", "a/b"]
+    assert structure.layer_names.apply(saved) == ["in/put", "a/b"]
     found = saved.model["config"]["layers"]
     assert [said["name"] for said in found] == ["in_put", "a_b_", "a_b", "rnn", "m"]
     assert [said["config"]["name"] for said in found] == ["in_put", "a_b_", "a_b", "rnn", "m"]
@@ -458,7 +458,7 @@ def test_slashes_in_names() -> None:
     assert saved.model["config"]["output_layers"] == [["a_b_", 0, 0], ["m", 0, 0]]
     assert saved.model["config"]["input_layers"] == [["in_put", 0, 0]]
     assert [saved.name_in_file(said) for said in found] == ["in/put", "a/b", "a_b", "rnn", "m"]
-    assert structure.LAYER_NAMES.apply(saved) == []
+    assert structure.layer_names.apply(saved) == []
 
 
 def nested(inner: Layer, *calls: int) -> Layer:
@@ -473,21 +473,21 @@ INNER = functional([given("i", 3), called(layer("Dense", "d"), "i")], ["i"], ["d
 
 @pytest.mark.parametrize("inner", [INNER, sequential(layer("Dense", "d", batch_input_shape=[None, 3]), name="inner")])
 def test_calls_of_a_nested_model_are_counted_from_zero(inner: Layer) -> None:
-    model, where = apply(structure.NESTED_CALLS, nested(inner, 1, 2))
+    model, where = apply(structure.nested_calls, nested(inner, 1, 2))
     assert where == ["inner"] and model == nested(inner, 0, 1)
-    assert apply(structure.NESTED_CALLS, model) == (model, [])
+    assert apply(structure.nested_calls, model) == (model, [])
 
 
 def test_calls_of_a_model_that_did_not_know_its_inputs_stay() -> None:
     inner = sequential(layer("Dense", "d"), name="inner")
-    assert apply(structure.NESTED_CALLS, nested(inner, 0, 1)) == (nested(inner, 0, 1), [])
+    assert apply(structure.nested_calls, nested(inner, 0, 1)) == (nested(inner, 0, 1), [])
     only_second = nested(inner, 1, 1)
-    assert apply(structure.NESTED_CALLS, only_second) == (only_second, [])
+    assert apply(structure.nested_calls, only_second) == (only_second, [])
 
 
 def test_calls_of_a_shared_layer_stay() -> None:
     said = nested(layer("Dense", "inner"), 1, 1)
-    assert apply(structure.NESTED_CALLS, said) == (said, [])
+    assert apply(structure.nested_calls, said) == (said, [])
 
 
 @pytest.mark.parametrize(("inner", "counted"), [(INNER, 1), (sequential(layer("Dense", "d"), name="inner"), 0)])
@@ -510,7 +510,7 @@ def tensor(name: str, call: int = 0, index: int = 0) -> dict[str, Any]:
 
 def called_with(kind: str, node: Any, **config: Any) -> tuple[Any, list[str]]:
     said = {**layer(kind, "it", **config), "name": "it", "inbound_nodes": [node]}
-    model, where = apply(structure.CALL_ARGUMENTS, functional([given("x", 3), said], ["x"], ["it"]))
+    model, where = apply(structure.call_arguments, functional([given("x", 3), said], ["x"], ["it"]))
     return model["config"]["layers"][1]["inbound_nodes"][0], where
 
 
@@ -549,7 +549,7 @@ def test_plain_calls_stay(kind: str, node: Any) -> None:
 
 def test_a_layer_with_a_plain_call_and_another() -> None:
     said = called(layer("LSTM", "it"), "x", ["x", "h"])
-    model, where = apply(structure.CALL_ARGUMENTS, functional([given("x", 3), said], ["x"], ["it"]))
+    model, where = apply(structure.call_arguments, functional([given("x", 3), said], ["x"], ["it"]))
     assert where == ["it"]
     assert model["config"]["layers"][1]["inbound_nodes"] == [
         {"args": [tensor("x")], "kwargs": {}},
@@ -558,11 +558,11 @@ def test_a_layer_with_a_plain_call_and_another() -> None:
 
 
 def test_a_single_output_in_a_list() -> None:
-    model, where = apply(structure.SINGLE_ENDS, functional([given("x", 3)], ["x"], ["x"]))
+    model, where = apply(structure.single_ends, functional([given("x", 3)], ["x"], ["x"]))
     assert where == [""] and model["config"]["output_layers"] == ["x", 0, 0] == model["config"]["input_layers"]
-    assert apply(structure.SINGLE_ENDS, model) == (model, [])
+    assert apply(structure.single_ends, model) == (model, [])
     two = functional([given("x", 3), given("y", 3)], ["x", "y"], ["y", "x"])
-    assert apply(structure.SINGLE_ENDS, two) == (two, [])
+    assert apply(structure.single_ends, two) == (two, [])
 
 
 # -- rules that put layers in ---------------------------------------------------------------------
@@ -570,7 +570,7 @@ def test_a_single_output_in_a_list() -> None:
 
 def test_a_merge_of_one_tensor() -> None:
     layers = [given("x", 3), called(layer("Add", "one"), "x", "x"), called(layer("Add", "two"), ["x", "one"])]
-    model, where = apply(layer_classes.SINGLE_MERGE, functional(layers, ["x"], ["two"]))
+    model, where = apply(layer_classes.single_merge, functional(layers, ["x"], ["two"]))
     assert where == ["one"]
     assert model["config"]["layers"][1] == {**layers[1], **layer("Identity", "one", dtype="float32")}
     assert model["config"]["layers"][2] == layers[2]
@@ -579,7 +579,7 @@ def test_a_merge_of_one_tensor() -> None:
 @pytest.mark.parametrize("size", [3, [3]])
 def test_causal_padding_of_a_separable_convolution(size: Any) -> None:
     said = layer("SeparableConv1D", "conv", padding="causal", kernel_size=size, dilation_rate=[2])
-    model, where = apply(layer_arguments.CAUSAL_PADDING, sequential(said, layer("Conv1D", "c", padding="causal")))
+    model, where = apply(layer_arguments.causal_padding, sequential(said, layer("Conv1D", "c", padding="causal")))
     put, conv, other = model["config"]["layers"]
     assert where == ["conv"]
     assert put == layer("ZeroPadding1D", "conv_padding", padding=[4, 0])
@@ -591,7 +591,7 @@ def test_a_layer_in_front_takes_over_every_call_and_a_free_name() -> None:
     said = called(layer("Activation", "a", activation="hard_sigmoid"), "x", "y")
     layers = [given("x", 3), given("y", 3), given("a_rescaling", 3), said]
     model, where = apply(
-        changed_functions.HARD_SIGMOID, functional(layers, ["x", "y", "a_rescaling"], ["a", ["a", 1, 0]])
+        changed_functions.hard_sigmoid, functional(layers, ["x", "y", "a_rescaling"], ["a", ["a", 1, 0]])
     )
     assert where == ["a"]
     put, changed = model["config"]["layers"][3:]
@@ -613,13 +613,13 @@ def test_where_a_hard_sigmoid_is(activation: Any) -> None:
         layer("TimeDistributed", "each", layer=layer("Activation", "a", activation=activation)),
         layer("Mine", "mine", activation=activation),
     ]
-    model, where = apply(changed_functions.HARD_SIGMOID, sequential(*layers))
+    model, where = apply(changed_functions.hard_sigmoid, sequential(*layers))
     assert where == ["dense", "both/l", "each", "mine"]
     dense, both, put, each, mine = model["config"]["layers"]
     assert (dense, both, mine) == (layers[0], layers[1], layers[3])
     assert (put["class_name"], put["config"]["scale"]) == ("Rescaling", 1.2)
     assert each == layer("Activation", "each", activation=activation)
-    assert apply(changed_functions.HARD_SIGMOID, sequential(*layers), custom=frozenset(["hard_sigmoid"])) == (
+    assert apply(changed_functions.hard_sigmoid, sequential(*layers), custom=frozenset(["hard_sigmoid"])) == (
         sequential(*layers), []
     )  # fmt: skip
 
@@ -627,17 +627,17 @@ def test_where_a_hard_sigmoid_is(activation: Any) -> None:
 def test_resized_whole_numbers() -> None:
     layers = [given("x", 4, 4, 3, dtype="uint8"), given("y", 4, 4, 3)]
     layers += [called(layer("Resizing", name, height=2, width=2), name[0]) for name in ("xr", "yr")]
-    model, where = apply(changed_functions.WHOLE_NUMBERS, functional(layers, ["x", "y"], ["xr", "yr"]))
+    model, where = apply(changed_functions.whole_numbers, functional(layers, ["x", "y"], ["xr", "yr"]))
     assert where == ["xr"]
     assert [said["config"]["name"] for said in model["config"]["layers"]] == ["x", "y", "xr_fractions", "xr", "yr"]
     assert model["config"]["layers"][2]["config"] == {"name": "xr_fractions", "scale": 1.0, "offset": 0.0}
-    assert apply(changed_functions.WHOLE_NUMBERS, model) == (model, [])
+    assert apply(changed_functions.whole_numbers, model) == (model, [])
 
 
 def test_causal_attention() -> None:
     said = called(layer("Attention", "a", causal=True), ["x", "x"])
     other = called(layer("Attention", "b", causal=False), ["x", "x"])
-    model, where = apply(layer_arguments.CAUSAL, functional([given("x", 3, 2), said, other], ["x"], ["a", "b"]))
+    model, where = apply(layer_arguments.causal, functional([given("x", 3, 2), said, other], ["x"], ["a", "b"]))
     assert where == ["a"]
     _, changed, same = model["config"]["layers"]
     assert changed["inbound_nodes"] == [[["x", 0, 0, {"use_causal_mask": True}]] * 2]
@@ -669,20 +669,20 @@ def name(said: Layer) -> str:
     ids=lambda said: said["class_name"],
 )
 def test_a_layer_that_was_told_to_train(said: Layer) -> None:
-    model, where = apply(changed_functions.TRAINING, trained(said, mask=None))
+    model, where = apply(changed_functions.training, trained(said, mask=None))
     assert where == ["d"]
     assert model["config"]["layers"][1]["inbound_nodes"] == [[["x", 0, 0, {"mask": None}]]]
-    assert apply(changed_functions.TRAINING, model) == (model, [])
+    assert apply(changed_functions.training, model) == (model, [])
 
 
 def test_a_layer_to_which_training_is_all_one() -> None:
-    model, where = apply(changed_functions.TRAINING, trained(layer("LSTM", "l", dropout=0.0)))
+    model, where = apply(changed_functions.training, trained(layer("LSTM", "l", dropout=0.0)))
     assert where == [] and model["config"]["layers"][1]["inbound_nodes"] == [[["x", 0, 0, {}]]]
 
 
 def test_training_false_and_none_stay() -> None:
     said = functional([called(layer("Dropout", "d"), [["x", 0, 0, {"training": False}]])], ["x"], ["d"])
-    assert apply(changed_functions.TRAINING, said) == (said, [])
+    assert apply(changed_functions.training, said) == (said, [])
 
 
 @pytest.mark.parametrize(
@@ -694,7 +694,7 @@ def test_training_false_and_none_stay() -> None:
 )
 def test_batch_statistics_of_keras_2_are_refused(said: Layer, path: str) -> None:
     with pytest.raises(SourceError) as caught:
-        apply(changed_functions.TRAINING, trained(said))
+        apply(changed_functions.training, trained(said))
     assert str(caught.value) == (
         f"The layer '{path}' is a BatchNormalization that was called with training=True: what it predicts for a row "
         "depends on the other rows of the batch.\n"
@@ -706,7 +706,7 @@ def test_batch_statistics_of_keras_2_are_refused(said: Layer, path: str) -> None
 def test_a_call_of_keras_3_that_trains() -> None:
     node = {"args": [tensor("x")], "kwargs": {"training": True, "mask": None}}
     said = functional([{**layer("BatchNormalization", "bn"), "name": "bn", "inbound_nodes": [node]}], ["x"], ["bn"])
-    model, where = apply(changed_functions.TRAINING, said, NEW)
+    model, where = apply(changed_functions.training, said, NEW)
     assert where == ["bn"] and model["config"]["layers"][0]["inbound_nodes"][0]["kwargs"] == {"mask": None}
 
 
@@ -726,10 +726,10 @@ def test_files_of_keras_3_keep_what_only_looks_old(version: tuple[int, ...]) -> 
 @pytest.mark.parametrize("kind", ["LayerNormalization", "Softmax", "UnitNormalization"])
 def test_an_axis_in_files_of_keras_3(kind: str, axis: list[int], kept: Any) -> None:
     """A longer list is forgotten where the layer has no module, as in HDF5."""
-    changed, where = on_one(layer_arguments.AXIS, layer(kind, "n", axis=axis), NEW)
+    changed, where = on_one(layer_arguments.axis, layer(kind, "n", axis=axis), NEW)
     assert (changed["config"]["axis"], where) == (kept, ["n"] if len(axis) > 1 else [])
     with_module = {**layer(kind, "n", axis=axis), "module": "keras.layers"}
-    assert on_one(layer_arguments.AXIS, with_module, NEW)[1] == []
+    assert on_one(layer_arguments.axis, with_module, NEW)[1] == []
 
 
 def test_repairs_are_in_the_order_of_the_rules_with_their_places() -> None:
