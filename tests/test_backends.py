@@ -74,7 +74,7 @@ from pathlib import Path
 
 from kipoi.data import Dataset
 
-from keras_stitch.saving import save_model
+from keras_stitch.models.save_keras import save_model
 
 model = graph.build()
 for ending in ("keras", "h5"):

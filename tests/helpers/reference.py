@@ -1,6 +1,6 @@
 """What a random graph has to predict: its submodels run one after another, with NumPy in between.
 
-Every file is loaded by Keras alone; nothing of ``keras_stitch.building`` takes part.
+Every file is loaded by Keras alone; nothing of ``keras_stitch.models.build`` takes part.
 """
 
 from __future__ import annotations
