@@ -17,8 +17,9 @@ from keras_stitch import files
 from keras_stitch.errors import SaveError, SourceError, StitchError, reason
 from keras_stitch.export import onnx_files, saved_model
 from keras_stitch.export.export_report import FORMATS, ONNX, SAVED_MODEL, Exported, checked_output, rows_text
-from keras_stitch.export.exportable import Arrays, Exportable
+from keras_stitch.export.exportable import Exportable
 from keras_stitch.models.custom_objects import Given, in_registry
+from keras_stitch.verify.fresh_process import Arrays
 from keras_stitch.workflow.snakemake import has_workflow, models_of
 
 _KERAS_ENDINGS = (".keras", ".h5", ".hdf5")
@@ -79,9 +80,8 @@ def export_model(
         _write(loaded, place, format)
         step(f"running {target.name} without Keras")
         found = _run(place, format, sets)
-        outputs = tuple(
-            checked_output(name, tensor, found, expected, sets) for name, tensor in loaded.model.output.items()
-        )
+        made = loaded.model.output.items()
+        outputs = tuple(checked_output(name, tensor, found, expected, sets) for name, tensor in made)
         size = sum(path.stat().st_size for path in [place, *place.rglob("*")] if path.is_file())
     compared = tuple(rows_text(kind, inputs) for kind, inputs in sets.items())
     return Exported(target, format, size, loaded.inputs, outputs, compared, _run_before(Path(source)))
@@ -133,8 +133,7 @@ def _quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         logging.disable(before)
@@ -190,9 +189,7 @@ def _check_target(target: Path, format: str, overwrite: bool) -> None:
 def _written_to(target: Path, format: str, overwrite: bool) -> Iterator[Path]:
     """A place beside the target, which takes its place when the block ends without an error; makes folders above."""
     if format == SAVED_MODEL:
-        with files.new_directory(
-            target, overwrite=overwrite, generated=saved_model.PARTS, mark=saved_model.FILE
-        ) as place:
+        with files.new_directory(target, overwrite=overwrite, **_FOLDER) as place:
             yield place
         return
     with files.disk_errors(target):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from keras_stitch.errors import SaveError
-from keras_stitch.export.exportable import EXAMPLE, Arrays
+from keras_stitch.export.exportable import EXAMPLE
 from keras_stitch.graphs.spec import Port
+from keras_stitch.placement.conflicts import listed
 from keras_stitch.terminal import render
 from keras_stitch.verify.equality import Comparison, compare
+from keras_stitch.verify.fresh_process import Arrays
 from keras_stitch.verify.predict_program import plain
 
 ONNX, SAVED_MODEL = "onnx", "saved_model"
@@ -25,8 +27,8 @@ class CheckedOutput:
 
     Attributes:
         name: The graph output.
-        shape: ``None`` for the rows and other open dimensions.
-        dtype: The dtype of the output.
+        shape: The shape, ``None`` for the rows and other open dimensions.
+        dtype: The dtype.
         magnitude: The largest absolute value that Keras predicted.
         largest: The largest absolute difference; ``None`` where there was nothing to subtract.
         allowed: The largest difference that counts as equal.
@@ -38,6 +40,11 @@ class CheckedOutput:
     magnitude: float
     largest: float | None
     allowed: float
+
+    def cells(self) -> tuple[str, ...]:
+        """The row of a table."""
+        largest = "-" if self.largest is None else f"{self.largest:.2g}"
+        return self.name, _shape_text(self.shape), self.dtype, f"{self.magnitude:.3g}", largest, f"{self.allowed:.2g}"
 
 
 @dataclass(frozen=True)
@@ -64,17 +71,7 @@ class Exported:
 
     def __str__(self) -> str:
         inputs = [(port.name, _shape_text((None, *port.row)), port.dtype or "") for port in self.inputs]
-        outputs = [
-            (
-                it.name,
-                _shape_text(it.shape),
-                it.dtype,
-                f"{it.magnitude:.3g}",
-                "-" if it.largest is None else f"{it.largest:.2g}",
-                f"{it.allowed:.2g}",
-            )
-            for it in self.outputs
-        ]
+        outputs = [output.cells() for output in self.outputs]
         lines = [
             f"{self.path.name}: {FORMATS[self.format]}, {_size_text(self.size)}",
             "",
@@ -82,12 +79,12 @@ class Exported:
             "",
             render(("output", "shape", "dtype", "largest value", "largest difference", "allowed"), outputs),
             "",
-            f"Run by {_RUN_BY[self.format]}, and compared with Keras on {_listed(self.compared)}.",
+            f"Run by {_RUN_BY[self.format]}, and compared with Keras on {listed(self.compared)}.",
         ]
         if self.before:
             one = len(self.before) == 1
             lines.append(
-                f"This is the final model only: {_listed(self.before)} run{'s' * one} before it, and "
+                f"This is the final model only: {listed(self.before)} run{'s' * one} before it, and "
                 f"{'is' if one else 'are'} not in it. Its inputs are what the directory's dataloader gives."
             )
         return "\n".join(lines)
@@ -96,11 +93,7 @@ class Exported:
 def checked_output(
     name: str, tensor: Any, found: Mapping[str, Arrays], expected: Mapping[str, Arrays], sets: Mapping[str, Arrays]
 ) -> CheckedOutput:
-    """One output on all kinds of inputs.
-
-    Raises:
-        SaveError: If it differs, or has not one finite number.
-    """
+    """One output on all kinds of inputs; an error if it differs, or has not one finite number."""
     compared: list[Comparison] = []
     for kind, predictions in expected.items():
         if name not in found[kind]:
@@ -130,11 +123,6 @@ def rows_text(kind: str, inputs: Arrays) -> str:
     rows = len(next(iter(inputs.values())))
     word = EXAMPLE if kind == EXAMPLE else "random"
     return f"{rows} {word} row{'s' * (rows != 1)}"
-
-
-def _listed(items: Sequence[str]) -> str:
-    """``a``, ``a and b`` or ``a, b and c``."""
-    return " and ".join([*([", ".join(items[:-1])] if items[1:] else []), items[-1]])
 
 
 def _shape_text(shape: tuple[int | None, ...]) -> str:

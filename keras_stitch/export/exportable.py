@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import h5py
 import keras
@@ -19,22 +18,18 @@ from keras_stitch.keras_private import quiet_keras
 from keras_stitch.models import ports, sample_rows
 from keras_stitch.models.custom_objects import Given, in_registry
 from keras_stitch.sources import load_source
+from keras_stitch.verify.fresh_process import Arrays
 from keras_stitch.verify.predict_program import plain
 
 EXAMPLE = "example"
 
-# Of the random rows: one row shows what holds for one row only, and several what holds for this number only.
+# How many random rows: one row shows what holds for one row only, and several what holds for this number only.
 BATCHES = (1, 7)
 _EXAMPLES = 10
-Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 class Exportable:
-    """A Keras model whose inputs and outputs are dicts by name, in the graph's order.
-
-    Args:
-        source: A directory that ``graph.save`` wrote, or a saved model.
-        custom_objects: What a file needs and Keras does not have; a directory has its own.
+    """A Keras model whose inputs and outputs are dicts by name, in the graph's order; see ``export_model``.
 
     Attributes:
         name: The graph's name.
@@ -72,8 +67,7 @@ class Exportable:
             outputs = dict(zip(_names(added.submodel.outputs), keras.tree.flatten(made), strict=True))
             # Keras keeps the order of a dict, and lists its tensors in another.
             given = getattr(model, "output", None)  # a Sequential does not always have it
-            order = list(given) if isinstance(given, dict) else []
-            order = order if set(order) == set(outputs) else list(outputs)
+            order = given if isinstance(given, dict) and given.keys() == outputs.keys() else outputs
             self.model = keras.Model(inputs, {name: outputs[name] for name in order}, name=self.name)
 
     def about(self) -> dict[str, str]:
@@ -85,11 +79,7 @@ class Exportable:
         return {**said, "exported_by": f"keras_stitch {keras_stitch.__version__}, Keras {keras.__version__}"}
 
     def predicted(self) -> tuple[dict[str, Arrays], dict[str, Arrays]]:
-        """Inputs of every kind, and what Keras predicts for them.
-
-        Raises:
-            StitchError: If there are no inputs that the model takes.
-        """
+        """Inputs of every kind, and what Keras predicts for them; an error if the model takes none of them."""
         sets, problem = self._sets()
         expected = {}
         for kind, inputs in list(sets.items()):
@@ -113,26 +103,23 @@ class Exportable:
 
     def _sets(self) -> tuple[dict[str, Arrays], str]:
         """The directory's examples, then random rows: of every number of rows and, where it is open, every length."""
-        examples = self._examples()
-        sets = {} if examples is None else {EXAMPLE: examples}
+        sets = self._examples()
         for port in self.inputs:
             try:
                 sample_rows.table_dtype(port)
             except StitchError:
                 return sets, f"The input '{port.name}' takes {port.dtype}, of which none is made up."
         bounds = ports.embedding_bounds(self.model)
-        shapes, problem = self._shapes(examples, bounds)
+        shapes, problem = self._shapes(sets, bounds)
         for number, count in enumerate(BATCHES if shapes else ()):
             sets[f"{count} random"] = self._drawn(count, shapes[number % len(shapes)], bounds)
         return sets, problem
 
-    def _shapes(self, examples: Arrays | None, bounds: Mapping[str, int]) -> tuple[list[dict[str, Shape]], str]:
+    def _shapes(self, examples: Mapping[str, Arrays], bounds: Mapping[str, int]) -> tuple[list[dict[str, Shape]], str]:
         """Shapes of rows that the model takes, of two lengths where lengths are open; or what was wrong with others."""
         if not any(port.is_open for port in self.inputs):
             return [{port.name: port.row for port in self.inputs}], ""
-        found: list[dict[str, Shape]] = []
-        if examples is not None:
-            found.append({name: sample_rows.shape_of(array) for name, array in examples.items()})
+        found = [{name: sample_rows.shape_of(array) for name, array in one.items()} for one in examples.values()]
 
         def shapes(size: int) -> dict[str, Shape]:
             return {port.name: sample_rows.row_shape(port, size) for port in self.inputs}
@@ -152,23 +139,16 @@ class Exportable:
             for place, port in enumerate(self.inputs)
         }
 
-    def _examples(self) -> Arrays | None:
+    def _examples(self) -> dict[str, Arrays]:
         """The first inputs that a directory keeps with its expected predictions."""
-        if self._part is None:
-            return None
-        file = self._part.path / layout.EXPECTED
-        if not file.is_file():
-            return None
-        with h5py.File(file) as stored:
+        if self._part is None or not (self._part.path / layout.EXPECTED).is_file():
+            return {}
+        with h5py.File(self._part.path / layout.EXPECTED) as stored:
             group = stored.get("inputs")
             if not isinstance(group, h5py.Group) or not all(port.name in group for port in self.inputs):
-                return None
-            arrays = {port.name: group[port.name][:_EXAMPLES] for port in self.inputs}
-        return {port.name: _cast(arrays[port.name], port) for port in self.inputs}
-
-
-def _cast(array: np.ndarray[Any, Any], port: Port) -> np.ndarray[Any, Any]:
-    return array.astype("S") if port.dtype == "string" else array.astype(sample_rows.table_dtype(port))
+                return {}
+            dtypes = {it.name: "S" if it.dtype == "string" else sample_rows.table_dtype(it) for it in self.inputs}
+            return {EXAMPLE: {name: group[name][:_EXAMPLES].astype(dtype) for name, dtype in dtypes.items()}}
 
 
 def _names(ports: Sequence[Port]) -> tuple[str, ...]:

@@ -17,11 +17,9 @@ import numpy as np
 import keras_stitch
 from keras_stitch.errors import SaveError, StitchError, reason
 from keras_stitch.keras_private import layers_within
+from keras_stitch.verify.fresh_process import Arrays
 
-Arrays = dict[str, np.ndarray[Any, Any]]
-ROWS = "rows"
-
-# Of one protobuf message, which an ONNX file is.
+# The largest size of one protobuf message, which an ONNX file is.
 LIMIT = 2**31 - 1
 _PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
 _NO_MESSAGES = 4
@@ -29,11 +27,7 @@ _OTHERWISE = "Export it as a SavedModel, which holds all that TensorFlow has: --
 
 
 def check_installed() -> None:
-    """Raise where a package is missing.
-
-    Raises:
-        StitchError: With the command that installs it.
-    """
+    """Raise where a package is missing, with the command that installs it."""
     for package in _PACKAGES:
         try:
             import_module(package)
@@ -46,11 +40,7 @@ def check_installed() -> None:
 
 
 def check_possible(model: keras.Model) -> None:
-    """Raise where the weights are too large for one ONNX file, before anything is written.
-
-    Raises:
-        SaveError: With their size.
-    """
+    """Raise where the weights are too large for one ONNX file, before anything is written."""
     size = sum(math.prod(weight.shape) * np.dtype(weight.dtype).itemsize for weight in model.weights)
     if size > LIMIT:
         raise SaveError(
@@ -64,13 +54,8 @@ def check_possible(model: keras.Model) -> None:
 def write(model: keras.Model, path: Path, about: Mapping[str, str]) -> None:
     """Write a model whose inputs and outputs in the file have its own names, in its own order.
 
-    Rows are an open dimension called ``rows``; other open dimensions are called after their tensor and axis.
-
-    Args:
-        model: It takes a dict by name and gives one; every tensor has shape ``(rows, ...)``. Tensors that its layers
-            hold become arrays.
-        path: The file.
-        about: The text ``doc``, and what goes into the file's metadata.
+    Rows are an open dimension called ``rows``; other open dimensions are called after their tensor and axis. Tensors
+    that layers hold become arrays. ``about`` has the text ``doc``, and what goes into the file's metadata.
 
     Raises:
         SaveError: If the model has an operation that ONNX has no word for.
@@ -81,13 +66,10 @@ def write(model: keras.Model, path: Path, about: Mapping[str, str]) -> None:
     # The converter wants some names for itself, and none for an input and an output.
     given = {name: f"given_{number}" for number, name in enumerate(model.input)}
     inside = {name: f"made_{number}" for number, name in enumerate(model.output)}
-    renamed = keras.Model(
-        {given[name]: tensor for name, tensor in model.input.items()},
-        {inside[name]: tensor for name, tensor in model.output.items()},
-        name=model.name,
-    )
-    signature = {given[name]: (tensor.shape, tensor.dtype) for name, tensor in model.input.items()}
-    specs = {name: keras.InputSpec(shape=shape, dtype=dtype, name=name) for name, (shape, dtype) in signature.items()}
+    takes = {given[name]: tensor for name, tensor in model.input.items()}
+    gives = {inside[name]: tensor for name, tensor in model.output.items()}
+    renamed = keras.Model(takes, gives, name=model.name)
+    specs = {name: keras.InputSpec(shape=it.shape, dtype=it.dtype, name=name) for name, it in takes.items()}
     renamed.export(str(path), format="onnx", verbose=False, input_signature=[specs])
     made = onnx.load(str(path))
     _rewrite(made)
@@ -104,12 +86,7 @@ def write(model: keras.Model, path: Path, about: Mapping[str, str]) -> None:
 
 
 def run(path: Path, inputs: Arrays) -> Arrays:
-    """What ONNX Runtime predicts with a file, in a session of its own.
-
-    Args:
-        path: The file.
-        inputs: An array of shape ``(rows, ...)`` for each input.
-    """
+    """What ONNX Runtime predicts with a file, in a session of its own."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -138,7 +115,7 @@ def _graphs(graph: Any) -> Iterator[Any]:
 
 
 def _rewrite(made: Any) -> None:
-    """Puts what tf2onnx leaves as it is into ONNX's words: erfc, which gelu needs, expm1 and Discretization."""
+    """Rewrite what tf2onnx leaves in ONNX's operations: erfc, which gelu needs, expm1 and Discretization."""
     for graph in _graphs(made.graph):
         nodes = [new for node in graph.node for new in _in_other_words(node)]
         del graph.node[:]
@@ -228,7 +205,7 @@ def _described(name: str, shape: Sequence[int | None], dtype: int) -> Any:
     from onnx import helper
 
     sizes = [f"{name}_{axis}" if size is None else size for axis, size in enumerate(shape)]
-    return helper.make_tensor_value_info(name, dtype, [ROWS, *sizes[1:]])
+    return helper.make_tensor_value_info(name, dtype, ["rows", *sizes[1:]])
 
 
 def _pass_on(graph: Any, name: str, given: str, inside: str) -> None:

@@ -21,11 +21,7 @@ _PROGRAM = Path(__file__).with_name("run_saved_model.py")
 
 
 def check_possible(model: keras.Model) -> None:
-    """Raise where TensorFlow has no signature: inputs are arguments to it, and case makes no difference.
-
-    Raises:
-        SaveError: With the names.
-    """
+    """Raise where TensorFlow has no signature: inputs are arguments to it, and case makes no difference."""
     seen: dict[str, str] = {}
     for name in model.input:
         if name == "self" or keyword.iskeyword(name):
@@ -44,26 +40,13 @@ def check_possible(model: keras.Model) -> None:
 
 
 def write(model: keras.Model, path: Path) -> None:
-    """Write a model whose signatures, ``serve`` and ``serving_default``, have its own names.
-
-    Args:
-        model: It takes a dict by name and gives one; every tensor has shape ``(rows, ...)``.
-        path: The folder to fill.
-    """
+    """Fill a folder with a model of named inputs and outputs, the names in ``serve`` and ``serving_default``."""
     signature = [{name: keras.InputSpec(shape=it.shape, dtype=it.dtype, name=name) for name, it in model.input.items()}]
     model.export(str(path), format="tf_saved_model", verbose=False, input_signature=signature)
 
 
 def run(path: Path, sets: Mapping[str, Arrays]) -> dict[str, Arrays]:
-    """What TensorFlow predicts with a SavedModel, in a fresh process.
-
-    Args:
-        path: The folder.
-        sets: Kind of inputs -> input -> array of shape ``(rows, ...)``.
-
-    Raises:
-        StitchError: If TensorFlow cannot load or run it.
-    """
+    """What TensorFlow predicts with a SavedModel for every kind of inputs, in a fresh process."""
     with Job(path, sets) as job:
         job.start(_PROGRAM)
         status, said = job.wait()

@@ -18,17 +18,16 @@ TEXT = "text"
 
 @dataclass(frozen=True)
 class Leaf:
-    """One array of every batch.
+    """One array of every batch; ``shape`` is that of one row."""
 
-    Args:
-        path: Where it is, such as ``("inputs", "dna")``; list entries have numbers.
-        dtype: NumPy's name of it with the order of bytes, ``"<f4"``; ``"text"`` for text.
-        shape: The shape of one row.
-    """
-
-    path: tuple[str | int, ...]
-    dtype: str
+    path: tuple[str | int, ...]  # such as ("inputs", "dna"); list entries have numbers
+    dtype: str  # NumPy's name with the order of bytes, "<f4"; "text" for text
     shape: tuple[int, ...]
+
+    @classmethod
+    def of_plain(cls, plain: Mapping[str, Any]) -> Leaf:
+        """The leaf from what JSON made of ``asdict``."""
+        return cls(tuple(plain["path"]), plain["dtype"], tuple(plain["shape"]))
 
     @property
     def name(self) -> str:
@@ -43,15 +42,12 @@ class Leaf:
 
 
 def split(batch: Any) -> tuple[dict[str, Any], dict[Leaf, Array]]:
-    """A batch of Kipoi's as flat arrays.
-
-    Args:
-        batch: ``inputs``, perhaps ``targets`` and ``metadata``: arrays, or dicts and lists of them.
+    """A Kipoi batch as flat arrays.
 
     Returns:
         For each part how its arrays are nested, as JSON has it and with numbers in their places, ``None`` for targets
         and metadata that are not there; and the arrays, in the order of these numbers. Inputs and targets keep dtype
-        and values. In metadata whatever is no number or truth value becomes text. Arrays of text have dtype object.
+        and values. In metadata, whatever is no number or truth value becomes text. Arrays of text have dtype object.
 
     Raises:
         StitchError: If there are no inputs, an array cannot be stored, or they differ in their rows.
@@ -83,16 +79,7 @@ def split(batch: Any) -> tuple[dict[str, Any], dict[Leaf, Array]]:
 
 
 def joined(structure: Any, array: Callable[[int], Array]) -> Any:
-    """Arrays nested as they were.
-
-    Args:
-        structure: What ``split`` said of one part.
-        array: Gives the array of a number.
-
-    Example:
-        >>> joined({"list": [0, 1]}, lambda number: np.ones(number + 1))
-        [array([1.]), array([1., 1.])]
-    """
+    """Arrays nested as ``structure`` says, which ``split`` made of one part; ``array`` gives the array of a number."""
     if isinstance(structure, int):
         return array(structure)
     if structure is None:
@@ -104,24 +91,14 @@ def joined(structure: Any, array: Callable[[int], Array]) -> Any:
 
 
 def rest(batch: Any, skipped: int) -> dict[str, Any]:
-    """A batch of Kipoi's without its first rows.
-
-    Example:
-        >>> rest({"inputs": np.arange(3)}, 2)["inputs"]
-        array([2])
-    """
+    """A Kipoi batch without its first rows."""
     structure, arrays = split(batch)
     flat = list(arrays.values())
     return {part: joined(structure[part], lambda number: flat[number][skipped:]) for part in PARTS}
 
 
 def size(batch: Any) -> int:
-    """How many rows a batch of Kipoi's has.
-
-    Example:
-        >>> size({"inputs": {"a": np.ones((2, 3))}, "metadata": {}})
-        2
-    """
+    """How many rows a Kipoi batch has."""
     return len(next(iter(split({"inputs": batch["inputs"]})[1].values())))
 
 
@@ -163,12 +140,13 @@ def _storable(value: Any, path: Sequence[str | int]) -> Array:
     # Types that other packages add, such as bfloat16, are none that HDF5 has.
     if array.dtype.kind in "biufc" and np.dtype(array.dtype.str) == array.dtype:
         return array
-    texts = [_text(item) for item in array.ravel().tolist()]
-    is_text = array.dtype.kind in "US" or all(isinstance(item, str | bytes) for item in array.ravel().tolist())
+    items = array.ravel().tolist()
+    is_text = array.dtype.kind in "US" or all(isinstance(item, str | bytes) for item in items)
     if path[0] != "metadata" and not is_text:
         raise StitchError(
             f"{name} cannot be stored.", expected="numbers, truth values or text", received=f"dtype {array.dtype}"
         )
+    texts = [_text(item) for item in items]
     if any("\0" in text for text in texts):
         raise StitchError(f"{name} cannot be stored: HDF5 has no text with a null character.")
     result = np.empty(len(texts), dtype="O")

@@ -12,22 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import kipoi
-import numpy as np
 from kipoi.data import AVAILABLE_DATALOADERS, BaseDataLoader
 from kipoi_utils.data_utils import numpy_collate
 
 from keras_stitch.errors import StitchError, nearest, reason
 from keras_stitch.graphs.names import zoo_name
 from keras_stitch.kipoi.run_kipoi import is_data_error
+from keras_stitch.training.batches import Array
 from keras_stitch.training.provenance import existing_file
 
 
 def maker(source: Any, arguments: dict[str, Any]) -> Callable[[], Any]:
-    """A function that makes a dataloader.
-
-    Args:
-        source: What ``training_data`` takes, without precomputed rows.
-        arguments: The arguments of the dataloader.
+    """A function that makes a dataloader of what ``training_data`` takes, without precomputed rows.
 
     Raises:
         StitchError: If there is no such dataloader, or its arguments are others; by the function, if it cannot be made.
@@ -66,7 +62,7 @@ def maker(source: Any, arguments: dict[str, Any]) -> Callable[[], Any]:
     return make
 
 
-def read_rows(dataloader: Any, rows: Sequence[int] | np.ndarray[Any, Any]) -> dict[str, Any]:
+def read_rows(dataloader: Any, rows: Sequence[int] | Array) -> dict[str, Any]:
     """The batch of some rows of a dataloader with random access, as Kipoi has it."""
     if is_merged(dataloader):  # it reads many rows at once
         return dict(dataloader.read(rows))
@@ -80,9 +76,9 @@ def is_merged(dataloader: Any) -> bool:
 
 def label(source: Any) -> str:
     """What messages call a source."""
-    return (
-        f"'{source}'" if isinstance(source, str | os.PathLike) else getattr(source, "__name__", type(source).__name__)
-    )
+    if isinstance(source, str | os.PathLike):
+        return f"'{source}'"
+    return getattr(source, "__name__", type(source).__name__)
 
 
 def said(error: BaseException) -> str:
@@ -97,13 +93,7 @@ def said(error: BaseException) -> str:
 
 
 def failure(error: Exception, message: str, fix: str | None = None) -> StitchError:
-    """The error to raise where a dataloader fails.
-
-    Args:
-        error: What it raised. What a merged dataloader says about its data is complete, and replaces the message.
-        message: What failed.
-        fix: What the user can do about it.
-    """
+    """The error to raise where a dataloader fails; what a merged one says about its data replaces the message."""
     return StitchError(said(error)) if is_data_error(error) else StitchError(message, received=said(error), fix=fix)
 
 
@@ -120,17 +110,15 @@ def _described_arguments(loader: type) -> dict[str, Any]:
 
 def _loader(source: str | os.PathLike[str]) -> Any:
     path = Path(source)
-    named = None if path.is_dir() else zoo_name(str(source))
-    if named is None and not path.is_dir():
+    named = ("dir", str(path.resolve())) if path.is_dir() else zoo_name(str(source))
+    if named is None:
         raise StitchError(
             f"There is no directory '{source}'.",
             expected="a Kipoi directory, such as graph.save(...) writes",
             received="a file" if path.exists() else None,
         )
     try:
-        if path.is_dir():
-            return kipoi.get_dataloader_factory(str(path.resolve()), source="dir")
-        kipoi_source, name = str(source).split(":", 1)
+        kipoi_source, name = named
         return kipoi.get_dataloader_factory(name, source=kipoi_source)
     except Exception as error:  # Kipoi raises whatever it meets
         raise StitchError(f"The dataloader of {label(source)} cannot be loaded.", received=said(error)) from error
@@ -142,25 +130,8 @@ def _absolute(value: Any) -> Any:
     return str(path) if path is not None else os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-Rows = np.ndarray[Any, Any]
-
-
 class Workers:
-    """Processes with a dataloader each.
-
-    Args:
-        make: Makes the dataloader.
-        dataloader: One that it made, which stays in this process.
-        count: How many processes; they are started at once.
-
-    Example:
-        >>> from kipoi.data import Dataset
-        >>> class Squares(Dataset):
-        ...     def __len__(self): return 10
-        ...     def __getitem__(self, i): return {"inputs": i**2}
-        >>> Workers(Squares, Squares(), 1).read(np.array([2, 3]))["inputs"].tolist()
-        [4, 9]
-    """
+    """Processes with a dataloader each, started at once; ``dataloader`` is one that stays in this process."""
 
     def __init__(self, make: Callable[[], Any], dataloader: Any, count: int):
         # Forked, as a dataloader that is loaded by its path cannot be sent to a process.
@@ -170,7 +141,7 @@ class Workers:
         self._dataloader, self._one = dataloader, threading.Lock()
         self._result(_ready)
 
-    def read(self, rows: Rows) -> dict[str, Any]:
+    def read(self, rows: Array) -> dict[str, Any]:
         """The batch of some rows: read there, finished here; several threads may ask at once.
 
         Raises:
@@ -209,7 +180,7 @@ def _ready() -> tuple[None, None]:
     return None, None
 
 
-def _read(rows: Rows) -> tuple[dict[str, Any] | None, str | None]:
+def _read(rows: Array) -> tuple[dict[str, Any] | None, str | None]:
     try:
         if "dataloader" not in _own:
             _own["dataloader"] = _own["make"]()

@@ -8,24 +8,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_stitch.checks import whole_number
+
 
 class Epochs(keras.utils.PyDataset):
     """A ``PyDataset`` over numbered rows; ``len`` is the steps of an epoch.
 
     Every row comes once in an epoch; the last batch has the remaining rows. With ``shuffle``, each epoch has its own
-    order of rows.
-
-    Args:
-        rows: How many rows.
-        batch_size: Rows in a batch.
-        shuffle: Whether the order changes.
-        seed: The seed of the order.
-        options: What ``keras.utils.PyDataset`` takes.
-
-    Example:
-        >>> epochs = Epochs(5, batch_size=2, shuffle=False)
-        >>> len(epochs), epochs.rows_of(2)
-        (3, array([4]))
+    order of rows, drawn from ``seed``.
     """
 
     def __init__(
@@ -34,7 +24,7 @@ class Epochs(keras.utils.PyDataset):
         super().__init__(**options)
         self.batch_size, self.rows = batch_size, rows
         self._generator = np.random.default_rng(seed) if shuffle else None
-        self._order = self._next_order()
+        self.on_epoch_end()
 
     def __len__(self) -> int:
         return math.ceil(self.rows / self.batch_size)
@@ -56,7 +46,12 @@ class Epochs(keras.utils.PyDataset):
 
     def on_epoch_end(self) -> None:
         """Draw the order of the next epoch; Keras calls it."""
-        self._order = self._next_order()
+        self._order = None if self._generator is None else self._generator.permutation(self.rows)
 
-    def _next_order(self) -> np.ndarray[Any, Any] | None:
-        return None if self._generator is None else self._generator.permutation(self.rows)
+
+def checked_options(**options: Any) -> dict[str, Any]:
+    """The same options, once ``batch_size``, ``workers`` and ``seed`` are known to be whole numbers."""
+    for name, least in (("batch_size", 1), ("workers", 0), ("seed", 0)):
+        if name != "seed" or options[name] is not None:
+            options[name] = whole_number(name, options[name], least)
+    return options

@@ -40,26 +40,11 @@ def halves(spec: GraphSpec, wiring: Wiring, model: keras.Model) -> Halves:
     """Cut a graph behind its frozen part.
 
     Frozen are submodels with nothing that training changes. What has no weights goes with what feeds it, unless it does
-    something else in training, as dropout does. Merges belong to the submodel that they feed.
-
-    Args:
-        spec: The graph.
-        wiring: The same, checked; with stages, that of the Keras model.
-        model: Built of it: its layers say what is frozen.
+    something else in training, as dropout does. Merges belong to the submodel that they feed. With stages, the wiring
+    is that of the Keras model, whose layers say what is frozen.
 
     Raises:
         StitchError: If nothing at the start of the graph is frozen, or nothing is left to train.
-
-    Example:
-        >>> from keras_stitch.graphs.spec import Connection, Port, Source, Submodel
-        >>> from keras_stitch.graphs.wiring import wire
-        >>> x, y = (Port("x", (3,)),), (Port("y", (3,)),)
-        >>> trunk, head = (Submodel(name, Source("file", name), x, y) for name in ("trunk", "head"))
-        >>> graph = GraphSpec("g", (trunk, head), (Connection("head", ("trunk",)),))
-        >>> layers = [keras.layers.Dense(3, name="trunk", trainable=False), keras.layers.Dense(3, name="head")]
-        >>> model = keras.Sequential([keras.Input((3,)), *layers])
-        >>> halves(graph, wire(graph), model).rest.order
-        ('head',)
     """
     first = _frozen_part(spec, wiring, model)
     names = [submodel.name for submodel in spec.submodels]
@@ -80,11 +65,8 @@ def halves(spec: GraphSpec, wiring: Wiring, model: keras.Model) -> Halves:
         for name, tap in made.takes.items()
     }
     crossing = {called[name]: tap for name, tap in made.takes.items()}
-    wanted = [
-        GraphOutput(replace(tensor_port(wiring, tap), name=name), tap)
-        for name, tap in crossing.items()
-        if tap.node is not None
-    ]
+    made_before = {name: tap for name, tap in crossing.items() if tap.node is not None}
+    wanted = [GraphOutput(replace(tensor_port(wiring, tap), name=name), tap) for name, tap in made_before.items()]
     return Halves(cut(wiring, first, wanted, f"{wiring.name}_frozen").wiring, _renamed(made.wiring, called), crossing)
 
 
@@ -94,16 +76,9 @@ def owners(spec: GraphSpec, nodes: Collection[str]) -> list[str]:
 
 
 def acting(layer: keras.Layer) -> list[str]:
-    """The layers, by path, that do something else in training: dropout, noise, random augmentation.
+    """The layers of a layer or model, by path, that do something else in training: dropout, noise, augmentation.
 
-    Args:
-        layer: A layer, or a model; batch normalization counts where it is not frozen.
-
-    Example:
-        >>> acting(keras.Sequential([keras.Input((3,)), keras.layers.Dropout(0.5, name="drop")], name="m"))
-        ['drop']
-        >>> acting(keras.layers.LSTM(2)), acting(keras.layers.LSTM(2, dropout=0.1, name="lstm"))
-        ([], ['lstm'])
+    Batch normalization counts where it is not frozen.
     """
     found = ports.leaves(layer) if isinstance(layer, keras.Model) else [(layer.name, layer)]
     return [path for path, leaf in found if any(map(_acts, layers_within(leaf)))]
@@ -146,15 +121,11 @@ def _frozen_part(spec: GraphSpec, wiring: Wiring, model: keras.Model) -> list[st
     steady: list[str] = []
     behind: set[str] = set()  # a frozen one, or fed by one
     for node in wiring.order:
-        if (
-            state[node] == "trains"
-            or not before[node] <= {*steady}
-            or not all(map(_merges_steadily, _fed(wiring, node)))
-        ):
-            continue
-        steady.append(node)
-        if state[node] == "frozen" or before[node] & behind:
-            behind.add(node)
+        fed_steadily = before[node] <= {*steady} and all(map(_merges_steadily, _fed(wiring, node)))
+        if state[node] != "trains" and fed_steadily:
+            steady.append(node)
+            if state[node] == "frozen" or before[node] & behind:
+                behind.add(node)
     if not behind:
         raise _nothing_frozen(spec, wiring, model, state, before)
     needed = upstream(wiring, behind)
@@ -170,9 +141,8 @@ def _fed(wiring: Wiring, node: str) -> Iterator[Feed]:
 
 
 def _merges_steadily(feed: Feed) -> bool:
-    if feed.merge.kind != "layer" or len(feed.taps) == 1:
-        return True
-    return not acting(merge_layers.merge_layer(feed.merge, None, "float32"))
+    merges_by_layer = feed.merge.kind == "layer" and len(feed.taps) > 1
+    return not (merges_by_layer and acting(merge_layers.merge_layer(feed.merge, None, "float32")))
 
 
 def _nothing_frozen(

@@ -21,12 +21,12 @@ from keras_stitch.models import build, ports
 from keras_stitch.terminal import Step
 from keras_stitch.training import frozen_part
 from keras_stitch.training.batches import Array
+from keras_stitch.training.epochs import checked_options
 from keras_stitch.training.frozen_part import Halves
-from keras_stitch.training.provenance import Key, differences, refusal
+from keras_stitch.training.provenance import Key, differences, first_names, refusal
 from keras_stitch.training.stored_rows import Features, is_finished, write_features
-from keras_stitch.training.user_data import Rows, rows_of
+from keras_stitch.training.user_data import rows_of
 
-_WEIGHTS = "sample_weight"
 _NAMED = 4
 
 
@@ -79,15 +79,14 @@ class Rest:
         Raises:
             StitchError: If the file is gone, or the frozen part changed since it ran.
         """
-        batch_size, workers = whole_number("batch_size", batch_size, 1), whole_number("workers", workers, 0)
-        seed = None if seed is None else whole_number("seed", seed, 0)
+        options = checked_options(batch_size=batch_size, shuffle=shuffle, seed=seed, workers=workers)
         now = _key_of(self._spec, self._halves, self.whole)
         if found := differences(Key({name: self._key.files[name] for name in now}), Key(now)):
             fix = f"Delete '{self.path}', and call graph.precompute(..., model=...) again."
             raise refusal(f"'{self.path}' is stale; these changed since they ran", found, fix)
         if not is_finished(self.path, self._key):
             raise StitchError(f"There is no file '{self.path}' any more.", fix="Call graph.precompute(...) again.")
-        return RestData(self.path, batch_size=batch_size, shuffle=shuffle, seed=seed, workers=workers)
+        return RestData(self.path, **options)
 
     def __repr__(self) -> str:
         crossing = [f"'{port.name}' {port.shape}" for port in self._halves.rest.inputs]
@@ -113,23 +112,12 @@ def precompute(
     data: Any,
     path: Path,
     *,
-    batch_size: int = 32,
-    progress: Step | None = None,
+    batch_size: int,
+    progress: Step | None,
 ) -> Rest:
     """Run the frozen part of a graph once; see ``Graph.precompute``.
 
-    Args:
-        spec: The graph.
-        wiring: The same, checked; with stages, that of the Keras model.
-        whole: Built of it.
-        data: See ``rows_of``.
-        path: The file to write.
-        batch_size: Rows that run at once.
-        progress: Called with a few words at every batch.
-
-    Raises:
-        StitchError: If nothing is frozen or left to train, the data do not fit, or the file holds rows of something
-            else.
+    With stages, the wiring is that of the Keras model, ``whole``.
     """
     batch_size = whole_number("batch_size", batch_size, 1)
     halves = frozen_part.halves(spec, wiring, whole)
@@ -139,22 +127,17 @@ def precompute(
     key = Key({**_key_of(spec, halves, whole), **given.files}, given.arguments, given.data)
     rest = Rest(whole, halves, spec, path, key)
     _warn_of_random(spec, halves, whole)
-    if not is_finished(path, key):
-        size = batch_size if rows.rows is None else min(batch_size, max(1, rows.rows))
-        runs = _Runs(first, halves, size)
-        write_features(
-            path, lambda start: _batches(rows, runs, start, size), rows=rows.rows, key=key, progress=progress
-        )
-    else:
-        write_features(path, lambda start: iter(()), rows=None, key=key, progress=progress)
+    size = batch_size if rows.rows is None else min(batch_size, max(1, rows.rows))
+    runs = _Runs(first, halves, size)
+
+    def batches(start: int) -> Iterator[Mapping[str, Any]]:
+        for inputs, targets, weights in rows.batches(start, size):
+            metadata = {} if weights is None else {"sample_weight": weights}
+            yield {"inputs": runs(inputs), "targets": targets, "metadata": metadata}
+
+    write_features(path, batches, rows=rows.rows, key=key, progress=progress)
     rest.rows = RestData(path).rows
     return rest
-
-
-def _batches(rows: Rows, runs: _Runs, start: int, size: int) -> Iterator[Mapping[str, Any]]:
-    for inputs, targets, weights in rows.batches(start, size):
-        metadata = {} if weights is None else {_WEIGHTS: weights}
-        yield {"inputs": runs(inputs), "targets": targets, "metadata": metadata}
 
 
 class _Runs:
@@ -213,9 +196,8 @@ def _warn_of_random(spec: GraphSpec, halves: Halves, whole: keras.Model) -> None
         is_model = isinstance(layer, keras.Model)
         found += [f"'{owner}/{path}'" if is_model else f"'{owner}'" for path in frozen_part.acting(layer)]
     if found:
-        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
         warnings.warn(
-            f"{', '.join(found[:_NAMED])}{more} would be random in training, although frozen; what is precomputed is "
+            f"{first_names(found)} would be random in training, although frozen; what is precomputed is "
             "what the model predicts. To train as the whole model does, train the whole model.",
             stacklevel=4,
         )

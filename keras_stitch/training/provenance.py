@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,16 +51,12 @@ class DataFile:
 class Key:
     """What rows were made from. Two keys are compared with ``differences``.
 
-    Args:
+    Attributes:
         files: The sha256 of models and code, by a name that messages use.
         arguments: What was given besides, as JSON has it.
         data: Those of the arguments that are files, by name: ``"targets_file"``, ``"tracks[0]"`` in a list. They are
             compared by their content, wherever they lie.
         directory: Where the files were found; it is not compared.
-
-    Example:
-        >>> Key({"model.h5": "ab12"}, {"width": 101}).plain()["arguments"]
-        {'width': 101}
     """
 
     files: Mapping[str, str]
@@ -68,13 +64,9 @@ class Key:
     data: Mapping[str, DataFile] = field(default_factory=dict)
     directory: str | None = None
 
-    def plain(self) -> dict[str, Any]:
-        """The key as plain data for JSON."""
-        return asdict(self)
-
     @classmethod
     def of_plain(cls, plain: Mapping[str, Any]) -> Key:
-        """The key from the plain data that ``plain`` made."""
+        """The key from what JSON made of ``asdict``."""
         return cls(**{**plain, "data": {name: DataFile(**file) for name, file in plain["data"].items()}})
 
 
@@ -88,11 +80,7 @@ class Difference:
 
 
 def key_of(directory: Path, arguments: Mapping[str, Any]) -> Key:
-    """The key of what a Kipoi directory's dataloader gives for some arguments.
-
-    Args:
-        directory: The directory.
-        arguments: The dataloader's arguments. Files, which may be large, are read once.
+    """The key of what a Kipoi directory's dataloader gives for some arguments; files among these are read once.
 
     Raises:
         StitchError: If an argument cannot be written as JSON, or a file cannot be read.
@@ -112,9 +100,8 @@ def hashes(directory: Path) -> dict[str, str]:
 
     Left out are the model of the directory and what describes it, examples, documentation, caches and hidden files.
     """
-    found = {}
-    seen = set()
     own = _folders_of_the_model(directory)
+    found, seen = {}, set()
     for folder, folders, names in os.walk(directory, followlinks=True):
         at_top = Path(folder) == directory
         folders[:] = sorted(name for name in folders if not _is_left_out(name, at_top))
@@ -148,11 +135,9 @@ def _without_words(path: Path) -> str:
     try:
         if path.suffix == ".py":
             tree = ast.parse(text)
+            documented = ast.ClassDef | ast.FunctionDef | ast.Module
             for node in ast.walk(tree):
-                if (
-                    isinstance(node, ast.ClassDef | ast.FunctionDef | ast.Module)
-                    and ast.get_docstring(node) is not None
-                ):
+                if isinstance(node, documented) and ast.get_docstring(node) is not None:
                     node.body[0] = ast.Pass()
             text = ast.unparse(tree)
         else:
@@ -169,12 +154,7 @@ def _without_words(path: Path) -> str:
 
 
 def existing_file(value: Any) -> Path | None:
-    """The whole path of a file that is there; ``None`` for any other value.
-
-    Example:
-        >>> existing_file("nowhere.tsv"), existing_file(3)
-        (None, None)
-    """
+    """The whole path of a file that is there; ``None`` for any other value."""
     try:
         value = os.fspath(value)
         return Path(value).resolve() if isinstance(value, str) and value and Path(value).is_file() else None
@@ -189,13 +169,12 @@ def differences(before: Key, now: Key) -> list[Difference]:
         >>> differences(Key({"m.h5": "ab12"}, {"width": 101}), Key({"m.h5": "ab12"}, {"width": 51}))
         [Difference(name='width', before='101', now='51')]
     """
-    found = []
-    for name in dict.fromkeys([*before.files, *now.files]):
-        sums = [
-            f"sha256 {files[name][:12]}..." if name in files else "not there" for files in (before.files, now.files)
-        ]
-        if before.files.get(name) != now.files.get(name):
-            found.append(Difference(name, *sums))
+    both = before.files, now.files
+    found = [
+        Difference(name, *(f"sha256 {files[name][:12]}..." if name in files else "not there" for files in both))
+        for name in dict.fromkeys([*before.files, *now.files])
+        if before.files.get(name) != now.files.get(name)
+    ]
     old, new = (dict(_slots(key.arguments)) for key in (before, now))
     for name in dict.fromkeys([*old, *new]):
         one, other = before.data.get(name), now.data.get(name)
@@ -204,7 +183,7 @@ def differences(before: Key, now: Key) -> list[Difference]:
         elif one is not None:  # the same path, where no file is any more
             same = isinstance(new.get(name), str) and str(Path(new[name]).resolve()) == one.path
         else:
-            same = name in old and name in new and _text(old[name]) == _text(new[name])
+            same = name in old and name in new and _as_json(old[name]) == _as_json(new[name])
         if not same:
             found.append(Difference(name, _shown(name, old, one), _shown(name, new, other)))
     return found
@@ -213,10 +192,8 @@ def differences(before: Key, now: Key) -> list[Difference]:
 def changes(key: Key, arguments: Mapping[str, Any] | None = None, directory: Path | None = None) -> list[Difference]:
     """What is not as it was when the key was made, as far as that can be seen: what is gone is no change.
 
-    Args:
-        key: The key that was written down.
-        arguments: What to compare with its arguments; without them its files of data are looked at again.
-        directory: Where the files are now, if not where they were.
+    The arguments are compared with those of the key; without them its files of data are looked at again. The directory
+    is where the files are now, if not where they were.
     """
     where = directory if directory is not None else Path(key.directory) if key.directory else None
     files = hashes(where) if where is not None and where.is_dir() else key.files
@@ -230,20 +207,19 @@ def changes(key: Key, arguments: Mapping[str, Any] | None = None, directory: Pat
 
 
 def refusal(message: str, found: Sequence[Difference], fix: str) -> StitchError:
-    """The error that names differences.
-
-    Args:
-        message: What is wrong, to which the names are added.
-        found: One or more differences.
-        fix: What to do about it.
-    """
-    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    """The error that names differences, behind a message that says what is wrong."""
     return StitchError(
-        f"{message}: {', '.join(difference.name for difference in found[:_NAMED])}{more}.",
+        f"{message}: {first_names([difference.name for difference in found])}.",
         expected="; ".join(f"{difference.name}: {difference.before}" for difference in found[:_NAMED]),
         received="; ".join(f"{difference.name}: {difference.now}" for difference in found[:_NAMED]),
         fix=fix,
     )
+
+
+def first_names(names: Sequence[str]) -> str:
+    """The first names and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _is_left_out(name: str, at_top: bool) -> bool:
@@ -266,7 +242,7 @@ def _plain(value: Any, name: str) -> Any:
     """An argument as JSON has it."""
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, os.PathLike):
+    elif isinstance(value, os.PathLike):
         value = os.fspath(value)
     if value is None or isinstance(value, str | bool | int | float):
         return value
@@ -293,7 +269,7 @@ def _slots(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _text(value: Any) -> str:
+def _as_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 

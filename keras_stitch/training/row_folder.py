@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -29,16 +30,13 @@ from keras_stitch.training.provenance import Key, differences, refusal
 
 # Between two notes of how many rows are whole: what a killed process loses at most, besides the batch at hand.
 SECONDS = 1.0
+# Bytes of an array that are read at once, at most; a line of text counts as 64.
+_PIECE = 1 << 23
 _OWN = re.compile(r"\d+\.(numbers|text)|lock|state\.json(\.new)?|joined\.h5")
 
 
 def folder_of(path: Path) -> Path:
-    """Where the rows of a file are until all are there.
-
-    Example:
-        >>> folder_of(Path("features.h5")).name
-        'features.h5.part'
-    """
+    """Where the rows of a file are until all are there."""
     return path.with_name(f"{path.name}.part")
 
 
@@ -52,19 +50,8 @@ def rows_so_far(path: Path) -> tuple[int, int | None] | None:
 def unfinished(path: Path, key: Key, rows: int | None) -> Iterator[Unfinished]:
     """The folder of a file, new or as it was left, for this process alone.
 
-    Args:
-        path: The file that will be made of it.
-        key: What the rows are made from.
-        rows: How many there will be, if that is known.
-
     Raises:
         StitchError: If rows of something else are there, another process is writing, or the disk does not allow it.
-
-    Example:
-        >>> with unfinished(Path("x.h5"), Key({}), 2) as part:
-        ...     part.append({"inputs": np.ones((2, 3))})
-        >>> rows_so_far(Path("x.h5"))
-        (2, 2)
     """
     folder = folder_of(path)
     with disk(folder):
@@ -81,7 +68,7 @@ def unfinished(path: Path, key: Key, rows: int | None) -> Iterator[Unfinished]:
         with disk(folder):
             state = _read(folder)
             if state is None:
-                state = {"key": key.plain(), "rows": rows, "done": 0, "whole": False, "structure": None, "leaves": []}
+                state = {"key": asdict(key), "rows": rows, "done": 0, "whole": False, "structure": None, "leaves": []}
             elif found := differences(Key.of_plain(state["key"]), key):
                 message = f"'{folder}' holds unfinished rows of something else; these are not the same"
                 raise refusal(message, found, f"Delete '{folder}', or choose another path.")
@@ -116,21 +103,12 @@ def disk(place: Path) -> contextlib.AbstractContextManager[None]:
 
 
 class Unfinished:
-    """Rows in a folder.
-
-    Args:
-        folder: The folder.
-        state: What is noted of them.
-
-    Attributes:
-        done: How many rows are there.
-        whole: Whether these are all.
-    """
+    """Rows in a folder: how many are ``done``, and whether these are the ``whole``; ``state`` is what is noted."""
 
     def __init__(self, folder: Path, state: dict[str, Any]):
         self.folder, self.done, self.whole = folder, state["done"], state["whole"]
         self.structure = state["structure"]
-        self.leaves = [Leaf(tuple(leaf["path"]), leaf["dtype"], tuple(leaf["shape"])) for leaf in state["leaves"]]
+        self.leaves = list(map(Leaf.of_plain, state["leaves"]))
         self._sizes = [leaf["bytes"] for leaf in state["leaves"]]
         self._key, self._rows = state["key"], state["rows"]
         self._noted = time.monotonic()
@@ -141,10 +119,7 @@ class Unfinished:
             self.note()
 
     def append(self, batch: Any) -> None:
-        """Add the rows of a batch.
-
-        Args:
-            batch: As Kipoi has it, see ``batches.split``.
+        """Add the rows of a Kipoi batch.
 
         Raises:
             StitchError: If its arrays are not those of the first batch, or cannot be stored.
@@ -156,13 +131,8 @@ class Unfinished:
         sizes = []
         with disk(self.folder):
             for file, size, array in zip(self._files(), self._sizes, arrays.values(), strict=True):
-                # Opened each time, and not buffered: what is open is shared with the workers of a dataloader.
                 data = array.tobytes() if array.dtype.kind != "O" else _lines(array)
-                descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, 0o666)
-                try:
-                    _write(descriptor, data, size)
-                finally:
-                    os.close(descriptor)
+                _write(file, data, size)
                 sizes.append(size + len(data))
             self.done, self._sizes = self.done + len(next(iter(arrays.values()))), sizes
             if time.monotonic() - self._noted >= SECONDS:
@@ -179,24 +149,15 @@ class Unfinished:
             sync(new)
         self._noted = time.monotonic()
 
-    def stored(self, number: int, most: int = 1 << 23) -> Iterator[Array]:
-        """An array, some rows at a time.
-
-        Args:
-            number: Which of ``leaves``.
-            most: Bytes of numbers, at most; lines of text, each worth 64.
-
-        Yields:
-            Consecutive rows, with the dtype of the array; text as objects.
-        """
+    def stored(self, number: int) -> Iterator[Array]:
+        """The array of one of ``leaves``, some consecutive rows at a time; text as objects."""
         leaf, file = self.leaves[number], list(self._files())[number]
         with file.open("rb") as opened:
             if leaf.dtype == TEXT:
-                yield from _texts(opened, leaf.shape, self.done, most // 64)
+                yield from _texts(opened, leaf.shape, self.done)
                 return
-            dtype = np.dtype(leaf.dtype)
-            size = int(np.prod(leaf.shape))
-            step = max(1, most // max(1, size * dtype.itemsize))
+            dtype, size = np.dtype(leaf.dtype), math.prod(leaf.shape)
+            step = max(1, _PIECE // max(1, size * dtype.itemsize))
             for start in range(0, self.done, step):
                 count = min(step, self.done - start)
                 yield np.fromfile(opened, dtype, count * size).reshape(count, *leaf.shape)
@@ -208,20 +169,15 @@ class Unfinished:
     def _check(self, structure: Any, leaves: list[Leaf]) -> None:
         if (structure, leaves) == (self.structure, self.leaves):
             return
-        before, now = ({leaf.name: leaf for leaf in one} for one in (self.leaves, leaves))
-        for name in dict.fromkeys([*before, *now]):
-            if before.get(name) != now.get(name):
-                shown = [
-                    f"{name} with dtype {one[name].dtype} and shape {one[name].shape}" if name in one else f"no {name}"
-                    for one in (before, now)
-                ]
-                break
-        else:
-            shown = [json.dumps(self.structure), json.dumps(structure)]
+        before, now = (
+            {leaf.name: f"{leaf.name} with dtype {leaf.dtype} and shape {leaf.shape}" for leaf in one}
+            for one in (self.leaves, leaves)
+        )
+        name = next((name for name in [*before, *now] if before.get(name) != now.get(name)), None)
         raise StitchError(
             f"The batch from row {self.done} on is not like those before it.",
-            expected=shown[0],
-            received=shown[1],
+            expected=json.dumps(self.structure) if name is None else before.get(name, f"no {name}"),
+            received=json.dumps(structure) if name is None else now.get(name, f"no {name}"),
             fix="All rows need the same arrays, each with one dtype and one shape.",
         )
 
@@ -241,17 +197,21 @@ def _locked(folder: Path) -> int:
 
 def _read(folder: Path) -> dict[str, Any] | None:
     try:
-        state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        return json.loads((folder / "state.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return state
 
 
-def _write(descriptor: int, data: bytes, start: int) -> None:
-    view = memoryview(data)
-    while len(view):
-        count = os.pwrite(descriptor, view, start)
-        view, start = view[count:], start + count
+def _write(file: Path, data: bytes, start: int) -> None:
+    # Opened each time, and not buffered: what is open is shared with the workers of a dataloader.
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        view = memoryview(data)
+        while len(view):
+            count = os.pwrite(descriptor, view, start)
+            view, start = view[count:], start + count
+    finally:
+        os.close(descriptor)
 
 
 def sync(file: Path) -> None:
@@ -268,9 +228,9 @@ def _lines(array: Array) -> bytes:
     return "".join(json.dumps(item) + "\n" for item in array.tolist()).encode("ascii")
 
 
-def _texts(file: BinaryIO, shape: tuple[int, ...], rows: int, most: int) -> Iterator[Array]:
+def _texts(file: BinaryIO, shape: tuple[int, ...], rows: int) -> Iterator[Array]:
     lines = itertools.islice(file, rows)
-    while chosen := [json.loads(line) for line in itertools.islice(lines, most)]:
+    while chosen := [json.loads(line) for line in itertools.islice(lines, _PIECE // 64)]:
         array = np.empty((len(chosen), *shape), dtype="O")
         array[...] = np.asarray(chosen, dtype="O").reshape(array.shape)
         yield array

@@ -39,21 +39,10 @@ class Features(Epochs):
     Made by ``open_features``. Numbers are mapped into memory, so that only the rows of a batch are read, and copied.
     Nothing is kept open that processes could not share; copies by ``pickle`` map the file themselves.
 
-    Args:
-        path: The file.
-        options: What ``Epochs`` takes.
-
     Attributes:
         path: The file, by its whole path.
         key: What the rows were made from.
         rows: How many.
-        has_targets: Whether there is something to train on.
-
-    Example:
-        >>> batches = lambda start: iter([{"inputs": np.arange(6.0).reshape(3, 2)[start:], "targets": np.ones((3, 1))}])
-        >>> features = open_features(write_features("x.h5", batches, rows=3, key=Key({})), batch_size=2, shuffle=False)
-        >>> features[1]
-        (array([[4., 5.]]), array([[1.]]))
     """
 
     def __init__(self, path: Path, **options: Any):
@@ -62,7 +51,7 @@ class Features(Epochs):
             super().__init__(int(file.attrs["rows"]), **options)
         self.path, self.key = path.resolve(), Key.of_plain(about["key"])
         self._structure = about["structure"]
-        self._leaves = [Leaf(tuple(leaf["path"]), leaf["dtype"], tuple(leaf["shape"])) for leaf in about["leaves"]]
+        self._leaves = list(map(Leaf.of_plain, about["leaves"]))
         self._maps: list[Array | None] | None = None
 
     @property
@@ -75,15 +64,7 @@ class Features(Epochs):
         return tuple(self.read(self.rows_of(index), parts).values())
 
     def read(self, rows: Array, parts: Sequence[str] = PARTS) -> dict[str, Any]:
-        """Some rows as the dataloader gave them.
-
-        Args:
-            rows: Their numbers, in any order.
-            parts: Which of ``"inputs"``, ``"targets"`` and ``"metadata"``; ``{}`` stands for what was not there.
-
-        Raises:
-            IndexError: If there is no such row.
-        """
+        """Some rows, in any order, as the dataloader gave them; ``{}`` stands for a part that was not there."""
         rows = np.asarray(rows)
         return {part: joined(self._structure[part], lambda number: self._rows(number, rows)) for part in parts}
 
@@ -106,21 +87,10 @@ class Features(Epochs):
 
 
 def open_features(path: str | os.PathLike[str], **options: Any) -> Features:
-    """Precomputed rows, recognised by content.
-
-    Args:
-        path: A file that ``write_features`` wrote.
-        options: ``batch_size`` (32), ``shuffle`` (True), ``seed`` (None); ``workers`` (0), threads that read ahead, and
-            ``max_queue_size`` (10).
+    """Precomputed rows, recognised by content; the options are those of ``Epochs``.
 
     Raises:
         StitchError: If it is another file, or unfinished.
-
-    Example:
-        >>> open_features("nowhere.h5")
-        Traceback (most recent call last):
-        keras_stitch.errors.StitchError: There is no file 'nowhere.h5'.
-          Expected: a file that precompute(...) wrote
     """
     place, expected = Path(path), "a file that precompute(...) wrote"
     if not place.is_file():
@@ -151,11 +121,7 @@ def is_features(path: Path) -> bool:
 
 
 def check_finished(path: str | os.PathLike[str]) -> None:
-    """Refuse a file that is not finished.
-
-    Raises:
-        StitchError: With how many rows of how many are done.
-    """
+    """Refuse a file that is not finished; the error says how many rows of how many are done."""
     place = Path(path)
     so_far = rows_so_far(place.with_suffix("") if place.is_dir() else place)
     if so_far is not None:
@@ -183,26 +149,14 @@ def write_features(
 
     Args:
         path: The HDF5 file. Folders above it are made.
-        batches: Gives the batches from a row on, with ``inputs`` and perhaps ``targets`` and ``metadata``: arrays, or
-            dicts and lists of them. It is called once, or not at all if nothing is missing. Batches may have any
-            sizes, and are stored before the next is asked for.
+        batches: Gives the Kipoi batches from a row on, of any sizes. It is called once, or not at all if nothing is
+            missing. A batch is stored before the next is asked for.
         rows: How many rows there will be; ``None`` if that is not known.
         key: What the rows are made from. A file of another key is not touched.
         progress: Called with a few words at every batch; by default a bar is shown on the terminal.
 
-    Returns:
-        The path.
-
     Raises:
         StitchError: If rows of something else are there, batches differ in their arrays, or there are not ``rows``.
-
-    Example:
-        >>> rows = {"inputs": np.arange(4.0), "targets": np.ones((4, 1))}
-        >>> def batches(start):
-        ...     for at in range(start, 4, 2):
-        ...         yield {name: array[at : at + 2] for name, array in rows.items()}
-        >>> write_features("features.h5", batches, rows=4, key=Key({"model": "ab12"})).name
-        'features.h5'
     """
     place = Path(path)
     if is_finished(place, key):
@@ -230,19 +184,14 @@ def is_finished(path: Path, key: Key) -> bool:
 
     Raises:
         StitchError: If something else is there.
-
-    Example:
-        >>> is_finished(Path("nowhere.h5"), Key({}))
-        False
     """
     if not os.path.lexists(path):
         return False
-    found = differences(open_features(path).key, key) if path.is_file() else []
-    if found or not path.is_file():
-        fix = f"Delete '{path}', or choose another path."
-        if not found:
-            raise StitchError(f"'{path}' is no file, and is not replaced.", fix="Choose another path.")
-        raise refusal(f"'{path}' holds rows of something else; these are not the same", found, fix)
+    if not path.is_file():
+        raise StitchError(f"'{path}' is no file, and is not replaced.", fix="Choose another path.")
+    if found := differences(open_features(path).key, key):
+        message = f"'{path}' holds rows of something else; these are not the same"
+        raise refusal(message, found, f"Delete '{path}', or choose another path.")
     return True
 
 
@@ -260,8 +209,8 @@ def _check_count(path: Path, done: int, rows: int | None) -> None:
 
 def _join(part: Unfinished, path: Path, key: Key) -> None:
     """Make the HDF5 file of plain files, and put it in its place."""
-    about = {"version": keras_stitch.__version__, "key": key.plain(), "structure": part.structure}
-    about["leaves"] = [asdict(leaf) for leaf in part.leaves]
+    about = {"version": keras_stitch.__version__, "key": asdict(key), "structure": part.structure}
+    about["leaves"] = list(map(asdict, part.leaves))
     with disk(path), files.new_file(path, part.folder / "joined.h5") as new:
         _reserve(part, new)
         with h5py.File(new, "w", alignment_threshold=_PAGE, alignment_interval=_PAGE) as file:

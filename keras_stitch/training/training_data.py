@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from kipoi.data import BaseDataLoader, Dataset, PreloadedDataset
 
 from keras_stitch.checks import mapping_of, whole_number
 from keras_stitch.errors import StitchError
+from keras_stitch.training.batches import Array
 from keras_stitch.training.dataloading import Workers, failure, is_merged, label, maker, read_rows
-from keras_stitch.training.epochs import Epochs
+from keras_stitch.training.epochs import Epochs, checked_options
 from keras_stitch.training.provenance import Key, changes, key_of, refusal
 from keras_stitch.training.stored_rows import Features, check_finished, is_features, open_features
 
@@ -22,43 +22,27 @@ Batch = tuple[Any, Any]
 
 
 class TrainingData(Epochs):
-    """Batches of inputs and targets from a dataloader with random access; ``len`` is the steps of an epoch.
-
-    Every row comes once in an epoch; the last batch has the remaining rows. With ``shuffle``, each epoch has its own
-    order of rows.
+    """Batches of inputs and targets from a Kipoi dataloader with random access; ``len`` is the steps of an epoch.
 
     Args:
-        make: Makes the dataloader, one of Kipoi's with random access by rows. Each worker has its own: processes that
-            share an open file also share its position, and would mix up rows.
-        batch_size: Rows in a batch.
-        shuffle: Whether the order changes.
-        seed: The seed of the order.
+        make: Makes the dataloader. Each worker has its own: processes that share an open file also share its position,
+            and would mix up rows.
+        key: Says what the rows are made from, where that is known.
         workers: Processes that read ahead while the model trains; with 0 the rows are read in between. Models that are
             packed into the dataloader run in this process.
-        max_queue_size: How many batches they are ahead at most.
-        key: Says what the rows are made from, where that is known.
+        options: The batch size and the order, see ``Epochs``.
     """
 
-    def __init__(
-        self,
-        make: Callable[[], Any],
-        *,
-        batch_size: int = 32,
-        shuffle: bool = True,
-        seed: int | None = None,
-        workers: int = 0,
-        max_queue_size: int = 10,
-        key: Callable[[], Key] | None = None,
-    ):
+    def __init__(self, make: Callable[[], Any], key: Callable[[], Key] | None, *, workers: int, **options: Any):
         self._dataloader, self._key = make(), key
         self._readers = Workers(make, self._dataloader, workers) if workers else None
         # Keras' threads wait for the processes that read, and keep batches ready; one more, as it takes none for one.
-        options = {"workers": workers + 1 if workers else 0, "max_queue_size": max_queue_size}
-        super().__init__(len(self._dataloader), batch_size=batch_size, shuffle=shuffle, seed=seed, **options)
+        super().__init__(len(self._dataloader), workers=workers + 1 if workers else 0, **options)
 
     def __getitem__(self, index: int) -> Batch:
         rows = self.rows_of(index)
-        return _inputs_and_targets(self.read(rows) if self._readers is None else self._readers.read(rows))
+        batch = self.read(rows) if self._readers is None else self._readers.read(rows)
+        return batch["inputs"], batch["targets"]
 
     def first(self) -> Mapping[str, Any]:
         """The first row, to look at; packed models do not run for it."""
@@ -70,7 +54,7 @@ class TrainingData(Epochs):
         """What the rows are made from, by the content of all files; computed anew each time."""
         return None if self._key is None else self._key()
 
-    def read(self, rows: np.ndarray[Any, Any]) -> Mapping[str, Any]:
+    def read(self, rows: Array) -> Mapping[str, Any]:
         """The batch of some rows as Kipoi has it, with metadata, read by this process."""
         return read_rows(self._dataloader, rows)
 
@@ -122,7 +106,7 @@ def training_data(
         >>> len(data), data[2][1].tolist()
         (3, [[64.0], [81.0]])
     """
-    options = _checked(batch_size=batch_size, shuffle=shuffle, seed=seed, workers=workers)
+    options = checked_options(batch_size=batch_size, shuffle=shuffle, seed=seed, workers=workers)
     steps = None if steps is None else whole_number("steps", steps, 1)
     if isinstance(source, str | os.PathLike) and is_features(Path(source)):
         return _features(source, dataloader_args, directory, steps, options)
@@ -151,21 +135,13 @@ def _with_random_access(
         raise StitchError(f"The dataloader of {label(source)} has no rows.")
     folder = Path(source) if isinstance(source, str | os.PathLike) else None
     key = functools.partial(key_of, folder, arguments) if folder is not None and folder.is_dir() else None
-    data = TrainingData(make, key=key, **options)
+    data = TrainingData(make, key, **options)
     try:
         first = data.first()
     except Exception as error:  # whatever a dataloader does
         raise failure(error, f"The dataloader of {label(source)} cannot read its first row.") from error
     _check_targets(first, source)
     return data
-
-
-def _checked(**options: Any) -> dict[str, Any]:
-    """The same options, once the numbers among them are known to be some."""
-    for name, least in (("batch_size", 1), ("workers", 0), ("seed", 0)):
-        if name != "seed" or options[name] is not None:
-            options[name] = whole_number(name, options[name], least)
-    return options
 
 
 def _features(
@@ -181,10 +157,9 @@ def _features(
     _check_no_steps(steps)
     if directory is not None and not Path(directory).is_dir():
         raise StitchError(f"There is no directory '{directory}'.", expected="the one that the rows were made from")
-    arguments = None
-    if dataloader_args is not None:
-        arguments = mapping_of(dataloader_args, "dataloader_args=", "{argument: value}")
-    if found := changes(features.key, arguments, None if directory is None else Path(directory)):
+    arguments = mapping_of(dataloader_args, "dataloader_args=", "{argument: value}")
+    place = None if directory is None else Path(directory)
+    if found := changes(features.key, None if dataloader_args is None else arguments, place):
         fix = f"Delete '{source}', and call ks.precompute(...) again."
         raise refusal(f"'{source}' is stale; these are not as they were when it was precomputed", found, fix)
     if not features.has_targets:
@@ -210,11 +185,11 @@ def _in_order(
             expected="shuffle=False",
             fix="Shuffle the data themselves, or use dataloaders with random access.",
         )
-    return _batches(make, dataloader, source, options["batch_size"], options["workers"], steps)
+    return _passes(make, dataloader, source, options, steps)
 
 
-def _batches(
-    make: Callable[[], Any], dataloader: Any, source: Any, batch_size: int, workers: int, steps: int | None
+def _passes(
+    make: Callable[[], Any], dataloader: Any, source: Any, options: Mapping[str, Any], steps: int | None
 ) -> Iterator[Batch]:
     """The batches of one pass over the data, or ``steps`` of as many passes as that takes."""
     done = 0
@@ -222,9 +197,9 @@ def _batches(
         before = done
         if dataloader is None:  # one that iterates over itself is used up by a pass
             dataloader = make()
-        for batch in dataloader.batch_iter(batch_size=batch_size, num_workers=workers):
+        for batch in dataloader.batch_iter(batch_size=options["batch_size"], num_workers=options["workers"]):
             _check_targets(batch, source)
-            yield _inputs_and_targets(batch)
+            yield batch["inputs"], batch["targets"]
             done += 1
             if done == steps:
                 return
@@ -237,10 +212,6 @@ def _batches(
                 expected=f"{steps} batches",
                 received=str(done),
             )
-
-
-def _inputs_and_targets(batch: Mapping[str, Any]) -> Batch:
-    return batch["inputs"], batch["targets"]
 
 
 def _check_targets(batch: Mapping[str, Any], source: Any) -> None:

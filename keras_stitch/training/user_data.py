@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import h5py
 import keras
@@ -29,46 +29,27 @@ _UNSTORABLE = "in data= cannot be stored"
 _PIECE = 1 << 23
 
 
-class Rows(Protocol):
-    """Rows in an order that stays."""
-
-    @property
-    def rows(self) -> int | None:
-        """How many; ``None`` if that is not known."""
-
-    @property
-    def key(self) -> Key:
-        """What they are, or are made of."""
-
-    def batches(self, start: int, batch_size: int) -> Iterator[Batch]:
-        """The rows from one on; datasets without access by row have batches of their own size."""
-
-
-def rows_of(data: Any, wiring: Wiring) -> Rows:
+def rows_of(data: Any, wiring: Wiring) -> _Tables | _Numbered | _Batched:
     """What a user gives to train on, checked against a graph.
 
-    Args:
-        data: ``(inputs, targets)`` or ``(inputs, targets, sample_weights)``. Inputs are a dict by graph input, a list
-            in their order or, where there is one, an array of shape ``(rows, ...)``; the others an array, or a dict
-            by graph output. Or a ``keras.utils.PyDataset`` of those.
-        wiring: The graph.
+    Data are ``(inputs, targets)`` or ``(inputs, targets, sample_weights)``. Inputs are a dict by graph input, a list in
+    their order or, where there is one, an array of shape ``(rows, ...)``; the others an array, or a dict by graph
+    output. Or data are a ``keras.utils.PyDataset`` of those.
+
+    Returns:
+        ``rows``, how many, ``None`` if that is not known; ``key``, what they are or are made of; and
+        ``batches(start, batch_size)``, the rows from one on, where datasets without access by row have batches of their
+        own size.
 
     Raises:
         StitchError: If it is something else, or names, shapes, dtypes or numbers of rows do not fit.
-
-    Example:
-        >>> from keras_stitch.graphs.spec import Port
-        >>> graph = Wiring("g", (), (Port("x", (2,)),), ())
-        >>> rows = rows_of((np.ones((5, 2)), np.zeros(5)), graph)
-        >>> rows.rows, [len(targets) for _, targets, _ in rows.batches(1, 3)]
-        (5, [3, 1])
     """
     if isinstance(data, Epochs) and hasattr(data, "read"):
         return _Numbered(data, wiring)
     if isinstance(data, keras.utils.PyDataset):
         return _Batched(data, wiring)
     if isinstance(data, tuple) and len(data) in (2, 3):
-        return _Tables(data[0], data[1], data[2] if len(data) == 3 else None, wiring)
+        return _Tables(wiring, *data)
     is_path = isinstance(data, str) or hasattr(data, "__fspath__")
     raise StitchError(
         "data= is nothing to train on.",
@@ -81,17 +62,17 @@ def rows_of(data: Any, wiring: Wiring) -> Rows:
 class _Tables:
     """Arrays; those of a memory map or an HDF5 file are read in pieces."""
 
-    def __init__(self, inputs: Any, targets: Any, weights: Any, wiring: Wiring):
+    def __init__(self, wiring: Wiring, inputs: Any, targets: Any, weights: Any = None):
         self._wiring = wiring
-        named = _named(inputs, wiring)
-        if isinstance(named, list | tuple) and len(named) == len(wiring.inputs):
-            named = dict(zip((port.name for port in wiring.inputs), named, strict=True))
+        named, names = _named(inputs, wiring), [port.name for port in wiring.inputs]
+        if isinstance(named, list | tuple) and len(named) == len(names):
+            named = dict(zip(names, named, strict=True))
         if isinstance(named, Mapping):
             named = {name: _array(value, f"data['{name}']", "does not fit") for name, value in named.items()}
             given_inputs({name: value[:1] for name, value in named.items()}, wiring)  # all but the number of rows
         else:
             named = given_inputs(named, wiring)  # which says what is wrong
-        self._inputs = {port.name: named[port.name] for port in wiring.inputs}
+        self._inputs = {name: named[name] for name in names}
         _check_outputs(targets, weights, wiring)
         self._targets, self._weights = _arrays(targets, "targets"), _arrays(weights, "sample weights")
         counts = {name: len(array) for name, array in self._leaves()}
@@ -219,9 +200,8 @@ def _check_outputs(targets: Any, weights: Any, wiring: Wiring) -> None:
     for value, what in zip((targets, weights), _PARTS, strict=True):
         for name in value if isinstance(value, Mapping) else ():
             if names and name not in names:
-                raise StitchError(
-                    f"The {what} in data= name '{name}', which is no output.", expected=nearest(str(name), names)
-                )
+                message = f"The {what} in data= name '{name}', which is no output."
+                raise StitchError(message, expected=nearest(str(name), names))
     if len(names) > 1 and not isinstance(targets, Mapping):
         raise StitchError(
             "The targets in data= do not say which output they are for.",

@@ -610,5 +610,5 @@ def test_the_command(seed: Path, tmp_path: Path, capsys: Any, monkeypatch: pytes
 def test_sizes_and_lists_in_words() -> None:
     sizes = [export_report._size_text(size) for size in (7, 1234, 5_000_000, 2 * 10**9)]
     assert sizes == ["7 bytes", "1.23 kB", "5 MB", "2 GB"]
-    assert [export_report._listed(list(text)) for text in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
+    assert [export_report.listed(list(text)) for text in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
     assert export_report._shape_text((None,)) == "(rows,)"
