@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras_stitch
-from keras_stitch.cli.options import read_info, read_pairs
+from keras_stitch.cli.parser import read_info, read_pairs
 from keras_stitch.errors import SaveError
 from keras_stitch.graphs import read_stitch_yaml
 from keras_stitch.terminal import steps
@@ -42,8 +42,7 @@ def build(options: argparse.Namespace) -> None:
     if output.exists() and not options.overwrite:
         raise SaveError(f"'{output}' exists.", fix="Give another name, or --overwrite.")
     with steps() as step:
-        step(f"loading the models of {options.spec}")
-        graph = _graph(options)
+        graph = _graph(options, step)
         step("building the stitched model")
         model = graph.build()
         step(f"saving {output}")
@@ -58,8 +57,7 @@ def save(options: argparse.Namespace) -> None:
     dataloaders, examples = read_pairs(options.dataloader, "-d"), read_pairs(options.example, "-e")
     info = read_info(options.info)
     with steps() as step:
-        step(f"loading the models of {options.spec}")
-        graph = _graph(options)
+        graph = _graph(options, step)
         directory = graph.save(
             options.output,
             dataloaders=dataloaders,
@@ -77,8 +75,7 @@ def save(options: argparse.Namespace) -> None:
 def plot(options: argparse.Namespace) -> None:
     """Write the picture."""
     with steps() as step:
-        step(f"loading the models of {options.spec}")
-        graph = _graph(options)
+        graph = _graph(options, step)
         step("drawing")
         path = graph.plot(options.output)
     print(f"written: {path}")
@@ -87,8 +84,7 @@ def plot(options: argparse.Namespace) -> None:
 def plan(options: argparse.Namespace) -> None:
     """Print the submodels, and where each runs."""
     with steps() as step:
-        step(f"loading the models of {options.spec}")
-        graph = _graph(options)
+        graph = _graph(options, step)
         summary, placed = graph.summary(), graph.plan()
     print(f"{summary}\n\n{placed}")
 
@@ -101,8 +97,7 @@ def verify(options: argparse.Namespace) -> int:
 
     data = None if options.data is None else read_data(Path(options.data))
     with steps() as step, check_recorded(Path(options.spec)):
-        step(f"loading the models of {options.spec}")
-        graph = _graph(options)
+        graph = _graph(options, step)
         certificate = graph.verify(data, rows=options.rows, seed=options.seed, progress=step)
     print(certificate)
     return 0 if certificate.passed else 1
@@ -159,7 +154,7 @@ def export(options: argparse.Namespace) -> None:
 def demo(options: argparse.Namespace) -> None:
     """Run the demo."""
     import_keras()
-    from keras_stitch.demo import run_demo
+    from keras_stitch.demo.run_demo import run_demo
 
     run_demo(Path(options.output))
 
@@ -178,7 +173,8 @@ def import_keras() -> None:
             del sys.modules[name]
 
 
-def _graph(options: argparse.Namespace) -> keras_stitch.Graph:
+def _graph(options: argparse.Namespace, step: Callable[[str], None]) -> keras_stitch.Graph:
+    step(f"loading the models of {options.spec}")
     # Mistakes in the file are found at once: Keras takes seconds to start.
     read_stitch_yaml.read(Path(options.spec))
     import_keras()

@@ -1,13 +1,17 @@
-"""The arguments of every command."""
+"""The arguments of every command, and what they say that is more than one word."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 import keras_stitch
 from keras_stitch import directory_layout as layout
+from keras_stitch.errors import StitchError, reason
 
 # The commands that pass what follows -- on.
 _SNAKEMAKE = ("run", "predict")
@@ -62,23 +66,11 @@ def _save(commands: Any) -> None:
     save = _command(commands, "save", "Write the Kipoi directory: model, merged dataloader, model card.")
     _add_spec(save)
     save.add_argument("-o", "--output", required=True, metavar="DIRECTORY")
-    save.add_argument(
-        "-d",
-        "--dataloader",
-        action="append",
-        default=[],
-        metavar="INPUT=LOADER",
-        help="the Kipoi directory or import path whose dataloader makes a graph input; repeatable",
-    )
+    loader = "the Kipoi directory or import path whose dataloader makes a graph input; repeatable"
+    _add_pairs(save, "-d", "--dataloader", metavar="INPUT=LOADER", help=loader)
     save.add_argument("--targets", metavar="FILE", help="a table file with targets for the examples")
-    save.add_argument(
-        "-e",
-        "--example",
-        action="append",
-        default=[],
-        metavar="ARGUMENT=VALUE",
-        help="the value of a dataloader argument for `kipoi test`; files are copied; repeatable",
-    )
+    example = "the value of a dataloader argument for `kipoi test`; files are copied; repeatable"
+    _add_pairs(save, "-e", "--example", metavar="ARGUMENT=VALUE", help=example)
     save.add_argument("--info", metavar="YAML", help="a file with authors, doc, license and so on, as Kipoi's info")
     save.add_argument("--hosting", metavar="URL", help="where the weights and examples will lie")
     save.add_argument("--format", default="keras", metavar="keras|h5", help="of the weights (default: keras)")
@@ -158,15 +150,14 @@ def _add_custom_objects(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_pairs(command: argparse.ArgumentParser, *flags: str, metavar: str, help: str) -> None:
+    """An option that may be given again and again."""
+    command.add_argument(*flags, action="append", default=[], metavar=metavar, help=help)
+
+
 def _add_predicting(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "-a",
-        "--arg",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an argument of the dataloaders, wherever it is taken; repeatable; without any, those of the examples",
-    )
+    argument = "an argument of the dataloaders, wherever it is taken; repeatable; without any, those of the examples"
+    _add_pairs(command, "-a", "--arg", metavar="NAME=VALUE", help=argument)
     command.add_argument("--dataloader_args", metavar="JSON", help="all of them, as kipoi predict takes them")
     command.add_argument("--batch_size", type=int, metavar="N", help="rows that run at once (default: 32)")
     command.add_argument("-n", "--num_workers", type=int, metavar="N", help="processes that read (default: none)")
@@ -174,8 +165,47 @@ def _add_predicting(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--profile", default="local", metavar="NAME", help="of Snakemake: local, slurm or a folder (default: local)"
     )
-    command.add_argument(
-        "--config", action="append", default=[], metavar="KEY=VALUE", help="a setting of the workflow, such as chunks=4"
-    )
+    _add_pairs(command, "--config", metavar="KEY=VALUE", help="a setting of the workflow, such as chunks=4")
     command.add_argument("--dry-run", action="store_true", help="only show what the workflow would do")
     command.epilog = "What follows -- is passed on to Snakemake."
+
+
+# -- options that are more than one word, or name a file ---------------------------------------------------------------
+def read_pairs(given: Sequence[str], option: str) -> dict[str, str]:
+    """The dict that an option says which is given as ``NAME=VALUE``, again and again; ``option`` is for errors.
+
+    Raises:
+        StitchError: When one is no pair, or a name is there twice.
+
+    Example:
+        >>> read_pairs(["authors=You", "doc=a=b"], "-e")
+        {'authors': 'You', 'doc': 'a=b'}
+    """
+    pairs: dict[str, str] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not (key and equals and value):
+            raise StitchError(f"Cannot read {option} {text!r}.", expected="NAME=VALUE")
+        if key in pairs:
+            raise StitchError(f"{option} {key!r} is given twice.")
+        pairs[key] = value
+    return pairs
+
+
+def read_info(path: str | None) -> dict[str, object] | None:
+    """The mapping in the YAML file of ``--info``, or ``None`` without one.
+
+    Raises:
+        StitchError: When it is not there, or holds no mapping.
+    """
+    if path is None:
+        return None
+    try:
+        info = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StitchError(f"--info '{path}' cannot be read: {error.strerror}.") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise StitchError(f"--info '{path}' is not valid YAML: {reason(error)}.") from error
+    if not isinstance(info, dict):
+        raise StitchError(f"--info '{path}' is no mapping.", expected="authors: ..., doc: ..., license: ...")
+    return info

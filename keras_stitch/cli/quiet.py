@@ -33,18 +33,11 @@ _WAIT = 1.0
 
 
 class LogFilter:
-    r"""Leaves lines of TensorFlow's log out of a stream of bytes, and passes on all others as they come.
+    """Leaves lines of TensorFlow's log out of a stream of bytes, and passes on all others as they come.
 
     Args:
         level: As of ``TF_CPP_MIN_LOG_LEVEL``: 1 leaves out what is for information, 2 warnings, and 3 errors too.
         has_gpu: Whether this machine has a GPU, so that it matters when CUDA does not start.
-
-    Example:
-        >>> filter = LogFilter(2, has_gpu=False)
-        >>> filter.feed(b"I0000 00:00:1.5  75 port.cc:153] oneDNN custom operations are on.\nno sp")
-        b'no sp'
-        >>> filter.feed(b"ace left\n")
-        b'ace left\n'
     """
 
     def __init__(self, level: int, *, has_gpu: bool):

@@ -21,7 +21,6 @@ class DemoData:
     """Where the data lies.
 
     Attributes:
-        genome: FASTA.
         intervals: BED, one interval of ``LENGTH`` bases for each of ``ROWS`` rows.
         measurements: TSV with an id and six numbers for each interval.
         loader: A Kipoi directory whose dataloader reads such a TSV.

@@ -40,10 +40,8 @@ class Component:
         object: The class or function in the file, or its import path where there is no file.
         is_function: Whether ``object`` is a function that returns or generates the data.
         arguments: All arguments, in the order of the signature.
-        fields: The arrays that it gives.
         metadata: Schema of the metadata as plain data; empty where there is none.
-        info: ``authors``, ``license`` (only if stated), ``doc``, ``cite_as``, ``tags``.
-        dependencies: ``conda``, ``pip`` and ``conda_channels``.
+        info: As ``schema.read_info`` gives it, and the dependencies as ``schema.read_dependencies`` does.
     """
 
     label: str
@@ -65,9 +63,6 @@ class Component:
 
 def resolve(dataloader: Dataloader) -> Component:
     """Read what a dataloader says about itself.
-
-    Args:
-        dataloader: What the user said.
 
     Raises:
         SourceError: When there is no such dataloader, or it is not valid.
@@ -152,11 +147,11 @@ def _from_directory(directory: Path, args: dict[str, Any]) -> Component:
         raise SourceError(f"'{found}' is not valid.", received=f"{type(error).__name__}: {error}") from error
     file, name = _defined_in(directory, description.defined_as)
     label = str(directory)
+    python_files = template_module("kipoi.merging.python_files")
+    kind = description.type or "PreloadedDataset"  # of a function
     if file is not None:
         try:
-            loader = template_module("kipoi.merging.python_files").load_dataloader(
-                directory / file, name, description.type or "PreloadedDataset"
-            )
+            loader = python_files.load_dataloader(directory / file, name, kind)
         except Exception as error:  # whatever the module does
             raise SourceError(
                 f"The dataloader of '{directory}' cannot be loaded.", received=f"{type(error).__name__}: {error}"
@@ -165,16 +160,12 @@ def _from_directory(directory: Path, args: dict[str, Any]) -> Component:
     else:
         loader = _import(name)
         is_function = inspect.isfunction(loader)
-        if is_function:
-            kind = description.type or "PreloadedDataset"
-            loader = template_module("kipoi.merging.python_files").from_function(loader, kind)
-        else:
-            loader = type(loader.__name__, (loader,), {})  # the description below is of this directory alone
+        # The description below is of this directory alone.
+        loader = python_files.from_function(loader, kind) if is_function else type(loader.__name__, (loader,), {})
     kind = _check_type(label, description.type, loader, is_function)
     loader._add_description_factory(description)
     called = (getattr(loader, "data_fn", None) or loader.generator_fn) if is_function else loader
     signature = inspect.signature(called)
-    fields, metadata = _schema(label, loader, {})
     return Component(
         label=label,
         type=kind,
@@ -183,10 +174,7 @@ def _from_directory(directory: Path, args: dict[str, Any]) -> Component:
         object=name,
         is_function=is_function,
         arguments=schema.read_arguments(label, signature, description.args, raw.get("args") or {}, directory, args),
-        fields=fields,
-        metadata=metadata,
-        info=schema.read_info(description.info, raw),
-        dependencies=schema.read_dependencies(description.dependencies),
+        **_said(label, loader, {}, description, raw),
     )
 
 
@@ -212,13 +200,11 @@ def _from_import(path: str, args: dict[str, Any]) -> Component:
         )
     kind = _check_type(path, loader.type, loader, False)
     try:
-        raw = yaml.safe_load(inspect.cleandoc(loader.__doc__ or "")) or {}
+        raw = yaml.safe_load(inspect.cleandoc(loader.__doc__ or ""))
     except yaml.YAMLError:
-        raw = {}
+        raw = None
     raw = raw if isinstance(raw, dict) else {}
-    described = loader.args
-    arguments = schema.read_arguments(path, inspect.signature(loader), described, raw.get("args") or {}, None, args)
-    fields, metadata = _schema(path, loader, args)
+    signature = inspect.signature(loader)
     return Component(
         label=path,
         type=kind,
@@ -226,22 +212,19 @@ def _from_import(path: str, args: dict[str, Any]) -> Component:
         file=None,
         object=path,
         is_function=False,
-        arguments=arguments,
-        fields=fields,
-        metadata=metadata,
-        info=schema.read_info(loader.info, raw),
-        dependencies=schema.read_dependencies(loader.dependencies),
+        arguments=schema.read_arguments(path, signature, loader.args, raw.get("args") or {}, None, args),
+        **_said(path, loader, args, loader, raw),
     )
 
 
-def _schema(label: str, loader: Any, args: Mapping[str, Any]) -> tuple[tuple[schema.Field, ...], dict[str, Any]]:
-    """The fields and the metadata that a dataloader says it gives, with the arguments that the user gives it."""
+def _said(label: str, loader: Any, args: Mapping[str, Any], description: Any, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """What a dataloader gives with the arguments that the user gives it, and what its description says."""
     try:
         if args and loader.__init__.__defaults__:
             # kipoiseq's loaders compute their schema from the defaults.
             loader = override_default_kwargs(loader, args)
         said = loader.get_output_schema()
-        return schema.read_fields(said.inputs), schema.read_metadata(said.metadata)
+        fields, metadata = schema.read_fields(said.inputs), schema.read_metadata(said.metadata)
     except Exception as error:  # whatever the loader does with its arguments
         given = f" with args={dict(args)!r}" if args else ""
         raise StitchError(
@@ -249,6 +232,8 @@ def _schema(label: str, loader: Any, args: Mapping[str, Any]) -> tuple[tuple[sch
             received=f"{type(error).__name__}: {reason(error)}",
             fix="Give arguments that it takes." if args else None,
         ) from error
+    info, dependencies = schema.read_info(description.info, raw), schema.read_dependencies(description.dependencies)
+    return {"fields": fields, "metadata": metadata, "info": info, "dependencies": dependencies}
 
 
 def _import(path: str) -> Any:

@@ -78,11 +78,8 @@ class Dataloader:
                     expected="the name of a graph input, or a list of names",
                     received=repr(inputs)[:200],
                 )
-        if (
-            self.align_on is not None
-            and self.align_on is not False
-            and not (isinstance(self.align_on, str) and all(self.align_on.split(".")))
-        ):
+        is_field = isinstance(self.align_on, str) and all(self.align_on.split("."))
+        if not (self.align_on is None or self.align_on is False or is_field):
             raise StitchError(
                 "align_on= of a ks.Dataloader is no field of the metadata.",
                 expected="a name such as 'id', 'ranges' or 'ranges.id'; False to compare nothing",
@@ -135,9 +132,6 @@ def dataloader_of(key: str, value: Any, what: str | None = None) -> Dataloader:
         key: The graph input or submodel.
         value: What was named.
         what: What messages call it, if not by its key.
-
-    Raises:
-        StitchError: When it is no dataloader.
     """
     if isinstance(value, Dataloader):
         return value
@@ -151,12 +145,7 @@ def dataloader_of(key: str, value: Any, what: str | None = None) -> Dataloader:
 
 
 def named(value: Any) -> Sequence[Any]:
-    """Names that a user gave: one, a list, or none.
-
-    Example:
-        >>> named("a"), named(None), named(["a", "b"])
-        (['a'], [], ['a', 'b'])
-    """
+    """Names that a user gave: one, a list, or none."""
     return [] if value is None else [value] if isinstance(value, str) else _listed(value)
 
 

@@ -38,11 +38,7 @@ _BASES = (("SklearnModel", "scikit-learn"), ("PyTorchModel", "pytorch"), ("Tenso
 def framework_of(label: str, directory: Path, description: Any, *, load: bool = True) -> str:
     """What runs a model, one of ``spec.FRAMEWORKS``.
 
-    Args:
-        label: What messages call it.
-        directory: The Kipoi directory.
-        description: As Kipoi has parsed it.
-        load: Whether to import the model's own class, which may need packages that are not installed.
+    Without ``load``, its own class is not imported, which may need packages that are not installed.
 
     Raises:
         SourceError: When Kipoi could not run it, or would break all other models by running it.
@@ -101,11 +97,6 @@ def _class(label: str, file: Path, kind: str, name: str) -> Any:
 
 
 def to_install(text: str) -> str | None:
-    """What to do about an error that says which module is missing; ``None`` for any other text.
-
-    Example:
-        >>> to_install("No module named 'torch'")
-        "Install what 'torch' is a part of."
-    """
+    """What to do about an error that says which module is missing; ``None`` for any other text."""
     missing = re.search(r"No module named '([\w.]+)'", text)
     return f"Install what '{missing[1]}' is a part of." if missing else None

@@ -28,14 +28,12 @@ class KipoiPart:
     """What a Kipoi directory says about its model, which is loaded as a Keras model or copied as it is.
 
     Attributes:
-        path: The directory.
         framework: What runs it, one of ``spec.FRAMEWORKS``.
         inputs: The inputs of the model's schema, in its order; shapes without the batch axis.
         outputs: The targets of the model's schema.
         input_structure: Whether the model takes an ``"array"``, a ``"list"`` or a ``"dict"``.
         output_structure: The same for what it gives.
-        info: ``authors``, ``license`` (only if stated), ``doc``, ``cite_as``, ``trained_on``, ``tags``.
-        dependencies: ``conda``, ``pip`` and ``conda_channels``.
+        info: As ``schema.read_info`` gives it, and the dependencies as ``schema.read_dependencies`` does.
         dataloader: Its default dataloader; ``None`` where there is none.
         zoo: Its name in a source that Kipoi knows, ``"kipoi:DeepSEA/predict"``, if it was named like that.
         description: Its ``model.yaml`` as plain data, column labels read from the files that have them.
@@ -97,8 +95,7 @@ class ModelDirectory:
         path: The directory.
         root: What its files may lie in: the directory, or the folder of the source that it belongs to.
         downloads: Where Kipoi puts what it downloads.
-        description: Its ``model.yaml`` as Kipoi has parsed it.
-        raw: The same before parsing.
+        description: Its ``model.yaml`` as Kipoi has parsed it, and ``raw`` before parsing.
         dataloader: Its default dataloader; ``None`` where there is none.
         zoo: Its name in a source that Kipoi knows, if it was named like that.
     """
@@ -166,10 +163,7 @@ class ModelDirectory:
 
 
 def model_directory(path: str | os.PathLike[str]) -> ModelDirectory:
-    """A Kipoi directory.
-
-    Args:
-        path: A directory with a ``model.yaml``, also one that ``write_directory`` made.
+    """A Kipoi directory: one with a ``model.yaml``, also one that ``write_directory`` made.
 
     Raises:
         SourceError: When there is no ``model.yaml``, or it is not valid.
@@ -193,10 +187,7 @@ def model_directory(path: str | os.PathLike[str]) -> ModelDirectory:
 
 
 def zoo_model(name: str) -> ModelDirectory:
-    """A model of a source that Kipoi knows, downloaded by Kipoi where necessary.
-
-    Args:
-        name: ``"<source>:<model>"``, such as ``"kipoi:DeepSEA/predict"``.
+    """A model of a source that Kipoi knows, such as ``"kipoi:DeepSEA/predict"``; downloaded by Kipoi where necessary.
 
     Raises:
         SourceError: When it cannot be had.

@@ -34,13 +34,7 @@ def packed_files(
 ) -> tuple[dict[str, Path], dict[str, Any]]:
     """The files that a copy of a model consists of, by their places in it, and the arguments that name them there.
 
-    Args:
-        label: What messages call it.
-        framework: As ``framework_of`` says.
-        directory: The Kipoi directory.
-        root: The folder that its files have to be in.
-        downloads: Where Kipoi puts what it downloads.
-        description: As Kipoi has parsed it.
+    The parameters are those of ``NamedFiles``, the framework, and the ``model.yaml`` as Kipoi has parsed it.
 
     Raises:
         SourceError: When a file cannot be had.
@@ -96,9 +90,6 @@ def write_packed(part: CopiedPart, folder: Path, *, sha256: str | None = None, l
 def load_packed(folder: Path) -> Any:
     """The Kipoi model in a directory that ``write_packed`` made.
 
-    Args:
-        folder: The directory.
-
     Raises:
         Exception: Whatever Kipoi and the model's own code raise.
     """
@@ -124,18 +115,7 @@ def _defined(part: CopiedPart) -> dict[str, Any]:
 
 # -- batches and predictions ------------------------------------------------------------------------------------------
 def nested(part: KipoiPart, arrays: Sequence[Any]) -> Any:
-    """The arrays for a model in the structure that it takes: one array, a list or a dict.
-
-    Args:
-        part: What its directory says.
-        arrays: One array for each of ``part.inputs``, in their order.
-
-    Example:
-        >>> from keras_stitch.kipoi.model_directory import KipoiPart
-        >>> part = KipoiPart(path=Path("zoo"), inputs=(Field("a", ("a",), (2,)), Field("b", ("b",), (3,))))
-        >>> {name: array.shape for name, array in nested(part, [np.ones((4, 2)), np.ones((4, 3))]).items()}
-        {'a': (4, 2), 'b': (4, 3)}
-    """
+    """The arrays for ``part.inputs``, in the structure that the model takes: one array, a list or a dict."""
     return _by_paths([(field.path, array) for field, array in zip(part.inputs, arrays, strict=True)])
 
 
@@ -151,21 +131,10 @@ def _by_paths(items: Sequence[tuple[tuple[str | int, ...], Any]]) -> Any:
 
 
 def flattened(name: str, part: KipoiPart, given: Any) -> list[Array]:
-    """The arrays in a prediction, in the order of ``part.outputs``.
-
-    Args:
-        name: The submodel, for messages.
-        part: What its directory says.
-        given: What the model predicted.
+    """The arrays in a prediction, in the order of ``part.outputs``; ``name`` is the submodel, for messages.
 
     Raises:
         SourceError: When the prediction has another structure than the schema.
-
-    Example:
-        >>> from keras_stitch.kipoi.model_directory import KipoiPart
-        >>> part = KipoiPart(path=Path("zoo"), outputs=(Field("p", ("p",), (1,)), Field("q", ("q",), (1,))))
-        >>> flattened("m", part, {"q": [[2.0]], "p": [[1.0]]})
-        [array([[1.]]), array([[2.]])]
     """
 
     def problem(received: str) -> SourceError:

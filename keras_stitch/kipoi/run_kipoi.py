@@ -29,11 +29,7 @@ _FIX = "Pass examples={argument: file or value} with data that fit together."
 
 
 def run_examples(directory: Path, expected: Path) -> None:
-    """Let Kipoi predict the examples, and store inputs and predictions.
-
-    Args:
-        directory: A complete directory.
-        expected: The HDF5 file to write.
+    """Let Kipoi predict the examples of a complete directory, and store inputs and predictions in an HDF5 file.
 
     Raises:
         SaveError: When Kipoi fails or warns.
@@ -51,15 +47,13 @@ def run_examples(directory: Path, expected: Path) -> None:
                 received=readable(error, directory),
                 fix=late_import(error, directory) or (_FIX if may_be_data(error) else None),
             ) from error
-    problems = [line for line in said() if line]
-    if problems:
-        raise SaveError(
-            "Kipoi runs the directory on its examples, but warns.", received=_last_lines("\n".join(problems))
-        )
+    if problems := "\n".join(filter(None, said())):
+        last_lines = "\n".join(problems.splitlines()[-12:])
+        raise SaveError("Kipoi runs the directory on its examples, but warns.", received=last_lines)
 
 
 def check_predictions(model: Any, inputs: Sequence[str], wiring: Wiring, expected: Path) -> float:
-    """Compares what Kipoi predicted to what the model in memory predicts, in every output.
+    """Compare what Kipoi predicted to what the model in memory predicts, in every output.
 
     Args:
         model: The model that was saved, or a function with the same arguments.
@@ -114,10 +108,6 @@ def stored_inputs(expected: Path, wiring: Wiring, rows: int) -> dict[str, np.nda
 
 def read_inputs(directory: Path, rows: int) -> dict[str, np.ndarray[Any, Any]]:
     """The first rows of the graph inputs that the examples have, before the models in the dataloader run.
-
-    Args:
-        directory: A directory whose dataloader runs models.
-        rows: The number of rows.
 
     Raises:
         SaveError: When the dataloader fails.
@@ -174,10 +164,9 @@ def example_arguments(loader: Any) -> dict[str, Any]:
 
 
 def precision_decimal(largest: float) -> int:
-    """Decimals to which Kipoi compares: float32 promises a part of the magnitude, Kipoi's check is absolute.
+    """Decimals to which Kipoi compares, for the largest magnitude among the predictions.
 
-    Args:
-        largest: The largest magnitude among the predictions.
+    float32 promises a part of the magnitude, Kipoi's check is absolute.
 
     Example:
         >>> precision_decimal(1.0), precision_decimal(5000.0)
@@ -258,7 +247,3 @@ def is_data_error(error: BaseException) -> bool:
 def _origin(error: BaseException) -> BaseException:
     """The error of a component; the merged dataloader wraps it to say in which row it occurred."""
     return error.__cause__ if is_data_error(error) and error.__cause__ is not None else error
-
-
-def _last_lines(text: str, count: int = 12) -> str:
-    return "\n".join(text.strip().splitlines()[-count:])

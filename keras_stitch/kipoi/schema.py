@@ -26,7 +26,6 @@ class Argument:
     """One argument of a dataloader.
 
     Attributes:
-        name: Its name in the signature.
         doc: What it means; may be empty.
         type: As stated; ``None`` where nothing is.
         required: Whether it has no default.
@@ -49,7 +48,7 @@ class Field:
     """One array among the inputs that a dataloader gives.
 
     Attributes:
-        name: Its name: the key, the ``name`` in the schema, or ``"inputs"`` for a nameless single array.
+        name: The key, the ``name`` in the schema, or ``"inputs"`` for a nameless single array.
         path: Keys and indices that lead to it from ``row["inputs"]``; empty for a single array.
         shape: Shape without the batch axis.
         doc: What it is; may be empty.
@@ -230,12 +229,7 @@ def read_dependencies(dependencies: Any) -> dict[str, list[str]]:
 
 
 def structure_of(schema: Any) -> str:
-    """Whether a parsed schema is that of an ``"array"``, a ``"list"`` or a ``"dict"``.
-
-    Example:
-        >>> structure_of([])
-        'list'
-    """
+    """Whether a parsed schema is that of an ``"array"``, a ``"list"`` or a ``"dict"``."""
     return "list" if isinstance(schema, list) else "dict" if isinstance(schema, Mapping) else "array"
 
 

@@ -21,12 +21,10 @@ _PACKAGE = "keras_stitch.model_templates"
 
 
 def render(name: str, values: Mapping[str, Any]) -> str:
-    """The text that a template gives; a value that it lacks is an error.
+    """The text that a template of ``model_templates`` gives; a value that it lacks is an error.
 
-    Args:
-        name: The template, relative to ``model_templates``.
-        values: What its variables stand for. Templates quote them with the filters ``literal`` (Python source),
-            ``docstring`` and ``cell`` (Markdown): no text of a user's is inserted as it is.
+    Templates quote values with the filters ``literal`` (Python source), ``docstring`` and ``cell`` (Markdown): no text
+    of a user's is inserted as it is.
     """
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(template_text),
@@ -115,15 +113,12 @@ def is_plain(value: Any) -> bool:
 
 
 def literal(value: Any, indent: int = 0, used: int = 0) -> str:
-    """A plain value as Python source.
+    """A plain value as Python source, on several lines where one would be too long.
 
     Args:
         value: A value for which ``is_plain`` holds.
         indent: Columns by which the line is indented.
         used: Columns of the line that are taken, before and after the value.
-
-    Returns:
-        The source, on several lines where one would be too long.
 
     Example:
         >>> print(literal({"shape": (3,), "doc": "it's"}))
@@ -142,16 +137,12 @@ def literal(value: Any, indent: int = 0, used: int = 0) -> str:
 
 
 def docstring(text: str, indent: int, hanging: int = 0) -> str:
-    r"""Any text as lines of a docstring: it cannot end the docstring or escape anything.
+    """Any text as lines of a docstring: it cannot end the docstring or escape anything.
 
     Args:
         text: The text; its line breaks are not kept.
         indent: Columns by which every line is indented; the first is not.
         hanging: More columns, for all but the first line.
-
-    Example:
-        >>> print(docstring('a "quote" and a \\', 4))
-        a "quote" and a \\
     """
     clean = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     clean = clean.replace("\\", "\\\\").replace('"""', "'''")

@@ -150,14 +150,9 @@ _SAVED_MODEL = {"pb": "saved_model.pb", "index": "variables/variables.index"}
 
 
 def fetch(label: str, directory: Path, downloads: Path, name: str, value: Any) -> Path | None:
-    """The file that an argument names; ``None`` where there is no such argument.
+    """The file that the argument ``name`` of a directory's model names; ``None`` where there is no such argument.
 
-    Args:
-        label: What messages call the directory.
-        directory: Where relative names start from.
-        downloads: Where Kipoi puts what it downloads.
-        name: The argument.
-        value: A name, or a ``RemoteFile`` to download.
+    The value is a name relative to the directory, or a ``RemoteFile`` that Kipoi puts into ``downloads``.
 
     Raises:
         SourceError: When there is no such file, or the downloaded file is not the one that was described.
@@ -204,12 +199,7 @@ def gone(label: str, name: str, value: Any) -> SourceError:
 
 
 def python_files(directory: Path) -> dict[str, Path]:
-    """The Python files of a directory by their names in it: no downloads, no examples, nothing from elsewhere.
-
-    Example:
-        >>> python_files(Path("no_such_directory"))
-        {}
-    """
+    """The Python files of a directory by their names in it: no downloads, no examples, nothing from elsewhere."""
     found: dict[str, Path] = {}
     for current, folders, files in os.walk(directory):
         folders[:] = sorted(name for name in folders if name not in layout.WITHOUT_CODE and not name.startswith("."))
@@ -224,13 +214,10 @@ def python_files(directory: Path) -> dict[str, Path]:
 class NamedFiles:
     """The files that the arguments of a model name, and their places in a copy of its directory.
 
-    Args:
+    Attributes:
         label: What messages call the directory.
-        directory: The Kipoi directory.
         root: What its files may lie in: the directory, or the folder of the source that it belongs to.
         downloads: Where Kipoi puts what it downloads.
-
-    Attributes:
         files: The path of every file, by its place in the copy.
     """
 
@@ -241,10 +228,7 @@ class NamedFiles:
     files: dict[str, Path] = field(default_factory=dict)
 
     def args(self, args: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments with the places of their files in the copy; the files are added to ``files``.
-
-        Args:
-            args: As Kipoi has parsed them.
+        """The arguments as Kipoi has parsed them, with the places of their files in the copy; these go to ``files``.
 
         Raises:
             SourceError: When a file cannot be had, or lies outside of ``root``.

@@ -97,18 +97,12 @@ Given: TypeAlias = (
 
 
 def read(given: Given, where: str) -> CustomObjects:
-    """Read custom objects in any of the ways in which users give them.
-
-    Args:
-        given: What the user gave.
-        where: What messages call it.
+    """Read custom objects in any of the ways in which users give them; messages call them ``where``.
 
     Raises:
         StitchError: If it names nothing that is there, or something that is no class or function.
 
     Example:
-        >>> read({"twice": lambda x: 2 * x}, "custom_objects=").live
-        ('twice',)
         >>> read("keras.activations:relu", "custom_objects=").origins
         {'relu': Origin(place='keras.activations', name='relu', listed=False, sha256=None)}
     """
@@ -168,12 +162,7 @@ def read_file(path: Path, where: str) -> CustomObjects:
 
 
 def placed(given: Any, folder: Path) -> Any:
-    """Custom objects as a ``stitch.yaml`` names them, with the paths of files made relative to its folder.
-
-    Example:
-        >>> placed(["layers.py", "package.layers"], Path("models"))
-        [PosixPath('models/layers.py'), 'package.layers']
-    """
+    """Custom objects as a ``stitch.yaml`` names them, with the paths of files made relative to its folder."""
     if isinstance(given, list):
         return [placed(item, folder) for item in given]
     return folder / given if isinstance(given, str) and names_file(given) else given
@@ -184,13 +173,6 @@ def in_registry(objects: Mapping[str, Any]) -> Iterator[None]:
     """Put these objects into Keras' registry during the block.
 
     Keras looks there first, and another file may have registered other objects under the same names.
-
-    Example:
-        >>> with in_registry({"zoo>twice": print}):
-        ...     keras.saving.get_registered_object("zoo>twice")
-        <built-in function print>
-        >>> keras.saving.get_registered_object("zoo>twice") is None
-        True
     """
     registry = keras.saving.get_custom_objects()
     before = {name: registry[name] for name in objects if name in registry}
@@ -226,12 +208,7 @@ def _from_dict(given: Mapping[str, Any], where: str) -> CustomObjects:
 
 
 def importable(item: Any) -> Origin | None:
-    """The module and the name that a class or function is imported by; ``None`` where nobody else could.
-
-    Example:
-        >>> importable(Origin)
-        Origin(place='keras_stitch.models.custom_objects', name='Origin', listed=False, sha256=None)
-    """
+    """The module and the name that a class or function is imported by; ``None`` where nobody else could."""
     module, name = getattr(item, "__module__", None), getattr(item, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(name, str) or module == "__main__":
         return None

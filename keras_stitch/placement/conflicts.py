@@ -62,13 +62,7 @@ class Conflicts:
 def resolve(resolver: Resolver | None, requirements: Iterable[str]) -> bool | None:
     """Whether requirements can be in one environment; version numbers that exclude each other decide it alone.
 
-    Args:
-        resolver: Decides what the version numbers leave open; ``None`` to compare the numbers only.
-        requirements: Requirements as pip writes them.
-
-    Example:
-        >>> resolve(None, ["keras==2.15.0", "keras>=3"])
-        False
+    The resolver decides what the version numbers leave open; without it, the answer is then ``None``.
     """
     asked = joined(requirements)
     if clash(asked):
@@ -100,10 +94,5 @@ def _owned(pin: Pin, name: str) -> str:
 
 
 def listed(items: Sequence[str]) -> str:
-    """Several texts as one text, for messages.
-
-    Example:
-        >>> listed(["a", "b", "c"])
-        'a, b and c'
-    """
+    """Several texts as one text, for messages: "a, b and c"."""
     return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)

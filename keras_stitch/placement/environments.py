@@ -32,13 +32,7 @@ _ASIDE = "which runs in an environment of its own"
 
 @dataclass(frozen=True)
 class Environment:
-    """An environment for one or more submodels.
-
-    Attributes:
-        name: The names of its submodels, joined.
-        submodels: In the order in which they were added.
-        requirements: The packages that are installed in it.
-    """
+    """An environment for one or more submodels, with the packages that are installed in it."""
 
     name: str
     submodels: tuple[str, ...]
@@ -62,17 +56,6 @@ class Settled:
     unconsidered: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Remark:
-    """Something that could not be done, and the reason."""
-
-    what: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.what}: {self.why}."
-
-
 def final_base() -> tuple[str, ...]:
     """What the stitched model needs, with the Keras that is installed here or a later one."""
     release = ".".join((installed("keras") or "3").split(".")[:2])
@@ -82,18 +65,7 @@ def final_base() -> tuple[str, ...]:
 def settle(spec: GraphSpec, wiring: Wiring, resolver: Resolver | None = None) -> Settled:
     """Find the fewest submodels that cannot be in the environment of the stitched model, and environments for them.
 
-    Args:
-        spec: The graph.
-        wiring: The same graph, checked.
-        resolver: Decides what the version numbers leave open; by default ``uv``, which asks the package index.
-
-    Example:
-        >>> from keras_stitch.graphs.spec import Port, Source
-        >>> from keras_stitch.graphs.wiring import wire
-        >>> node = Submodel("m", Source("kipoi", "m"), (Port("x", (3,)),), (Port("y", (2,)),), elsewhere="no theano")
-        >>> graph = GraphSpec("g", (node,))
-        >>> settle(graph, wire(graph)).leaving["m"].text
-        'no theano'
+    Without a resolver, ``uv`` is asked, which asks the package index.
     """
     return _Settling(spec, wiring, resolver or Uv()).settled()
 
@@ -126,7 +98,7 @@ class _Settling:
     def __init__(self, spec: GraphSpec, wiring: Wiring, resolver: Resolver):
         self._spec, self._flow, self._resolver = spec, _Flow(spec, wiring), resolver
         self._kept = {s.name: s.placement for s in spec.submodels if s.placement in ("model", "dataloader")}
-        self._remarks: list[_Remark] = []
+        self._remarks: dict[str, str] = {}  # what could not be done, and why
         self._unconsidered: list[str] = []
 
     def settled(self) -> Settled:
@@ -145,7 +117,8 @@ class _Settling:
         if any(submodel.unmet for submodel in staying):
             leaving = self._flow.along({**forced, **self._search(staying, leaving)})
         environments = self._environments(leaving)
-        return Settled(leaving, environments, "\n".join(map(str, self._remarks)), tuple(self._unconsidered))
+        remark = "\n".join(f"{what}: {why}." for what, why in self._remarks.items())
+        return Settled(leaving, environments, remark, tuple(self._unconsidered))
 
     def _search(self, staying: Sequence[Submodel], leaving: Mapping[str, Reason]) -> dict[str, Reason]:
         """The fewest further submodels that have to leave, with the pins that are the reasons."""
@@ -158,7 +131,7 @@ class _Settling:
             base += [pin for submodel in staying if submodel.name not in free for pin in pins[submodel.name]]
             conflicts = Conflicts(base, pins, self._resolver)
             if conflicts.fit(()) is False:
-                self._remarks.append(_Remark("Only the numbers of the pins are compared", _NO_BASE))
+                self._remarks["Only the numbers of the pins are compared"] = _NO_BASE
                 conflicts = Conflicts(base, pins, None)
         found: list[frozenset[str]] = []
         chosen: tuple[str, ...] = ()
@@ -169,10 +142,10 @@ class _Settling:
             gone = self._gone(chosen, leaving)
             rest = [submodel.name for submodel in movable if submodel.name not in gone]
         doubtful = [repr(name) for name in rest if self._spec.submodel(name).unmet]
-        known = any(remark.why in (_NO_INDEX, _NO_BASE) for remark in self._remarks)
+        known = {_NO_INDEX, _NO_BASE}.intersection(self._remarks.values())
         if doubtful and not known and conflicts.fit(rest) is None:
             what = f"the pins of {listed(doubtful)} and those of the stitched model"
-            self._remarks.append(_Remark(f"Nobody could find out whether {what} fit together", _NO_INDEX))
+            self._remarks[f"Nobody could find out whether {what} fit together"] = _NO_INDEX
         gone = self._gone(chosen, leaving)
         # The conflict with the fewest members that leave explains the most.
         whys = {name: min((c for c in found if name in c), key=lambda c: len(c & gone)) for name in chosen}
@@ -192,7 +165,7 @@ class _Settling:
     def _give_up(self, submodel: Submodel, why: str) -> None:
         pins = ", ".join(submodel.unmet or submodel.requires)
         self._unconsidered.append(submodel.name)
-        self._remarks.append(_Remark(f"The pins of '{submodel.name}' ({pins}) are not considered", why))
+        self._remarks[f"The pins of '{submodel.name}' ({pins}) are not considered"] = why
 
     def _gone(self, names: Iterable[str], leaving: Mapping[str, Reason]) -> frozenset[str]:
         """The submodels that leave with these, apart from those that leave anyway."""

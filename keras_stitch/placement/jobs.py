@@ -90,22 +90,10 @@ class Flow:
 def flow(spec: GraphSpec, wiring: Wiring, resolver: Resolver | None = None) -> Flow:
     """Place every submodel and cut the graph into jobs and what remains.
 
-    Args:
-        spec: The graph.
-        wiring: The same, checked.
-        resolver: Tells whether dependencies go together; by default ``uv`` is asked, and only where it is needed.
+    The resolver tells whether dependencies go together; by default ``uv`` is asked, and only where it is needed.
 
     Raises:
         StitchError: Where a submodel is asked to run where it cannot.
-
-    Example:
-        >>> from keras_stitch.graphs.spec import Port, Source
-        >>> from keras_stitch.graphs.wiring import wire
-        >>> x, y = (Port("x", (3,)),), (Port("y", (2,)),)
-        >>> node = Submodel("m", Source("file", "m.h5"), x, y)
-        >>> graph = GraphSpec("g", (node,))
-        >>> flow(graph, wire(graph)).jobs
-        ()
     """
     settled = settle(spec, wiring, resolver)
     environments = {name: known.name for known in settled.environments for name in known.submodels}
@@ -150,7 +138,7 @@ class _Jobs:
         name = group_name(group, self.spec)
         self.job_of |= dict.fromkeys(group, name)
         part = cut(self.whole, group, wanted(self.whole, group), name)
-        submodels = tuple(self.alone(self.spec.submodel(node), group) for node in self.spec_order(group))
+        submodels = tuple(self.alone(it, group) for it in self.spec.submodels if it.name in group)
         spec = replace(self.spec, name=name, submodels=submodels, connections=(), inputs=(), outputs=())
         plan = Plan(tuple(Placed(node, "dataloader", "runs in this environment") for node in group))
         owners = {
@@ -160,9 +148,6 @@ class _Jobs:
         }
         stages, runs_here = stage(spec, part.wiring, plan), not any(node in self.away for node in group)
         return Job(name, self.environments[group[0]], spec, stages, self.reads(part), owners, runs_here)
-
-    def spec_order(self, group: Sequence[str]) -> list[str]:
-        return [submodel.name for submodel in self.spec.submodels if submodel.name in group]
 
     def alone(self, submodel: Submodel, group: Sequence[str]) -> Submodel:
         """A submodel as its job has it: by its own Kipoi directory where this Keras is not its own."""

@@ -115,16 +115,6 @@ def plan(
 
     Raises:
         StitchError: Where ``placement=`` asks for a later stage than possible; it names the submodel in the way.
-
-    Example:
-        >>> from keras_stitch.graphs.spec import Port, Source
-        >>> from keras_stitch.graphs.wiring import wire
-        >>> node = Submodel("m", Source("file", "m.h5"), (Port("x", (3,)),), (Port("y", (2,)),))
-        >>> graph = GraphSpec("g", (node,))
-        >>> print(plan(graph, wire(graph)))
-        submodel   placement   why
-        ──────────────────────────────────────────
-        m          model       a saved Keras model
     """
     leaving, environments = leaving or {}, environments or {}
     bounds = {
@@ -157,13 +147,7 @@ def plan(
 
 
 def framework(submodel: Submodel) -> str:
-    """What runs a submodel, as messages call it.
-
-    Example:
-        >>> from keras_stitch.graphs.spec import Source
-        >>> framework(Submodel("net", Source("module", "Net"), framework="pytorch"))
-        'PyTorch'
-    """
+    """What runs a submodel, as messages call it, such as "PyTorch"."""
     return FRAMEWORKS[submodel.framework]
 
 

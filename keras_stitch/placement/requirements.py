@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -50,9 +51,6 @@ def declared(dependencies: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
 
     Left out are Python, conda packages that are no Python packages, and options of pip.
 
-    Args:
-        dependencies: The section ``dependencies`` of a Kipoi description.
-
     Example:
         >>> declared({"conda": ["python=3.6", "pytorch::pytorch=1.0", "bedtools"], "pip": ["keras == 2.1"]})
         ('torch==1.0.*', 'keras==2.1')
@@ -63,12 +61,7 @@ def declared(dependencies: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
 
 
 def python_of(dependencies: Mapping[str, Sequence[str]]) -> str | None:
-    """The release of Python that conda is asked for; ``None`` where it leaves a choice.
-
-    Example:
-        >>> python_of({"conda": ["python=3.11.4"]}), python_of({"conda": ["python>=3.6"]})
-        ('3.11', None)
-    """
+    """The release of Python that conda is asked for, such as "3.11"; ``None`` where it leaves a choice."""
     for item in dependencies.get("conda", ()):
         found = re.fullmatch(r"(?:.*::)?python\s*(?:==?\s*|\s)(\d+\.\d+)(?:\.[\d.*]+)?(?:[=\s]\s*\S+)?", item.strip())
         if found:
@@ -77,12 +70,7 @@ def python_of(dependencies: Mapping[str, Sequence[str]]) -> str | None:
 
 
 def package(requirement: str) -> str:
-    """The package of a requirement in PyPI's spelling, any of TensorFlow's as ``tensorflow``; ``""`` where it has none.
-
-    Example:
-        >>> package("Scikit_Learn>=1"), package("tensorflow-gpu==2.0")
-        ('scikit-learn', 'tensorflow')
-    """
+    """The package of a requirement as PyPI spells it, any of TensorFlow's as ``tensorflow``; ``""`` for none."""
     parsed = _parsed(requirement)
     egg = re.search(r"#.*\begg=([\w.-]+)", requirement)
     if parsed is None and egg is None:
@@ -97,12 +85,7 @@ def packages(requirements: Iterable[str]) -> set[str]:
 
 
 def as_tensorflow(requirement: str) -> str:
-    """A requirement of any of TensorFlow's packages as one of ``tensorflow``; others as they are.
-
-    Example:
-        >>> as_tensorflow("tensorflow-cpu==2.15.1")
-        'tensorflow==2.15.1'
-    """
+    """A requirement of any of TensorFlow's packages as one of ``tensorflow``; others as they are."""
     parsed = _parsed(requirement)
     if parsed is None or package(requirement) != "tensorflow":
         return requirement
@@ -111,20 +94,11 @@ def as_tensorflow(requirement: str) -> str:
 
 def installed(name: str) -> str | None:
     """The version of a package here; of TensorFlow, whichever of its packages there is."""
-    for known in TENSORFLOWS if package(name) == "tensorflow" else (name,):
-        version = _version(known)
-        if version is not None:
-            return version
-    return None
+    return next(_versions(name), None)
 
 
 def unmet(requirements: Iterable[str]) -> tuple[str, ...]:
-    """Those requirements that the packages installed in this Python do not meet.
-
-    Example:
-        >>> unmet(("packaging>=20", "packaging<1", "no-such-package; python_version < '3'"))
-        ('packaging<1',)
-    """
+    """Those requirements that the packages installed in this Python do not meet."""
     return tuple(item for item in requirements if not _met(item))
 
 
@@ -151,12 +125,7 @@ def exclude(one: str, other: str) -> bool:
 
 
 def clash(requirements: Iterable[str]) -> tuple[str, str] | None:
-    """The first two requirements that certainly exclude each other.
-
-    Example:
-        >>> clash(("h5py", "keras>=3", "keras==2.15.0"))
-        ('keras>=3', 'keras==2.15.0')
-    """
+    """The first two requirements that certainly exclude each other."""
     alike: dict[str, list[str]] = {}
     for item in requirements:
         alike.setdefault(package(item), []).append(item)
@@ -227,22 +196,20 @@ def _from_conda_version(version: str) -> str:
     return f"=={words[0]}{'.*' if fuzzy else ''}"
 
 
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def _versions(name: str) -> Iterator[str]:
+    """The version of a package here, if there is one; of TensorFlow, those of all its packages."""
+    for known in TENSORFLOWS if package(name) == "tensorflow" else (name,):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            yield importlib.metadata.version(known)
 
 
 def _met(requirement: str) -> bool:
     parsed = _parsed(requirement)
     if parsed is None:
-        return _version(package(requirement) or "-") is not None
+        return installed(package(requirement) or "-") is not None
     if not _applies(parsed):
         return True
-    names = TENSORFLOWS if package(requirement) == "tensorflow" else (parsed.name,)
-    versions = [version for version in map(_version, names) if version is not None]
-    return any(parsed.specifier.contains(version, prereleases=True) for version in versions)
+    return any(parsed.specifier.contains(version, prereleases=True) for version in _versions(parsed.name))
 
 
 class _Bound(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from keras_stitch.graphs.merges import merged_dtype, options_of
 from keras_stitch.graphs.names import name_of_several
-from keras_stitch.graphs.spec import Feed, GraphOutput, GraphSpec, Port, Submodel, Tap, Wiring
+from keras_stitch.graphs.spec import Feed, GraphOutput, GraphSpec, Port, Tap, Wiring
 from keras_stitch.graphs.subgraph import Cut, cut, tensor_name, tensor_port, wanted
 from keras_stitch.graphs.upstream import levels
 from keras_stitch.placement.plan import Plan
@@ -116,24 +116,10 @@ class Stages:
 
 
 def stage(spec: GraphSpec, wiring: Wiring, plan: Plan | None = None) -> Stages:
-    """Place every submodel and cut the graph into stages.
-
-    Args:
-        spec: The graph.
-        wiring: The same, checked.
-        plan: Where its submodels run; by default as late as they can, and none in an environment of its own.
+    """Cut a graph into stages, after its plan; by default, submodels run as late as they can.
 
     Raises:
         StitchError: Where a submodel is asked to run where it cannot.
-
-    Example:
-        >>> from keras_stitch.graphs.spec import Port, Source
-        >>> from keras_stitch.graphs.wiring import wire
-        >>> x, y = (Port("x", (3,)),), (Port("y", (2,)),)
-        >>> node = Submodel("m", Source("file", "m.h5"), x, y, placement="dataloader")
-        >>> graph = GraphSpec("g", (node,))
-        >>> stage(graph, wire(graph)).delivered
-        {'m': 'm'}
     """
     return _Stager(spec, wiring, plan or place(spec, wiring)).run()
 
@@ -187,7 +173,8 @@ class _Stager:
             yield self.keras_step(group_name(group, self.spec), group, wanted(self.whole, group))
             return
         takes = {feed.port.name: self.fed(feed) for feed in self.whole.feeds[submodel.name]}
-        gives = {port.name: self.given(submodel, port) for port in self.whole.node_outputs[submodel.name]}
+        ports = self.whole.node_outputs[submodel.name]
+        gives = {port.name: tensor_port(self.whole, Tap(submodel.name, port.name)) for port in ports}
         yield Step(submodel.name, (submodel.name,), None, takes, gives, submodel.share)
 
     def keras_step(self, name: str, nodes: Sequence[str], outputs: Sequence[GraphOutput]) -> Step:
@@ -201,9 +188,6 @@ class _Stager:
         made = cut(self.whole, (), [output], name)
         takes = {key: self.connected(source) for key, source in made.takes.items()}
         return Step(name, (), made, takes, {name: output.port})
-
-    def given(self, submodel: Submodel, port: Port) -> Port:
-        return tensor_port(self.whole, Tap(submodel.name, port.name))
 
     # -- connections ---------------------------------------------------------
 
@@ -251,12 +235,7 @@ def _in_order(steps: Sequence[Step]) -> tuple[Step, ...]:
 
 
 def group_name(group: Sequence[str], spec: GraphSpec) -> str:
-    """A name for some submodels: theirs, or of many the first and how many more; no other submodel has it.
-
-    Example:
-        >>> group_name(["model1", "model2"], GraphSpec())
-        'model1_model2'
-    """
+    """A name for some submodels: theirs, or of many the first and how many more; no other submodel has it."""
     name = name_of_several(group)
     taken = {submodel.name for submodel in spec.submodels} - {group[0]}
     while name in taken or (len(group) > 1 and name == group[0]):
@@ -265,12 +244,7 @@ def group_name(group: Sequence[str], spec: GraphSpec) -> str:
 
 
 def tensors(connected: Connected) -> Iterator[str]:
-    """The names of the tensors that something is made of.
-
-    Example:
-        >>> list(tensors(Merged("add", ("a", Take("b", 0, 1)), "float32")))
-        ['a', 'b']
-    """
+    """The names of the tensors that something is made of."""
     if isinstance(connected, str):
         yield connected
     elif isinstance(connected, Merged):

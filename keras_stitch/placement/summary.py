@@ -114,12 +114,7 @@ def describe(submodel: Submodel, title: str) -> str:
 
 
 def ports_cell(ports: Sequence[Port]) -> str:
-    """Ports as a table shows them: ``input1 (3,), mask (None, 1) int32``; float32 goes without saying.
-
-    Example:
-        >>> ports_cell([Port("x", (3,)), Port("i", (None,), "int32")])
-        'x (3,), i (None,) int32'
-    """
+    """Ports as a table shows them: ``input1 (3,), mask (None, 1) int32``; float32 goes without saying."""
     return ", ".join(
         f"{port.name} {shape_text(port.shape)}" + (f" {port.dtype}" if port.dtype not in ("float32", None) else "")
         for port in ports
