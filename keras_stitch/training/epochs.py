@@ -35,11 +35,7 @@ class Epochs(keras.utils.PyDataset):
         return len(self)
 
     def rows_of(self, index: int) -> np.ndarray[Any, Any]:
-        """The numbers of the rows of a batch, int64.
-
-        Raises:
-            IndexError: If there is no such batch.
-        """
+        """The numbers of the rows of a batch, int64; an ``IndexError`` if there is no such batch."""
         start = range(len(self))[index] * self.batch_size
         rows = np.arange(start, min(start + self.batch_size, self.rows))
         return rows if self._order is None else self._order[rows]

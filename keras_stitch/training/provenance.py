@@ -84,13 +84,6 @@ def key_of(directory: Path, arguments: Mapping[str, Any]) -> Key:
 
     Raises:
         StitchError: If an argument cannot be written as JSON, or a file cannot be read.
-
-    Example:
-        >>> _ = Path("dataloader.py").write_text("x = 1")
-        >>> _ = Path("y.tsv").write_text("1")
-        >>> key = key_of(Path(), {"targets_file": "y.tsv", "width": 3})
-        >>> list(key.files), key.data["targets_file"].size
-        (['dataloader.py', 'y.tsv'], 1)
     """
     return _with_arguments(arguments, files=hashes(directory), directory=str(directory.resolve()))
 
