@@ -13,12 +13,7 @@ from keras_stitch.errors import StitchError
 
 
 def path_of(given: object, where: str) -> Path:
-    """A path from text or anything that is one.
-
-    Example:
-        >>> path_of("composed", "save").name
-        'composed'
-    """
+    """A path from text or anything that is one."""
     if not isinstance(given, (str, os.PathLike)) or "\0" in os.fspath(given) or not os.fspath(given):
         raise StitchError(f"{where} takes a path.", expected="text or a pathlib.Path", received=repr(given)[:200])
     return Path(given)
@@ -39,12 +34,7 @@ def one_name(given: object, where: str) -> str:
 
 
 def names(given: object, where: str) -> tuple[str, ...]:
-    """One name or several as a tuple.
-
-    Example:
-        >>> names("model1", "connect"), names(["model1", "input1"], "connect")
-        (('model1',), ('model1', 'input1'))
-    """
+    """One name or several as a tuple."""
     listed = tuple(given) if isinstance(given, (list, tuple)) else (given,)
     found = tuple(name for name in listed if isinstance(name, str))
     if not found or len(found) < len(listed):
@@ -57,20 +47,7 @@ def names(given: object, where: str) -> tuple[str, ...]:
 
 
 def mapping_of(given: Any, what: str, expected: str) -> dict[str, Any]:
-    """A mapping from names that a user gave; empty for ``None``.
-
-    Args:
-        given: The mapping.
-        what: What messages call it.
-        expected: What it should look like.
-
-    Raises:
-        StitchError: When it is no mapping from names.
-
-    Example:
-        >>> mapping_of(None, "examples=", "{argument: file or value}")
-        {}
-    """
+    """A mapping from names that a user gave; empty for ``None``. Messages call it ``what``."""
     if given is None:
         return {}
     if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
@@ -79,15 +56,7 @@ def mapping_of(given: Any, what: str, expected: str) -> dict[str, Any]:
 
 
 def whole_number(name: str, value: Any, least: int) -> int:
-    """An argument that is a whole number.
-
-    Raises:
-        StitchError: If it is none, or below ``least``.
-
-    Example:
-        >>> whole_number("workers", 2, 0)
-        2
-    """
+    """An argument that is a whole number, and not below ``least``."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise StitchError(
             f"{name}= is not a whole number, or too small.", expected=f"{least} or more", received=repr(value)

@@ -27,16 +27,16 @@ class StitchError(ValueError):
     """
 
     def __init__(
-        self,
-        message: str,
-        *,
-        expected: str | None = None,
-        received: str | None = None,
-        fix: str | None = None,
+        self, message: str, *, expected: str | None = None, received: str | None = None, fix: str | None = None
     ):
         self.message, self.expected, self.received, self.fix = message, expected, received, fix
         parts = (("Expected", expected), ("Received", received), ("Fix", fix))
         super().__init__("\n".join([message, *(f"  {label}: {text}" for label, text in parts if text is not None)]))
+
+    def behind(self, start: str, *, fix: str | None = None) -> StitchError:
+        """The same error with more before its message, and with another fix, if one is given."""
+        fix = fix or self.fix
+        return StitchError(f"{start}{self.message}", expected=self.expected, received=self.received, fix=fix)
 
 
 class SourceError(StitchError):
@@ -55,15 +55,20 @@ class SaveError(StitchError):
     """A model or directory that cannot be written."""
 
 
+class Problems(list[StitchError]):
+    """The problems of one graph, collected to be reported all at once."""
+
+    def add(self, message: str, **details: str | None) -> None:
+        """Collect one more; the arguments are those of ``StitchError``."""
+        self.append(StitchError(message, **details))
+
+
 class WiringError(StitchError):
     """All problems of one graph at once.
 
     Args:
         graph: The graph's name.
-        problems: One error for each problem.
-
-    Attributes:
-        problems: The same errors, as a tuple.
+        problems: One error for each problem; the attribute has them as a tuple.
     """
 
     def __init__(self, graph: str, problems: Sequence[StitchError]):

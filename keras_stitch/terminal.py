@@ -6,9 +6,8 @@ import contextlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 
-from rich import box
+from rich import box, progress
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -37,43 +36,32 @@ def render(headers: Sequence[str], rows: Sequence[Sequence[str]], *, width: int 
 Step = Callable[[str], None]
 
 
+def _progress(*columns: progress.ProgressColumn) -> progress.Progress:
+    console = Console(stderr=True)
+    return progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
 @contextlib.contextmanager
 def steps(report: Step | None = None) -> Iterator[Step]:
     """A function to call with a few words at every step of something long.
 
-    Args:
-        report: Gets the words instead of the terminal.
-
-    Yields:
-        By default, a function that shows the words and the time gone by on one line, which disappears in the
-        end; nothing where the standard error is no terminal.
-
-    Example:
-        >>> with steps() as step:
-        ...     step("counting")
+    By default it shows the words and the time gone by on one line, which disappears in the end; nothing where the
+    standard error is no terminal.
     """
     if report is not None:
         yield report
         return
-    console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("starting", total=None)
-
-        def show(text: str) -> None:
-            progress.update(task, description=text)
-
-        yield show
+    words = progress.TextColumn("{task.description}", markup=False)
+    with _progress(progress.SpinnerColumn(), words, progress.TimeElapsedColumn()) as shown:
+        task = shown.add_task("starting", total=None)
+        yield lambda text: shown.update(task, description=text)
 
 
 @contextlib.contextmanager
 def rows_done(done: int, rows: int | None, report: Step | None = None) -> Iterator[Callable[[int], None]]:
-    """A function to call with the number of rows that are done.
+    """A function to call with the number of rows that are done, of as many as there will be, if that is known.
 
-    Args:
-        done: How many are done at the start.
-        rows: How many there will be, if that is known.
-        report: Gets the numbers in words instead of the terminal, where a bar is shown that disappears in the end.
+    By default a bar is shown that disappears in the end; ``report`` gets the numbers in words instead.
     """
 
     def words(done: int) -> str:
@@ -82,8 +70,8 @@ def rows_done(done: int, rows: int | None, report: Step | None = None) -> Iterat
     if report is not None:
         yield lambda done: report(words(done))
         return
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+    text = progress.TextColumn("{task.description}", markup=False)
+    times = (progress.TimeElapsedColumn(), progress.TimeRemainingColumn())
+    with _progress(text, progress.BarColumn(), *times) as shown:
         task = shown.add_task(words(done), total=rows, completed=done)
         yield lambda done: shown.update(task, description=words(done), completed=done)

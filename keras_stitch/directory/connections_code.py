@@ -17,7 +17,8 @@ def source(value: Any, indent: int = 0, used: int = 0) -> str:
         used: Columns of the line that are taken, before and after the value.
 
     Example:
-        >>> print(source({"x": Merged("stack", ("model1", Take("input1", 0, 1)), "float32", {"axis": 1})}))
+        >>> from keras_stitch.graphs.slices import Span
+        >>> print(source({"x": Merged("stack", ("model1", Take("input1", Span(0, 1))), "float32", {"axis": 1})}))
         {"x": merging.Merge("stack", ["model1", merging.Take("input1", 0, 1)], "float32", axis=1)}
     """
     start, end, items = _pieces(value)
@@ -38,8 +39,7 @@ def _pieces(value: Any) -> tuple[str, str, list[tuple[str, Any]]]:
     if isinstance(value, list):
         return "[", "]", [("", item) for item in value]
     if isinstance(value, Take):
-        axis = [("axis=", value.axis)] if value.axis != -1 else []
-        return "merging.Take(", ")", [("", value.source), ("", value.start), ("", value.stop), *axis]
+        return "merging.Take(", ")", [("", value.source), *value.span.arguments]
     if isinstance(value, Cast):
         return "merging.Cast(", ")", [("", value.source), ("", value.dtype)]
     if isinstance(value, Merged):

@@ -6,7 +6,7 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -212,7 +212,7 @@ class Packing:
 
         def made(connected: Connected) -> Any:
             if isinstance(connected, Take):
-                return merging.Take(made(connected.source), connected.start, connected.stop, connected.axis)
+                return merging.Take(made(connected.source), *astuple(connected.span))
             if isinstance(connected, Cast):
                 return merging.Cast(made(connected.source), connected.dtype)
             if isinstance(connected, Merged):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keras_stitch.errors import StitchError
+from keras_stitch.errors import Problems, StitchError
 from keras_stitch.graphs.names import clean
 from keras_stitch.graphs.spec import Connection, GraphSpec, Submodel
 from keras_stitch.graphs.targets import Targets
@@ -16,20 +16,14 @@ def connections_by_name(spec: GraphSpec) -> tuple[Connection, ...]:
 
     Raises:
         StitchError: If a name can be read in two ways.
-
-    Example:
-        >>> from keras_stitch.graphs.spec import Port, Source
-        >>> def node(name, port): return Submodel(name, Source("file", ""), (Port(port, (3,)),), (Port("y", (3,)),))
-        >>> connections_by_name(GraphSpec("g", (node("a", "x"), node("b", "x_a"))))[0].sources
-        ('x', 'a')
     """
-    fed = Targets(spec, []).fed
-    free = [(s, port) for s in spec.submodels for port in s.inputs if (s.name, port.name) not in fed]
+    fed = Targets(spec, Problems()).fed
+    free = [(s.name, port.name) for s in spec.submodels for port in s.inputs if (s.name, port.name) not in fed]
     found = []
-    for submodel, port in free:
-        if port.generated:
+    for submodel, port in ((s, port) for s in spec.submodels for port in s.inputs):
+        if port.generated or (submodel.name, port.name) not in free:
             continue
-        words = _words(spec, submodel, port.name, [(s.name, p.name) for s, p in free])
+        words = _words(spec, submodel, port.name, free)
         readings = _readings(port.name, words)
         if len(readings) > 1:
             listed = " or ".join(str(list(reading)) for reading in readings)
@@ -60,20 +54,14 @@ def _words(spec: GraphSpec, taker: Submodel, own: str, free: list[tuple[str, str
         if meaning not in words.setdefault(word, []):
             words[word].append(meaning)
 
-    for submodel in spec.submodels:
-        if submodel.name == taker.name:
-            continue
-        if len(submodel.outputs) == 1:
-            add(submodel.name, submodel.name)
-        else:
-            for port in submodel.outputs:
-                add(submodel.name, f"{submodel.name}.{port.name}")
+    others = [submodel for submodel in spec.submodels if submodel.name != taker.name]
+    for submodel in others:
+        for port in submodel.outputs:
+            add(submodel.name, submodel.name if len(submodel.outputs) == 1 else f"{submodel.name}.{port.name}")
     given = {given.name for given in spec.inputs}
     for name in given:
         add(name, name)
-    for submodel in spec.submodels:
-        if submodel.name == taker.name:
-            continue
+    for submodel in others:
         for port in submodel.outputs:
             if port.name not in words:
                 add(port.name, f"{submodel.name}.{port.name}")
@@ -81,12 +69,9 @@ def _words(spec: GraphSpec, taker: Submodel, own: str, free: list[tuple[str, str
             # A free port of the same name is a twin, not a source.
             source = (submodel.name, port.name) in free and not port.generated and port.name != own
             if source and port.name not in given and clean(port.name) == port.name:
-                add(port.name, port.name if _once(port.name, free) else f"{submodel.name}.{port.name}")
+                once = [name for _, name in free].count(port.name) == 1
+                add(port.name, port.name if once else f"{submodel.name}.{port.name}")
     return words
-
-
-def _once(name: str, free: list[tuple[str, str]]) -> bool:
-    return sum(port == name for _, port in free) == 1
 
 
 def _readings(name: str, words: dict[str, list[str]]) -> list[tuple[str, ...]]:

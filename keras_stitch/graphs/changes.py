@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from keras_stitch.errors import StitchError, nearest
@@ -12,21 +13,10 @@ from keras_stitch.graphs.targets import target_port
 
 
 def disconnected(spec: GraphSpec, target: str) -> GraphSpec:
-    """A graph without what feeds an input port.
-
-    Args:
-        spec: The graph.
-        target: The port, as ``connect`` takes it, or a mistaken one, as it was written.
+    """A graph without what feeds an input port, which is named as ``connect`` takes it, or mistaken as it was written.
 
     Raises:
         StitchError: If there is no such port, or nothing was connected to it.
-
-    Example:
-        >>> from keras_stitch.graphs.spec import Connection, Port, Source
-        >>> x, y = (Port("x", (3,)),), (Port("y", (3,)),)
-        >>> a, b = (Submodel(name, Source("file", name), x, y) for name in "ab")
-        >>> disconnected(GraphSpec("g", (a, b), (Connection("b", ("a",)),)), "b.x").connections
-        ()
     """
     written, port = list(_targets(spec)), _port(spec, target)
     own = {text for text in written if text == target or (port is not None and _port(spec, text) == port)}
@@ -38,19 +28,10 @@ def disconnected(spec: GraphSpec, target: str) -> GraphSpec:
 
 
 def removed(spec: GraphSpec, name: str) -> GraphSpec:
-    """A graph without a submodel, a graph input or a graph output.
-
-    Args:
-        spec: The graph.
-        name: Its name; where a graph output has the name of its submodel, the submodel is meant.
+    """A graph without a submodel, a graph input or a graph output; of one name, the submodel is meant.
 
     Raises:
         StitchError: If there is none, or something else needs it.
-
-    Example:
-        >>> from keras_stitch.graphs.spec import OutputSpec
-        >>> removed(GraphSpec("g", outputs=(OutputSpec("score", "m"),)), "score").outputs
-        ()
     """
     if any(submodel.name == name for submodel in spec.submodels):
         return _without_submodel(spec, name)
@@ -136,10 +117,8 @@ def _nodes(texts: Iterable[str]) -> set[str]:
     """The submodels and graph inputs that some references name; what cannot be read names none."""
     found = set()
     for text in texts:
-        try:
+        with suppress(StitchError):
             found.add(parse_reference(text).node)
-        except StitchError:
-            continue
     return found
 
 

@@ -7,22 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from keras_stitch.errors import StitchError
-from keras_stitch.graphs.merges import DEFAULTS, KINDS, merged_shape, options_of
+from keras_stitch.graphs.merges import KINDS, merged_shape, unusual_options
 from keras_stitch.graphs.names import Names, clean
-from keras_stitch.graphs.references import Range, parse_reference
+from keras_stitch.graphs.references import parse_reference
 from keras_stitch.graphs.shapes import shape_fits, unify
 from keras_stitch.graphs.spec import Merge, Port, Shape, shape_text
 
 
 def shape_fix(source: str, have: Shape, want: Shape, target: str, names: Names) -> str:
-    """What to change so that a tensor fits a port of another shape.
-
-    Args:
-        source: The tensor, as it was written.
-        have: Its shape.
-        want: The shape of the port.
-        target: The port.
-        names: Where the names of new nodes come from.
+    """What to change so that a tensor of shape ``have`` fits a port of shape ``want``.
 
     Example:
         >>> shape_fix("model1", (4,), (3,), "model2", Names(()))
@@ -44,14 +37,7 @@ def shape_fix(source: str, have: Shape, want: Shape, target: str, names: Names) 
 
 
 def merge_fix(merge: Merge, ports: Sequence[Port], want: Shape | None, target: str, names: Names) -> str | None:
-    """What to change so that sources that cannot be merged can be, and fit their target.
-
-    Args:
-        merge: How they are merged.
-        ports: The sources.
-        want: The shape of the port, where it is known.
-        target: The port.
-        names: Where the names of new nodes come from.
+    """What to change so that sources that cannot be merged can be, and fit their target of shape ``want``.
 
     Example:
         >>> merge_fix(Merge("add"), [Port("m1", (4,)), Port("m2", (3,))], None, "m3", Names(()))
@@ -125,10 +111,9 @@ def _permutation(have: Shape, want: Shape) -> tuple[int, ...]:
 
 
 def _first(source: str, count: int) -> str:
-    """The first elements of a source that may be a part itself: ``m1[2:9]`` to ``m1[2:6]``."""
+    """The first elements of a source that may be a part itself."""
     reference = parse_reference(source)
-    start = (reference.part[-1].start if reference.part else None) or 0
-    return str(replace(reference, part=(*reference.part[:-1], Range(start, start + count))))
+    return str(replace(reference, part=reference.part.first(count)))
 
 
 def _reshape(shape: Shape) -> str:
@@ -165,7 +150,7 @@ def _reconnect(sources: Sequence[str], target: str, merge: Merge | None = None) 
     said = f'"{sources[0]}"' if len(sources) == 1 else "[" + ", ".join(f'"{source}"' for source in sources) + "]"
     options: dict[str, object] = {} if merge is None or merge.kind == Merge().kind else {"merge": merge.kind}
     if merge is not None:
-        options |= {name: value for name, value in options_of(merge).items() if value != DEFAULTS[name]}
+        options |= unusual_options(merge)
     given = "".join(f", {name}={_literal(value)}" for name, value in options.items())
     return f'graph.disconnect("{target}"), graph.connect({said}, "{target}"{given})'
 

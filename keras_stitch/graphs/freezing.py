@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 
 from keras_stitch.checks import names, one_name
-from keras_stitch.errors import StitchError, nearest
+from keras_stitch.errors import Problems, nearest
 from keras_stitch.graphs.spec import FreezeRule, GraphSpec, LayerInfo, Submodel
 
 # What tables say for each state.
@@ -15,65 +15,39 @@ FROZEN = {"all": "yes", "part": "partly", "none": "no"}
 Flags = Mapping[str, Mapping[str, bool]]
 
 
-def resolve_flags(spec: GraphSpec, problems: list[StitchError]) -> Flags:
-    """Whether each layer trains, for every submodel that owns its weights.
+def resolve_flags(spec: GraphSpec, problems: Problems) -> Flags:
+    """Whether each layer trains, for every submodel that owns its weights: ``{submodel: {layer path: trains}}``.
 
-    Args:
-        spec: The graph; later rules win, and rules for a shared submodel count for its owner.
-        problems: Where a pattern that matches nothing is reported.
-
-    Returns:
-        ``{submodel: {layer path: trains}}``.
-
-    Example:
-        >>> from keras_stitch.graphs.spec import Source
-        >>> m = Submodel("m", Source("file", "m.h5"), layers=(LayerInfo("a", "Dense"), LayerInfo("b", "Dense")))
-        >>> resolve_flags(GraphSpec("g", (m,), freezes=(FreezeRule("m", "a"),)), [])
-        {'m': {'a': False, 'b': True}}
+    Later rules win, and rules for a shared submodel count for its owner. A pattern that matches nothing is a problem.
     """
     flags = {submodel.name: _start(submodel) for submodel in spec.submodels if submodel.share is None}
     for rule in spec.freezes:
         owners = dict.fromkeys(s.share or s.name for s in spec.submodels if fnmatchcase(s.name, rule.pattern))
         verb = "freeze" if rule.frozen else "unfreeze"
         if not owners:
-            problems.append(
-                StitchError(
-                    f"{verb}('{rule.pattern}') matches no submodel.",
-                    expected=nearest(rule.pattern, [s.name for s in spec.submodels]),
-                )
-            )
+            known = nearest(rule.pattern, [s.name for s in spec.submodels])
+            problems.add(f"{verb}('{rule.pattern}') matches no submodel.", expected=known)
             continue
         matched = [(owner, layer) for owner in owners for layer in spec.submodel(owner).layers if _matches(rule, layer)]
         for owner, layer in matched:
             flags[owner][layer.path] = False if rule.frozen else layer.trainable
         if not matched and rule.layers is not None:
-            paths = [layer.path for owner in owners for layer in spec.submodel(owner).layers]
-            problems.append(
-                StitchError(
-                    f"{verb}('{rule.pattern}', layers='{rule.layers}') matches no layer.",
-                    expected=nearest(rule.layers, paths),
-                )
-            )
+            known = nearest(rule.layers, [layer.path for owner in owners for layer in spec.submodel(owner).layers])
+            problems.add(f"{verb}('{rule.pattern}', layers='{rule.layers}') matches no layer.", expected=known)
     return flags
 
 
 def frozen_states(spec: GraphSpec, flags: Flags, untrained: Collection[str] = ()) -> dict[str, str]:
     """``"all"``, ``"part"`` or ``"none"`` for every submodel, judged by the layers that have weights.
 
-    Args:
-        spec: The graph.
-        flags: As ``resolve_flags`` gives them.
-        untrained: Submodels that are outside the Keras model, so that nothing in them trains.
+    Nothing trains in ``untrained`` submodels, which are outside the Keras model.
     """
-    states = {}
-    for submodel in spec.submodels:
-        if submodel.name in untrained:
-            states[submodel.name] = "all"
-            continue
+
+    def state(submodel: Submodel) -> str:
         owner = spec.submodel(submodel.share or submodel.name)
-        weighted = [flags[owner.name][layer.path] for layer in owner.layers if layer.parameters or owner.is_layer]
-        states[submodel.name] = frozen_state(weighted)
-    return states
+        return frozen_state([flags[owner.name][it.path] for it in owner.layers if it.parameters or owner.is_layer])
+
+    return {submodel.name: "all" if submodel.name in untrained else state(submodel) for submodel in spec.submodels}
 
 
 def frozen_state(trains: Collection[bool]) -> str:
@@ -87,15 +61,13 @@ def frozen_state(trains: Collection[bool]) -> str:
 
 
 def _start(submodel: Submodel) -> dict[str, bool]:
-    if submodel.trainable is None:
-        return {layer.path: layer.trainable for layer in submodel.layers}
-    return {layer.path: submodel.trainable for layer in submodel.layers}
+    given = submodel.trainable
+    return {layer.path: layer.trainable if given is None else given for layer in submodel.layers}
 
 
 def _matches(rule: FreezeRule, layer: LayerInfo) -> bool:
-    if rule.layers is None:
-        return True
-    return fnmatchcase(layer.path, rule.layers) or fnmatchcase(layer.path.rsplit("/", 1)[-1], rule.layers)
+    names = (layer.path, layer.path.rsplit("/", 1)[-1])
+    return rule.layers is None or any(fnmatchcase(name, rule.layers) for name in names)
 
 
 def rules(verb: str, patterns: tuple[object, ...], layers: object, *, frozen: bool) -> tuple[FreezeRule, ...]:

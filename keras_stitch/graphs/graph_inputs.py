@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from keras_stitch.errors import NamingError, StitchError
+from keras_stitch.errors import NamingError, Problems
 from keras_stitch.graphs import shapes
 from keras_stitch.graphs.names import check_name, clean
 from keras_stitch.graphs.references import Reference
@@ -15,17 +15,12 @@ from keras_stitch.graphs.targets import PortKey, Targets
 class GraphInputs:
     """The inputs of a graph.
 
-    Args:
-        spec: The graph.
-        targets: Its ports that are fed.
-        problems: Where problems are added.
-
     Attributes:
         ports: Name, shape and dtype of each, in the order in which the submodels that take them were added.
         implicit: For each port that nothing feeds, the name of its graph input.
     """
 
-    def __init__(self, spec: GraphSpec, targets: Targets, problems: list[StitchError]):
+    def __init__(self, spec: GraphSpec, targets: Targets, problems: Problems):
         self._targets, self._problems = targets, problems
         self._submodels = {submodel.name: submodel for submodel in spec.submodels}
         self.implicit: dict[PortKey, str] = {}
@@ -35,12 +30,10 @@ class GraphInputs:
         for name in given:
             # Where it was to feed something, that problem is already known.
             if name not in found and not given[name].targets:
-                self._problems.append(
-                    StitchError(
-                        f"The graph input '{name}' feeds nothing.",
-                        fix=f'Name it in a connection, graph.connect("{name}", "submodel.port"), or take it back: '
-                        f'graph.remove("{name}").',
-                    )
+                self._problems.add(
+                    f"The graph input '{name}' feeds nothing.",
+                    fix=f'Name it in a connection, graph.connect("{name}", "submodel.port"), or take it back: '
+                    f'graph.remove("{name}").',
                 )
         for name, keys in found.items():
             self._check_name(name, keys, name in given)
@@ -78,44 +71,38 @@ class GraphInputs:
         free = [key for key in keys if key in self.implicit]
         ports = [f'"{node}.{port}"' for node, port in keys]
         if name in self._submodels:
-            self._problems.append(
-                StitchError(
-                    f"The graph input '{name}' has the name of a submodel.",
-                    fix=f'Name it otherwise: graph.add_input("{name}_input", {", ".join(ports) or "..."}).',
-                )
+            self._problems.add(
+                f"The graph input '{name}' has the name of a submodel.",
+                fix=f'Name it otherwise: graph.add_input("{name}_input", {", ".join(ports) or "..."}).',
             )
         try:
             check_name(name, "graph input")
         except NamingError as problem:
             self._problems.append(problem)
         if free and len(keys) > 1:
-            listed = " and ".join(port_text(node, self._port(node, port)) for node, port in keys)
             apart = ", ".join(f'graph.add_input("{node}_{clean(port)}", "{node}.{port}")' for node, port in free)
-            self._problems.append(
-                StitchError(
-                    f"{len(keys)} graph inputs would be called '{name}': {listed}.",
-                    fix=f'If they are the same data: graph.add_input("{name}", [{", ".join(ports)}]). If not: {apart}.',
-                )
+            self._problems.add(
+                f"{len(keys)} graph inputs would be called '{name}': {self._listed(keys)}.",
+                fix=f'If they are the same data: graph.add_input("{name}", [{", ".join(ports)}]). If not: {apart}.',
             )
+
+    def _listed(self, keys: list[PortKey]) -> str:
+        return " and ".join(port_text(node, self._port(node, port)) for node, port in keys)
 
     def _port(self, node: str, port: str) -> Port:
         return next(candidate for candidate in self._submodels[node].inputs if candidate.name == port)
 
     def _port_of(self, name: str, keys: list[PortKey], given: InputSpec | None) -> Port:
         """Shape and dtype of a graph input: what was said, refined by the ports it feeds."""
-        shape = given.shape if given else None
-        dtype = given.dtype if given else None
+        shape, dtype = (given.shape, given.dtype) if given else (None, None)
         for key in keys:
             port = self._port(*key)
             if port.shape is not None:
                 unified = port.shape if shape is None else shapes.unify(shape, port.shape)
                 if unified is None and given and given.shape is None:
-                    listed = " and ".join(port_text(node, self._port(node, name_)) for node, name_ in keys)
-                    self._problems.append(
-                        StitchError(
-                            f"The graph input '{name}' cannot feed {listed}: their shapes differ.",
-                            fix="Give each an input of its own, or a Reshape node in between.",
-                        )
+                    self._problems.add(
+                        f"The graph input '{name}' cannot feed {self._listed(keys)}: their shapes differ.",
+                        fix="Give each an input of its own, or a Reshape node in between.",
                     )
                     return Port(name, None, dtype)
                 # A shape that was said and does not fit is reported where it arrives.
@@ -124,12 +111,10 @@ class GraphInputs:
                 dtype = shapes.common_dtype(dtype, port.dtype)
         if shape is None:
             where = "".join(f'"{node}.{port}", ' for node, port in keys[:1])
-            self._problems.append(
-                StitchError(
-                    f"The shape of the graph input '{name}' is unknown: "
-                    + ("it feeds a layer that was never called." if keys else "it feeds only merges."),
-                    fix=f'graph.add_input("{name}", {where}shape=(...)), without the batch axis.',
-                )
+            why = "it feeds a layer that was never called" if keys else "it feeds only merges"
+            self._problems.add(
+                f"The shape of the graph input '{name}' is unknown: {why}.",
+                fix=f'graph.add_input("{name}", {where}shape=(...)), without the batch axis.',
             )
         return Port(name, shape, dtype or "float32")
 

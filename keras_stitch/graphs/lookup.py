@@ -6,15 +6,16 @@ tensor that feeds it. Shapes are none of this module's business.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from keras_stitch.errors import StitchError, nearest
+from keras_stitch.errors import Problems, StitchError, nearest
 from keras_stitch.graphs.graph_inputs import GraphInputs
 from keras_stitch.graphs.names import clean
-from keras_stitch.graphs.references import Part, Reference, parse_reference
-from keras_stitch.graphs.spec import Connection, GraphSpec, InputSpec, Submodel, Tap
+from keras_stitch.graphs.references import Reference, parse_reference
+from keras_stitch.graphs.slices import WHOLE, Slice
+from keras_stitch.graphs.spec import Connection, GraphSpec, InputSpec, Port, Submodel, Tap
 from keras_stitch.graphs.targets import PortKey, Targets, port_list
 
 Key: TypeAlias = "str | PortKey"
@@ -26,7 +27,7 @@ class Taken:
 
     text: str
     tap: Tap
-    part: Part = ()
+    part: Slice = WHOLE
 
 
 def waited(tap: Tap) -> list[Key]:
@@ -37,17 +38,9 @@ def waited(tap: Tap) -> list[Key]:
 
 
 class Resolver:
-    """The names of one graph, resolved.
+    """The names of one graph, resolved; ``inputs`` has the graph inputs by name, as ``GraphInputs.ports`` does."""
 
-    Args:
-        spec: The graph.
-        problems: Where problems are added.
-
-    Attributes:
-        inputs: Graph inputs by name, in the order in which their submodels were added.
-    """
-
-    def __init__(self, spec: GraphSpec, problems: list[StitchError]):
+    def __init__(self, spec: GraphSpec, problems: Problems):
         self._spec, self._problems = spec, problems
         self._submodels = {submodel.name: submodel for submodel in spec.submodels}
         self._targets = Targets(spec, problems)
@@ -98,12 +91,10 @@ class Resolver:
             elif name in self.inputs:
                 owner = "a graph input"
             if owner:
-                self._problems.append(
-                    StitchError(
-                        f"The graph output '{name}' (from '{source.text}') has the name of {owner}.",
-                        fix=f'Name it otherwise: graph.add_output("{name}_output", "{source.text}")'
-                        + ("." if self._spec.outputs else ", and every other output likewise."),
-                    )
+                self._problems.add(
+                    f"The graph output '{name}' (from '{source.text}') has the name of {owner}.",
+                    fix=f'Name it otherwise: graph.add_output("{name}_output", "{source.text}")'
+                    + ("." if self._spec.outputs else ", and every other output likewise."),
                 )
             seen[name] = source.text
             yield name, source
@@ -116,10 +107,7 @@ class Resolver:
                 raise reference
             return Taken(text, self._tap(text, reference), reference.part)
         except StitchError as problem:
-            message = f"In the connection to '{target[0]}.{target[1]}': {problem.message}"
-            self._problems.append(
-                StitchError(message, expected=problem.expected, received=problem.received, fix=problem.fix)
-            )
+            self._problems.append(problem.behind(f"In the connection to '{target[0]}.{target[1]}': "))
             return None
 
     def _tap(self, text: str, reference: Reference) -> Tap:
@@ -129,14 +117,9 @@ class Resolver:
             return self._submodel_tap(text, reference, submodel)
         if reference.port is None and reference.node in self.inputs:
             return Tap(None, reference.node)
-        owners = [
-            f"{s.name}.{port.name}"
-            for s in self._submodels.values()
-            for port in s.inputs
-            if port.name == reference.node
-        ]
+        takers = [submodel.name for submodel in self._submodels.values() if reference.node in _names(submodel.inputs)]
         known = [*self._submodels, *self.inputs]
-        hint = " or ".join(map(repr, owners)) or nearest(reference.node, known)
+        hint = " or ".join(f"'{taker}.{reference.node}'" for taker in takers) or nearest(reference.node, known)
         raise StitchError(f"There is no submodel or graph input '{reference.node}'.", expected=hint)
 
     def _submodel_tap(self, text: str, reference: Reference, submodel: Submodel) -> Tap:
@@ -147,15 +130,12 @@ class Resolver:
                 f"'{text}' has {len(submodel.outputs)} output ports, so the name alone does not say which is meant.",
                 expected=port_list(submodel, submodel.outputs),
             )
-        if any(port.name == reference.port for port in submodel.outputs):
+        if reference.port in _names(submodel.outputs):
             return Tap(submodel.name, reference.port)
-        if any(port.name == reference.port for port in submodel.inputs):
+        if reference.port in _names(submodel.inputs):
             return self._feeding(submodel.name, reference.port, set())
-        known = [port.name for port in (*submodel.outputs, *submodel.inputs)]
-        raise StitchError(
-            f"Submodel '{submodel.name}' has no port '{reference.port}'.",
-            expected=nearest(reference.port, known),
-        )
+        known = nearest(reference.port, _names((*submodel.outputs, *submodel.inputs)))
+        raise StitchError(f"Submodel '{submodel.name}' has no port '{reference.port}'.", expected=known)
 
     def _feeding(self, node: str, port: str, seen: set[PortKey]) -> Tap:
         """The tensor that feeds an input port."""
@@ -174,7 +154,7 @@ class Resolver:
         if source.part:
             return merged
         submodel = self._submodels.get(source.node)
-        if submodel and source.port and all(p.name != source.port for p in submodel.outputs):
+        if submodel and source.port and source.port not in _names(submodel.outputs):
             return self._feeding(source.node, source.port, {*seen, key})
         return self._tap(feed.sources[0], source)
 
@@ -186,10 +166,7 @@ class Resolver:
                 reference = parse_reference(output.source)
                 yield output.name, Taken(output.source, self._tap(output.source, reference), reference.part)
             except StitchError as problem:
-                message = f"For the graph output '{output.name}': {problem.message}"
-                self._problems.append(
-                    StitchError(message, expected=problem.expected, received=problem.received, fix=problem.fix)
-                )
+                self._problems.append(problem.behind(f"For the graph output '{output.name}': "))
 
     def _free_outputs(self) -> Iterator[tuple[str, Taken]]:
         """The output ports that nothing consumes."""
@@ -201,3 +178,7 @@ class Resolver:
                     one = len(submodel.outputs) == 1
                     name = submodel.name if one else f"{submodel.name}_{clean(port.name)}"
                     yield name, Taken(f"{submodel.name}.{port.name}", Tap(submodel.name, port.name))
+
+
+def _names(ports: Sequence[Port]) -> list[str]:
+    return [port.name for port in ports]

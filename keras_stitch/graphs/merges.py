@@ -42,13 +42,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Option:
-    """A field of ``Merge`` that says how a kind merges.
-
-    Attributes:
-        what: What it is, for messages.
-        example: What a message expects.
-        holds: Whether it can have a value.
-    """
+    """A field of ``Merge`` that says how a kind merges: what messages call it and expect, and which values hold."""
 
     what: str
     example: str
@@ -70,10 +64,6 @@ def merged_shape(merge: Merge, shapes: Sequence[Shape]) -> Shape:
 
     Raises:
         StitchError: If they cannot be; the message says which rule they break.
-
-    Example:
-        >>> merged_shape(Merge("concatenate"), [(4,), (3,)])
-        (7,)
     """
     return KINDS[merge.kind].shape(merge, shapes)
 
@@ -83,10 +73,6 @@ def merged_dtype(merge: Merge, dtypes: Sequence[str]) -> str:
 
     Raises:
         StitchError: If, say, strings meet numbers.
-
-    Example:
-        >>> merged_dtype(Merge("add"), ["int32", "float32"])
-        'float32'
     """
     if merge.kind == "layer":
         return widest(dtypes)
@@ -99,6 +85,11 @@ def merged_dtype(merge: Merge, dtypes: Sequence[str]) -> str:
         expected = "numbers" if kind.takes == NUMBERS else " or ".join(f"{family}s" for family in kind.takes)
         raise StitchError(f"'{merge.kind}' does not work on {odd}.", expected=expected)
     return "float32" if kind.makes_floats and "float" not in families else widest(dtypes)
+
+
+def dtype_of(feed: Feed) -> str:
+    """The dtype of what is merged for a port, before the port casts it."""
+    return merged_dtype(feed.merge, [port.dtype or "float32" for port in feed.tap_ports])
 
 
 def widest(dtypes: Sequence[str]) -> str:
@@ -114,20 +105,8 @@ def widest(dtypes: Sequence[str]) -> str:
 
 
 def merge_arrays(feed: Feed, arrays: Sequence[Array]) -> Array:
-    """Several arrays made one, by NumPy.
-
-    Args:
-        feed: The port for which they are merged, with the merge.
-        arrays: Each of shape ``(rows, ...)``.
-
-    Example:
-        >>> from keras_stitch.graphs.spec import Port, Tap
-        >>> taps, ports = (Tap("a", "y"), Tap("b", "y")), (Port("a", (2,)), Port("b", (2,)))
-        >>> feed = Feed("c", Port("x", (2,)), taps, ports, Merge("average"))
-        >>> merge_arrays(feed, [np.array([[1.0, 2.0]]), np.array([[3.0, 2.0]])])
-        array([[2., 2.]], dtype=float32)
-    """
-    dtype = merged_dtype(feed.merge, [port.dtype or "float32" for port in feed.tap_ports])
+    """Several arrays of shape ``(rows, ...)``, made one for a port by NumPy."""
+    dtype = dtype_of(feed)
 
     def cast(array: Array) -> Array:
         return array if array.dtype.kind in "SU" else array.astype(dtype, copy=False)
@@ -136,39 +115,27 @@ def merge_arrays(feed: Feed, arrays: Sequence[Array]) -> Array:
 
 
 def positive_axis(axis: int, rank: int, option: str = "axis") -> int:
-    """An axis counted from the batch axis on, of a tensor with ``rank`` axes beside it.
-
-    Args:
-        axis: The axis, perhaps counted from the last one back.
-        rank: How many axes there are beside the batch axis.
-        option: What messages call it.
+    """An axis counted from the batch axis on, of a tensor with ``rank`` axes beside it; messages call it ``option``.
 
     Raises:
         StitchError: If it is the batch axis or there is no such axis.
     """
+    known = f"{option}=1 or {option}=-1"
+    if rank != 1:
+        known = f"{option}=1 to {option}={rank}, or {option}=-1 to {option}=-{rank}"
     position = axis + rank + 1 if axis < 0 else axis
     if position == 0:
-        raise StitchError(f"{option}={axis} is the batch axis: its rows must stay apart.", expected=_axes(rank, option))
+        raise StitchError(f"{option}={axis} is the batch axis: its rows must stay apart.", expected=known)
     if not 0 < position <= rank:
-        raise StitchError(f"{option}={axis} does not exist.", expected=_axes(rank, option))
+        raise StitchError(f"{option}={axis} does not exist.", expected=known)
     return position
-
-
-def _axes(rank: int, option: str) -> str:
-    if rank == 1:
-        return f"{option}=1 or {option}=-1"
-    return f"{option}=1 to {option}={rank}, or {option}=-1 to {option}=-{rank}"
 
 
 # -- rules for shapes ----------------------------------------------------------
 
 
 def _concatenated(merge: Merge, shapes: Sequence[Shape]) -> Shape:
-    rank = len(shapes[0])
-    if any(len(shape) != rank for shape in shapes):
-        raise StitchError(
-            "Sources of different numbers of axes cannot be concatenated.", expected="the same number of axes"
-        )
+    rank = _one_rank(shapes, "be concatenated", "the same number of axes")
     if rank == 0:
         raise StitchError("Sources that have only the batch axis cannot be concatenated.")
     position = positive_axis(merge.axis, rank) - 1
@@ -182,9 +149,7 @@ def _concatenated(merge: Merge, shapes: Sequence[Shape]) -> Shape:
 
 
 def _stacked(merge: Merge, shapes: Sequence[Shape]) -> Shape:
-    rank = len(shapes[0])
-    if any(len(shape) != rank for shape in shapes):
-        raise StitchError("Sources of different numbers of axes cannot be stacked.", expected="equal shapes")
+    rank = _one_rank(shapes, "be stacked", "equal shapes")
     position = positive_axis(merge.axis, rank + 1) - 1
     dims = [_common(dims, "stacked", "equal shapes") for dims in zip(*shapes, strict=True)]
     if dims.count(None) > 1:
@@ -231,24 +196,24 @@ def _dotted(merge: Merge, shapes: Sequence[Shape]) -> Shape:
 
 
 def _axis_of_each(merge: Merge) -> tuple[int, int]:
-    if isinstance(merge.axes, tuple):
-        return merge.axes
     assert merge.axes is not None
-    return merge.axes, merge.axes
+    return merge.axes if isinstance(merge.axes, tuple) else (merge.axes, merge.axes)
 
 
 def _broadcast(merge: Merge, shapes: Sequence[Shape]) -> Shape:
-    rank = len(shapes[0])
-    if any(len(shape) != rank for shape in shapes):
-        raise StitchError(
-            f"Sources of different numbers of axes cannot go through '{merge.kind}'.",
-            expected="the same number of axes",
-        )
+    _one_rank(shapes, f"go through '{merge.kind}'", "the same number of axes")
     result = []
     for dims in zip(*shapes, strict=True):
         wide = [dim for dim in dims if dim != 1]
         result.append(_common(wide, f"merged by '{merge.kind}'", "sizes that are equal or 1") if wide else 1)
     return tuple(result)
+
+
+def _one_rank(shapes: Sequence[Shape], verb: str, expected: str) -> int:
+    rank, *others = map(len, shapes)
+    if any(other != rank for other in others):
+        raise StitchError(f"Sources of different numbers of axes cannot {verb}.", expected=expected)
+    return rank
 
 
 def _common(dims: Sequence[int | None], verb: str, expected: str) -> int | None:
@@ -296,7 +261,7 @@ def _normalized(array: Array, axis: int) -> Array:
 
 KINDS: Mapping[str, Kind] = {
     "concatenate": Kind(
-        _concatenated, lambda merge, arrays: np.concatenate(arrays, merge.axis), "Concatenate", ("axis",), takes=None
+        _concatenated, lambda merge, arrays: np.concatenate(arrays, merge.axis), "Concatenate", ("axis",), None
     ),
     "add": Kind(_broadcast, _each(np.add), "Add"),
     "average": Kind(_broadcast, _mean, "Average", makes_floats=True),
@@ -305,12 +270,7 @@ KINDS: Mapping[str, Kind] = {
     "multiply": Kind(_broadcast, _each(np.multiply), "Multiply"),
     "subtract": Kind(_subtracted, _each(np.subtract), "Subtract"),
     "stack": Kind(
-        _stacked,
-        lambda merge, arrays: np.stack(arrays, merge.axis),
-        "Concatenate",
-        ("axis",),
-        takes=None,
-        new_axis=True,
+        _stacked, lambda merge, arrays: np.stack(arrays, merge.axis), "Concatenate", ("axis",), None, new_axis=True
     ),
     "dot": Kind(_dotted, _dot, "Dot", ("axes", "normalize"), takes=frozenset({"float"})),
 }
@@ -337,3 +297,33 @@ OPTIONS: Mapping[str, Option] = {
 }
 
 DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Merge) if field.name in OPTIONS}
+
+
+# -- options as a user gives them ----------------------------------------------
+
+
+def misplaced(kind: str, options: Mapping[str, object]) -> list[str]:
+    """The options that have no meaning for a kind, and are given another value than their default."""
+    return [name for name, value in options.items() if name not in KINDS[kind].options and value != DEFAULTS[name]]
+
+
+def invalid(options: Mapping[str, object]) -> list[str]:
+    """The options that are given a value they cannot have."""
+    return [name for name, value in options.items() if value is not DEFAULTS[name] and not OPTIONS[name].holds(value)]
+
+
+def missing(kind: str, options: Mapping[str, object]) -> list[str]:
+    """The options that a kind needs, which have no default, and that are not given."""
+    return [name for name in KINDS[kind].options if options.get(name, DEFAULTS[name]) is None]
+
+
+def made(kind: str, options: Mapping[str, Any]) -> Merge:
+    """A merge with those of some options that its kind reads; lists become tuples."""
+    given = {name: options[name] for name in KINDS[kind].options if name in options}
+    read: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return Merge(kind, **read)
+
+
+def unusual_options(merge: Merge) -> dict[str, Any]:
+    """The options of a merge whose values are not the default."""
+    return {name: value for name, value in options_of(merge).items() if value != DEFAULTS[name]}

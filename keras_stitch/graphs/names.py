@@ -12,17 +12,13 @@ from keras_stitch.errors import NamingError
 # A name for more submodels does not list them all.
 _NAMED = 3
 
-
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-
 
 # Keras writes a group of this name beside those of the layers, and then cannot load the .h5 file.
 RESERVED = frozenset({"top_level_model_weights"})
 
-
 # What Keras 1 to 3 call an input that nobody named.
 _GENERATED = re.compile(r"(keras_tensor|input_layer)(_\d+)?(CLONE)?|input_\d+")
-
 
 # Of two characters and more: `C:` begins a path on Windows, and `//` stands behind the colon of a URL.
 _ZOO = re.compile(r"([A-Za-z][\w.-]+):(?!//)([^:]+)")
@@ -33,13 +29,9 @@ def check_name(name: object, what: str) -> str:
 
     Raises:
         NamingError: If it is malformed or reserved by Keras.
-
-    Example:
-        >>> check_name("model1", "submodel")
-        'model1'
     """
+    fix = f"Call it {clean(name)!r}, for example." if isinstance(name, str) and name else None
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        fix = f"Call it {clean(name)!r}, for example." if isinstance(name, str) and name else None
         raise NamingError(
             f"{name!r} cannot name a {what}.",
             expected="a letter, followed by letters, digits and underscores",
@@ -47,10 +39,7 @@ def check_name(name: object, what: str) -> str:
             fix=fix,
         )
     if name in RESERVED:
-        raise NamingError(
-            f"{name!r} cannot name a {what}: Keras uses it inside .h5 files.",
-            fix=f"Call it {clean(name)!r}, for example.",
-        )
+        raise NamingError(f"{name!r} cannot name a {what}: Keras uses it inside .h5 files.", fix=fix)
     return name
 
 
@@ -68,12 +57,7 @@ def clean(text: str) -> str:
 
 
 def is_generated(name: str, first_layer: str | None = None) -> bool:
-    """Whether Keras made an input's name up.
-
-    Args:
-        name: The input's name in the saved file.
-        first_layer: For a ``Sequential``, its first layer: Keras 2 calls the input
-            ``<first layer>_input``.
+    """Whether Keras made an input's name up: Keras 2 calls that of a ``Sequential`` ``<first layer>_input``.
 
     Example:
         >>> is_generated("keras_tensor_9"), is_generated("input1"), is_generated("dense_input", "dense")
@@ -104,12 +88,7 @@ def zoo_name(text: str) -> tuple[str, str] | None:
 
 
 def unique_names(names: Iterable[str]) -> tuple[str, ...]:
-    """The same names, repeated ones numbered from 1.
-
-    Example:
-        >>> unique_names(["encoder", "encoder", "head"])
-        ('encoder', 'encoder_1', 'head')
-    """
+    """The same names, repeated ones numbered from 1: ``encoder``, ``encoder_1``."""
     names = tuple(names)
     taken = Names(())
     return tuple(taken.new(name, avoid=names) for name in names)

@@ -33,7 +33,7 @@ import yaml
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, SpecFileError, nearest, reason
-from keras_stitch.graphs import merge_options, merges
+from keras_stitch.graphs import merges
 from keras_stitch.graphs.spec import PLACEMENTS, Connection, FreezeRule, InputSpec, Merge, OutputSpec
 
 
@@ -72,8 +72,6 @@ class SpecFile:
 
 
 _TOP = ("name", "models", "inputs", "connections", "outputs", "freeze")
-
-
 _MODEL = ("source", "layer", "share", "sha256", "trainable", "outputs", "arch", "custom_objects", "placement")
 
 
@@ -86,15 +84,9 @@ def read(path: Path) -> SpecFile:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        folder = path.absolute().parent
-        beside = (
-            sorted(file.name for file in folder.iterdir() if file.suffix in (".yaml", ".yml"))
-            if folder.is_dir()
-            else []
-        )
-        raise SpecFileError(
-            f"There is no file '{path}'.", expected=nearest(path.name, beside) if beside else "a stitch.yaml"
-        ) from None
+        beside = sorted(file.name for file in path.absolute().parent.glob("*") if file.suffix in (".yaml", ".yml"))
+        known = nearest(path.name, beside) if beside else "a stitch.yaml"
+        raise SpecFileError(f"There is no file '{path}'.", expected=known) from None
     except OSError as error:
         raise SpecFileError(f"'{path}' cannot be read: {error.strerror}.", expected="a stitch.yaml") from error
     except UnicodeDecodeError as error:
@@ -103,18 +95,10 @@ def read(path: Path) -> SpecFile:
 
 
 def parse(text: str, where: str = layout.RECORD) -> SpecFile:
-    """Parse the text of a ``stitch.yaml``.
-
-    Args:
-        text: YAML.
-        where: What errors call the file.
+    """Parse the text of a ``stitch.yaml``, which errors call ``where``.
 
     Raises:
         SpecFileError: With every mistake in it.
-
-    Example:
-        >>> parse("models: {m: m.h5}").models[0].source
-        'm.h5'
     """
     return _Parser(where).parse(text)
 
@@ -142,14 +126,14 @@ class _Parser:
                 f"'{self.where}' is not a mapping.", expected="a mapping with 'models' in it", received=_shown(data)
             )
         self._known(data, _TOP, ())
-        name = self._typed(data.get("name", "stitched"), str, ("name",), "a name")
+        # What is mistyped is ``None`` in the result, which is then not returned.
         result = SpecFile(
-            name if name is not None else "stitched",
+            self._typed(data.get("name", "stitched"), str, ("name",), "a name"),
             models=tuple(self._model(key, value) for key, value in self._mapping(data, "models", required=True)),
             connections=tuple(self._connection(key, value) for key, value in self._mapping(data, "connections")),
             inputs=tuple(self._input(key, value) for key, value in self._mapping(data, "inputs")),
             outputs=tuple(
-                OutputSpec(key, self._typed(value, str, ("outputs", key), "the name of a tensor") or "")
+                OutputSpec(key, self._typed(value, str, ("outputs", key), "the name of a tensor"))
                 for key, value in self._mapping(data, "outputs")
             ),
             freezes=self._freezes(data.get("freeze") or []),
@@ -213,9 +197,8 @@ class _Parser:
             if key not in known:
                 self._mistake((*path, key), f"unknown key; expected {nearest(key, known)}")
 
-    def _typed(self, value: Any, kind: type | tuple[type, ...], path: tuple[Any, ...], expected: str) -> Any:
-        wrong_bool = isinstance(value, bool) and kind is not bool
-        if not isinstance(value, kind) or wrong_bool:
+    def _typed(self, value: Any, kind: type, path: tuple[Any, ...], expected: str) -> Any:
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             self._mistake(path, f"expected {expected}, received {_shown(value)}")
             return None
         return value
@@ -226,8 +209,7 @@ class _Parser:
         if key not in data:
             self._mistake((), f"'{key}' is missing")
             return []
-        value = self._typed(data[key], dict, (key,), "a mapping from names")
-        return list(value.items()) if value else []
+        return list((self._typed(data[key], dict, (key,), "a mapping from names") or {}).items())
 
     def _names(self, value: Any, path: tuple[Any, ...]) -> tuple[str, ...]:
         if isinstance(value, str):
@@ -235,8 +217,7 @@ class _Parser:
         if not isinstance(value, list) or not value:
             self._mistake(path, f"expected a name or a list of names, received {_shown(value)}")
             return ()
-        names = [self._typed(item, str, (*path, index), "a name") for index, item in enumerate(value)]
-        return tuple(name for name in names if name is not None)
+        return tuple(self._typed(item, str, (*path, index), "a name") for index, item in enumerate(value))
 
     def _model(self, name: str, value: Any) -> ModelEntry:
         path = ("models", name)
@@ -264,10 +245,9 @@ class _Parser:
         if isinstance(place, str) and place not in PLACEMENTS:
             self._mistake((*path, "placement"), f"expected {nearest(place, PLACEMENTS)}, received {_shown(place)}")
         options = {key: value[key] for key in ("trainable", "arch", "placement") if key in value}
-        if "outputs" in value:
-            options["outputs"] = list(self._names(value["outputs"], (*path, "outputs")))
-        if "custom_objects" in value:
-            options["custom_objects"] = list(self._names(value["custom_objects"], (*path, "custom_objects")))
+        for key in ("outputs", "custom_objects"):
+            if key in value:
+                options[key] = list(self._names(value[key], (*path, key)))
         layer = value.get("layer")
         if isinstance(layer, dict):
             self._layer(layer, (*path, "layer"))
@@ -292,17 +272,17 @@ class _Parser:
         if isinstance(kind, dict) and isinstance(kind.get("layer"), dict):
             self._layer(kind["layer"], (*path, "merge", "layer"))
             return Connection(target, sources, Merge("layer", layer=kind["layer"]))
-        for key in merge_options.invalid(options):
+        for key in merges.invalid(options):
             self._mistake((*path, key), f"expected {merges.OPTIONS[key].what}, received {_shown(options[key])}")
         if not isinstance(kind, str) or kind not in merges.MERGES:
             expected = f"{nearest(str(kind), merges.MERGES)}, or {{layer: ...}}"
             self._mistake((*path, "merge"), f"expected {expected}, received {_shown(kind)}")
             return Connection(target, sources)
-        for key in merge_options.misplaced(kind, options):
+        for key in merges.misplaced(kind, options):
             self._mistake((*path, key), f"has no meaning for merge: {kind}")
-        for key in merge_options.missing(kind, options):
+        for key in merges.missing(kind, options):
             self._mistake(path, f"'{key}' is missing, which merge: {kind} needs")
-        return Connection(target, sources, merge_options.made(kind, options))
+        return Connection(target, sources, merges.made(kind, options))
 
     def _input(self, name: str, value: Any) -> InputSpec:
         path = ("inputs", name)
@@ -339,7 +319,7 @@ class _Parser:
                 layers = item.get("layers")
                 if layers is not None:
                     self._typed(layers, str, (*path, "layers"), "the name of a layer, or a pattern")
-                rules.append(FreezeRule(model or "", layers, bool(frozen)))
+                rules.append(FreezeRule(model, layers, frozen))
         return tuple(rules)
 
 

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from keras_stitch.graphs.references import Span
+from keras_stitch.graphs.slices import Span
 
 Shape = tuple[int | None, ...]
 
@@ -338,3 +338,8 @@ def port_text(node: str | None, port: Port) -> str:
     """
     full = f"{node}.{port.name}" if node else port.name
     return f"'{full}' {shape_text(port.shape)} {port.dtype or 'any dtype'}"
+
+
+def ports_text(ports: Sequence[Port]) -> str:
+    """Several ports as messages show them: ``'a' (4,) float32 and 'b' (3,) float32``."""
+    return " and ".join(f"'{port.name}' {shape_text(port.shape)} {port.dtype}" for port in ports)

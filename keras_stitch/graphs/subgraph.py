@@ -37,15 +37,6 @@ def cut(whole: Wiring, nodes: Collection[str], wanted: Sequence[GraphOutput], na
 
     Raises:
         NamingError: If two tensors that come in would have one name.
-
-    Example:
-        >>> from keras_stitch.graphs.spec import GraphSpec, Source, Submodel, Connection
-        >>> from keras_stitch.graphs.wiring import wire
-        >>> x, y = (Port("x", (3,)),), (Port("y", (3,)),)
-        >>> models = [Submodel(name, Source("file", name), x, y) for name in ("model1", "model2")]
-        >>> whole = wire(GraphSpec("g", tuple(models), (Connection("model2", ("model1",)),)))
-        >>> cut(whole, ["model2"], whole.outputs, "head").takes
-        {'model1': Tap(node='model1', port='y', part=(), merged=False)}
     """
     cutter = _Cutter(whole, nodes)
     order = tuple(node for node in whole.order if node in nodes)
@@ -53,12 +44,12 @@ def cut(whole: Wiring, nodes: Collection[str], wanted: Sequence[GraphOutput], na
     outputs = tuple(replace(output, tap=cutter.tap(output.tap)) for output in wanted)
     # Graph inputs first, then what submodels deliver, both in the order of the whole graph.
     positions, added = [port.name for port in whole.inputs], list(whole.feeds)
-    found = sorted(
-        cutter.inputs.items(),
-        key=lambda item: (
-            (0, positions.index(item[0])) if item[1][0].node is None else (1, added.index(item[1][0].node))
-        ),
-    )
+
+    def place(item: tuple[str, tuple[Tap, Port]]) -> tuple[int, int]:
+        name, (tap, _) = item
+        return (0, positions.index(name)) if tap.node is None else (1, added.index(tap.node))
+
+    found = sorted(cutter.inputs.items(), key=place)
     feeds |= {node: tuple(merged.values()) for node, merged in cutter.merged.items()}
     made = {node: whole.node_outputs[node] for node in feeds}
     wiring = Wiring(name, order, tuple(port for _, (_, port) in found), outputs, feeds, made)
@@ -66,19 +57,7 @@ def cut(whole: Wiring, nodes: Collection[str], wanted: Sequence[GraphOutput], na
 
 
 def wanted(whole: Wiring, nodes: Collection[str]) -> list[GraphOutput]:
-    """The outputs of some submodels that others take, or that are graph outputs.
-
-    Args:
-        whole: The graph.
-        nodes: The submodels, whose order is that of what is found.
-
-    Example:
-        >>> from keras_stitch.graphs.spec import GraphSpec, Source, Submodel
-        >>> from keras_stitch.graphs.wiring import wire
-        >>> node = Submodel("model1", Source("file", "m1.h5"), (Port("x", (3,)),), (Port("y", (2,)),))
-        >>> [output.port.name for output in wanted(wire(GraphSpec("g", (node,))), ["model1"])]
-        ['model1']
-    """
+    """The outputs of some submodels, in their order, that others take or that are graph outputs."""
     others = [node for node in whole.order if node not in nodes]
     taps = [tap for node in others for feed in whole.feeds[node] for tap in feed.taps]
     taps += [output.tap for output in whole.outputs]
@@ -95,12 +74,7 @@ def wanted(whole: Wiring, nodes: Collection[str]) -> list[GraphOutput]:
 
 
 def tensor_name(whole: Wiring, tap: Tap) -> str:
-    """What a tensor is called where it leaves its part of the graph: the submodel's name, and the port's if needed.
-
-    Args:
-        whole: The graph.
-        tap: The tensor; its ``part`` does not matter.
-    """
+    """What a whole tensor is called where it leaves its part of the graph: its submodel, and its port if needed."""
     if tap.node is None:
         return tap.port
     if tap.merged:
@@ -143,9 +117,9 @@ class _Cutter:
         source, port = replace(tap, part=()), tensor_port(self._whole, tap)
         known = self.inputs.setdefault(port.name, (source, port))
         if known[0] != source or port.name in self._nodes:
-            other = f"the submodel '{port.name}'" if known[0] == source else _text(known[0])
-            what = "Two tensors that go from one stage to the next would both be"
+            other, what = _text(known[0]), "Two tensors that go from one stage to the next would both be"
             if known[0] == source:
+                other = f"the submodel '{port.name}'"
                 what = "A tensor that goes from one stage to the next, and a submodel there, would both be"
             raise NamingError(
                 f"{what} called '{port.name}'.",

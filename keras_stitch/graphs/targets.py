@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from keras_stitch.errors import StitchError, nearest
+from keras_stitch.errors import Problems, StitchError, nearest
 from keras_stitch.graphs.references import Reference, parse_reference
 from keras_stitch.graphs.spec import Connection, GraphSpec, InputSpec, Port, Submodel, port_text, shape_text
 
@@ -14,17 +14,13 @@ PortKey: TypeAlias = tuple[str, str]
 class Targets:
     """The input ports of a graph that are fed.
 
-    Args:
-        spec: The graph.
-        problems: Where problems are added.
-
     Attributes:
         fed: For each such port, what feeds it.
         sources: For each port with a connection, what its sources point at, or why that cannot be read.
         mistaken: The names of submodels, as written, of targets that are no ports.
     """
 
-    def __init__(self, spec: GraphSpec, problems: list[StitchError]):
+    def __init__(self, spec: GraphSpec, problems: Problems):
         self._spec, self._problems = spec, problems
         self.fed: dict[PortKey, Connection | InputSpec] = {}
         self.sources: dict[PortKey, tuple[Reference | StitchError, ...]] = {}
@@ -44,14 +40,12 @@ class Targets:
             return
         key = (submodel.name, port.name)
         if key in self.fed:
-            self._problems.append(
-                StitchError(
-                    f"{port_text(submodel.name, port)} is fed twice: by {_feed_text(self.fed[key])} "
-                    f"and by {_feed_text(feed)}.",
-                    expected="one connection for each input port",
-                    fix=f'Take both back, graph.disconnect("{submodel.name}.{port.name}"), and connect it once; '
-                    "several sources in a list are merged.",
-                )
+            self._problems.add(
+                f"{port_text(submodel.name, port)} is fed twice: by {_feed_text(self.fed[key])} "
+                f"and by {_feed_text(feed)}.",
+                expected="one connection for each input port",
+                fix=f'Take both back, graph.disconnect("{submodel.name}.{port.name}"), and connect it once; '
+                "several sources in a list are merged.",
             )
             return
         self.fed[key] = feed
@@ -64,12 +58,6 @@ def target_port(spec: GraphSpec, text: str) -> tuple[Submodel, Port]:
 
     Raises:
         StitchError: If there is none, or several.
-
-    Example:
-        >>> from keras_stitch.graphs.spec import Source
-        >>> node = Submodel("m", Source("file", "m.h5"), (Port("x", (3,)),), (Port("y", (2,)),))
-        >>> target_port(GraphSpec("g", (node,)), "m")[1].name
-        'x'
     """
     reference = parse_reference(text)
     if reference.part:
@@ -79,7 +67,13 @@ def target_port(spec: GraphSpec, text: str) -> tuple[Submodel, Port]:
         )
     submodel = {submodel.name: submodel for submodel in spec.submodels}.get(reference.node)
     if submodel is None:
-        raise _unknown_target(spec, text, reference)
+        owners = [s.name for s in spec.submodels for port in s.inputs if port.name == text]
+        raise StitchError(
+            f"There is no submodel '{reference.node}' to connect to.",
+            expected=" or ".join(f"'{owner}.{text}'" for owner in owners)
+            or nearest(reference.node, [s.name for s in spec.submodels]),
+            fix=f'Take it back, graph.disconnect("{text}"), and connect to another.',
+        )
     if reference.port is None:
         if len(submodel.inputs) == 1:
             return submodel, submodel.inputs[0]
@@ -89,14 +83,13 @@ def target_port(spec: GraphSpec, text: str) -> tuple[Submodel, Port]:
             f"'{text}' has {len(submodel.inputs)} input ports, so the name alone does not say which is fed.",
             expected=port_list(submodel, submodel.inputs),
         )
-    for port in submodel.inputs:
-        if port.name == reference.port:
-            return submodel, port
-    known = [port.name for port in submodel.inputs]
-    raise StitchError(
-        f"Submodel '{submodel.name}' has no input port '{reference.port}'.",
-        expected=nearest(reference.port, known),
-    )
+    ports = {port.name: port for port in submodel.inputs}
+    if reference.port not in ports:
+        raise StitchError(
+            f"Submodel '{submodel.name}' has no input port '{reference.port}'.",
+            expected=nearest(reference.port, ports),
+        )
+    return submodel, ports[reference.port]
 
 
 def _read(source: str) -> Reference | StitchError:
@@ -104,17 +97,6 @@ def _read(source: str) -> Reference | StitchError:
         return parse_reference(source)
     except StitchError as problem:
         return problem
-
-
-def _unknown_target(spec: GraphSpec, text: str, reference: Reference) -> StitchError:
-    owners = [s.name for s in spec.submodels for port in s.inputs if port.name == text]
-    known = [*(s.name for s in spec.submodels), *(f"{owner}.{text}" for owner in owners)]
-    hint = " or ".join(f"'{owner}.{text}'" for owner in owners) or nearest(reference.node, known)
-    return StitchError(
-        f"There is no submodel '{reference.node}' to connect to.",
-        expected=hint,
-        fix=f'Take it back, graph.disconnect("{text}"), and connect to another.',
-    )
 
 
 def _feed_text(feed: Connection | InputSpec) -> str:

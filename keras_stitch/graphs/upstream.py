@@ -39,13 +39,9 @@ def upstream(wiring: Wiring, nodes: Collection[str]) -> set[str]:
 
 
 def levels(wiring: Wiring, kinds: Mapping[str, object]) -> dict[str, int]:
-    """How often data change from one kind of submodel to another on the way to each.
+    """How often data change from one kind of submodel to another on the way to each one that has a kind.
 
     Submodels of one kind and one level can run together: nothing of another kind runs between them.
-
-    Args:
-        wiring: The graph.
-        kinds: The kind of every submodel that counts.
     """
     found: dict[str, int] = {}
     for node in wiring.order:

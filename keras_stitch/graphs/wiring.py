@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
-from typing import Protocol
 
-from keras_stitch.errors import StitchError, WiringError
+from keras_stitch.errors import Problems, StitchError, WiringError
 from keras_stitch.graphs import fixes, merges, shapes
 from keras_stitch.graphs.lookup import Key, Resolver, Taken, waited
 from keras_stitch.graphs.names import Names
@@ -27,38 +26,25 @@ from keras_stitch.graphs.spec import (
     Tap,
     Wiring,
     port_text,
+    ports_text,
     shape_text,
 )
 
 
-class Inference(Protocol):
-    """What wiring asks of whoever holds the models."""
+class Inference:
+    """What wiring asks of whoever holds the models; this one believes what the ports say, and knows no bare layers."""
 
     def outputs(self, submodel: Submodel, arriving: Sequence[Port]) -> tuple[Port, ...]:
         """The output ports of a submodel for what arrives at its input ports."""
-
-    def merged(self, merge: Merge, ports: Sequence[Port]) -> Port:
-        """What a Keras layer that takes a list makes of these."""
-
-
-class Declared:
-    """The ``Inference`` that believes what the ports say; enough for graphs without bare layers."""
-
-    def outputs(self, submodel: Submodel, arriving: Sequence[Port]) -> tuple[Port, ...]:
-        """The ports as declared."""
         return submodel.outputs
 
-    def merged(self, merge: Merge, ports: Sequence[Port]) -> Port:
-        """The first port, unchanged."""
-        return ports[0]
+    def merged(self, merge: Merge, arriving: Sequence[Port]) -> Port:
+        """What a Keras layer that takes a list makes of these."""
+        return arriving[0]
 
 
 def wire(spec: GraphSpec, inference: Inference | None = None) -> Wiring:
-    """Check a graph and resolve it.
-
-    Args:
-        spec: What the user said.
-        inference: Knows the output shapes of layers; by default ports are believed.
+    """Check a graph and resolve it; by default the shapes that its ports declare are believed.
 
     Raises:
         WiringError: With every problem of the graph.
@@ -69,7 +55,7 @@ def wire(spec: GraphSpec, inference: Inference | None = None) -> Wiring:
         >>> [port.name for port in wire(GraphSpec("g", (node,))).inputs]
         ['x']
     """
-    return _Wirer(spec, inference or Declared()).run()
+    return _Wirer(spec, inference or Inference()).run()
 
 
 class _Wirer:
@@ -77,7 +63,7 @@ class _Wirer:
 
     def __init__(self, spec: GraphSpec, inference: Inference):
         self.spec, self.inference = spec, inference
-        self.problems: list[StitchError] = []
+        self.problems = Problems()
         self.resolver = Resolver(spec, self.problems)
         self.feeds: dict[tuple[str, str], Feed] = {}
         self.node_outputs: dict[str, tuple[Port, ...]] = {}
@@ -86,7 +72,7 @@ class _Wirer:
 
     def run(self) -> Wiring:
         if not self.spec.submodels:
-            self.problems.append(StitchError("It has no submodel.", fix='graph.add("model1", "m1.h5")'))
+            self.problems.add("It has no submodel.", fix='graph.add("model1", "m1.h5")')
             raise WiringError(self.spec.name, self.problems)
         order = self._order()
         for key in order:
@@ -138,12 +124,10 @@ class _Wirer:
         links = [(one, other) for one, other in pairwise(steps) if not isinstance(other, str)]
         shown = [f"'{self._source_text(one, other)}' feeds '{'.'.join(other)}'" for one, other in links]
         source, target = links[-1]
-        self.problems.append(
-            StitchError(
-                f"The connections form a cycle: {', '.join(shown)}.",
-                expected="data that flows one way",
-                fix=f'Take one of these connections back, such as graph.disconnect("{".".join(target)}").',
-            )
+        self.problems.add(
+            f"The connections form a cycle: {', '.join(shown)}.",
+            expected="data that flows one way",
+            fix=f'Take one of these connections back, such as graph.disconnect("{".".join(target)}").',
         )
         waits[target] = [key for key in waits[target] if key != source]
 
@@ -182,15 +166,9 @@ class _Wirer:
         try:
             arriving = self._merged(merge, tap_ports)
         except StitchError as problem:
-            self.problems.append(
-                StitchError(
-                    f"{shapes.ports_text(tap_ports)} cannot be merged into {port_text(submodel.name, port)}. "
-                    f"{problem.message}",
-                    expected=problem.expected,
-                    received=problem.received,
-                    fix=problem.fix or fixes.merge_fix(merge, tap_ports, port.shape, target, self.free_names),
-                )
-            )
+            what = f"{ports_text(tap_ports)} cannot be merged into {port_text(submodel.name, port)}. "
+            fix = problem.fix or fixes.merge_fix(merge, tap_ports, port.shape, target, self.free_names)
+            self.problems.append(problem.behind(what, fix=fix))
             return Feed(submodel.name, port, taps, tap_ports, merge)
         self._check_fit(arriving, tap_ports, submodel.name, port, connection)
         assert arriving.shape is not None
@@ -203,10 +181,10 @@ class _Wirer:
         for source in sources:
             port = self._tap_port(source.tap)
             try:
-                shape, part = shapes.sliced(port.shape, source.part)
+                shape, part = (None, ()) if port.shape is None else source.part.taken(port.shape)
             except StitchError as problem:
-                message = f"'{source.text}', which should feed {target}, cannot be taken. {problem.message}"
-                self.problems.append(StitchError(message, expected=problem.expected, fix=problem.fix))
+                what = f"'{source.text}', which should feed {target}, cannot be taken. "
+                self.problems.append(problem.behind(what))
                 shape, part = None, ()
             resolved.append(replace(source.tap, part=part))
             ports.append(Port(source.text, shape, port.dtype))
@@ -237,7 +215,7 @@ class _Wirer:
         assert arriving.shape is not None
         source, target = tap_ports[0].name, f"{node}.{port.name}"
         many = len(tap_ports) > 1
-        what = f"{shapes.ports_text(tap_ports)}" + (f", merged to {shape_text(arriving.shape)}," if many else "")
+        what = ports_text(tap_ports) + (f", merged to {shape_text(arriving.shape)}," if many else "")
         verb = "do not fit" if many else "does not fit"
         if port.shape is not None and not shapes.shape_fits(arriving.shape, port.shape):
             if connection is None:
@@ -251,13 +229,11 @@ class _Wirer:
                 fix = better or f'Take it back, graph.disconnect("{target}"), and {anew}.'
             else:
                 fix = fixes.shape_fix(source, arriving.shape, port.shape, target, self.free_names)
-            self.problems.append(
-                StitchError(
-                    f"{what} {verb} {port_text(node, port)}.",
-                    expected=f"shape {shape_text(port.shape)}",
-                    received=f"shape {shape_text(arriving.shape)}",
-                    fix=fix,
-                )
+            self.problems.add(
+                f"{what} {verb} {port_text(node, port)}.",
+                expected=f"shape {shape_text(port.shape)}",
+                received=f"shape {shape_text(arriving.shape)}",
+                fix=fix,
             )
         elif not shapes.dtype_fits(arriving.dtype, port.dtype):
             alike = {shapes.kind_of(str(dtype)) for dtype in (arriving.dtype, port.dtype)} <= {"bool", "int", "float"}
@@ -265,13 +241,11 @@ class _Wirer:
             back = f'Take it back, graph.disconnect("{target}"), and feed'
             if connection is None:
                 back = f'graph.remove("{source}"), and leave dtype= out of graph.add_input("{source}", ...), or feed'
-            self.problems.append(
-                StitchError(
-                    f"{what} {verb} {port_text(node, port)}: {why}.",
-                    expected=f"dtype {port.dtype}",
-                    received=f"dtype {arriving.dtype}",
-                    fix=f"{back} '{target}' from a graph input of its own, or from an output of that dtype.",
-                )
+            self.problems.add(
+                f"{what} {verb} {port_text(node, port)}: {why}.",
+                expected=f"dtype {port.dtype}",
+                received=f"dtype {arriving.dtype}",
+                fix=f"{back} '{target}' from a graph input of its own, or from an output of that dtype.",
             )
 
     def _outputs(self) -> tuple[GraphOutput, ...]:
@@ -292,10 +266,8 @@ class _Wirer:
         for submodel in self.spec.submodels:
             if submodel.name not in used:
                 source = submodel.name if len(submodel.outputs) == 1 else f"{submodel.name}.{submodel.outputs[0].name}"
-                self.problems.append(
-                    StitchError(
-                        f"Submodel '{submodel.name}' reaches no graph output.",
-                        fix=f'Connect it, add graph.add_output("{submodel.name}_output", "{source}"), or leave it out: '
-                        f'graph.remove("{submodel.name}").',
-                    )
+                self.problems.add(
+                    f"Submodel '{submodel.name}' reaches no graph output.",
+                    fix=f'Connect it, add graph.add_output("{submodel.name}_output", "{source}"), or leave it out: '
+                    f'graph.remove("{submodel.name}").',
                 )

@@ -13,8 +13,6 @@ from keras_stitch.graphs import merges
 from keras_stitch.graphs.names import names_file
 from keras_stitch.graphs.spec import Connection, FreezeRule, GraphSpec, InputSpec, Merge, Submodel
 
-# Sources that no file has.
-
 
 class _Dumper(yaml.SafeDumper):
     """Escapes the line breaks of Unicode, which PyYAML writes as they are and reads back as spaces."""
@@ -30,9 +28,7 @@ _Dumper.add_representer(str, _Dumper.represent_str)
 def record(spec: GraphSpec, *, trained: bool) -> str:
     """The ``stitch.yaml`` of a generated directory: file names and hashes, no path of this machine.
 
-    Args:
-        spec: The graph.
-        trained: Whether the weights beside it are no longer those of the sources.
+    ``trained``: the weights beside it are no longer those of the sources.
     """
     remark = "# The weights beside this file were given by a model trained after stitching.\n" if trained else ""
     return remark + dump(spec, place=lambda path: Path(path).name, record=True)

@@ -7,11 +7,11 @@ from typing import Any
 
 import keras
 
-from keras_stitch.errors import StitchError, WiringError, reason
+from keras_stitch.errors import Problems, StitchError, WiringError, reason
 from keras_stitch.graphs.freezing import Flags, resolve_flags
 from keras_stitch.graphs.names import Names, clean
 from keras_stitch.graphs.spec import Feed, GraphOutput, GraphSpec, Merge, Port, Submodel, Tap, Wiring, port_text
-from keras_stitch.graphs.wiring import wire
+from keras_stitch.graphs.wiring import Inference, wire
 from keras_stitch.models import merge_layers, ports
 from keras_stitch.models.clone import clone
 from keras_stitch.models.custom_objects import in_registry
@@ -19,12 +19,8 @@ from keras_stitch.models.load_keras import Blueprint
 from keras_stitch.placement.stages import Stages
 
 
-class KerasInference:
-    """Asks Keras for the output shapes of layers, for ``wire``.
-
-    Args:
-        blueprints: The blueprint of every submodel that owns its weights.
-    """
+class KerasInference(Inference):
+    """Asks Keras for the output shapes of layers; it has the blueprint of every submodel that owns its weights."""
 
     def __init__(self, blueprints: Mapping[str, Blueprint]):
         self._blueprints = blueprints
@@ -42,10 +38,8 @@ class KerasInference:
             # A layer is built by its first call, so a fresh one is asked.
             return (_asked(blueprint.take(), tensors, submodel, arriving),)
         probe = _functional(blueprint.peek(), blueprint, "probe", to_keep=False)
-        return tuple(
-            Port(port.name, tuple(tensor.shape[1:]), str(tensor.dtype))
-            for port, tensor in zip(submodel.outputs, _listed(probe(_one_or_list(tensors))), strict=True)
-        )
+        results = _listed(probe(_one_or_list(tensors)))
+        return tuple(_port(port.name, result) for port, result in zip(submodel.outputs, results, strict=True))
 
     def merged(self, merge: Merge, arriving: Sequence[Port]) -> Port:
         """What a Keras layer that takes a list makes of these."""
@@ -56,20 +50,16 @@ class KerasInference:
             raise StitchError(f"{type(layer).__name__} refuses them: {reason(error)}") from error
         if isinstance(result, (list, tuple, dict)):
             raise StitchError(f"{type(layer).__name__} makes several tensors of them.", expected="one tensor")
-        return Port("merged", tuple(result.shape[1:]), str(result.dtype))
+        return _port("merged", result)
 
 
 def check(spec: GraphSpec, blueprints: Mapping[str, Blueprint]) -> tuple[Wiring, Flags]:
     """The graph wired, and which of its layers train.
 
-    Args:
-        spec: The graph.
-        blueprints: The blueprint of every submodel that owns its weights.
-
     Raises:
         WiringError: With every problem of the graph, those of freezing included.
     """
-    problems: list[StitchError] = []
+    problems = Problems()
     flags = resolve_flags(spec, problems)
     try:
         wiring = wire(spec, KerasInference(blueprints))
@@ -83,18 +73,9 @@ def check(spec: GraphSpec, blueprints: Mapping[str, Blueprint]) -> tuple[Wiring,
 def build(
     spec: GraphSpec, wiring: Wiring, blueprints: Mapping[str, Blueprint], flags: Flags, *, name: str | None = None
 ) -> keras.Model:
-    """Build the stitched model.
+    """Build the stitched model, of the graph's name by default.
 
-    Args:
-        spec: The graph.
-        wiring: The same graph, checked.
-        blueprints: The blueprint of every submodel that owns its weights.
-        flags: Which layers train.
-        name: The model's name; the graph's by default.
-
-    Returns:
-        A ``keras.Model`` with inputs in the order of ``wiring.inputs``. One output is a tensor,
-        several are a dict by name.
+    Its inputs are in the order of ``wiring.inputs``. One output is a tensor, several are a dict by name.
     """
     return _Builder(spec, wiring, blueprints, flags).run(name or spec.name)
 
@@ -106,11 +87,8 @@ def build_over(spec: GraphSpec, wiring: Wiring, layers: Mapping[str, keras.Layer
         spec: The graph.
         wiring: The part of it that is built, as a graph of its own.
         layers: For every submodel in it that owns its weights, the layer in the other model. Whether they train is
-            left as it is.
+            left as it is; merges and parts are layers of the new model.
         name: The model's name.
-
-    Returns:
-        A ``keras.Model`` as ``build`` makes it; merges and parts are layers of its own.
     """
     return _Builder(spec, wiring, {}, {}, layers).run(name)
 
@@ -280,11 +258,10 @@ def _set_flags(layer: keras.Layer, flags: Mapping[str, bool], *, is_layer: bool)
     if is_layer:
         if layer.trainable != flags[layer.name]:
             layer.trainable = flags[layer.name]
-        return
-    if not any(flags.values()) and flags:
+    elif not any(flags.values()) and flags:
         layer.trainable = False
-        return
-    ports.set_flags(layer, flags)
+    else:
+        ports.set_flags(layer, flags)
 
 
 def _asked(layer: keras.Layer, tensors: list[Any], submodel: Submodel, arriving: Sequence[Port]) -> Port:
@@ -295,7 +272,10 @@ def _asked(layer: keras.Layer, tensors: list[Any], submodel: Submodel, arriving:
     except Exception as error:
         fix = None
         if len(tensors) == 1 and "list" in str(error):
-            fix = f"A layer that merges belongs in the connection: graph.connect([...], target, merge={_call(layer)})."
+            fix = (
+                "A layer that merges belongs in the connection: "
+                f"graph.connect([...], target, merge=keras.layers.{type(layer).__name__}(...))."
+            )
         raise StitchError(f"{what}: {reason(error)}", fix=fix) from error
     if isinstance(result, (list, tuple, dict)):
         raise StitchError(
@@ -303,11 +283,11 @@ def _asked(layer: keras.Layer, tensors: list[Any], submodel: Submodel, arriving:
             expected="a layer with one output",
             fix="Wrap it in a keras.Model, whose outputs become ports.",
         )
-    return Port("output", tuple(result.shape[1:]), str(result.dtype))
+    return _port("output", result)
 
 
-def _call(layer: keras.Layer) -> str:
-    return f"keras.layers.{type(layer).__name__}(...)"
+def _port(name: str, tensor: Any) -> Port:
+    return Port(name, tuple(tensor.shape[1:]), str(tensor.dtype))
 
 
 def _tensor(port: Port) -> keras.KerasTensor:

@@ -12,13 +12,7 @@ from keras_stitch.errors import SourceError, reason
 
 
 def layer_config(layer: keras.Layer) -> dict[str, Any]:
-    """A layer as ``stitch.yaml`` writes it, with the module of custom ones.
-
-    Example:
-        >>> import keras
-        >>> layer_config(keras.layers.Reshape((4, 1), name="r"))["class_name"]
-        'Reshape'
-    """
+    """A layer as ``stitch.yaml`` writes it, with the module of custom ones."""
     serialized = keras.saving.serialize_keras_object(layer)
     config = {key: serialized[key] for key in ("class_name", "config")}
     if not str(serialized.get("module", "")).startswith("keras."):

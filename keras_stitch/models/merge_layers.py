@@ -8,10 +8,10 @@ from typing import Any, TypeAlias
 import keras
 
 from keras_stitch.errors import StitchError, nearest
-from keras_stitch.graphs import merge_options, merges
+from keras_stitch.graphs import merges
 from keras_stitch.graphs.names import Names
-from keras_stitch.graphs.references import Span
 from keras_stitch.graphs.shapes import kind_of
+from keras_stitch.graphs.slices import Span
 from keras_stitch.graphs.spec import Feed, Merge
 from keras_stitch.models.layer_config import layer_config, layer_from_config
 
@@ -25,13 +25,7 @@ def float_policy(dtype: str) -> str:
 
 
 def merge_layer(merge: Merge, name: str | None, dtype: str) -> keras.Layer:
-    """The Keras layer of a merge, which takes a list of tensors.
-
-    Args:
-        merge: The merge.
-        name: The layer's name.
-        dtype: The dtype of the result.
-    """
+    """The Keras layer of a merge, which takes a list of tensors and makes one of this dtype."""
     if merge.kind == "layer":
         assert merge.layer is not None
         config = {**merge.layer, "config": {**merge.layer.get("config", {})}}
@@ -43,16 +37,9 @@ def merge_layer(merge: Merge, name: str | None, dtype: str) -> keras.Layer:
 
 
 def merge(feed: Feed, tensors: Sequence[Any], names: Names, base: str) -> Any:
-    """Merge the tensors that arrive at a port.
-
-    Args:
-        feed: The port, with the merge and the shapes of its sources.
-        tensors: Symbolic tensors of shape ``(batch, ...)``, in order.
-        names: Where the names of new layers come from.
-        base: What these names start with.
-    """
+    """Merge the symbolic tensors that arrive at a port; the names of new layers start with ``base``."""
     # In the dtype of the sources: the port casts the result, not what is merged.
-    dtype = merges.merged_dtype(feed.merge, [port.dtype or "float32" for port in feed.tap_ports])
+    dtype = merges.dtype_of(feed)
     if feed.merge.kind == "layer":
         return merge_layer(feed.merge, names.new(f"{base}_merge"), dtype)(list(tensors))
     kind, base = merges.KINDS[feed.merge.kind], f"{base}_{feed.merge.kind}"
@@ -94,14 +81,7 @@ def _with_axis(tensor: Any, axis: int, names: Names, name: str) -> Any:
 
 
 def take_part(tensor: Any, part: Sequence[Span], names: Names, base: str) -> Any:
-    """Some elements of one or more axes, by cropping: a slice of Keras' is no layer.
-
-    Args:
-        tensor: Symbolic tensor of shape ``(batch, ...)``, with at most 4 axes beside the batch.
-        part: What is taken of each axis that is cut; none returns the tensor.
-        names: Where the names of new layers come from.
-        base: What these names start with.
-    """
+    """Some elements of a symbolic tensor with at most 4 axes beside the batch, by cropping: a slice is no layer."""
     shape, policy = tensor.shape[1:], float_policy(str(tensor.dtype))
     rank = len(shape)
     cuts = [(0, 0)] * rank
@@ -136,13 +116,8 @@ def without_mask(tensor: Any, names: Names, base: str = "unmask") -> Any:
 
     Keras has no layer for that. ``Dot`` drops the mask silently, so what is made of it, zeros whatever
     the values (``Discretization`` makes integers even of NaN), has none; and ``Add`` drops the mask
-    where one of its inputs has none.
-
-    Args:
-        tensor: Symbolic tensor of shape ``(batch, ...)``; only ``(batch, steps, features)`` can carry a
-            mask that Keras lets through silently.
-        names: Where the names of new layers come from.
-        base: What these names start with.
+    where one of its inputs has none. Only ``(batch, steps, features)`` can carry a mask that Keras lets
+    through silently.
     """
     rank = len(tensor.shape) - 1
     policy = float_policy(str(tensor.dtype))
@@ -166,12 +141,7 @@ MergeLike: TypeAlias = "str | keras.Layer"
 
 
 def merge_of(merge: object, **options: object) -> Merge:
-    """How the sources of a connection become one tensor.
-
-    Args:
-        merge: The name of a kind, or a Keras layer.
-        options: Those of ``graphs.merges.OPTIONS``.
-    """
+    """How the sources of a connection become one tensor, as a user gives it; options: ``graphs.merges.OPTIONS``."""
     if isinstance(merge, keras.Layer):
         if merge.built and merge.weights:
             raise StitchError(
@@ -182,13 +152,13 @@ def merge_of(merge: object, **options: object) -> Merge:
     if not isinstance(merge, str) or merge not in merges.MERGES:
         known = nearest(str(merge), merges.MERGES)
         raise StitchError(f"There is no merge {merge!r}.", expected=f"{known}, or a Keras layer")
-    for name in merge_options.invalid(options):
+    for name in merges.invalid(options):
         option = merges.OPTIONS[name]
         received = repr(options[name])[:200]
         raise StitchError(f"{name}= is not {option.what}.", expected=option.example, received=received)
-    for name in merge_options.misplaced(merge, options):
+    for name in merges.misplaced(merge, options):
         known = ", ".join(f"{option}=" for option in merges.KINDS[merge].options) or "no option"
         raise StitchError(f"{name}= has no meaning for merge='{merge}'.", expected=known)
-    for name in merge_options.missing(merge, options):
+    for name in merges.missing(merge, options):
         raise StitchError(f"merge='{merge}' needs {name}=.", expected=merges.OPTIONS[name].example)
-    return merge_options.made(merge, options)
+    return merges.made(merge, options)

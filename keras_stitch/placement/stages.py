@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from typing import Any, TypeAlias
 
-from keras_stitch.graphs.merges import merged_dtype, options_of
+from keras_stitch.graphs.merges import dtype_of, options_of
 from keras_stitch.graphs.names import name_of_several
+from keras_stitch.graphs.slices import Span
 from keras_stitch.graphs.spec import Feed, GraphOutput, GraphSpec, Port, Tap, Wiring
 from keras_stitch.graphs.subgraph import Cut, cut, tensor_name, tensor_port, wanted
 from keras_stitch.graphs.upstream import levels
@@ -21,12 +22,10 @@ from keras_stitch.placement.plan import plan as place
 
 @dataclass(frozen=True)
 class Take:
-    """Some elements of one axis of a tensor; ``axis`` counts from the last one, -1, back."""
+    """Some elements of one axis of a tensor."""
 
     source: Connected
-    start: int
-    stop: int
-    axis: int = -1
+    span: Span
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ class _Stager:
         merged = tap.merged
         found = self.fed(self.whole.feed_of(tap), cast=False) if merged else tensor_name(self.whole, tap)
         for span in tap.part:
-            found = Take(found, span.start, span.stop, span.axis)
+            found = Take(found, span)
         return found
 
     def delivered(self, tap: Tap, port: Port) -> Connected:
@@ -214,7 +213,7 @@ class _Stager:
             self.merges.setdefault(name, tap)
             made, dtype = name, feed.port.dtype
         else:
-            dtype = merged_dtype(feed.merge, [port.dtype or "float32" for port in feed.tap_ports])
+            dtype = dtype_of(feed)
             made = Merged(feed.merge.kind, sources, dtype, options_of(feed.merge))
         if not cast:  # what is merged for a submodel may be taken where that does not run
             return made

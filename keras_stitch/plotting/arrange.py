@@ -17,7 +17,6 @@ from keras_stitch.plotting.scene import Scene
 
 MARGIN, SPACE, HEAD, TITLE = 14.0, 16.0, 6.0, 22.0
 
-
 LANE_PAD, LANE_LABEL = 9.0, (84.0, 20.0)  # room for its label: at the left, or above it
 
 

@@ -43,22 +43,16 @@ from keras_stitch.plotting.scene import (
 
 FORMATS = ("svg", "png")
 
-
 PAGE = 960  # wider than this, and the picture may flow to the right
-
 
 PNG_SIDE = 30_000
 
-
 _NO_MARKS: Marks = MappingProxyType({})
-
 
 _PNG_DPI, _PNG_PIXELS = 144, 40e6
 
-
 # Light tints of the Okabe-Ito palette: colour-blind readers can tell them apart, print stays legible.
 _FROZEN_FILL = "#dcecf8"
-
 
 _LOOKS = {  # fill, radius of the corners, width of the border
     "input": ("#fbe8c4", 14, 1.0),
@@ -67,9 +61,7 @@ _LOOKS = {  # fill, radius of the corners, width of the border
     "submodel": ("#ffffff", 0, 1.0),
 }
 
-
 _LANE_FILLS = {"workflow": "#f6eaf1", "dataloader": "#f1f1e4", "model": "#f0f0f4"}
-
 
 _RC: Any = {"svg.fonttype": "none", "svg.hashsalt": "keras_stitch", "font.family": ["DejaVu Sans"]}
 
@@ -77,7 +69,7 @@ _RC: Any = {"svg.fonttype": "none", "svg.hashsalt": "keras_stitch", "font.family
 def draw(
     spec: GraphSpec, wiring: Wiring, *, frozen: Marks = _NO_MARKS, placement: Marks = _NO_MARKS, format: str = "svg"
 ) -> bytes:
-    """Draws the graph; the same graph gives the same SVG, byte for byte.
+    """Draws the graph as ``"svg"`` or ``"png"``; the same graph gives the same SVG, byte for byte.
 
     Args:
         spec: What the user said: the source of each submodel, shared weights.
@@ -85,11 +77,7 @@ def draw(
         frozen: ``"all"``, ``"part"`` or ``"none"`` for each submodel; ``"none"`` where absent.
         placement: One of ``PLACEMENTS`` for each submodel; ``"model"`` where absent. Where more
             than one occurs, each gets a box in the background.
-        format: ``"svg"`` or ``"png"``.
-
-    Example:
-        >>> draw(spec, wiring, frozen={"model1": "all"})  # doctest: +SKIP
-        b'<?xml version="1.0" encoding="utf-8" standalone="no"?>...
+        format: The format.
     """
     if format not in FORMATS:
         raise StitchError("Unknown format for a plot.", expected=" or ".join(FORMATS), received=repr(format))
@@ -114,20 +102,8 @@ def draw(
     return file.getvalue()
 
 
-def save_plot(
-    path: str | PathLike[str],
-    spec: GraphSpec,
-    wiring: Wiring,
-    *,
-    frozen: Marks = _NO_MARKS,
-    placement: Marks = _NO_MARKS,
-) -> Path:
-    """Draws the graph into a file, ``.svg`` or ``.png`` by its ending; arguments as for ``draw``.
-
-    Example:
-        >>> save_plot("composed.svg", spec, wiring)  # doctest: +SKIP
-        PosixPath('composed.svg')
-    """
+def save_plot(path: str | PathLike[str], spec: GraphSpec, wiring: Wiring, **marks: Marks) -> Path:
+    """Draws the graph into a file, ``.svg`` or ``.png`` by its ending; arguments as for ``draw``."""
     path = Path(path)
     ending = path.suffix.lower().removeprefix(".")
     if ending not in FORMATS:
@@ -139,7 +115,7 @@ def save_plot(
         )
     if not path.parent.is_dir():
         raise SaveError(f"A plot cannot be saved as '{path}': no folder '{path.parent}'.", fix="Create it first.")
-    picture = draw(spec, wiring, frozen=frozen, placement=placement, format=ending)
+    picture = draw(spec, wiring, **marks, format=ending)
     try:
         with files.new_file(path) as place:
             place.write_bytes(picture)

@@ -10,24 +10,19 @@ from functools import lru_cache
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 
-from keras_stitch.graphs import merges
-from keras_stitch.graphs.shapes import spans_text
+from keras_stitch.graphs.merges import unusual_options
+from keras_stitch.graphs.slices import spans_text
 from keras_stitch.graphs.spec import PLACEMENTS, Feed, GraphSpec, Port, Submodel, Tap, Wiring, shape_text
 
 Marks = Mapping[str, str]  # a word for each submodel
 
-
 Point = tuple[float, float]
-
 
 LEADING, CELL, STRIP = 1.4, 15.0, 7.0
 
-
 STAGES = PLACEMENTS[::-1]  # in the order in which data meets them
 
-
 INK, GREY, FROZEN_INK = "#1a1a1a", "#555555", "#005b91"
-
 
 FROZEN_WORDS = {"all": "frozen", "part": "partly frozen"}
 
@@ -147,7 +142,7 @@ def make_scene(spec: GraphSpec, wiring: Wiring, frozen: Marks, placement: Marks)
         return outlets[tap.node, tap.port]
 
     def tap_into(tap: Tap, port: Port, target: Node, end: int = 0) -> None:
-        part = [spans_text(tap.part, len(port.shape or ()))] if tap.part else []
+        part = [spans_text(tap.part, len(port.row))] if tap.part else []
         scene.connect(*outlet(tap), "  ".join([*part, shape_text(port.shape)]), target, end)
 
     for port in wiring.inputs:
@@ -189,8 +184,7 @@ def _submodel(submodel: Submodel, feeds: Sequence[Feed], outputs: Sequence[Port]
 def _merge(feed: Feed, stage: int) -> Node:
     merge = feed.merge
     lines = [Line(str(merge.layer["class_name"]) if merge.layer else merge.kind, 9)]
-    unusual = {name: value for name, value in merges.options_of(merge).items() if value != merges.DEFAULTS[name]}
-    lines += [Line(f"{name} {value}") for name, value in unusual.items()]
+    lines += [Line(f"{name} {value}") for name, value in unusual_options(merge).items()]
     return Node("merge", lines, stage, taps=len(feed.taps))
 
 

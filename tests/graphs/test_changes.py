@@ -14,6 +14,7 @@ from strategies import Case, cases
 
 import keras_stitch as ks
 from keras_stitch.errors import StitchError, WiringError
+from keras_stitch.graphs.merges import options_of
 
 
 def dense(size: int, units: int, **options: object) -> keras.Model:
@@ -214,5 +215,6 @@ def test_taking_back_and_connecting_again_changes_nothing(case: Case, data: st.D
     graph.disconnect(connection.target)
     assert connection not in graph.spec.connections
     how = getattr(keras.layers, merge.layer["class_name"])() if merge.layer else merge.kind
-    graph.connect(list(connection.sources), connection.target, merge=how, axis=merge.axis)
+    options = {} if merge.layer else options_of(merge)
+    graph.connect(list(connection.sources), connection.target, merge=how, **options)
     assert graph.build().output_shape == before

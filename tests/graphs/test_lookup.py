@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from plain_graphs import connection, node, problem, problems, spec
 
-from keras_stitch.graphs.references import Span
+from keras_stitch.graphs.slices import Span
 from keras_stitch.graphs.spec import InputSpec, Merge, Port, Source, Submodel, Tap
 from keras_stitch.graphs.wiring import wire
 

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from plain_graphs import MANY
 
 from keras_stitch.errors import StitchError
-from keras_stitch.graphs.references import Range, Reference, parse_reference
+from keras_stitch.graphs.references import Reference, parse_reference
+from keras_stitch.graphs.slices import Range, Slice
 
 NAMES = (
     st.text(st.characters(exclude_characters="[].", exclude_categories=("Cs",)), min_size=1).map(str.strip).filter(bool)
 )
-BOUNDS = st.none() | st.integers(-9, 9)
 
 
 def written_parts() -> st.SearchStrategy[str]:
@@ -38,14 +38,14 @@ def test_a_reference_says_itself(node: str, port: str | None, part: str | None) 
         ("model1", Reference("model1")),
         (" model1.out ", Reference("model1", "out")),
         ("model1.block.out", Reference("model1", "block.out")),
-        ("model1[0]", Reference("model1", None, (Range(0, 1),))),
-        ("model1[-1]", Reference("model1", None, (Range(-1, None),))),
-        ("model1[-2]", Reference("model1", None, (Range(-2, -1),))),
-        ("model1.out[1:3]", Reference("model1", "out", (Range(1, 3),))),
-        ("model1[:]", Reference("model1", None, (Range(None, None),))),
-        ("model1[:-1]", Reference("model1", None, (Range(None, -1),))),
-        ("model1[:, 0:10]", Reference("model1", None, (Range(None, None), Range(0, 10)))),
-        ("model1.out[0,-1 , 2:]", Reference("model1", "out", (Range(0, 1), Range(-1, None), Range(2, None)))),
+        ("model1[0]", Reference("model1", None, Slice((Range(0, 1),)))),
+        ("model1[-1]", Reference("model1", None, Slice((Range(-1, None),)))),
+        ("model1[-2]", Reference("model1", None, Slice((Range(-2, -1),)))),
+        ("model1.out[1:3]", Reference("model1", "out", Slice((Range(1, 3),)))),
+        ("model1[:]", Reference("model1", None, Slice((Range(None, None),)))),
+        ("model1[:-1]", Reference("model1", None, Slice((Range(None, -1),)))),
+        ("model1[:, 0:10]", Reference("model1", None, Slice((Range(None, None), Range(0, 10))))),
+        ("model1.out[0,-1 , 2:]", Reference("model1", "out", Slice((Range(0, 1), Range(-1, None), Range(2, None))))),
     ],
 )
 def test_reading(text: str, reference: Reference) -> None:
@@ -88,45 +88,3 @@ def test_what_cannot_be_read_is_refused(text: object) -> None:
         "'[0]', '[0:3]' or '[-2:]' of the last axis, or one of these for each axis, '[:, 0:3]'\n"
         f"  Received: {text!r}"
     )
-
-
-@MANY
-@given(BOUNDS, BOUNDS, st.integers(1, 12))
-def test_a_part_is_what_python_slices(start: int | None, stop: int | None, size: int) -> None:
-    part, elements = Range(start, stop), list(range(size))
-    in_range = all(bound is None or -size <= bound <= size for bound in (start, stop))
-    if in_range and elements[start:stop]:
-        first, last = part.resolve(size)
-        assert 0 <= first < last <= size
-        assert elements[first:last] == elements[start:stop]
-    else:
-        # Python would cut what reaches beyond, and take nothing; both are mistakes here.
-        with pytest.raises(StitchError):
-            part.resolve(size)
-
-
-@MANY
-@given(st.integers(-9, 9), st.integers(1, 9))
-def test_one_element_is_what_python_indexes(index: int, size: int) -> None:
-    (part,) = parse_reference(f"m[{index}]").part
-    if -size <= index < size:
-        assert list(range(size))[slice(*part.resolve(size))] == [range(size)[index]]
-    else:
-        with pytest.raises(StitchError, match="reaches beyond"):
-            part.resolve(size)
-
-
-@pytest.mark.parametrize(
-    ("part", "message"),
-    [
-        (Range(2, 5), "[2:5] reaches beyond a last axis of size 4.\n  Expected: a part of [0:4]"),
-        (Range(7, 8), "[7] reaches beyond a last axis of size 4.\n  Expected: a part of [0:4]"),
-        (Range(-5, None), "[-5:] reaches beyond a last axis of size 4.\n  Expected: a part of [0:4]"),
-        (Range(2, 2), "[2:2] is empty on a last axis of size 4.\n  Expected: a part of [0:4]"),
-        (Range(3, 1), "[3:1] is empty on a last axis of size 4.\n  Expected: a part of [0:4]"),
-    ],
-)
-def test_parts_out_of_range(part: Range, message: str) -> None:
-    with pytest.raises(StitchError) as caught:
-        part.resolve(4)
-    assert str(caught.value) == message

@@ -6,7 +6,7 @@ import pytest
 from plain_graphs import node, spec
 
 from keras_stitch.errors import NamingError
-from keras_stitch.graphs.references import Span
+from keras_stitch.graphs.slices import Span
 from keras_stitch.graphs.spec import GraphOutput, Merge, Port, Tap, Wiring
 from keras_stitch.graphs.subgraph import cut, tensor_name, tensor_port
 from keras_stitch.graphs.wiring import wire

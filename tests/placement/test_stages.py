@@ -8,6 +8,7 @@ import pytest
 from plain_graphs import node, spec
 
 from keras_stitch.directory.connections_code import source
+from keras_stitch.graphs.slices import Span
 from keras_stitch.graphs.spec import GraphSpec, Merge
 from keras_stitch.graphs.wiring import wire
 from keras_stitch.placement.stages import Cast, Merged, Stages, Take, stage, tensors
@@ -67,13 +68,13 @@ def test_merges_in_front_of_other_frameworks() -> None:
     )
     made = staged(spec(*nodes, connect=connect))
     (step,) = [step for step in made.steps if step.name == "forest"]
-    assert step.takes == {"x": Merged("add", ("a", Take("b", 0, 3)), "float32")}
+    assert step.takes == {"x": Merged("add", ("a", Take("b", Span(0, 3))), "float32")}
 
 
 def test_parts_of_several_axes_are_taken_one_after_another() -> None:
     nodes = node("a", outputs={"y": (5, 4)}), node("forest", {"x": (2, 1)}, framework="kipoi"), node("last")
     made = staged(spec(*nodes, connect={"forest": "a[1:3, 2]", "last": "forest"}))
-    assert made.steps[1].takes == {"x": Take(Take("a", 1, 3, axis=-2), 2, 3)}
+    assert made.steps[1].takes == {"x": Take(Take("a", Span(1, 3, axis=-2)), Span(2, 3))}
     assert source(made.steps[1].takes) == '{"x": merging.Take(merging.Take("a", 1, 3, axis=-2), 2, 3)}'
 
 
@@ -178,5 +179,5 @@ def test_a_group_is_never_called_like_another_submodel() -> None:
 
 
 def test_names_of_tensors_in_a_connection() -> None:
-    made = Merged("add", ("a", Take(Cast("b", "float32"), 0, 1), "a"), "float32")
+    made = Merged("add", ("a", Take(Cast("b", "float32"), Span(0, 1)), "a"), "float32")
     assert list(tensors(made)) == ["a", "b", "a"]

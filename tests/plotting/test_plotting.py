@@ -18,7 +18,7 @@ import matplotlib
 import pytest
 
 from keras_stitch.errors import SaveError, StitchError
-from keras_stitch.graphs.references import Span
+from keras_stitch.graphs.slices import Span
 from keras_stitch.graphs.spec import (
     Feed,
     GraphOutput,

@@ -21,7 +21,7 @@ from strategies import Case, cases
 import keras_stitch as ks
 from keras_stitch import cli
 from keras_stitch.errors import SaveError, StitchError
-from keras_stitch.graphs.references import Span
+from keras_stitch.graphs.slices import Span
 from keras_stitch.keras_private import quiet_keras
 from keras_stitch.models import build as building
 from keras_stitch.models import merge_layers, save_keras
