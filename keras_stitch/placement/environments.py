@@ -10,9 +10,8 @@ from itertools import chain, count
 
 from keras_stitch.graphs.names import name_of_several
 from keras_stitch.graphs.spec import GraphSpec, Submodel, Wiring
-from keras_stitch.graphs.upstream import fed_by
 from keras_stitch.placement.conflicts import Conflicts, Pin, listed, resolve
-from keras_stitch.placement.plan import Reason
+from keras_stitch.placement.plan import Companions, Reason, owner_of
 from keras_stitch.placement.requirements import installed, joined, package, packages
 from keras_stitch.placement.uv import Resolver, Uv
 
@@ -27,7 +26,6 @@ _NO_INDEX = "the package index could not be asked"
 _NOWHERE = f"no environment for {_PYTHON} has them"
 _NO_BASE = f"the package index does not have what the stitched model needs for {_PYTHON}"
 _KERAS = ("keras", "tensorflow")
-_ASIDE = "which runs in an environment of its own"
 
 
 @dataclass(frozen=True)
@@ -70,33 +68,11 @@ def settle(spec: GraphSpec, wiring: Wiring, resolver: Resolver | None = None) ->
     return _Settling(spec, wiring, resolver or Uv()).settled()
 
 
-class _Flow:
-    """Which submodels have to leave together: data flow only from the environments to the stitched model."""
-
-    def __init__(self, spec: GraphSpec, wiring: Wiring):
-        self._spec = spec
-        self._fed_by = {node: fed_by(wiring, node) for node in reversed(wiring.order)}
-
-    def along(self, leaving: Mapping[str, Reason]) -> dict[str, Reason]:
-        """The submodels that leave and all that have to leave with them, with reasons, in the order of the graph."""
-        found, before = dict(leaving), -1
-        while len(found) > before:
-            before = len(found)
-            for node, sources in self._fed_by.items():
-                for source in sources if node in found else ():
-                    found.setdefault(source, Reason.feeds(node, _ASIDE))
-            gone = {_owner(self._spec.submodel(name)): name for name in reversed(found)}
-            for submodel in self._spec.submodels:
-                if _owner(submodel) in gone:
-                    found.setdefault(submodel.name, Reason.shares(gone[_owner(submodel)], _ASIDE))
-        return {submodel.name: found[submodel.name] for submodel in self._spec.submodels if submodel.name in found}
-
-
 class _Settling:
     """One run of ``settle``, with its remarks."""
 
     def __init__(self, spec: GraphSpec, wiring: Wiring, resolver: Resolver):
-        self._spec, self._flow, self._resolver = spec, _Flow(spec, wiring), resolver
+        self._spec, self._companions, self._resolver = spec, Companions(spec, wiring), resolver
         self._kept = {s.name: s.placement for s in spec.submodels if s.placement in ("model", "dataloader")}
         self._remarks: dict[str, str] = {}  # what could not be done, and why
         self._unconsidered: list[str] = []
@@ -109,13 +85,13 @@ class _Settling:
             for s in self._spec.submodels
             if s.elsewhere or s.placement == "workflow"
         }
-        leaving = self._flow.along(forced)
-        kept = {_owner(self._spec.submodel(name)) for name in self._kept}
+        leaving = self._with_companions(forced)
+        kept = {owner_of(self._spec.submodel(name)) for name in self._kept}
         left = [s for s in self._spec.submodels if not (s.share or s.name in leaving or s.name in kept)]
         staying = [submodel for submodel in left if submodel.requires]
         # Without unmet pins, this environment shows that all fit together.
         if any(submodel.unmet for submodel in staying):
-            leaving = self._flow.along({**forced, **self._search(staying, leaving)})
+            leaving = self._with_companions({**forced, **self._search(staying, leaving)})
         environments = self._environments(leaving)
         remark = "\n".join(f"{what}: {why}." for what, why in self._remarks.items())
         return Settled(leaving, environments, remark, tuple(self._unconsidered))
@@ -167,9 +143,12 @@ class _Settling:
         self._unconsidered.append(submodel.name)
         self._remarks[f"The pins of '{submodel.name}' ({pins}) are not considered"] = why
 
+    def _with_companions(self, leaving: Mapping[str, Reason]) -> dict[str, Reason]:
+        return self._companions.of(leaving, lambda node: "which runs in an environment of its own")
+
     def _gone(self, names: Iterable[str], leaving: Mapping[str, Reason]) -> frozenset[str]:
         """The submodels that leave with these, apart from those that leave anyway."""
-        return frozenset(self._flow.along({**leaving, **dict.fromkeys(names, Reason(""))})) - set(leaving)
+        return frozenset(self._with_companions({**leaving, **dict.fromkeys(names, Reason(""))})) - set(leaving)
 
     def _fewest(self, conflicts: Sequence[frozenset[str]], leaving: Mapping[str, Reason]) -> tuple[str, ...]:
         """The submodels that resolve all conflicts and take the fewest others along.
@@ -197,9 +176,9 @@ class _Settling:
 
     def _environments(self, leaving: Mapping[str, Reason]) -> tuple[Environment, ...]:
         """Put each submodel into the first environment that takes it; twins share one."""
-        owner_of = {name: _owner(self._spec.submodel(name)) for name in leaving}
+        owners = {name: owner_of(self._spec.submodel(name)) for name in leaving}
         shared: list[dict[str, tuple[str, ...]]] = []
-        for owner in dict.fromkeys(owner_of.values()):
+        for owner in dict.fromkeys(owners.values()):
             needs = self._needs(self._spec.submodel(owner))
             room = next((room for room in shared if self._live_together([*room.values(), needs])), None)
             if room is None:
@@ -207,7 +186,7 @@ class _Settling:
             room[owner] = needs
         made: dict[str, Environment] = {}
         for room in shared:
-            members = tuple(name for name in leaving if owner_of[name] in room)
+            members = tuple(name for name in leaving if owners[name] in room)
             name = _name(members, made)
             made[name] = Environment(name, members, joined((*OWN_BASE, *chain(*room.values()))))
         return tuple(made.values())
@@ -244,10 +223,6 @@ def _own(submodel: Submodel) -> tuple[str, ...]:
     """The pins of a submodel, and the TensorFlow that its Keras needs."""
     silent = submodel.is_keras and "tensorflow" not in packages(submodel.requires)
     return (*submodel.requires, *(("tensorflow",) if silent else ()))
-
-
-def _owner(submodel: Submodel) -> str:
-    return submodel.share or submodel.name
 
 
 def _name(members: Sequence[str], taken: Collection[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from keras_stitch.errors import StitchError
@@ -47,10 +47,7 @@ class Plan:
         return iter(self.places)
 
     def __getitem__(self, submodel: str) -> Placed:
-        for place in self.places:
-            if place.submodel == submodel:
-                return place
-        raise KeyError(submodel)
+        return {place.submodel: place for place in self.places}[submodel]
 
     def __str__(self) -> str:
         headers, rows = ["submodel", "placement"], [[place.submodel, place.placement] for place in self.places]
@@ -77,24 +74,38 @@ class Reason:
     text: str
     along_with: str = ""
 
-    @classmethod
-    def feeds(cls, other: str, which: str) -> Reason:
-        """The submodel feeds another one; ``which`` says why that matters."""
-        return cls(f"feeds '{other}', {which}", other)
 
-    @classmethod
-    def shares(cls, other: str, which: str) -> Reason:
-        """The submodel shares weights with another one; ``which`` says why that matters."""
-        return cls(f"has the same weights as '{other}', {which}", other)
+class Companions:
+    """What has to run no later than some submodels do: what feeds them, and what shares their weights."""
+
+    def __init__(self, spec: GraphSpec, wiring: Wiring):
+        self._submodels = spec.submodels
+        self._fed_by = {node: fed_by(wiring, node) for node in reversed(wiring.order)}
+
+    def of(self, reasons: Mapping[str, Reason], which: Callable[[str], str]) -> dict[str, Reason]:
+        """Submodels and their companions, with reasons, in the order of the graph; ``which`` tells of one in words."""
+        found, before = dict(reasons), -1
+        while len(found) > before:
+            before = len(found)
+            for node, sources in self._fed_by.items():
+                for source in sources if node in found else ():
+                    found.setdefault(source, Reason(f"feeds '{node}', {which(node)}", node))
+            firsts = {
+                owner_of(submodel): submodel.name for submodel in reversed(self._submodels) if submodel.name in found
+            }
+            for submodel in self._submodels:
+                if (twin := firsts.get(owner_of(submodel))) is not None:
+                    reason = Reason(f"has the same weights as '{twin}', {which(twin)}", twin)
+                    found.setdefault(submodel.name, reason)
+        return {submodel.name: found[submodel.name] for submodel in self._submodels if submodel.name in found}
 
 
 @dataclass(frozen=True)
 class _Bound:
-    """The latest stage that a submodel can be in, the reason, and the submodel that is the cause."""
+    """The latest stage that a submodel can be in, and the reason."""
 
     placement: str
     reason: Reason
-    cause: str
 
 
 def plan(
@@ -118,12 +129,13 @@ def plan(
     """
     leaving, environments = leaving or {}, environments or {}
     bounds = {
-        submodel.name: _Bound("workflow", leaving[submodel.name], submodel.name)
-        if submodel.name in leaving
-        else _own_bound(submodel)
+        submodel.name: _Bound("workflow", leaving[submodel.name]) if submodel.name in leaving else _own_bound(submodel)
         for submodel in spec.submodels
     }
-    _propagate(spec, wiring, bounds)
+    packed = {name: bound.reason for name, bound in bounds.items() if bound.placement == "dataloader"}
+    for name, reason in Companions(spec, wiring).of(packed, lambda node: _in_dataloader(spec.submodel(node))).items():
+        if bounds[name].placement == "model":
+            bounds[name] = _Bound("dataloader", reason)
     last = _last(spec, wiring, bounds)
     remarks = [remark] if remark else []
     if last is not None:
@@ -133,17 +145,22 @@ def plan(
             "So it is the directory's model, through Kipoi's own class."
         )
         reason = Reason(f"{framework(submodel)}, and the last one: no Keras model remains")
-        bounds[last] = _Bound("model", reason, last)
+        bounds[last] = _Bound("model", reason)
     elif not any(bound.placement == "model" for bound in bounds.values()):
         remarks.append("No Keras model remains: the model only passes on what the dataloader delivers.")
     for submodel in spec.submodels:
         bound = bounds[submodel.name]
         if submodel.placement is not None and _ORDER[submodel.placement] > _ORDER[bound.placement]:
-            raise _too_late(spec, submodel, bound)
+            raise _too_late(spec, submodel, bounds)
     places = tuple(
         Placed(name, bound.placement, bound.reason.text, environments.get(name, "")) for name, bound in bounds.items()
     )
     return Plan(places, last, "\n".join(remarks))
+
+
+def owner_of(submodel: Submodel) -> str:
+    """The submodel that has the weights of a submodel: itself, or the one that it shares them with."""
+    return submodel.share or submodel.name
 
 
 def framework(submodel: Submodel) -> str:
@@ -161,41 +178,20 @@ def check_placement(placement: str | None, name: str) -> None:
 
 def _own_bound(submodel: Submodel) -> _Bound:
     if not submodel.is_keras:
-        return _Bound("dataloader", Reason(f"{framework(submodel)}, not Keras"), submodel.name)
+        return _Bound("dataloader", Reason(f"{framework(submodel)}, not Keras"))
     if submodel.placement == "dataloader":
-        return _Bound("dataloader", Reason("placement='dataloader' asks for it"), submodel.name)
+        return _Bound("dataloader", Reason("placement='dataloader' asks for it"))
     if submodel.share:
         reason = f"shares the weights of {submodel.share}"
     elif submodel.is_layer:
         reason = "a Keras layer"
     else:
         reason = "a Keras model in memory" if submodel.source.in_memory else "a saved Keras model"
-    return _Bound("model", Reason(reason), submodel.name)
+    return _Bound("model", Reason(reason))
 
 
-def _propagate(spec: GraphSpec, wiring: Wiring, bounds: dict[str, _Bound]) -> None:
-    """Move what feeds the dataloader into it, and what shares weights with that, until nothing moves."""
-    moved = True
-    while moved:
-        moved = False
-        for node in reversed(wiring.order):
-            submodel = spec.submodel(node)
-            what = "which runs in the dataloader" if submodel.is_keras else f"which is {framework(submodel)}, not Keras"
-            for source in fed_by(wiring, node) if bounds[node].placement == "dataloader" else ():
-                moved |= _move(bounds, source, Reason.feeds(node, what))
-        for submodel in spec.submodels:
-            owner = submodel.share or submodel.name
-            twins = [twin.name for twin in spec.submodels if owner in (twin.name, twin.share)]
-            packed = next((twin for twin in twins if bounds[twin].placement == "dataloader"), None)
-            if packed is not None:
-                moved |= _move(bounds, submodel.name, Reason.shares(packed, "which runs in the dataloader"))
-
-
-def _move(bounds: dict[str, _Bound], name: str, reason: Reason) -> bool:
-    if bounds[name].placement != "model":
-        return False
-    bounds[name] = _Bound("dataloader", reason, bounds[reason.along_with].cause)
-    return True
+def _in_dataloader(submodel: Submodel) -> str:
+    return "which runs in the dataloader" if submodel.is_keras else f"which is {framework(submodel)}, not Keras"
 
 
 def _last(spec: GraphSpec, wiring: Wiring, bounds: Mapping[str, _Bound]) -> str | None:
@@ -213,8 +209,10 @@ def _last(spec: GraphSpec, wiring: Wiring, bounds: Mapping[str, _Bound]) -> str 
     return submodel.name if free and alone and not shared else None
 
 
-def _too_late(spec: GraphSpec, submodel: Submodel, bound: _Bound) -> StitchError:
-    cause = spec.submodel(bound.cause)
+def _too_late(spec: GraphSpec, submodel: Submodel, bounds: Mapping[str, _Bound]) -> StitchError:
+    bound, cause = bounds[submodel.name], submodel
+    while along_with := bounds[cause.name].reason.along_with:
+        cause = spec.submodel(along_with)
     message = f"Submodel '{submodel.name}' cannot run in {_STAGES[submodel.placement or '']}"
     received = f"placement='{submodel.placement}'"
     if bound.placement == "workflow":

@@ -120,7 +120,7 @@ def test_a_model_that_has_left_is_not_the_last_one() -> None:
     [
         (
             "model",
-            Reason.feeds("model2", "which runs in an environment of its own"),
+            Reason("feeds 'model2', which runs in an environment of its own", "model2"),
             "the stitched model: it feeds 'model2'",
         ),
         ("dataloader", Reason("needs keras==2.15.0, and cannot be loaded here"), "the dataloader: needs keras==2.15.0"),
