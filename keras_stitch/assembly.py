@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,13 +122,13 @@ class Assembly:
         """The models that run in the dataloader, the Keras ones among them built; nothing where there are none."""
         return self._packing(self.flow.spec, self.flow.stages, {}) if self.flow.stages.packs else None
 
-    def _workflow(self) -> WorkflowWriter | None:
-        """The jobs with their models; nothing where all runs in the dataloader and the model."""
+    def _workflow(self) -> Callable[..., WorkflowWriter] | None:
+        """What writes the jobs with their models; nothing where all runs in the dataloader and the model."""
         if not self.flow.jobs:
             return None
         from keras_stitch.workflow.write_workflow import WorkflowWriter
 
-        return WorkflowWriter(self.flow, self.job_packings())
+        return partial(WorkflowWriter, self.flow, self.job_packings())
 
     def job_packings(self) -> dict[str, Packing]:
         """The models of every job, by its name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,67 +64,55 @@ class Alignment:
 def file_alignment(dataloader: Dataloader) -> Alignment:
     """What the rows of a file are compared by, and whether they are looked up.
 
-    Args:
-        dataloader: What the user said about it.
-
     Raises:
         StitchError: When ``align_on`` is not a field of a file.
     """
-    on, kinds = dataloader.align_on, {own: kind for kind, own in _KEYS.items()}
-    if on and on not in kinds:
+    on = dataloader.align_on
+    kind = next((kind for kind, own in _KEYS.items() if own == on), None)
+    if on and kind is None:
         raise StitchError(
             f"align_on= of the file '{dataloader.source}' is no field of it.",
             expected="'id' or 'ranges'",
             received=repr(on),
         )
-    align_on = kinds[on] if on else None
-    return Alignment(align_on=align_on, missing=dataloader.missing, known=False, compared=on is not False)
+    return Alignment(align_on=kind, missing=dataloader.missing, known=False, compared=on is not False)
 
 
 def alignment_of(component: Component, dataloader: Dataloader) -> Alignment:
     """What the rows of a component are compared by, and whether they are looked up.
 
-    Args:
-        component: The dataloader.
-        dataloader: What the user said about it.
-
     Raises:
         StitchError: When ``align_on`` is not a field of its metadata.
     """
     on, missing = dataloader.align_on, dataloader.missing
-    ranges = next(_typed(component.metadata, RANGES), None)
-    # The ids of ranges are often only numbers of rows.
-    ids: Path | None = ("id",) if "id" in component.metadata and not _is_leaf(component.metadata) else None
-    if ids is None:
-        # As in a directory that was generated; there, names that may be numbers of rows have no type.
-        nested = (path for path in _fields(component.metadata) if len(path) > 1 and path[-1] == "id")
-        ids = next((path for path in nested if _stated_type(component.metadata, path) == "str"), None)
-    resized_by = _resized_by(component, ranges)
     if on is False:
         return Alignment(compared=False)
-    kind = None
-    if on is not None:
-        path: Path = tuple(int(key) if key.isdigit() else key for key in on.split("."))
-        typed = _at(component.metadata, path)
-        if typed is None:
-            fields = [".".join(map(str, path)) for path in _fields(component.metadata)]
-            raise StitchError(
-                f"The metadata of the dataloader '{component.label}' has no field '{on}' to look rows up by.",
-                expected=nearest(on, fields) if fields else "a dataloader with metadata",
-            )
-        if typed == RANGES:
-            kind, ranges = "ranges", path
-        else:
-            kind, ids = "ids", path
-    return Alignment(ids, ranges, resized_by, kind, missing)
+    fields = dict(_fields(component.metadata))
+    ranges = next((path for path, kind in fields.items() if kind == RANGES), None)
+    # The ids of ranges are often only numbers of rows.
+    ids: Path | None = ("id",) if "id" in component.metadata and () not in fields else None
+    if ids is None:
+        # As in a directory that was generated; there, names that may be numbers of rows have no type.
+        nested = (path for path, kind in fields.items() if len(path) > 1 and path[-1] == "id" and kind == "str")
+        ids = next(nested, None)
+    resized_by = _resized_by(component, ranges)
+    if on is None:
+        return Alignment(ids, ranges, resized_by, None, missing)
+    path: Path = tuple(int(key) if key.isdigit() else key for key in on.split("."))
+    if fields.get(path) == RANGES:
+        return Alignment(ids, path, resized_by, "ranges", missing)
+    # A range is a leaf of the schema, but has fields of its own.
+    if path not in fields and not (path[-1] == "id" and fields.get(path[:-1]) == RANGES):
+        known = [".".join(map(str, path)) for path in fields]
+        raise StitchError(
+            f"The metadata of the dataloader '{component.label}' has no field '{on}' to look rows up by.",
+            expected=nearest(on, known) if known else "a dataloader with metadata",
+        )
+    return Alignment(path, ranges, resized_by, "ids", missing)
 
 
 def check_joins(alignments: Mapping[str, Alignment], in_order: Sequence[str]) -> dict[str, Alignment]:
-    """Checks that the rows of every part that is looked up can be.
-
-    Args:
-        alignments: Those of all parts, by name.
-        in_order: The parts that can only be read from the first row to the last.
+    """Checks that the rows of every part that is looked up can be; ``in_order`` are parts that are only read in order.
 
     Returns:
         The same; where every part is looked up, the first one's rows give the order.
@@ -135,7 +123,7 @@ def check_joins(alignments: Mapping[str, Alignment], in_order: Sequence[str]) ->
     found = dict(alignments)
     if all(alignment.align_on for alignment in found.values()):
         first = next((name for name in found if name in in_order), next(iter(found)))
-        found[first] = _leading(found[first])
+        found[first] = replace(found[first], align_on=None, missing="error")
     base = {name: alignment for name, alignment in found.items() if not alignment.align_on}
     for name, alignment in found.items():
         if not alignment.align_on:
@@ -166,42 +154,10 @@ def _resized_by(component: Component, ranges: Path | None) -> str | None:
     return name if any(argument.name == name and argument.exposed for argument in component.arguments) else None
 
 
-def _leading(alignment: Alignment) -> Alignment:
-    return replace(alignment, align_on=None, missing="error")
-
-
-def _typed(metadata: Any, kind: str, path: Path = ()) -> Any:
-    for where in _fields(metadata):
-        if _at(metadata, where) == kind:
-            yield where
-
-
-def _fields(metadata: Any, path: Path = ()) -> Any:
-    if _is_leaf(metadata):
-        yield path
-    else:
-        for key, item in metadata.items() if isinstance(metadata, Mapping) else enumerate(metadata):
-            yield from _fields(item, (*path, key))
-
-
-def _stated_type(metadata: Any, path: Path) -> str | None:
-    for key in path:
-        metadata = metadata[key]
-    return metadata.get("type")
-
-
-def _at(metadata: Any, path: Path) -> str | None:
-    """The type of a field; ``None`` where there is none."""
-    for number, key in enumerate(path):
-        if _is_leaf(metadata):
-            # A range is a leaf of the schema, but has fields of its own.
-            return "str" if metadata.get("type") == RANGES and path[number:] == ("id",) else None
-        try:
-            metadata = metadata[key]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return str(metadata.get("type", "str")) if _is_leaf(metadata) else None
-
-
-def _is_leaf(metadata: Any) -> bool:
-    return isinstance(metadata, Mapping) and isinstance(metadata.get("doc"), str)
+def _fields(metadata: Any, path: Path = ()) -> Iterator[tuple[Path, str | None]]:
+    """The keys that lead to each field of metadata, and its type where one is stated."""
+    if isinstance(metadata, Mapping) and isinstance(metadata.get("doc"), str):
+        yield path, metadata.get("type")
+        return
+    for key, item in metadata.items() if isinstance(metadata, Mapping) else enumerate(metadata):
+        yield from _fields(item, (*path, key))

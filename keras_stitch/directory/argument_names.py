@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import filecmp
 import keyword
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from keras_stitch.directory.feeders import Feeder
 from keras_stitch.errors import StitchError, nearest
 from keras_stitch.kipoi.component import Component
 from keras_stitch.kipoi.dataloader import Dataloader, named
@@ -16,29 +18,38 @@ from keras_stitch.kipoi.schema import Argument, Missing
 _RESERVED = {"self", "LOADERS", "merging"}
 
 
-Owner = tuple[str, Argument]
+class Owner(NamedTuple):
+    """A part that takes an argument of the merged dataloader, and the argument as the part has it."""
+
+    part: str
+    argument: Argument
+    may_share: bool
+
+
+def owners_of(feeders: Iterable[Feeder]) -> dict[str, list[Owner]]:
+    """The parts that take each argument of the merged dataloader."""
+    found: dict[str, list[Owner]] = {}
+    for feeder in feeders:
+        for own, name in feeder.arguments.items():
+            found.setdefault(name, []).append(Owner(feeder.name, feeder.argument(own), feeder.may_share(own)))
+    return found
 
 
 def passed_names(name: str, component: Component, dataloader: Dataloader) -> dict[str, str]:
-    """The name in the merged dataloader for every argument of a component that is passed on.
-
-    Args:
-        name: The component's name.
-        component: The component.
-        dataloader: What is shared and what is separate.
+    """The name in the merged dataloader for every argument that the component of some name passes on.
 
     Raises:
-        StitchError: When something is named that is no argument of it.
+        StitchError: When ``share`` or ``separate`` names no argument of it.
     """
     known = [argument.name for argument in component.arguments if argument.exposed]
-    for what, names in (("share", named(dataloader.share)), ("separate", named(dataloader.separate))):
+    separate, share = named(dataloader.separate), named(dataloader.share)
+    for what, names in (("share", share), ("separate", separate)):
         for own in names:
             if own not in known:
                 raise StitchError(
                     f"{what}= names '{own}', which the dataloader '{component.label}' has no argument for.",
                     expected=nearest(own, known),
                 )
-    separate, share = named(dataloader.separate), named(dataloader.share)
     passed = {}
     for argument in component.arguments:
         if argument.exposed:
@@ -47,18 +58,15 @@ def passed_names(name: str, component: Component, dataloader: Dataloader) -> dic
     return passed
 
 
-def merge_arguments(owners: dict[str, list[tuple[str, Argument, bool]]]) -> tuple[Argument, ...]:
+def merge_arguments(owners: Mapping[str, Sequence[Owner]]) -> tuple[Argument, ...]:
     """The arguments of the merged dataloader, required ones first.
-
-    Args:
-        owners: For every name the parts that take it: the part, its argument, and whether it may be shared.
 
     Raises:
         StitchError: When a name cannot be one, or parts that share one do not agree on it.
     """
     arguments = []
     for name, who in owners.items():
-        part, first, _ = who[0]
+        part, first = who[0].part, who[0].argument
         if not name.isidentifier() or keyword.iskeyword(name) or name in _RESERVED:
             raise StitchError(
                 f"The argument '{first.name}' of '{part}' cannot be one of the merged dataloader, as '{name}'.",
@@ -67,31 +75,31 @@ def merge_arguments(owners: dict[str, list[tuple[str, Argument, bool]]]) -> tupl
                 if part.isidentifier()
                 else "Give the input a name of letters, digits and underscores with graph.add_input.",
             )
-        if len(who) > 1 and not all(shared for _, _, shared in who):
-            listed = " and ".join(f"'{argument.name}' of '{owner}'" for owner, argument, _ in who)
+        if len(who) > 1 and not all(owner.may_share for owner in who):
+            listed = " and ".join(f"'{owner.argument.name}' of '{owner.part}'" for owner in who)
             raise StitchError(
                 f"Two arguments of the merged dataloader would be called '{name}': {listed}.",
                 fix="Give one of the submodels or inputs another name.",
             )
-        arguments.append(_agreed(name, [(owner, argument) for owner, argument, _ in who]))
+        arguments.append(_agreed(name, who))
     return tuple(sorted(arguments, key=lambda argument: not argument.required))
 
 
-def _agreed(name: str, who: list[Owner]) -> Argument:
+def _agreed(name: str, who: Sequence[Owner]) -> Argument:
     """One argument for several parts, which have to agree on it."""
-    types = {argument.type: owner for owner, argument in reversed(who) if argument.type is not None}
+    arguments = [owner.argument for owner in who]
+    types = {owner.argument.type: owner.part for owner in reversed(who) if owner.argument.type is not None}
     if len(types) > 1:
-        raise _disagree(name, "type", [(kind, owner) for kind, owner in reversed(types.items())])
-    required = any(argument.required for _, argument in who)
-    first = who[0][1]
-    other = next((owner for owner in who if not required and owner[1].default != first.default), None)
-    if other is not None:
-        raise _disagree(name, "default", [(repr(first.default), who[0][0]), (repr(other[1].default), other[0])])
-    docs = list(dict.fromkeys(argument.doc for _, argument in who if argument.doc))
-    examples = [argument.example for _, argument in who if argument.example is not Missing]
+        raise _disagree(name, "type", list(reversed(types.items())))
+    required, first = any(argument.required for argument in arguments), arguments[0]
+    for part, argument, _ in who:
+        if not required and argument.default != first.default:
+            raise _disagree(name, "default", [(repr(first.default), who[0].part), (repr(argument.default), part)])
+    docs = list(dict.fromkeys(argument.doc for argument in arguments if argument.doc))
+    examples = [argument.example for argument in arguments if argument.example is not Missing]
     return Argument(
         name=name,
-        doc=" / ".join(docs) or f"Argument {first.name} of {' and '.join(owner for owner, _ in who)}.",
+        doc=" / ".join(docs) or f"Argument {first.name} of {' and '.join(owner.part for owner in who)}.",
         type=next(iter(types), None) or ("str" if required else _type_of(first.default)),
         required=required,
         default=None if required else first.default,
@@ -108,13 +116,13 @@ def _disagree(name: str, what: str, said: list[tuple[Any, str]]) -> StitchError:
     )
 
 
-def distinct_examples(who: list[Owner]) -> list[tuple[str, Any]]:
+def distinct_examples(who: Iterable[Owner]) -> list[tuple[str, Any]]:
     """The examples that parts have for an argument, those that are equal or equal files once."""
     found: list[tuple[str, Any]] = []
-    for owner, argument in who:
+    for part, argument, _ in who:
         example = argument.example
         if example is not Missing and not any(_equal(example, known) for _, known in found):
-            found.append((owner, example))
+            found.append((part, example))
     return found
 
 

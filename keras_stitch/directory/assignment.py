@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from keras_stitch.checks import mapping_of
@@ -18,22 +18,11 @@ from keras_stitch.kipoi.schema import Field
 
 @dataclass(frozen=True)
 class FedByLoader:
-    """A dataloader and the graph inputs that it feeds.
-
-    Attributes:
-        dataloader: What the user said, or the model's directory.
-        component: What was found.
-        fields: The field that feeds each graph input.
-    """
+    """A dataloader, as the user or the model's directory names it, and the field that feeds each graph input."""
 
     dataloader: Dataloader
     component: Component
-    fields: dict[str, Field] = field(default_factory=dict)
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """The graph inputs that it feeds."""
-        return tuple(self.fields)
+    fields: dict[str, Field]
 
     def reads_the_same_as(self, other: FedByLoader) -> bool:
         """Whether both are the same loader with the same arguments, so that one reading does for both."""
@@ -46,60 +35,33 @@ class FedByLoader:
         )
 
 
-@dataclass(frozen=True)
-class FedByFile:
-    """A file with the rows of one graph input.
-
-    Attributes:
-        dataloader: What the user said.
-        input: The graph input.
-    """
-
-    dataloader: Dataloader
-    input: str
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """The graph input."""
-        return (self.input,)
-
-
-Fed = FedByLoader | FedByFile
-
-
 def assign(
     wiring: Wiring, names: Sequence[str], dataloaders: Mapping[str, Any] | None, parts: Mapping[str, KipoiPart]
-) -> list[Fed]:
-    """Finds the dataloader of every graph input that has one.
-
-    Args:
-        wiring: The graph.
-        names: Its submodels.
-        dataloaders: Graph input or submodel -> ``Dataloader``, path, import path or class.
-        parts: For submodels that are Kipoi directories, what was read there.
+) -> tuple[list[FedByLoader], dict[str, Dataloader]]:
+    """Finds the dataloader or the file of every graph input that has one.
 
     Returns:
-        The dataloaders, each once.
+        The dataloaders, each once, with fields in the order of the graph inputs; and the file of each other input.
 
     Raises:
         StitchError: When a key is unknown, an input is fed twice or a loader does not fit.
     """
     free = {name: _free_inputs(wiring, name) for name in names}
     loaders: list[FedByLoader] = []
-    tables: list[FedByFile] = []
+    files: dict[str, Dataloader] = {}
     owners: dict[str, str] = {}
     for key, value in mapping_of(dataloaders, "dataloaders=", "{graph input or submodel: dataloader}").items():
         dataloader = dataloader_of(key, value)
         targets = _targets(key, free, wiring)
-        fed: Fed
         if dataloader.table is not None:
-            fed = FedByFile(dataloader, _table_input(key, dataloader, targets))
-            tables.append(fed)
+            fed = [_file_input(key, dataloader, targets)]
+            files |= dict.fromkeys(fed, dataloader)
         else:
             component = resolve(dataloader)
-            fed = FedByLoader(dataloader, component, _assign(key, dataloader, component, targets, wiring))
-            loaders.append(fed)
-        for name in fed.inputs:
+            fields = _assign(key, dataloader, component, targets, wiring)
+            loaders.append(FedByLoader(dataloader, component, fields))
+            fed = list(fields)
+        for name in fed:
             if name in owners:
                 raise StitchError(
                     f"The input '{name}' is fed by two dataloaders, those of '{owners[name]}' and '{key}'.",
@@ -110,26 +72,26 @@ def assign(
         direct = {name: port for name, port in _direct_inputs(wiring, node).items() if name not in owners}
         if part.dataloader is not None and direct:
             component = resolve(part.dataloader)
-            fed = FedByLoader(part.dataloader, component, _assign_part(node, component, part, direct))
-            owners.update(dict.fromkeys(fed.inputs, node))
-            loaders.append(fed)
-    for fed in loaders:
+            fields = _assign_part(node, component, part, direct)
+            owners |= dict.fromkeys(fields, node)
+            loaders.append(FedByLoader(part.dataloader, component, fields))
+    for loader in loaders:
         for port in wiring.inputs:
-            if (chosen := fed.fields.get(port.name)) is not None:
-                _check_shape(port, fed.component, chosen)
-    return [*tables, *_merged(loaders)]
+            if port.name in loader.fields:
+                _check_shape(port, loader.component, loader.fields[port.name])
+    return _merged(loaders, [port.name for port in wiring.inputs]), files
 
 
-def _merged(found: list[FedByLoader]) -> list[FedByLoader]:
+def _merged(loaders: list[FedByLoader], inputs: Sequence[str]) -> list[FedByLoader]:
     """One entry for each dataloader: those that read the same are one."""
     once: list[FedByLoader] = []
-    for fed in found:
-        twin = next((known for known in once if known.reads_the_same_as(fed)), None)
+    for loader in loaders:
+        twin = next((known for known in once if known.reads_the_same_as(loader)), None)
         if twin is None:
-            once.append(fed)
+            once.append(loader)
         else:
-            twin.fields.update(fed.fields)
-    return once
+            twin.fields.update(loader.fields)
+    return [replace(it, fields={name: it.fields[name] for name in inputs if name in it.fields}) for it in once]
 
 
 def _targets(key: str, free: Mapping[str, list[str]], wiring: Wiring) -> list[str]:
@@ -146,16 +108,21 @@ def _targets(key: str, free: Mapping[str, list[str]], wiring: Wiring) -> list[st
     return free[key]
 
 
-def _table_input(key: str, dataloader: Dataloader, targets: Sequence[str]) -> str:
+def _file_input(key: str, dataloader: Dataloader, targets: Sequence[str]) -> str:
     if len(targets) > 1:
         raise StitchError(
             f"The file '{dataloader.source}' holds the rows of one input, but '{key}' has several.",
             expected=f"one of {', '.join(targets)} as the key",
         )
+    check_file_options(dataloader, f"the file '{dataloader.source}', which is no dataloader")
+    return targets[0]
+
+
+def check_file_options(dataloader: Dataloader, file: str) -> None:
+    """Refuses options that only a dataloader has; ``file`` is what messages call the file."""
     for what in ("outputs", "args", "share", "separate", "in_order"):
         if getattr(dataloader, what):
-            raise StitchError(f"{what}= has no meaning for the file '{dataloader.source}', which is no dataloader.")
-    return targets[0]
+            raise StitchError(f"{what}= has no meaning for {file}.")
 
 
 def _free_inputs(wiring: Wiring, node: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,6 @@ class GeneratedDataloader:
         info: The info section of the model.
         dependencies: The dependencies section.
         packing: The models that run in the dataloader, if any do.
-        made_by: For every job of the workflow whose file is read, the sha256 that stands for it.
     """
 
     graph: str
@@ -56,7 +55,6 @@ class GeneratedDataloader:
     info: Mapping[str, Any]
     dependencies: Mapping[str, Any]
     packing: Packing | None = None
-    made_by: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, directory: Path, examples: Mapping[str, Any]) -> None:
         """Writes ``dataloader.py`` with the runtime that it uses, and ``dataloader.yaml``.
@@ -85,7 +83,7 @@ class GeneratedDataloader:
             "imports": sorted({feeder.imported for feeder in merged.components if feeder.imported is not None}),
             "loaders": [(feeder.name, feeder.loader()) for feeder in merged.components],
             "arguments": [(argument, _default(argument, merged)) for argument in merged.arguments],
-            "parts": [feeder.call(labels, self.made_by) for feeder in merged.feeders],
+            "parts": [feeder.call(labels) for feeder in merged.feeders],
             "described": described,
             "packed": self.packing.calls() if self.packing is not None else None,
         }

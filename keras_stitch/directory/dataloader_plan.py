@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from keras_stitch.directory.alignment import TARGETS, Alignment, alignment_of, check_joins, file_alignment
-from keras_stitch.directory.argument_names import distinct_examples, merge_arguments, passed_names
-from keras_stitch.directory.assignment import Fed, FedByFile, FedByLoader, assign
-from keras_stitch.directory.feeders import ComponentFeeder, Feeder, FileFeeder, TableFeeder, TargetsFeeder
+from keras_stitch.directory.argument_names import merge_arguments, owners_of, passed_names
+from keras_stitch.directory.assignment import FedByLoader, assign, check_file_options
+from keras_stitch.directory.feeders import (
+    ComponentFeeder,
+    Feeder,
+    FileFeeder,
+    PredictionsFeeder,
+    TableFeeder,
+    TargetsFeeder,
+)
 from keras_stitch.errors import StitchError
 from keras_stitch.graphs.spec import GraphSpec, Port, Wiring
 from keras_stitch.kipoi import table_files
@@ -28,12 +36,16 @@ class Merged:
     Attributes:
         feeders: The components, in the order of the graph inputs, then the targets.
         arguments: Its arguments, required ones first, with the default and example of the part they come from.
-        owners: For every argument the feeders that take it.
     """
 
     feeders: tuple[Feeder, ...]
     arguments: tuple[Argument, ...]
-    owners: Mapping[str, tuple[Feeder, ...]]
+
+    @cached_property
+    def owners(self) -> dict[str, tuple[Feeder, ...]]:
+        """For every argument the feeders that take it."""
+        names = [argument.name for argument in self.arguments]
+        return {name: tuple(it for it in self.feeders if name in it.arguments.values()) for name in names}
 
     @property
     def components(self) -> list[ComponentFeeder]:
@@ -55,6 +67,14 @@ class Merged:
         """Kipoi's kind."""
         return "Dataset" if self.random_access else "SampleIterator"
 
+    def made_by(self, digests: Mapping[str, str]) -> Merged:
+        """The same, which refuses files of jobs whose sha256 is not the given one."""
+        feeders = [
+            replace(feeder, made_by=digests[feeder.job]) if isinstance(feeder, PredictionsFeeder) else feeder
+            for feeder in self.feeders
+        ]
+        return replace(self, feeders=tuple(feeders))
+
 
 def merge(
     spec: GraphSpec,
@@ -63,21 +83,14 @@ def merge(
     parts: Mapping[str, KipoiPart] | None = None,
     targets: Any = None,
 ) -> Merged:
-    """Plans the merged dataloader.
-
-    Args:
-        spec: The graph.
-        wiring: The same, checked.
-        dataloaders: Graph input or submodel -> ``Dataloader``, path, import path or class.
-        parts: For submodels that are Kipoi directories, what was read there.
-        targets: An example of a file with targets, as a path or a ``Dataloader``.
+    """Plans the merged dataloader; ``dataloaders`` and ``targets`` are what the user gave.
 
     Raises:
         StitchError: When a key is unknown, an input is fed twice, a loader does not fit, arguments collide or rows
             cannot be looked up.
     """
-    fed = assign(wiring, [submodel.name for submodel in spec.submodels], dataloaders, parts or {})
-    feeders = _named(spec, wiring, fed)
+    names = [submodel.name for submodel in spec.submodels]
+    feeders = _named(names, wiring, *assign(wiring, names, dataloaders, parts or {}))
     if targets is not None:
         feeders.append(_targets(targets, feeders, wiring))
     alignments = check_joins(
@@ -85,56 +98,28 @@ def merge(
         [feeder.name for feeder in feeders if feeder.in_order],
     )
     feeders = [replace(feeder, alignment=alignments[feeder.name]) for feeder in feeders]
-    owners: dict[str, list[tuple[Feeder, str]]] = {}
-    for feeder in feeders:
-        for own, name in feeder.arguments.items():
-            owners.setdefault(name, []).append((feeder, own))
-    arguments = merge_arguments(
-        {
-            name: [(feeder.name, feeder.argument(own), feeder.may_share(own)) for feeder, own in who]
-            for name, who in owners.items()
-        }
-    )
-    return Merged(tuple(feeders), arguments, {name: tuple(feeder for feeder, _ in who) for name, who in owners.items()})
+    return Merged(tuple(feeders), merge_arguments(owners_of(feeders)))
 
 
-def own_examples(merged: Merged, name: str) -> list[tuple[str, Any]]:
-    """The examples that the parts have for an argument, those that are equal or equal files once."""
-    return distinct_examples(
-        [
-            (feeder.name, feeder.argument(own))
-            for feeder in merged.owners[name]
-            for own, passed in feeder.arguments.items()
-            if passed == name
-        ]
-    )
-
-
-def _named(spec: GraphSpec, wiring: Wiring, fed: list[Fed]) -> list[Feeder]:
-    """Gives the components their names, and the inputs that nobody feeds a file each."""
-    loaders = [item for item in fed if isinstance(item, FedByLoader)]
-    given = {item.input: item.dataloader for item in fed if isinstance(item, FedByFile)}
-    groups: list[tuple[FedByLoader | None, list[Port]]] = []
-    for port in wiring.inputs:
-        loader = next((item for item in loaders if port.name in item.fields), None)
-        known = next((ports for item, ports in groups if loader is not None and item is loader), None)
-        if known is not None:
-            known.append(port)
-        else:
-            groups.append((loader, [port]))
-    order = [submodel.name for submodel in spec.submodels]
-    wanted = []
-    for loader, (first, *_) in groups:
-        nodes = sorted((node for node, _ in wiring.input_targets(first.name)), key=order.index)
-        wanted.append(nodes[0] if loader is not None and nodes else first.name)
+def _named(
+    order: Sequence[str], wiring: Wiring, loaders: Sequence[FedByLoader], files: Mapping[str, Dataloader]
+) -> list[Feeder]:
+    """Gives the components their names, and the inputs that no component feeds a file each."""
+    leading = {next(iter(loader.fields)): loader for loader in loaders}
+    following = {name for loader in loaders for name in loader.fields} - leading.keys()
+    first = [port for port in wiring.inputs if port.name not in following]
+    wanted = {}
+    for port in first:
+        nodes = [node for node, _ in wiring.input_targets(port.name)] if port.name in leading else []
+        wanted[port.name] = min(nodes, key=order.index, default=port.name)
     feeders: list[Feeder] = []
-    for (loader, ports), name in zip(groups, wanted, strict=True):
-        if wanted.count(name) > 1:
-            name = ports[0].name
-        if loader is None:
-            feeders.append(_table(name, ports[0], given.get(ports[0].name)))
+    for port in first:
+        taken = list(wanted.values()).count(wanted[port.name]) > 1
+        name = port.name if taken else wanted[port.name]
+        if port.name in leading:
+            feeders.append(_component(name, leading[port.name]))
         else:
-            feeders.append(_component(name, loader, [port.name for port in ports]))
+            feeders.append(_table(name, port, files.get(port.name)))
     return feeders
 
 
@@ -149,15 +134,14 @@ def _table(name: str, port: Port, dataloader: Dataloader | None) -> TableFeeder:
     )
 
 
-def _component(name: str, fed: FedByLoader, inputs: list[str]) -> ComponentFeeder:
-    component, dataloader = fed.component, fed.dataloader
+def _component(name: str, fed: FedByLoader) -> ComponentFeeder:
     return ComponentFeeder(
         name=name,
-        arguments=passed_names(name, component, dataloader),
-        alignment=alignment_of(component, dataloader),
-        fields={input_name: fed.fields[input_name] for input_name in inputs},
-        component=component,
-        asked_in_order=dataloader.in_order,
+        arguments=passed_names(name, fed.component, fed.dataloader),
+        alignment=alignment_of(fed.component, fed.dataloader),
+        fields=fed.fields,
+        component=fed.component,
+        asked_in_order=fed.dataloader.in_order,
     )
 
 
@@ -169,9 +153,7 @@ def _targets(given: Any, feeders: list[Feeder], wiring: Wiring) -> TargetsFeeder
             expected=f"an {table_files.listed()} file with targets for the examples, or a ks.Dataloader of one",
             received=repr(given)[:200],
         )
-    for what in ("outputs", "args", "share", "separate", "in_order"):
-        if getattr(dataloader, what):
-            raise StitchError(f"{what}= has no meaning for targets, which are read from a file.")
+    check_file_options(dataloader, "targets, which are read from a file")
     if any(feeder.name == TARGETS for feeder in feeders):
         raise StitchError(
             f"A submodel or input called '{TARGETS}' cannot be in a graph that is saved with targets.",

@@ -13,7 +13,8 @@ import numpy as np
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.checks import mapping_of
-from keras_stitch.directory.dataloader_plan import Merged, own_examples
+from keras_stitch.directory.argument_names import distinct_examples, owners_of
+from keras_stitch.directory.dataloader_plan import Merged
 from keras_stitch.directory.feeders import Feeder, FileFeeder, TableFeeder, TargetsFeeder
 from keras_stitch.errors import SaveError, StitchError, nearest
 from keras_stitch.graphs.shapes import shape_fits
@@ -60,11 +61,11 @@ def choose_examples(merged: Merged, given: Mapping[str, Any] | None) -> dict[str
                 expected=nearest(name, known),
             )
         chosen[name] = _given(name, value, of_file=isinstance(merged.owners[name][0], FileFeeder))
-    missing = []
+    missing, owners = [], owners_of(merged.feeders)
     for name, argument in known.items():
         if name in chosen:
             continue
-        own = own_examples(merged, name)
+        own = distinct_examples(owners[name])
         if len(own) > 1:
             raise StitchError(
                 f"The dataloaders of {' and '.join(owner for owner, _ in own)} share the argument '{name}', but "
@@ -164,7 +165,6 @@ def add_random_tables(
     model: Callable[..., Any],
     placed: Mapping[str, Any],
     names: Mapping[str, str],
-    made_by: Mapping[str, str],
 ) -> tuple[dict[str, str], int]:
     """Writes an NPY file with random rows for every table reader that has no example.
 
@@ -178,7 +178,6 @@ def add_random_tables(
             open.
         placed: The examples that there are.
         names: What ``file_names`` gave.
-        made_by: For every job of the workflow whose file is read, the sha256 that stands for it.
 
     Returns:
         The example of each such argument, and how many rows there are.
@@ -190,7 +189,7 @@ def add_random_tables(
     }
     rows: dict[str, Any] = {}
     count = _ROWS
-    for feeder, first, length in _first_rows(directory, merged, wiring, placed, made_by):
+    for feeder, first, length in _first_rows(directory, merged, wiring, placed):
         count = length if feeder.alignment.align_on is None else count
         rows |= first
     if not wanted:
@@ -207,7 +206,7 @@ def _seed(wiring: Wiring, port: Port) -> int:
 
 
 def _first_rows(
-    directory: Path, merged: Merged, wiring: Wiring, placed: Mapping[str, Any], made_by: Mapping[str, str]
+    directory: Path, merged: Merged, wiring: Wiring, placed: Mapping[str, Any]
 ) -> Iterator[tuple[Feeder, dict[str, Any], int]]:
     """First row by graph input, and number of rows, of the components on their examples, as they are read later."""
     ports = {port.name: port for port in wiring.inputs}
@@ -225,7 +224,7 @@ def _first_rows(
                 if isinstance(value, str) and value and (directory / value).is_file():
                     arguments[own] = str(directory / value)
             with _explained(f"The dataloader of {feeder.name} cannot read its examples", directory, _FIX):
-                reader = feeder.reader(module, arguments, made_by)
+                reader = feeder.reader(module, arguments)
                 if isinstance(feeder, TargetsFeeder):
                     yield feeder, {}, reader.length
                     continue

@@ -65,31 +65,24 @@ class Feeder(ABC):
         return False
 
     @abstractmethod
-    def call(self, labels: Mapping[str, Sequence[str]], made_by: Mapping[str, str]) -> Call:
-        """Python source that makes the part in the generated dataloader.
-
-        Args:
-            labels: The names of the columns of targets, by graph output.
-            made_by: For every job of the workflow the sha256 that stands for it.
-        """
+    def call(self, labels: Mapping[str, Sequence[str]]) -> Call:
+        """Python source that makes the part in the generated dataloader; labels are of columns, by graph output."""
 
     @abstractmethod
-    def reader(self, module: Mapping[str, Any], values: Mapping[str, Any], made_by: Mapping[str, str]) -> Any:
+    def reader(self, module: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
         """The part alone, as the runtime has it: not in step with others, and without what it is compared by.
 
         Args:
             module: The names in the generated ``dataloader.py``.
             values: The value of each of its own arguments.
-            made_by: As for ``call``.
         """
 
     def _joined(self) -> list[str]:
+        """The arguments that say how its rows are joined; a component that is not compared has no keys, instead."""
         on, missing = self.alignment.align_on, self.alignment.missing
         found = [] if on is None else [f"align_on={literal(on)}"]
-        return [*found, *self._compared(), *([] if missing == "error" else [f"missing={literal(missing)}"])]
-
-    def _compared(self) -> list[str]:
-        return []
+        found += ["compared=False"] if self.kind == "file" and not self.alignment.compared else []
+        return [*found, *([] if missing == "error" else [f"missing={literal(missing)}"])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +120,7 @@ class ComponentFeeder(Feeder):
         """Only what is required or shared keeps its name."""
         return self.arguments[own] == own
 
-    def call(self, labels: Mapping[str, Sequence[str]], made_by: Mapping[str, str]) -> Call:
+    def call(self, labels: Mapping[str, Sequence[str]]) -> Call:
         """A ``Part`` of the class that ``loader`` makes."""
         name, alignment = literal(self.name), self.alignment
         passed = "".join(f"{' ' * 20}{literal(own)}: {outer},\n" for own, outer in self.arguments.items())
@@ -139,7 +132,7 @@ class ComponentFeeder(Feeder):
         lines += [f"resized_by={literal(alignment.resized_by)}"] if alignment.resized_by and alignment.ranges else []
         return "merging.Part", [*lines, *self._joined(), *(["in_order=True"] if self.asked_in_order else [])]
 
-    def reader(self, module: Mapping[str, Any], values: Mapping[str, Any], made_by: Mapping[str, str]) -> Any:
+    def reader(self, module: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
         """A ``Part``."""
         loader = module["LOADERS"][self.name]
         return module["merging"].Part(self.name, loader, values, self._inputs, in_order=self.in_order)
@@ -184,10 +177,7 @@ class ComponentFeeder(Feeder):
 class FileFeeder(Feeder):
     """A file that one argument, its path, names."""
 
-    @property
-    def kind(self) -> str:
-        """A file."""
-        return "file"
+    kind = "file"
 
     @property
     def path_argument(self) -> str:
@@ -199,19 +189,10 @@ class FileFeeder(Feeder):
         """The stem and ending of the example that is made where there is none; ``None`` where none is made."""
         return None
 
-    def _compared(self) -> list[str]:
-        return [] if self.alignment.compared else ["compared=False"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class TableFeeder(FileFeeder):
-    """A file with the rows of one graph input.
-
-    Attributes:
-        port: The graph input.
-        dtype: Of its rows.
-        example: The file that the user named, if any.
-    """
+    """A file with the rows of one graph input, and the file that the user named as its example, if any."""
 
     port: Port
     dtype: str
@@ -238,12 +219,12 @@ class TableFeeder(FileFeeder):
         doc = f"File for the input {self.name}, {rows}: {table_files.documented()}."
         return Argument(own, doc, "str", example=Missing if self.example is None else self.example)
 
-    def call(self, labels: Mapping[str, Sequence[str]], made_by: Mapping[str, str]) -> Call:
+    def call(self, labels: Mapping[str, Sequence[str]]) -> Call:
         """A ``Table``."""
         name, shape, dtype = literal(self.port.name), literal(self.port.shape), literal(self.dtype)
         return "merging.Table", [name, self.path_argument, f"shape={shape}", f"dtype={dtype}", *self._joined()]
 
-    def reader(self, module: Mapping[str, Any], values: Mapping[str, Any], made_by: Mapping[str, str]) -> Any:
+    def reader(self, module: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
         """A ``Table``."""
         return module["merging"].Table(self.port.name, values["path"], self.port.shape, self.dtype)
 
@@ -270,14 +251,14 @@ class TargetsFeeder(FileFeeder):
         doc = f"File with what the model should predict: {table_files.documented()}."
         return Argument(own, doc, "str", required=False, example=self.example)
 
-    def call(self, labels: Mapping[str, Sequence[str]], made_by: Mapping[str, str]) -> Call:
+    def call(self, labels: Mapping[str, Sequence[str]]) -> Call:
         """A ``Targets``, with the columns that the file has to have."""
         own = {name: list(labels[name]) for name in self.arrays if name in labels}
         lines = [self.path_argument, literal(dict(self.arrays), indent=16, used=1)]
         lines += [f"labels={literal(own, indent=16, used=8)}"] if own else []
         return "merging.Targets", [*lines, *self._joined()]
 
-    def reader(self, module: Mapping[str, Any], values: Mapping[str, Any], made_by: Mapping[str, str]) -> Any:
+    def reader(self, module: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
         """A ``Targets``."""
         return module["merging"].Targets(values["path"], dict(self.arrays))
 
@@ -289,10 +270,12 @@ class PredictionsFeeder(FileFeeder):
     Attributes:
         job: The job that makes it.
         given: The arguments that the dataloader of the job has as well, and that have to be the same.
+        made_by: The sha256 that stands for the job, once that is written.
     """
 
     job: str
     given: tuple[str, ...] = ()
+    made_by: str = ""
 
     @property
     def made_example(self) -> str:
@@ -313,18 +296,17 @@ class PredictionsFeeder(FileFeeder):
         """The path of the file."""
         return Argument(own, f"HDF5 file with the predictions of {self.job}, which the workflow makes.", "str")
 
-    def call(self, labels: Mapping[str, Sequence[str]], made_by: Mapping[str, str]) -> Call:
+    def call(self, labels: Mapping[str, Sequence[str]]) -> Call:
         """A ``Predictions``, which refuses files of other models or other arguments."""
         lines = [literal(self.name), self.path_argument, literal(self._tensors, indent=16, used=1)]
-        lines += [f"made_by={literal(made_by[self.job])}"]
+        lines += [f"made_by={literal(self.made_by)}"]
         lines += [f"model={literal(self.job)}"] if self.job != self.name else []
         given = ", ".join(f"{literal(name)}: {name}" for name in self.given)
         return "merging.Predictions", [*lines, *([f"given={{{given}}}"] if given else []), *self._joined()]
 
-    def reader(self, module: Mapping[str, Any], values: Mapping[str, Any], made_by: Mapping[str, str]) -> Any:
+    def reader(self, module: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
         """A ``Predictions``."""
-        path, made = values["path"], made_by[self.job]
-        return module["merging"].Predictions(self.name, path, self._tensors, made, self.job)
+        return module["merging"].Predictions(self.name, values["path"], self._tensors, self.made_by, self.job)
 
 
 def restricted(feeder: Feeder, inputs: Collection[str]) -> Feeder | None:

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from keras_stitch.checks import mapping_of
@@ -13,11 +14,7 @@ from keras_stitch.errors import StitchError, nearest
 
 
 def resolve_urls(hosting: str | Mapping[str, str] | None, files: Sequence[str]) -> dict[str, str]:
-    """The URL of every file that is hosted.
-
-    Args:
-        hosting: A base URL for all of them, or a URL for each path in the directory.
-        files: Paths in the directory that can be hosted.
+    """The URL of every file that is hosted, of those that can be.
 
     Raises:
         StitchError: When something is no URL, or no such file is written.
@@ -46,6 +43,21 @@ def remote_file(path: Path, url: str) -> dict[str, str]:
     """What Kipoi needs to download a file and to know it again."""
     with path.open("rb") as file:
         return {"url": url, "md5": hashlib.file_digest(file, "md5").hexdigest()}
+
+
+def hosted_model(model: Mapping[str, Any], hosted: Mapping[str, Mapping[str, str]], folder: str = "") -> dict[str, Any]:
+    """A model as ``model.yaml`` says that it is loaded, from files that may lie at URLs.
+
+    Args:
+        model: The same without URLs: the files among its ``args`` are paths in ``folder``.
+        hosted: What ``remote_file`` gave for each path in the directory.
+        folder: Where the model lies in the directory, with a slash at the end.
+    """
+    args = {
+        key: hosted.get(f"{folder}{value}", value) if isinstance(value, str) else value
+        for key, value in model.get("args", {}).items()
+    }
+    return {**model, "args": args}
 
 
 def _check_url(url: object) -> None:

@@ -18,6 +18,7 @@ from keras_stitch import directory_layout as layout
 from keras_stitch.directory import custom_objects_file
 from keras_stitch.directory.connections_code import source
 from keras_stitch.directory.final_packed_model import describe_final
+from keras_stitch.directory.hosting import hosted_model
 from keras_stitch.files import load_yaml
 from keras_stitch.graphs.shapes import kind_of
 from keras_stitch.keras_private import quiet_keras
@@ -111,10 +112,9 @@ class Packing:
         """Has packed models load from URLs those of their files that are hosted."""
         for folder in dict.fromkeys(map(self.folder, self.stages.steps)):
             said = load_yaml(directory / folder / layout.MODEL_YAML)
-            args = {key: hosted.get(f"{folder}/{value}", value) for key, value in said.get("args", {}).items()}
-            if args == said.get("args", {}):
-                continue
-            write_yaml(directory / folder / layout.MODEL_YAML, {**said, "args": args})
+            changed = hosted_model(said, hosted, f"{folder}/")
+            if changed != {"args": {}, **said}:
+                write_yaml(directory / folder / layout.MODEL_YAML, changed)
 
     def as_model(self, directory: Path) -> dict[str, Any]:
         """Has the last submodel, once it is written, be the directory's model; returns what ``model.yaml`` says."""

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 
 from keras_stitch.directory.packed_models import Packing
-from keras_stitch.directory.split_plan import SplitLoaders
 from keras_stitch.graphs.spec import GraphSpec
 from keras_stitch.kipoi.model_directory import KipoiPart
 from keras_stitch.models.custom_objects import CustomObjects
 from keras_stitch.placement.jobs import Flow
 from keras_stitch.placement.stages import Stages
-from keras_stitch.terminal import Step
 from keras_stitch.verify.certificate import Certificate
 
 
@@ -46,34 +43,6 @@ class SaveOptions:
 
 
 @dataclass(frozen=True)
-class WrittenJobs:
-    """What came of writing the models that run in environments of their own.
-
-    Attributes:
-        examples: The examples, with those that were made: these are files in a scratch folder.
-        made_by: For every job the sha256 that stands for it.
-    """
-
-    examples: Mapping[str, Any]
-    made_by: Mapping[str, str] = field(default_factory=dict)
-
-
-class JobWriter(Protocol):
-    """Whoever writes the models that run in environments of their own."""
-
-    def write(
-        self,
-        directory: Path,
-        scratch: Path,
-        loaders: SplitLoaders,
-        parts: Mapping[str, KipoiPart],
-        chosen: Mapping[str, Any],
-        step: Step,
-    ) -> WrittenJobs:
-        """Writes ``workflow/`` into a directory; what is made on the way goes into ``scratch``."""
-
-
-@dataclass(frozen=True)
 class SavedGraph:
     """The graph and its models.
 
@@ -86,7 +55,7 @@ class SavedGraph:
         picture: The graph as SVG.
         record: The text of ``stitch.yaml``.
         packing: The models that run in the dataloader, if any do.
-        workflow: The models that run in environments of their own, if any do.
+        workflow: Makes the ``WorkflowWriter`` of the models that run in environments of their own, if any do.
         parts: For submodels that came from Kipoi directories, what was read there.
         custom_objects: For submodels that need custom objects, what was given, or what their directories bring.
         trained: Whether the model was trained after it was built, so that its weights are not those of the sources.
@@ -99,7 +68,7 @@ class SavedGraph:
     picture: str
     record: str
     packing: Packing | None = None
-    workflow: JobWriter | None = None
+    workflow: Callable[..., Any] | None = None
     parts: Mapping[str, KipoiPart] = field(default_factory=dict)
     custom_objects: Mapping[str, CustomObjects] = field(default_factory=dict)
     trained: bool = False

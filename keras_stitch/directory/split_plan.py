@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from keras_stitch.directory.alignment import Alignment
 from keras_stitch.directory.dataloader_plan import Merged
-from keras_stitch.directory.feeders import PredictionsFeeder, TargetsFeeder, restricted
+from keras_stitch.directory.feeders import Feeder, PredictionsFeeder, TargetsFeeder, restricted
 from keras_stitch.errors import NamingError
 from keras_stitch.graphs.spec import Port
 from keras_stitch.kipoi.schema import Field
@@ -32,99 +32,60 @@ class SplitLoaders:
     def everything(self) -> Merged:
         """That of the whole graph with the files of the jobs: all arguments that there are."""
         extra = [feeder for feeder in self.remaining.files if isinstance(feeder, PredictionsFeeder)]
-        owners = {feeder.path_argument: (feeder,) for feeder in extra}
-        made = [argument for argument in self.remaining.arguments if argument.name in owners]
-        return Merged((*extra, *self.whole.feeders), (*made, *self.whole.arguments), {**owners, **self.whole.owners})
-
-
-@dataclass(frozen=True)
-class _Predictions:
-    """The file with what a job predicts, as a part of the graph reads it.
-
-    Attributes:
-        job: The job.
-        ports: What the part takes of it: the names that the tensors have here and there.
-        merged: The merged dataloader of the job.
-        before: The arguments of the jobs whose files it reads, directly or through others.
-    """
-
-    job: str
-    ports: tuple[Port, ...]
-    merged: Merged
-    before: tuple[str, ...]
+        paths = {feeder.path_argument for feeder in extra}
+        made = [argument for argument in self.remaining.arguments if argument.name in paths]
+        return Merged((*extra, *self.whole.feeders), (*made, *self.whole.arguments))
 
 
 def split(flow: Flow, merged: Merged) -> SplitLoaders:
-    """The merged dataloaders of all jobs and of what remains.
-
-    Args:
-        flow: The graph, cut into jobs and what remains.
-        merged: The merged dataloader of the whole graph.
+    """The merged dataloaders of all jobs and of what remains, from that of the whole graph.
 
     Raises:
         NamingError: When a file needs an argument whose name another has.
     """
     jobs: dict[str, Merged] = {}
-    before: dict[str, tuple[str, ...]] = {}
+    known: dict[str, list[str]] = {}  # the arguments of a job and of all whose files it reads, through others too
 
-    def files(reads: Mapping[str, str]) -> list[_Predictions]:
-        found = []
+    def part(inputs: Iterable[Port], reads: Mapping[str, str], *, targets: bool) -> Merged:
+        names = {port.name for port in inputs}
+        kept = [found for feeder in merged.feeders if (found := restricted(feeder, names)) is not None]
+        kept += [feeder for feeder in merged.feeders if targets and isinstance(feeder, TargetsFeeder)]
+        taken = {name for feeder in kept for name in feeder.arguments.values()}
+        arguments = [argument for argument in merged.arguments if argument.name in taken]
+        files = []
         for job in flow.jobs:
-            ports = tuple(output.port for output in job.gives if reads.get(output.port.name) == job.name)
+            ports = [output.port for output in job.gives if reads.get(output.port.name) == job.name]
             if ports:
-                found.append(_Predictions(job.name, ports, jobs[job.name], before[job.name]))
-        return found
+                given = tuple(name for name in known[job.name] if name in taken)
+                files.append(_predictions(job.name, ports, merged, kept, jobs[job.name], given))
+        made = [replace(feeder.argument("path"), name=feeder.path_argument) for feeder in files]
+        return Merged((*files, *kept), (*made, *arguments))
 
     for job in flow.jobs:  # each after those whose files it reads
-        read = [name for name in jobs if name in job.reads.values()]
-        names = [[*(argument.name for argument in jobs[name].arguments), *before[name]] for name in read]
-        before[job.name] = tuple(dict.fromkeys(name for own in names for name in own))
-        jobs[job.name] = _part(merged, job.stages.whole.inputs, files(job.reads), targets=False)
-    remaining = _part(merged, flow.stages.whole.inputs, files(flow.reads), targets=True)
-    return SplitLoaders(merged, remaining, jobs)
+        loader = jobs[job.name] = part(job.stages.whole.inputs, job.reads, targets=False)
+        before = [name for read in known if read in job.reads.values() for name in known[read]]
+        known[job.name] = list(dict.fromkeys([*(argument.name for argument in loader.arguments), *before]))
+    return SplitLoaders(merged, part(flow.stages.whole.inputs, flow.reads, targets=True), jobs)
 
 
-def _part(merged: Merged, inputs: Iterable[Port], files: Sequence[_Predictions], *, targets: bool) -> Merged:
-    """The merged dataloader of a part of the graph.
-
-    Args:
-        merged: That of the whole graph.
-        inputs: The inputs of the part.
-        files: The files with predictions that it reads.
-        targets: Whether it reads the targets.
-    """
-    taken_inputs = {port.name for port in inputs}
-    kept = [found for feeder in merged.feeders if (found := restricted(feeder, taken_inputs)) is not None]
-    kept += [feeder for feeder in merged.feeders if targets and isinstance(feeder, TargetsFeeder)]
-    owners = {name: tuple(it for it in kept if name in it.arguments.values()) for name in merged.owners}
-    owners = {name: who for name, who in owners.items() if who}
-    arguments = [argument for argument in merged.arguments if argument.name in owners]
-    taken = {feeder.name for feeder in kept}
-    own = [_feeder(file, taken, {argument.name for argument in merged.arguments}, owners) for file in files]
-    made = [replace(feeder.argument("path"), name=feeder.path_argument) for feeder in own]
-    owners = {feeder.path_argument: (feeder,) for feeder in own} | owners
-    return Merged((*own, *kept), (*made, *arguments), owners)
-
-
-def _feeder(
-    file: _Predictions, taken: Collection[str], arguments: Collection[str], owners: Mapping[str, object]
+def _predictions(
+    job: str, ports: Iterable[Port], whole: Merged, others: Iterable[Feeder], made_from: Merged, given: tuple[str, ...]
 ) -> PredictionsFeeder:
-    argument = f"{file.job}_file"
-    if argument in arguments:
+    """The file with what a job predicts, as a part of the graph reads it beside others."""
+    argument = f"{job}_file"
+    if any(known.name == argument for known in whole.arguments):
         raise NamingError(
-            f"The file with the predictions of '{file.job}' would be the argument '{argument}', which there is.",
+            f"The file with the predictions of '{job}' would be the argument '{argument}', which there is.",
             fix="Rename the submodel or the graph input.",
         )
-    name = file.job if file.job not in taken else f"{file.job}_predictions"
-    known = dict.fromkeys([*(it.name for it in file.merged.arguments), *file.before])
-    doc = f"What {file.job} predicts, from its file."
+    doc = f"What {job} predicts, from its file."
     return PredictionsFeeder(
-        name=name,
+        name=f"{job}_predictions" if any(feeder.name == job for feeder in others) else job,
         arguments={"path": argument},
-        alignment=_alignment(file.merged),
-        fields={port.name: Field(port.name, (port.name,), port.row, doc) for port in file.ports},
-        job=file.job,
-        given=tuple(name for name in known if name in owners),
+        alignment=_alignment(made_from),
+        fields={port.name: Field(port.name, (port.name,), port.row, doc) for port in ports},
+        job=job,
+        given=given,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from keras_stitch.directory import hosting as hosting_of
 from keras_stitch.directory.card import ModelCard
 from keras_stitch.directory.dataloader_code import GeneratedDataloader, copy_components
 from keras_stitch.directory.dataloader_plan import merge
-from keras_stitch.directory.save_request import SavedGraph, SaveOptions, WrittenJobs
+from keras_stitch.directory.save_request import SavedGraph, SaveOptions
 from keras_stitch.directory.split_plan import split
 from keras_stitch.errors import SaveError
 from keras_stitch.graphs.spec import GraphSpec
@@ -32,11 +31,7 @@ from keras_stitch.verify.certificate import Certificate
 from keras_stitch.verify.run_stages import Whole
 
 _CERTIFIED_ROWS = 10
-
-
 _CHUNK_BYTES = 16_000_000
-
-
 _CHUNK_ROWS = 10_000
 
 
@@ -72,13 +67,7 @@ def write_directory(
 
 
 class Draft:
-    """A directory before it is written: what is in it, with everything refused that can be before that.
-
-    Args:
-        graph: The graph and its models.
-        options: What the user asks for.
-        step: Called with a few words at every step.
-    """
+    """A directory before it is written: what is in it, with everything refused that can be before that."""
 
     def __init__(self, graph: SavedGraph, options: SaveOptions, step: Step):
         self.graph, self.step, self.stages = graph, step, graph.stages
@@ -103,14 +92,10 @@ class Draft:
         self.urls = hosting_of.resolve_urls(options.hosting, [*hostable, layout.EXPECTED, *self.example_names.values()])
 
     def write(self, place: Path) -> None:
-        """Writes all files, runs Kipoi on the examples and compares the predictions.
-
-        Args:
-            place: An empty directory.
-        """
+        """Writes all files into an empty directory, runs Kipoi on the examples and compares the predictions."""
         (place / layout.RECORD).write_text(self.graph.record, encoding="utf-8")
         (place / layout.PICTURE).write_text(self.graph.picture, encoding="utf-8")
-        placed, made_by = self._write_jobs(place)
+        placed = self._write_jobs(place)
         copy_components(place, self.merged)
         model = self._write_model(place)
         description = self._description(model)
@@ -123,18 +108,15 @@ class Draft:
             self.info,
             description["dependencies"],
             self.graph.packing,
-            made_by,
         )
         loader.write(place, placed)
         self.step("making examples")
         before = set(place.rglob("*"))
         whole = Whole(self.stages, self.graph.model, self.graph.packing, place)
-        examples = (
-            placed
-            | example_files.add_random_tables(
-                place, self.merged, self.stages.whole, whole, placed, self.example_names, made_by
-            )[0]
+        made, _ = example_files.add_random_tables(
+            place, self.merged, self.stages.whole, whole, placed, self.example_names
         )
+        examples = placed | made
         loader.write(place, examples)
         digits = self._run_kipoi(place, whole)
         _remove_new(place, before | {place / layout.EXPECTED} | {place / str(value) for value in examples.values()})
@@ -142,7 +124,7 @@ class Draft:
         self.step("describing it")
         hosted = self._host(place, loader, examples)
         test = {"expect": hosted.get(layout.EXPECTED, layout.EXPECTED), "precision_decimal": digits}
-        write_yaml(place / layout.MODEL_YAML, {**description, **model.described(hosted), "test": test})
+        write_yaml(place / layout.MODEL_YAML, {**description, **hosting_of.hosted_model(model, hosted), "test": test})
         ModelCard(self.graph, self.merged, self.inputs, self.said, description, examples, self.urls, certificate).write(
             place
         )
@@ -153,22 +135,27 @@ class Draft:
 
     # -- steps -----------------------------------------------------------------
 
-    def _write_jobs(self, place: Path) -> tuple[dict[str, Any], Mapping[str, str]]:
+    def _write_jobs(self, place: Path) -> dict[str, Any]:
         """Writes the models that run in environments of their own, if any do, and the examples.
 
         Returns:
-            The examples as ``dataloader.yaml`` names them, and for every job the sha256 that stands for it.
+            The examples as ``dataloader.yaml`` names them.
         """
+        if self.graph.workflow is None:
+            return example_files.place_examples(place, self.chosen, self.example_names)
         with tempfile.TemporaryDirectory(prefix="keras-stitch-") as folder:
-            written = WrittenJobs(self.chosen)
-            if self.graph.workflow is not None:
-                scratch = Path(folder).resolve()
-                written = self.graph.workflow.write(place, scratch, self.loaders, self.parts, self.chosen, self.step)
-            own = self._of_the_rest(written.examples)
-            return example_files.place_examples(place, own, self.example_names), written.made_by
+            scratch = Path(folder).resolve()
+            workflow = self.graph.workflow(place, scratch, self.loaders, self.parts, self.chosen, self.step)
+            workflow.write()
+            self.merged = self.merged.made_by(workflow.made_by)
+            return example_files.place_examples(place, self._of_the_rest(workflow.chosen), self.example_names)
 
-    def _write_model(self, place: Path) -> _WrittenModel:
-        """Writes the models: the packed ones, then the Keras model into a file, or else the last submodel."""
+    def _write_model(self, place: Path) -> dict[str, Any]:
+        """Writes the models: the packed ones, then the Keras model into a file, or else the last submodel.
+
+        Returns:
+            How ``model.yaml`` says that the model is loaded, while nothing is hosted.
+        """
         self.step("saving the model")
         packing, model = self.graph.packing, self.graph.model
         if packing is not None:
@@ -176,23 +163,23 @@ class Draft:
         if model is None:
             assert packing is not None
             (place / layout.MODEL_FILES).mkdir()
-            return _WrittenModel(**packing.as_model(place))
+            return packing.as_model(place)
         write_model(model, place / self.model_file)
         # Keras warns about every .h5 file that it loads as a whole, so Kipoi is given the architecture beside it.
         extra = {"arch": layout.ARCHITECTURE} if self.model_file.endswith(".h5") else {}
         if self.carried.files:
             self.carried.write(place)
             extra["custom_objects"] = layout.CUSTOM_OBJECTS
-        return _WrittenModel(write_stitched_model(place), {"weights": self.model_file, **extra})
+        return {"defined_as": write_stitched_model(place), "args": {"weights": self.model_file, **extra}}
 
-    def _description(self, model: _WrittenModel) -> dict[str, Any]:
+    def _description(self, model: Mapping[str, Any]) -> dict[str, Any]:
         """What ``model.yaml`` says while nothing is hosted and nothing was tested."""
         packing, flow = self.graph.packing, self.graph.flow
         needed = model_info.statements(flow.spec, self.merged, self.parts)
         requirements = [*self.carried.requirements, *(packing.requirements if packing is not None else ())]
         requirements += example_files.requirements(self.merged, self.chosen)
         return {
-            **model.described({}),
+            **model,
             "default_dataloader": ".",
             "info": self.info,
             "dependencies": model_info.dependencies_section(needed, requirements, _framework(flow.spec, self.stages)),
@@ -244,24 +231,6 @@ class Draft:
             loader.write(place, {**examples, **named})
             (place / layout.GIT_IGNORES).write_text("".join(f"/{file}\n" for file in hosted), encoding="utf-8")
         return hosted
-
-
-@dataclass(frozen=True)
-class _WrittenModel:
-    """The model of a directory, as it was written.
-
-    Attributes:
-        defined_as: Its class, as ``model.yaml`` names it.
-        args: Its arguments.
-    """
-
-    defined_as: str
-    args: Mapping[str, Any]
-
-    def described(self, hosted: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-        """The part of ``model.yaml`` that says how it is loaded, from files that may lie at URLs."""
-        args = {key: hosted.get(value, value) if isinstance(value, str) else value for key, value in self.args.items()}
-        return {"defined_as": self.defined_as, "args": args}
 
 
 def write_model(model: keras.Model, path: Path) -> None:

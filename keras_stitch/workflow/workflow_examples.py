@@ -94,7 +94,7 @@ class Examples:
         def unknown(batch: Any, training: bool = False) -> list[Any]:
             return []  # which lengths the models take shows when they run
 
-        made, rows = example_files.add_random_tables(place, merged, flow.whole, unknown, placed, names, {})
+        made, rows = example_files.add_random_tables(place, merged, flow.whole, unknown, placed, names)
         return {argument: place / file for argument, file in made.items()}, rows
 
     def predictions(

@@ -6,7 +6,6 @@ import hashlib
 import importlib.resources
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from keras_stitch.directory.dataloader_plan import Merged
 from keras_stitch.directory.feeders import PredictionsFeeder
 from keras_stitch.directory.packed_models import Packing
 from keras_stitch.directory.runtime_files import write_runtime
-from keras_stitch.directory.save_request import WrittenJobs
 from keras_stitch.directory.split_plan import SplitLoaders
 from keras_stitch.kipoi.model_directory import KipoiPart
 from keras_stitch.kipoi.templates import template_text, write_yaml
@@ -41,60 +39,39 @@ _ABOUT = """\
 """
 
 
-@dataclass(frozen=True)
 class WorkflowWriter:
-    """The jobs of a graph, ready to be written.
+    """One writing of ``workflow/``; what came of the jobs so far is in ``chosen``, ``made_by`` and ``models``.
 
-    Attributes:
+    Args:
         flow: The graph, cut into jobs and what remains.
         packings: The models of every job.
+        directory: The generated directory.
+        scratch: A folder for examples that are made.
+        loaders: The merged dataloaders of all jobs.
+        parts: For submodels that are Kipoi directories, what was read there.
+        chosen: The example of every argument, files as paths here.
+        step: Called with a few words for every job.
     """
 
-    flow: Flow
-    packings: Mapping[str, Packing]
-
-    def write(
+    def __init__(
         self,
+        flow: Flow,
+        packings: Mapping[str, Packing],
         directory: Path,
         scratch: Path,
         loaders: SplitLoaders,
         parts: Mapping[str, KipoiPart],
         chosen: Mapping[str, Any],
         step: Step,
-    ) -> WrittenJobs:
-        """Writes ``workflow/`` with a Kipoi directory for each job, and runs on the examples those that can run here.
-
-        Args:
-            directory: The generated directory.
-            scratch: A folder for examples that are made.
-            loaders: The merged dataloaders of all jobs.
-            parts: For submodels that are Kipoi directories, what was read there.
-            chosen: The example of every argument, files as paths here.
-            step: Called with a few words for every job.
-        """
-        return _Writing(self, directory / layout.WORKFLOW, Examples(scratch), loaders, parts, chosen, step).run()
-
-
-class _Writing:
-    """One writing of ``workflow/``; what came of the jobs so far is in ``chosen``, ``made_by`` and ``models``."""
-
-    def __init__(
-        self,
-        writer: WorkflowWriter,
-        place: Path,
-        examples: Examples,
-        loaders: SplitLoaders,
-        parts: Mapping[str, KipoiPart],
-        chosen: Mapping[str, Any],
-        step: Step,
     ):
-        self.flow, self.packings = writer.flow, writer.packings
-        self.place, self.examples, self.loaders, self.parts, self.step = place, examples, loaders, parts, step
+        self.flow, self.packings, self.loaders, self.parts, self.step = flow, packings, loaders, parts, step
+        self.place, self.examples = directory / layout.WORKFLOW, Examples(scratch)
         self.chosen = dict(chosen)
         self.made_by: dict[str, str] = {}
         self.models: dict[str, dict[str, Any]] = {}
 
-    def run(self) -> WrittenJobs:
+    def write(self) -> None:
+        """Writes a Kipoi directory for each job, and runs on the examples those that can run here."""
         self.place.mkdir()
         templates = importlib.resources.files("keras_stitch.model_templates")
         for name in _STATIC:
@@ -110,9 +87,9 @@ class _Writing:
             self.write_job(job, needs[job.environment].section)
             self.predict_examples(job, rows)
         self.write_config(needs)
-        return WrittenJobs(self.chosen, self.made_by)
 
     def needs(self, environment: Environment) -> Needs:
+        """What an environment needs for all of its jobs."""
         jobs = [job for job in self.flow.jobs if job.environment == environment.name]
         loaders = [it.component.dependencies for job in jobs for it in self.loaders.jobs[job.name].components]
         # Keras models that are saved anew need this Keras, whatever they needed before.
@@ -126,7 +103,7 @@ class _Writing:
     def write_job(self, job: Job, dependencies: Mapping[str, Any]) -> None:
         """Writes the Kipoi directory of a job."""
         self.step(f"writing {job.name} for its own environment")
-        folder, merged = self.place / layout.JOBS / job.name, self.loaders.jobs[job.name]
+        folder, merged = self.place / layout.JOBS / job.name, self.loaders.jobs[job.name].made_by(self.made_by)
         folder.mkdir(parents=True)
         copy_components(folder, merged)
         self.packings[job.name].write(folder)
@@ -138,7 +115,7 @@ class _Writing:
         doc = f"{' and '.join(job.stages.whole.order)}, run in an environment of their own."
         about = {"authors": [], "doc": doc, "license": model_info.UNSPECIFIED}
         packing = self.packings[job.name]
-        GeneratedDataloader(job.name, merged, schemas, {}, about, dependencies, packing, self.made_by).write(folder, {})
+        GeneratedDataloader(job.name, merged, schemas, {}, about, dependencies, packing).write(folder, {})
         write_runtime(folder, "records")
         write_yaml(
             folder / layout.MODEL_YAML,
@@ -163,6 +140,7 @@ class _Writing:
             self.chosen[argument] = self.examples.predictions(self.place, job, configured, self.chosen, rows)
 
     def write_config(self, needs: Mapping[str, Needs]) -> None:
+        """Writes ``config.yaml``, which says what the workflow runs with."""
         pythons = {name: known.python for name, known in needs.items()}
         settings = {"backend": "uv", "python": pythons, "batch_size": 32, "workers": 0, "chunks": 1}
         limits = {"memory_mb": 4000, "runtime_minutes": 240}

@@ -89,7 +89,7 @@ def test_any_text_gives_valid_python_and_yaml(graph, doc, default):
     merged = merge(case.spec, case.wiring)
     arguments = [dataclasses.replace(argument, doc=doc or "x", type=doc or "str") for argument in merged.arguments]
     arguments[1] = dataclasses.replace(arguments[1], required=False, default=[default])
-    merged = Merged(merged.feeders, tuple(arguments), merged.owners)
+    merged = Merged(merged.feeders, tuple(arguments))
     info = info_section(graph, [], {"doc": doc or "x", "authors": [doc or "x"], "license": doc or "x"})
     with tempfile.TemporaryDirectory() as folder:
         inputs = {
@@ -133,7 +133,6 @@ def test_a_nasty_graph_is_formatted(tmp_path):
         merged.feeders,
         tuple(dataclasses.replace(argument, doc=doc, required=False, default={"a": [doc, "'\""]})
               for argument in merged.arguments),
-        merged.owners,
     )  # fmt: skip
     info = info_section("x", [], {})
     inputs = input_schemas(case.stages, merged, {})

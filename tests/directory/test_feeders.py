@@ -20,6 +20,7 @@ PREDICTIONS = PredictionsFeeder(
     fields={"m": Field("m", ("m",), (3,))},
     job="m",
     given=("fasta_file",),
+    made_by="0" * 64,
 )
 
 
@@ -48,17 +49,17 @@ def test_examples_that_are_made():
 
 
 def test_source_of_a_table():
-    assert TABLE.call({}, {}) == ("merging.Table", ['"x"', "x_file", "shape=(None, 4)", 'dtype="float32"'])
+    assert TABLE.call({}) == ("merging.Table", ['"x"', "x_file", "shape=(None, 4)", 'dtype="float32"'])
 
 
 def test_source_of_targets_with_the_columns_that_they_need():
     lines = ["targets_file", '{"score": ((2,), "float32")}']
-    assert TARGETS.call({}, {}) == ("merging.Targets", lines)
-    assert TARGETS.call({"score": ("a", "b")}, {}) == ("merging.Targets", [*lines, 'labels={"score": ["a", "b"]}'])
+    assert TARGETS.call({}) == ("merging.Targets", lines)
+    assert TARGETS.call({"score": ("a", "b")}) == ("merging.Targets", [*lines, 'labels={"score": ["a", "b"]}'])
 
 
 def test_source_of_predictions_with_who_made_them():
-    call, lines = PREDICTIONS.call({}, {"m": "0" * 64, "other": "1" * 64})
+    call, lines = PREDICTIONS.call({})
     assert call == "merging.Predictions"
     assert lines == [
         '"m_predictions"',
