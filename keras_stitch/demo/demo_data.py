@@ -31,6 +31,12 @@ class DemoData:
     measurements: Path
     loader: Path
 
+    @property
+    def arguments(self) -> dict[str, str]:
+        """Those of the dataloader of the demo's directory."""
+        files = {"intervals_file": self.intervals, "fasta_file": self.genome, "measurements_file": self.measurements}
+        return {name: str(file) for name, file in files.items()}
+
 
 def write_data(folder: Path) -> DemoData:
     """Write all of it below a folder, always the same."""

@@ -58,7 +58,8 @@ def run_demo(output: Path) -> Path:
 
         step("saving four models in four processes")
         files = _save_models(output / "models")
-        check("four models saved in four processes, each with a layer called 'dense'", _all_have_dense(files))
+        all_have_dense = all("dense" in h5py.File(path, "r")["model_weights"] for path in files.values())
+        check("four models saved in four processes, each with a layer called 'dense'", all_have_dense)
         step("stitching them")
         data = write_data(output)
         graph = _stitch(files)
@@ -125,10 +126,6 @@ def _save_models(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _all_have_dense(files: dict[str, Path]) -> bool:
-    return all("dense" in h5py.File(path, "r")["model_weights"] for path in files.values())
-
-
 def _stitch(files: dict[str, Path]) -> ks.Graph:
     """The graph of Kipoi's notebook on composing models, behind a DNA sequence."""
     graph = ks.Graph("composed")
@@ -170,22 +167,14 @@ def _save(
             "sequence": ks.Dataloader("kipoiseq.dataloaders.SeqIntervalDl", args={"auto_resize_len": LENGTH}),
             "input2": ks.Dataloader(data.loader, outputs={"measurements": "input2"}),
         },
-        examples=_arguments(data),
+        examples=data.arguments,
         info={"authors": [{"name": "keras_stitch contributors"}], "doc": "Four models, stitched by the demo."},
         progress=step,
     )
 
 
-def _arguments(data: DemoData) -> dict[str, str]:
-    return {
-        "intervals_file": str(data.intervals),
-        "fasta_file": str(data.genome),
-        "measurements_file": str(data.measurements),
-    }
-
-
 def _predict(directory: Path, data: DemoData, output: Path) -> bool:
-    arguments = json.dumps(_arguments(data))
+    arguments = json.dumps(data.arguments)
     command = ["predict", ".", "--source", "dir", "--dataloader_args", arguments, "-n", "2", "-k", "-o", str(output)]
     _kipoi(command, directory)
     model = keras.saving.load_model(directory / layout.model_file("keras"), compile=False)
@@ -211,7 +200,7 @@ def _train(model: keras.Model, directory: Path, data: DemoData) -> tuple[float, 
 def _load_inputs(directory: Path, data: DemoData) -> dict[str, Any]:
     import kipoi
 
-    loader = kipoi.get_dataloader_factory(str(directory), source="dir")(**_arguments(data))
+    loader = kipoi.get_dataloader_factory(str(directory), source="dir")(**data.arguments)
     batches = list(loader.batch_iter(batch_size=16))
     return {name: np.concatenate([batch["inputs"][name] for batch in batches]) for name in ("sequence", "input2")}
 

@@ -245,9 +245,7 @@ def _from_module(name: str, wanted: str | None, where: str) -> CustomObjects:
         found: Any = module
         for part in wanted.split("."):
             if not hasattr(found, part):
-                names = (
-                    [known for known in vars(found) if not known.startswith("_")] if hasattr(found, "__dict__") else []
-                )
+                names = [known for known in getattr(found, "__dict__", {}) if not known.startswith("_")]
                 raise StitchError(f"{where}: {what} has no '{wanted}'.", expected=nearest(part, names))
             found = getattr(found, part)
         key = wanted.rpartition(".")[2]

@@ -204,9 +204,8 @@ def _last(spec: GraphSpec, wiring: Wiring, bounds: Mapping[str, _Bound]) -> str 
     submodel = spec.submodel(tap.node)
     alone = len(wiring.node_outputs[tap.node]) == 1 and not any(tap.node in fed_by(wiring, n) for n in wiring.order)
     shared = submodel.share is not None or any(twin.share == submodel.name for twin in spec.submodels)
-    free = not submodel.is_keras and bounds[submodel.name].placement == "dataloader"
-    free = free and submodel.placement != "dataloader"
-    return submodel.name if free and alone and not shared else None
+    free = bounds[submodel.name].placement == "dataloader" and submodel.placement != "dataloader"
+    return submodel.name if not submodel.is_keras and free and alone and not shared else None
 
 
 def _too_late(spec: GraphSpec, submodel: Submodel, bounds: Mapping[str, _Bound]) -> StitchError:

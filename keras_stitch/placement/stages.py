@@ -156,12 +156,10 @@ class _Stager:
         known = levels(self.whole, {node: self.spec.submodel(node).is_keras for node in self.packed})
         keras: dict[int, list[str]] = {}
         for node in self.whole.feeds:  # in the order in which they were added
-            if node not in self.packed:
-                continue
-            if not self.spec.submodel(node).is_keras:
+            if node in self.packed and self.spec.submodel(node).is_keras:
+                keras.setdefault(known[node], []).append(node)
+            elif node in self.packed:
                 yield [node]
-                continue
-            keras.setdefault(known[node], []).append(node)
         yield from keras.values()
 
     # -- what they take and give ---------------------------------------------
@@ -184,15 +182,12 @@ class _Stager:
     def merge_step(self, name: str) -> Step:
         tap = self.merges[name]
         output = GraphOutput(replace(tensor_port(self.whole, tap), name=name), tap)
-        made = cut(self.whole, (), [output], name)
-        takes = {key: self.connected(source) for key, source in made.takes.items()}
-        return Step(name, (), made, takes, {name: output.port})
+        return self.keras_step(name, (), [output])
 
     # -- connections ---------------------------------------------------------
 
     def connected(self, tap: Tap) -> Connected:
-        merged = tap.merged
-        found = self.fed(self.whole.feed_of(tap), cast=False) if merged else tensor_name(self.whole, tap)
+        found = self.fed(self.whole.feed_of(tap), cast=False) if tap.merged else tensor_name(self.whole, tap)
         for span in tap.part:
             found = Take(found, span)
         return found

@@ -52,44 +52,31 @@ def foreign_submodel(
     Raises:
         SourceError: When it cannot be loaded, or predicts something else than its schema says.
     """
-    inputs, outputs = _ports(part.inputs, "input"), _ports(part.outputs, "output")
+    believed = believed_submodel(name, part, source, placement)
     with tempfile.TemporaryDirectory(prefix="keras-stitch-") as temporary:
         folder = Path(temporary).resolve() / "model"
         write_packed(part, folder, link=True)
         model = _loaded(name, part, folder)
-        found, given = _probed(name, model, part, inputs, dtypes)
-    inputs = [replace(port, dtype=dtype) for port, dtype in zip(inputs, found, strict=True)]
+        found, given = _probed(name, model, part, believed.inputs, dtypes)
+    inputs = tuple(replace(port, dtype=dtype) for port, dtype in zip(believed.inputs, found, strict=True))
     if given is None:
-        outputs = _believed(outputs)
-    else:
-        arrays = flattened(name, part, given)
-        outputs = [_checked(name, part, source, port, array) for port, array in zip(outputs, arrays, strict=True)]
-    return _submodel(name, part, source, placement, inputs, outputs)
+        return replace(believed, inputs=inputs)
+    pairs = zip(believed.outputs, flattened(name, part, given), strict=True)
+    outputs = tuple(_checked(name, part, source, port, array) for port, array in pairs)
+    return replace(believed, inputs=inputs, outputs=outputs)
 
 
 def believed_submodel(name: str, part: CopiedPart, source: Source, placement: str | None) -> Submodel:
     """A Kipoi model that cannot run here as a submodel: ports as the schema says, and float32 outputs."""
-    inputs, outputs = _ports(part.inputs, "input"), _ports(part.outputs, "output")
-    return _submodel(name, part, source, placement, inputs, _believed(outputs))
-
-
-def _believed(outputs: Sequence[Port]) -> list[Port]:
-    return [replace(port, shape=port.row or (1,), dtype="float32") for port in outputs]
-
-
-def _submodel(
-    name: str,
-    part: CopiedPart,
-    source: Source,
-    placement: str | None,
-    inputs: Sequence[Port],
-    outputs: Sequence[Port],
-) -> Submodel:
     return Submodel(
         name,
         replace(source, sha256=fingerprint(part)),
-        inputs=tuple(inputs),
-        outputs=tuple(outputs),
+        inputs=tuple(_ports(part.inputs, "input")),
+        outputs=tuple(
+            # A number for each row is a row with one number: Keras has no arrays without an axis.
+            replace(port, shape=port.row or (1,), dtype="float32")
+            for port in _ports(part.outputs, "output")
+        ),
         placement=placement,
         framework=part.framework,
     )
@@ -164,14 +151,21 @@ def _check_row_by_row(name: str, model: Any, part: CopiedPart, rows: Sequence[An
             numbers = expected.dtype.kind in "biuf" and array.dtype.kind in "biuf"
             if not numbers or expected.ndim == 0 or len(expected) != ROWS or array.shape != expected[:count].shape:
                 continue  # said elsewhere
-            result = compare(array, expected[:count])
-            if not result.equal:
-                raise SourceError(
-                    f"Submodel '{name}' ({part.label}) predicts something else for the same rows {what}.",
-                    expected=f"differences of '{field.name}' up to {result.allowed:.3g}",
-                    received=result.problem or f"{result.largest:.3g}",
-                    fix="Make what it predicts for a row depend on that row alone.",
-                )
+            message = f"Submodel '{name}' ({part.label}) predicts something else for the same rows {what}."
+            fix = "Make what it predicts for a row depend on that row alone."
+            check_equal(field.name, array, expected[:count], message, fix)
+
+
+def check_equal(output: str, found: Array, expected: Array, message: str, fix: str) -> None:
+    """Raise where an output of a model is not what is expected."""
+    result = compare(found, expected)
+    if not result.equal:
+        raise SourceError(
+            message,
+            expected=result.expected or f"differences of '{output}' up to {result.allowed:.3g}",
+            received=result.problem or f"{result.largest:.3g}",
+            fix=fix,
+        )
 
 
 def _copies(rows: Sequence[Any]) -> list[Any]:
@@ -244,8 +238,7 @@ def _checked(name: str, part: CopiedPart, source: Source, port: Port, array: Arr
             expected=f"{ROWS} rows for {ROWS} rows",
             received=f"'{port.name}' of shape {array.shape}",
         )
-    # A number for each row is a row with one number: Keras has no arrays without an axis.
-    said, made = port.row or (1,), array.shape[1:] or (1,)
+    said, made = port.row, array.shape[1:] or (1,)
     if not shape_fits(made, said):
         raise SourceError(
             f"The schema of '{part.label}' does not fit what submodel '{name}' predicts for '{port.name}'.",
@@ -253,4 +246,4 @@ def _checked(name: str, part: CopiedPart, source: Source, port: Port, array: Arr
             received=f"{shape_text(said)}, which model.yaml says",
             fix="Correct the targets of the schema in model.yaml.",
         )
-    return replace(port, shape=said, dtype=array.dtype.name)
+    return replace(port, dtype=array.dtype.name)

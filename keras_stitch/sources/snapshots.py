@@ -20,9 +20,8 @@ from keras_stitch.kipoi.packed_copy import flattened, load_packed, nested
 from keras_stitch.kipoi.templates import write_yaml
 from keras_stitch.models.sample_rows import SIZES, random_rows
 from keras_stitch.sources.added import Added, Request
-from keras_stitch.sources.probing import ROWS, foreign_submodel, quiet
+from keras_stitch.sources.probing import ROWS, check_equal, foreign_submodel, quiet
 from keras_stitch.sources.shapes_argument import Shapes
-from keras_stitch.verify.equality import compare
 
 Array = np.ndarray[Any, Any]
 Predict = Callable[[Sequence[Array]], Any]
@@ -107,14 +106,9 @@ def _check_same(name: str, part: CopiedPart, written: Written) -> None:
         for field, one, other in zip(part.outputs, found, expected, strict=True):
             if other.dtype.kind not in "biuf":
                 continue  # text, which is refused later
-            result = compare(one, other)
-            if not result.equal:
-                raise SourceError(
-                    f"Submodel '{name}' ({written.label}) predicts something else once it was written.",
-                    expected=result.expected or f"differences of '{field.name}' up to {result.allowed:.3g}",
-                    received=result.problem or f"{result.largest:.3g}",
-                    fix="Make its predictions the same for the same rows, in inference.",
-                )
+            message = f"Submodel '{name}' ({written.label}) predicts something else once it was written."
+            fix = "Make its predictions the same for the same rows, in inference."
+            check_equal(field.name, one, other, message, fix)
 
 
 def rows_for(ports: Sequence[Port], count: int, bound: int | None) -> list[Array]:
