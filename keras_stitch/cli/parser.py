@@ -176,10 +176,6 @@ def read_pairs(given: Sequence[str], option: str) -> dict[str, str]:
 
     Raises:
         StitchError: When one is no pair, or a name is there twice.
-
-    Example:
-        >>> read_pairs(["authors=You", "doc=a=b"], "-e")
-        {'authors': 'You', 'doc': 'a=b'}
     """
     pairs: dict[str, str] = {}
     for text in given:

@@ -67,10 +67,6 @@ def resolve(dataloader: Dataloader) -> Component:
     Raises:
         SourceError: When there is no such dataloader, or it is not valid.
         StitchError: When ``args`` do not fit it.
-
-    Example:
-        >>> resolve(Dataloader("kipoiseq.dataloaders.SeqIntervalDl")).fields[0].shape
-        (None, 4)
     """
     source: Any = dataloader.source
     args = dict(dataloader.args or {})

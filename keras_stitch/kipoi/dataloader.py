@@ -126,13 +126,7 @@ def sources() -> str:
 
 
 def dataloader_of(key: str, value: Any, what: str | None = None) -> Dataloader:
-    """What the user named for a graph input or submodel, as a ``Dataloader``.
-
-    Args:
-        key: The graph input or submodel.
-        value: What was named.
-        what: What messages call it, if not by its key.
-    """
+    """What the user named for a graph input or submodel, as a ``Dataloader``; ``what`` is for messages."""
     if isinstance(value, Dataloader):
         return value
     if not isinstance(value, str | os.PathLike | type):

@@ -128,11 +128,7 @@ def read_inputs(directory: Path, rows: int) -> dict[str, np.ndarray[Any, Any]]:
 def needs_neighbours(directory: Path, kind: str, args: Mapping[str, Any], files: Collection[str]) -> bool:
     """Whether a model of one of Kipoi's own classes imports Python files that lie beside it, as pickles may do.
 
-    Args:
-        directory: The directory from which it is loaded.
-        kind: The class.
-        args: Its arguments.
-        files: The files of the model.
+    ``kind`` is the class, and ``files`` are those of the model in the directory.
     """
     names = {place.partition("/")[0].removesuffix(".py") for place in files if place.endswith(".py")}
     if not names:

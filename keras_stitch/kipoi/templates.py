@@ -94,12 +94,7 @@ WIDTH = 120
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value survives as Python source: numbers, strings, None, and tuples, lists and dicts of them.
-
-    Example:
-        >>> is_plain([1, "a", None]), is_plain(float("nan")), is_plain(print)
-        (True, False, False)
-    """
+    """Whether a value survives as Python source: numbers, strings, None, and tuples, lists and dicts of them."""
     if isinstance(value, list | tuple):
         return type(value) in (list, tuple) and all(is_plain(item) for item in value)
     if isinstance(value, dict):

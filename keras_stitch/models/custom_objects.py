@@ -101,10 +101,6 @@ def read(given: Given, where: str) -> CustomObjects:
 
     Raises:
         StitchError: If it names nothing that is there, or something that is no class or function.
-
-    Example:
-        >>> read("keras.activations:relu", "custom_objects=").origins
-        {'relu': Origin(place='keras.activations', name='relu', listed=False, sha256=None)}
     """
     if given is None:
         return CustomObjects()

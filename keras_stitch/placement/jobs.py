@@ -112,13 +112,9 @@ def flow(spec: GraphSpec, wiring: Wiring, resolver: Resolver | None = None) -> F
 
 
 class _Jobs:
-    """Cuts jobs out of a graph.
+    """Cuts jobs out of a graph, given the environment of every submodel that leaves.
 
-    Args:
-        spec: The graph.
-        whole: The same, checked.
-        environments: The environment of every submodel that leaves.
-        away: The submodels that need other packages than this environment has.
+    Those in ``away`` need other packages than this environment has.
     """
 
     def __init__(self, spec: GraphSpec, whole: Wiring, environments: Mapping[str, str], away: Collection[str]):

@@ -32,11 +32,6 @@ class Plan:
         places: One for each submodel, in the order in which they were added.
         last: The submodel of another framework that is the directory's model, where no Keras model remains.
         remark: A remark about the whole graph; may be empty.
-
-    Example:
-        >>> plan = Plan((Placed("model1", "model", "a Keras model"),))
-        >>> plan["model1"].placement
-        'model'
     """
 
     places: tuple[Placed, ...]

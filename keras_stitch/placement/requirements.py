@@ -103,12 +103,7 @@ def unmet(requirements: Iterable[str]) -> tuple[str, ...]:
 
 
 def exclude(one: str, other: str) -> bool:
-    """Whether two requirements of one package certainly exclude each other, whatever versions there are.
-
-    Example:
-        >>> exclude("keras==2.15.0", "keras>=3"), exclude("keras==2.15.0", "keras>=2")
-        (True, False)
-    """
+    """Whether two requirements of one package certainly exclude each other, whatever versions there are."""
     first, second = _parsed(one), _parsed(other)
     if first is None or second is None or package(one) != package(other) or not (_applies(first) and _applies(second)):
         return False
@@ -134,12 +129,7 @@ def clash(requirements: Iterable[str]) -> tuple[str, str] | None:
 
 
 def joined(requirements: Iterable[str]) -> tuple[str, ...]:
-    """Requirements each once, without those that only name a package of which another says more.
-
-    Example:
-        >>> joined(("tensorflow", "h5py", "tensorflow-cpu==2.15.1", "h5py"))
-        ('h5py', 'tensorflow-cpu==2.15.1')
-    """
+    """Requirements each once, without those that only name a package of which another says more."""
     items = tuple(dict.fromkeys(requirements))
     said = packages(item for item in items if not _is_bare(item))
     bare = [item for item in items if _is_bare(item) and package(item) not in said]
