@@ -112,8 +112,8 @@ class Description:
             raise StitchError(
                 f"There is no submodel '{of}' that '{name}' could share.", expected=nearest(str(of), self._names())
             )
-        owner = self._spec.submodel(of)
-        twin = replace(owner, name=name, share=owner.share or owner.name, trainable=None)
+        shared = self._spec.submodel(of)
+        twin = replace(shared, name=name, share=shared.owner, trainable=None)
         return self._say(submodels=(*self._spec.submodels, twin))
 
     # -- connections ---------------------------------------------------------

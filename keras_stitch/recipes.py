@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+import keras
+
 from keras_stitch.errors import StitchError
 from keras_stitch.graph import Graph
 from keras_stitch.models.merge_layers import MergeLike
@@ -118,7 +120,5 @@ def _add_all(graph: Graph, sources: Sequence[Any], what: str, *, least: int) -> 
 
 def _merged(graph: Graph, names: Sequence[str], output: str, **how: Any) -> Graph:
     """Merge outputs into a graph output: an identity layer as node gives the merge a port to arrive at."""
-    import keras
-
     graph.add(output, keras.layers.Identity())
     return graph.connect(names, output, **how)

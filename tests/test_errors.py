@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keras_stitch import errors
-from keras_stitch.errors import StitchError, WiringError, nearest, reason
+from keras_stitch.errors import Problems, StitchError, WiringError, nearest, reason
 
 
 def test_every_error_is_a_stitch_error_and_a_value_error() -> None:
@@ -19,6 +19,18 @@ def test_the_parts_of_a_message() -> None:
     assert str(error) == "It is wrong.\n  Expected: this\n  Received: that\n  Fix: Do so."
     assert (error.message, error.expected, error.received, error.fix) == ("It is wrong.", "this", "that", "Do so.")
     assert str(StitchError("It is wrong.", received="")) == "It is wrong.\n  Received: "
+
+
+def test_an_error_with_more_before_its_message() -> None:
+    error = StitchError("It is wrong.", expected="this", received="that", fix="Do so.")
+    assert str(error.behind("Here: ")) == "Here: It is wrong.\n  Expected: this\n  Received: that\n  Fix: Do so."
+    assert str(error.behind("", fix="Do this.")) == str(error).replace("so", "this")
+
+
+def test_problems_are_collected() -> None:
+    problems = Problems()
+    problems.add("It is wrong.", fix="Do so.")
+    assert list(map(str, problems)) == ["It is wrong.\n  Fix: Do so."]
 
 
 def test_problems_are_numbered() -> None:

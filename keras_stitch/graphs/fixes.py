@@ -23,12 +23,10 @@ def shape_fix(source: str, have: Shape, want: Shape, target: str, names: Names) 
     """
     same_sizes = len(have) == len(want) > 1 and sorted(map(str, have)) == sorted(map(str, want))
     if same_sizes and 1 not in have:
-        return _node_between(
-            source, target, names.new(_named(source, "permute")), f"Permute({_permutation(have, want)})"
-        )
+        return _node_between(source, target, names, f"Permute({_permutation(have, want)})")
     reshaped = _reshaped(have, want)
     if reshaped is not None:
-        return _node_between(source, target, names.new(_named(source, "reshape")), _reshape(reshaped))
+        return _node_between(source, target, names, _reshape(reshaped))
     longer = bool(have and want) and (have[-1] or 0) > (want[-1] or 0) > 0
     if longer and shape_fits(have[:-1], want[:-1]):
         return f"Connect a part of it: {_reconnect([_first(source, want[-1] or 0)], target)}."
@@ -37,12 +35,7 @@ def shape_fix(source: str, have: Shape, want: Shape, target: str, names: Names) 
 
 
 def merge_fix(merge: Merge, ports: Sequence[Port], want: Shape | None, target: str, names: Names) -> str | None:
-    """What to change so that sources that cannot be merged can be, and fit their target of shape ``want``.
-
-    Example:
-        >>> merge_fix(Merge("add"), [Port("m1", (4,)), Port("m2", (3,))], None, "m3", Names(()))
-        'Take parts of one size: graph.disconnect("m3"), graph.connect(["m1[0:3]", "m2"], "m3", merge="add").'
-    """
+    """What to change so that sources that cannot be merged can be, and fit their target of shape ``want``."""
     if merge.kind == "layer":
         return None
     sources, shapes = [port.name for port in ports], [port.row for port in ports]
@@ -120,11 +113,13 @@ def _reshape(shape: Shape) -> str:
     return f"Reshape({tuple(-1 if dim is None else dim for dim in shape)})"
 
 
-def _named(source: str, what: str) -> str:
-    return f"{clean(parse_reference(source).whole)}_{what}"
+def _new_name(source: str, layer: str, names: Names) -> str:
+    """A name for a node behind a source: ``m1_reshape`` for ``Reshape((4, 1))``."""
+    return names.new(f"{clean(parse_reference(source).whole)}_{layer.partition('(')[0].lower()}")
 
 
-def _node_between(source: str, target: str, name: str, layer: str) -> str:
+def _node_between(source: str, target: str, names: Names, layer: str) -> str:
+    name = _new_name(source, layer, names)
     return (
         f'Add a node between them: graph.disconnect("{target}"), graph.add("{name}", keras.layers.{layer}), then '
         f'graph.connect("{source}", "{name}") and graph.connect("{name}", "{target}").'
@@ -139,7 +134,7 @@ def _nodes_before(
     for port, shape in zip(ports, wanted, strict=True):
         sources.append(port.name)
         if shape is not None and shape != port.shape:
-            sources[-1] = names.new(_named(port.name, "reshape"))
+            sources[-1] = _new_name(port.name, _reshape(shape), names)
             calls.append(f'graph.add("{sources[-1]}", keras.layers.{_reshape(shape)})')
             calls.append(f'graph.connect("{port.name}", "{sources[-1]}")')
     return f"Add {'a node' if len(calls) == 2 else 'nodes'}: {', '.join(calls)}, {_reconnect(sources, target, merge)}."

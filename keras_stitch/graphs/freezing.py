@@ -22,7 +22,7 @@ def resolve_flags(spec: GraphSpec, problems: Problems) -> Flags:
     """
     flags = {submodel.name: _start(submodel) for submodel in spec.submodels if submodel.share is None}
     for rule in spec.freezes:
-        owners = dict.fromkeys(s.share or s.name for s in spec.submodels if fnmatchcase(s.name, rule.pattern))
+        owners = dict.fromkeys(s.owner for s in spec.submodels if fnmatchcase(s.name, rule.pattern))
         verb = "freeze" if rule.frozen else "unfreeze"
         if not owners:
             known = nearest(rule.pattern, [s.name for s in spec.submodels])
@@ -44,7 +44,7 @@ def frozen_states(spec: GraphSpec, flags: Flags, untrained: Collection[str] = ()
     """
 
     def state(submodel: Submodel) -> str:
-        owner = spec.submodel(submodel.share or submodel.name)
+        owner = spec.submodel(submodel.owner)
         return frozen_state([flags[owner.name][it.path] for it in owner.layers if it.parameters or owner.is_layer])
 
     return {submodel.name: "all" if submodel.name in untrained else state(submodel) for submodel in spec.submodels}

@@ -292,13 +292,12 @@ class _Parser:
         targets = self._names(value["targets"], (*path, "targets")) if value.get("targets") else ()
         shape = value.get("shape")
         if shape is not None:
-            shape = self._typed(shape, list, (*path, "shape"), "a list of sizes, null for a variable one") or []
+            shape = tuple(self._typed(shape, list, (*path, "shape"), "a list of sizes, null for a variable one") or ())
             for index, size in enumerate(shape):
                 if size is not None:
                     given = self._typed(size, int, (*path, "shape", index), "a size, or null for a variable one")
                     if given is not None and given < 1:
                         self._mistake((*path, "shape", index), f"expected a size of at least 1, received {size}")
-            shape = tuple(shape)
         dtype = value.get("dtype")
         if dtype is not None:
             self._typed(dtype, str, (*path, "dtype"), "a dtype such as float32")

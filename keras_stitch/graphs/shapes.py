@@ -10,19 +10,11 @@ FLOATS = ("float8_e4m3fn", "float8_e5m2", "bfloat16", "float16", "float32", "flo
 
 def kind_of(dtype: str) -> str:
     """``"float"``, ``"int"``, ``"bool"`` or another family of dtypes."""
-    for kind in ("float", "int", "bool", "complex"):
-        if kind in dtype:
-            return kind
-    return dtype
+    return next((kind for kind in ("float", "int", "bool", "complex") if kind in dtype), dtype)
 
 
 def dtype_fits(source: str | None, target: str | None) -> bool:
-    """Whether a tensor may feed a port without losing anything.
-
-    Example:
-        >>> dtype_fits("int32", "float32"), dtype_fits("float32", "int32")
-        (True, False)
-    """
+    """Whether a tensor may feed a port without losing anything: floats take integers, not the other way round."""
     if source is None or target is None:
         return True
     order = {"bool": 0, "int": 1, "float": 2}
@@ -31,19 +23,12 @@ def dtype_fits(source: str | None, target: str | None) -> bool:
 
 
 def common_dtype(one: str | None, other: str | None) -> str | None:
-    """The dtype of a graph input that feeds ports of both: integers where one wants them, else the wider.
-
-    Example:
-        >>> common_dtype("float16", "float32"), common_dtype("float32", "int32")
-        ('float32', 'int32')
-    """
+    """The dtype of a graph input that feeds ports of both: integers where one wants them, else the wider."""
     if one is None or other is None or one == other:
         return one or other
     if kind_of(one) != kind_of(other):
         return other if dtype_fits(other, one) else one
-    if kind_of(one) == "float":
-        return max(one, other, key=FLOATS.index)
-    return max(one, other, key=bits)
+    return max(one, other, key=FLOATS.index if kind_of(one) == "float" else bits)
 
 
 def dims_agree(one: int | None, other: int | None) -> bool:

@@ -145,6 +145,11 @@ class Submodel:
     elsewhere: str = ""
 
     @property
+    def owner(self) -> str:
+        """The submodel that has its weights: itself, or the one that it shares."""
+        return self.share or self.name
+
+    @property
     def is_keras(self) -> bool:
         """Whether it can be part of a Keras model."""
         return self.framework == "keras"
@@ -320,22 +325,12 @@ class Wiring:
 
 
 def shape_text(shape: Shape | None) -> str:
-    """A shape as messages show it: ``(None, 4)``, or ``unknown``.
-
-    Example:
-        >>> shape_text((None, 4)), shape_text(None)
-        ('(None, 4)', 'unknown')
-    """
+    """A shape as messages show it: ``(None, 4)``, or ``unknown``."""
     return "unknown" if shape is None else str(tuple(shape))
 
 
 def port_text(node: str | None, port: Port) -> str:
-    """A port as messages show it.
-
-    Example:
-        >>> port_text("m1", Port("input1", (3,)))
-        "'m1.input1' (3,) float32"
-    """
+    """A port as messages show it: ``'m1.input1' (3,) float32``."""
     full = f"{node}.{port.name}" if node else port.name
     return f"'{full}' {shape_text(port.shape)} {port.dtype or 'any dtype'}"
 

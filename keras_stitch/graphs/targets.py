@@ -86,8 +86,7 @@ def target_port(spec: GraphSpec, text: str) -> tuple[Submodel, Port]:
     ports = {port.name: port for port in submodel.inputs}
     if reference.port not in ports:
         raise StitchError(
-            f"Submodel '{submodel.name}' has no input port '{reference.port}'.",
-            expected=nearest(reference.port, ports),
+            f"Submodel '{submodel.name}' has no input port '{reference.port}'.", expected=nearest(reference.port, ports)
         )
     return submodel, ports[reference.port]
 

@@ -48,12 +48,6 @@ def wire(spec: GraphSpec, inference: Inference | None = None) -> Wiring:
 
     Raises:
         WiringError: With every problem of the graph.
-
-    Example:
-        >>> from keras_stitch.graphs.spec import Source
-        >>> node = Submodel("m", Source("file", "m.h5"), (Port("x", (3,)),), (Port("y", (2,)),))
-        >>> [port.name for port in wire(GraphSpec("g", (node,))).inputs]
-        ['x']
     """
     return _Wirer(spec, inference or Inference()).run()
 
@@ -146,35 +140,33 @@ class _Wirer:
 
     def _wire_node(self, submodel: Submodel) -> None:
         arriving = [self.feeds[submodel.name, port.name].port for port in submodel.inputs]
-        outputs = submodel.outputs
-        known = all(port.shape is not None for port in arriving)
         # Behind a problem the declared shapes stand in, so that one mistake is reported once.
-        if known and submodel.name not in self.misfed:
+        self.node_outputs[submodel.name] = submodel.outputs
+        if all(port.shape is not None for port in arriving) and submodel.name not in self.misfed:
             try:
-                outputs = self.inference.outputs(submodel, arriving)
+                self.node_outputs[submodel.name] = self.inference.outputs(submodel, arriving)
             except StitchError as problem:
                 self.problems.append(problem)
-        self.node_outputs[submodel.name] = outputs
 
     def _feed(self, submodel: Submodel, port: Port) -> Feed:
         target = f"{submodel.name}.{port.name}"
         connection = self.resolver.connection(submodel.name, port.name)
         merge = connection.merge if connection else Merge()
         taps, tap_ports = self._tapped(self.resolver.sources(submodel.name, port.name), f"'{target}'")
+        feed = Feed(submodel.name, port, taps, tap_ports, merge)
         if not tap_ports or any(tap.shape is None for tap in tap_ports):
-            return Feed(submodel.name, port, taps, tap_ports, merge)
+            return feed
         try:
             arriving = self._merged(merge, tap_ports)
         except StitchError as problem:
             what = f"{ports_text(tap_ports)} cannot be merged into {port_text(submodel.name, port)}. "
             fix = problem.fix or fixes.merge_fix(merge, tap_ports, port.shape, target, self.free_names)
             self.problems.append(problem.behind(what, fix=fix))
-            return Feed(submodel.name, port, taps, tap_ports, merge)
+            return feed
         self._check_fit(arriving, tap_ports, submodel.name, port, connection)
         assert arriving.shape is not None
         shape = arriving.shape if port.shape is None else shapes.unify(arriving.shape, port.shape)
-        dtype = port.dtype or arriving.dtype
-        return Feed(submodel.name, Port(port.name, shape or port.shape, dtype), taps, tap_ports, merge)
+        return replace(feed, port=Port(port.name, shape or port.shape, port.dtype or arriving.dtype))
 
     def _tapped(self, sources: Sequence[Taken], target: str) -> tuple[tuple[Tap, ...], tuple[Port, ...]]:
         resolved, ports = [], []
@@ -183,8 +175,7 @@ class _Wirer:
             try:
                 shape, part = (None, ()) if port.shape is None else source.part.taken(port.shape)
             except StitchError as problem:
-                what = f"'{source.text}', which should feed {target}, cannot be taken. "
-                self.problems.append(problem.behind(what))
+                self.problems.append(problem.behind(f"'{source.text}', which should feed {target}, cannot be taken. "))
                 shape, part = None, ()
             resolved.append(replace(source.tap, part=part))
             ports.append(Port(source.text, shape, port.dtype))
@@ -196,10 +187,8 @@ class _Wirer:
         if tap.merged:
             feed = self.feeds.get((tap.node, tap.port))
             return feed.port if feed else Port(tap.port, None)
-        for port in self.node_outputs.get(tap.node, self.spec.submodel(tap.node).outputs):
-            if port.name == tap.port:
-                return port
-        return Port(tap.port, None)
+        ports = self.node_outputs.get(tap.node, self.spec.submodel(tap.node).outputs)
+        return next((port for port in ports if port.name == tap.port), Port(tap.port, None))
 
     def _merged(self, merge: Merge, ports: Sequence[Port]) -> Port:
         if len(ports) == 1:

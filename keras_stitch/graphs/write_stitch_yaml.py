@@ -61,16 +61,14 @@ def dump(spec: GraphSpec, *, place: Callable[[str], str] = str, record: bool = F
                 f"There are {targets.count(target)} connections to '{target}', of which a stitch.yaml holds one.",
                 fix=f'Take them back, graph.disconnect("{target}"), and connect it once.',
             )
-    data: dict[str, Any] = {"name": spec.name}
-    data["models"] = {submodel.name: _model_data(submodel, place, record) for submodel in spec.submodels}
-    if spec.inputs:
-        data["inputs"] = {given.name: _input_data(given) for given in spec.inputs}
-    if spec.connections:
-        data["connections"] = {connection.target: _connection_data(connection) for connection in spec.connections}
-    if spec.outputs:
-        data["outputs"] = {output.name: output.source for output in spec.outputs}
-    if spec.freezes:
-        data["freeze"] = [_freeze_data(rule) for rule in spec.freezes]
+    models = {submodel.name: _model_data(submodel, place, record) for submodel in spec.submodels}
+    more = {
+        "inputs": {given.name: _input_data(given) for given in spec.inputs},
+        "connections": {connection.target: _connection_data(connection) for connection in spec.connections},
+        "outputs": {output.name: output.source for output in spec.outputs},
+        "freeze": [_freeze_data(rule) for rule in spec.freezes],
+    }
+    data = {"name": spec.name, "models": models, **{key: value for key, value in more.items() if value}}
     text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
     return _remark(spec) + text
 

@@ -32,7 +32,7 @@ class KerasInference(Inference):
             return submodel.outputs
         if not submodel.is_layer and shapes == [port.shape for port in submodel.inputs]:
             return submodel.outputs
-        blueprint = self._blueprints[submodel.share or submodel.name]
+        blueprint = self._blueprints[submodel.owner]
         tensors = [_tensor(port) for port in arriving]
         if submodel.is_layer:
             # A layer is built by its first call, so a fresh one is asked.
@@ -107,7 +107,7 @@ def packed_models(
             continue
         found[step.name] = build(spec, step.cut.wiring, blueprints, flags, name=step.name)
         for name in step.submodels:
-            owner = spec.submodel(spec.submodel(name).share or name)
+            owner = spec.submodel(spec.submodel(name).owner)
             if owner.source.draws_weights and found[step.name].get_layer(owner.name).weights:
                 raise StitchError(
                     f"Submodel '{name}' ({owner.source.label}) runs in the dataloader, where nothing is trained, and "
@@ -141,9 +141,8 @@ class _Builder:
         for node in self.wiring.order:
             self._add_node(self.spec.submodel(node))
         outputs = {output.port.name: self._output(output) for output in self.wiring.outputs}
-        model = keras.Model(
-            list(self.inputs.values()), outputs if len(outputs) > 1 else next(iter(outputs.values())), name=name
-        )
+        given = outputs if len(outputs) > 1 else next(iter(outputs.values()))
+        model = keras.Model(list(self.inputs.values()), given, name=name)
         for owner, layer in self.layers.items():
             if owner not in self.existing:
                 _set_flags(layer, self.flags[owner], is_layer=self.spec.submodel(owner).is_layer)
@@ -155,7 +154,7 @@ class _Builder:
         # What takes a part of an output is a layer behind it, too.
         taps += [output.tap for output in self.wiring.outputs if output.tap.part]
         nodes = {tap.node for tap in taps if not tap.merged}
-        return {submodel.share or submodel.name for submodel in self.spec.submodels if submodel.name in nodes}
+        return {submodel.owner for submodel in self.spec.submodels if submodel.name in nodes}
 
     def _add_node(self, submodel: Submodel) -> None:
         fed = [self._fed(feed) for feed in self.wiring.feeds[submodel.name]]
@@ -166,13 +165,13 @@ class _Builder:
         except Exception as error:
             arriving = " and ".join(port_text(submodel.name, feed.port) for feed in self.wiring.feeds[submodel.name])
             raise StitchError(f"Submodel '{submodel.name}' cannot take {arriving}: {reason(error)}") from error
-        if submodel.is_layer and _makes_mask(layer) and (submodel.share or submodel.name) in self.feeding:
+        if submodel.is_layer and _makes_mask(layer) and submodel.owner in self.feeding:
             results = [merge_layers.without_mask(tensor, self.names, f"{submodel.name}_unmask") for tensor in results]
         for port, tensor in zip(self.wiring.node_outputs[submodel.name], results, strict=True):
             self.tensors[Tap(submodel.name, port.name)] = tensor
 
     def _layer(self, submodel: Submodel) -> keras.Layer:
-        owner = submodel.share or submodel.name
+        owner = submodel.owner
         if owner in self.existing:
             self.layers[owner] = self.existing[owner]
         if owner not in self.layers:
