@@ -19,40 +19,40 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGE, PICTURE = DOCS / "benchmarks.md", DOCS / "benchmarks.svg"
 _INTRODUCTION = """# Speed
 
-What `make bench` found, the last time that it measured each work. Every figure is a ratio of things that took turns, in
-an order that changes from round to round: the median of the rounds' ratios and, in brackets, the interval of this
-median (95 %, of its order statistics; rounds are taken as not depending on one another). *Noise* is the ratio of the
-stitched model with itself (of loading, in *Building*), in the same rounds. A target is met or missed where the whole
-interval says so, else undecided; *no more than noise from 1* is met where the interval lies within 0.9 to 1.1, and
-missed where it leaves out both 1 and the noise, on either side: also where stitched needs less.
+These are the latest results of `make bench` for each work. Every figure is a ratio of two runs that took turns, in an
+order that changes from round to round. It is the median of the rounds' ratios, with its 95 % confidence interval in
+brackets (from order statistics; rounds are assumed to be independent). *Noise* is the ratio of the stitched model to
+itself (in *Building*, of loading to itself), in the same rounds. A target is met or missed if the whole interval is on
+one side of it, else undecided. *No more than noise from 1* is met if the interval lies within 0.9 to 1.1. It is missed
+if the interval contains neither 1 nor the noise, also if stitched needs less.
 
 {machine}.
 
 - **stitched**: the model of `graph.build()`, by Keras' `predict_on_batch`;
 - **by hand**: the same graph in plain Keras;
-- **one after another**: the parts as Keras loads them, `predict_on_batch` of each, NumPy between them;
+- **one after another**: the submodels as Keras loads them, `predict_on_batch` of each, NumPy between them;
 - **directory**: the generated directory, by the `predict_on_batch` of its model class, as Kipoi and
   `keras-stitch predict` run it;
-- **merged ONNX**: the parts exported one by one, merged by `onnx.compose.merge_models`, in ONNX Runtime.
+- **merged ONNX**: the submodels exported one by one, merged by `onnx.compose.merge_models`, in ONNX Runtime.
 
-All give the same numbers, which is checked before their predictions are timed.
+All predict the same numbers; this is checked before they are timed.
 """
 _SECTIONS = {
-    "throughput": "## Predicting\n\nRatios of time for a batch. *one after another / stitched* is how many times "
+    "throughput": "## Predicting\n\nRatios of the time for a batch. *one after another / stitched* says how many times "
     "faster stitched is.",
-    "start": "## Time to the first prediction\n\nFour rows, in a process of its own: loading, stitching where it is "
-    "done, the first prediction. Importing is included where a way needs more than NumPy.",
-    "memory": "## Peak memory\n\nOf the same processes, the parts' files in the page cache apart. Most of it is "
+    "start": "## Time to the first prediction\n\nFour rows, in a new process: loading, stitching if needed, and the "
+    "first prediction. Imports other than NumPy are included.",
+    "memory": "## Peak memory\n\nOf the same processes, without the submodels' files in the page cache. Most of it is "
     "Python, TensorFlow and Keras.",
-    "model's memory": "## Peak memory of the model\n\nThe same peak, less what the process held once it had imported "
-    "what it needs.",
-    "building": "## Building, saving, loading\n\nAgainst `keras.saving.load_model` on the files of the parts. What is "
-    "saved and loaded again is the model from the files, in `.keras`.",
-    "compiling": "## jit_compile\n\nThe stitched model compiled by XLA against itself; that XLA compiles anew for "
-    "every batch size is not in it.",
-    "pipelines": "## Kipoi's pipeline.predict\n\nReading an NPY file is included; every part reads it for itself.",
-    "scaling": "## Many submodels\n\nThe time for each submodel with 100 and 500 of them, as a ratio to that with 10: "
-    "1 is linear.",
+    "model's memory": "## Peak memory of the model\n\nThe same peak, minus the memory of the process after its "
+    "imports.",
+    "building": "## Building, saving, loading\n\nCompared with `keras.saving.load_model` on the files of the "
+    "submodels. The model from these files is saved and loaded again, in `.keras`.",
+    "compiling": "## jit_compile\n\nThe stitched model compiled by XLA against itself. The time that XLA takes to "
+    "compile for every batch size is not included.",
+    "pipelines": "## Kipoi's pipeline.predict\n\nReading an NPY file is included; every submodel reads it again.",
+    "scaling": "## Many submodels\n\nThe time per submodel with 100 and 500 submodels, relative to that with 10. "
+    "1 means that the time grows linearly.",
 }
 # What the figures with a target are ratios of.
 _OF = {"throughput": "time", "model's memory": "memory", "building": "time", "scaling": "time"}
@@ -121,7 +121,7 @@ def _profile(profile: Mapping[str, Mapping[str, float]]) -> str:
     packages.sort(key=lambda name: -sum(shares.get(name, 0) for shares in profile.values()))
     rows = [(step, *(f"{100 * shares.get(name, 0):.0f} %" for name in packages)) for step, shares in profile.items()]
     text = render(("500 submodels, own time in", *packages), rows)
-    return f"In whose code the time goes, as `cProfile` sees it:\n\n{_block(text)}"
+    return f"Shares of packages in the time, measured by `cProfile`:\n\n{_block(text)}"
 
 
 def _sizes(sizes: Mapping[str, Mapping[str, int]]) -> str:
