@@ -233,12 +233,9 @@ class Graph(Description):
         save_keras.check_backend(target)
         save_keras.check_outside(target, self._spec)
         with steps(progress) as step:
-            saved = self._assembly().saved_graph(
-                model,
-                step,
-                picture=self._picture(),
-                record=write_stitch_yaml.record(self._spec, trained=model is not None),
-            )
+            assembly, picture = self._assembly(), self._picture()
+            record = write_stitch_yaml.record(self._spec, trained=model is not None)
+            saved = assembly.saved_graph(model, step, picture=picture, record=record)
             options = SaveOptions(dataloaders, targets, info, examples, hosting, format, overwrite)
             return write_directory(target, saved, options, step)
 

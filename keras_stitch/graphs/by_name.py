@@ -23,14 +23,12 @@ def connections_by_name(spec: GraphSpec) -> tuple[Connection, ...]:
     for submodel, port in ((s, port) for s in spec.submodels for port in s.inputs):
         if port.generated or (submodel.name, port.name) not in free:
             continue
-        words = _words(spec, submodel, port.name, free)
+        target, words = f"{submodel.name}.{port.name}", _words(spec, submodel, port.name, free)
         readings = _readings(port.name, words)
         if len(readings) > 1:
             listed = " or ".join(str(list(reading)) for reading in readings)
-            raise StitchError(
-                f"The name of '{submodel.name}.{port.name}' can be read as {listed}.",
-                fix=f'Say which: graph.connect([...], "{submodel.name}.{port.name}").',
-            )
+            fix = f'Say which: graph.connect([...], "{target}").'
+            raise StitchError(f"The name of '{target}' can be read as {listed}.", fix=fix)
         if not readings:
             continue
         sources = []
@@ -38,11 +36,11 @@ def connections_by_name(spec: GraphSpec) -> tuple[Connection, ...]:
             meanings = words[word]
             if len(meanings) > 1:
                 raise StitchError(
-                    f"'{word}' in the name of '{submodel.name}.{port.name}' can be {' or '.join(meanings)}.",
-                    fix=f'Say which: graph.connect(["{meanings[0]}", ...], "{submodel.name}.{port.name}").',
+                    f"'{word}' in the name of '{target}' can be {' or '.join(meanings)}.",
+                    fix=f'Say which: graph.connect(["{meanings[0]}", ...], "{target}").',
                 )
             sources.append(meanings[0])
-        found.append(Connection(f"{submodel.name}.{port.name}", tuple(sources)))
+        found.append(Connection(target, tuple(sources)))
     return tuple(found)
 
 

@@ -203,6 +203,9 @@ class _Parser:
             return None
         return value
 
+    def _optional(self, data: Mapping[str, Any], key: str, kind: type, path: tuple[Any, ...], expected: str) -> Any:
+        return None if data.get(key) is None else self._typed(data[key], kind, (*path, key), expected)
+
     def _mapping(self, data: Mapping[str, Any], key: str, *, required: bool = False) -> list[tuple[str, Any]]:
         if data.get(key) is None and not required:
             return []
@@ -290,18 +293,14 @@ class _Parser:
             return InputSpec(name, self._names(value, path))
         self._known(value, ("targets", "shape", "dtype"), path)
         targets = self._names(value["targets"], (*path, "targets")) if value.get("targets") else ()
-        shape = value.get("shape")
-        if shape is not None:
-            shape = tuple(self._typed(shape, list, (*path, "shape"), "a list of sizes, null for a variable one") or ())
-            for index, size in enumerate(shape):
-                if size is not None:
-                    given = self._typed(size, int, (*path, "shape", index), "a size, or null for a variable one")
-                    if given is not None and given < 1:
-                        self._mistake((*path, "shape", index), f"expected a size of at least 1, received {size}")
-        dtype = value.get("dtype")
-        if dtype is not None:
-            self._typed(dtype, str, (*path, "dtype"), "a dtype such as float32")
-        return InputSpec(name, targets, shape, dtype)
+        shape = self._optional(value, "shape", list, path, "a list of sizes, null for a variable one")
+        for index, size in enumerate(shape or ()):
+            if size is not None:
+                given = self._typed(size, int, (*path, "shape", index), "a size, or null for a variable one")
+                if given is not None and given < 1:
+                    self._mistake((*path, "shape", index), f"expected a size of at least 1, received {size}")
+        dtype = self._optional(value, "dtype", str, path, "a dtype such as float32")
+        return InputSpec(name, targets, None if shape is None else tuple(shape), dtype)
 
     def _freezes(self, value: Any) -> tuple[FreezeRule, ...]:
         if isinstance(value, str):
@@ -315,9 +314,7 @@ class _Parser:
                 self._known(item, ("model", "layers", "frozen"), path)
                 model = self._typed(item.get("model"), str, (*path, "model"), "the name of a submodel")
                 frozen = self._typed(item.get("frozen", True), bool, (*path, "frozen"), "true or false")
-                layers = item.get("layers")
-                if layers is not None:
-                    self._typed(layers, str, (*path, "layers"), "the name of a layer, or a pattern")
+                layers = self._optional(item, "layers", str, path, "the name of a layer, or a pattern")
                 rules.append(FreezeRule(model, layers, frozen))
         return tuple(rules)
 

@@ -204,8 +204,8 @@ class _Wirer:
         assert arriving.shape is not None
         source, target = tap_ports[0].name, f"{node}.{port.name}"
         many = len(tap_ports) > 1
-        what = ports_text(tap_ports) + (f", merged to {shape_text(arriving.shape)}," if many else "")
-        verb = "do not fit" if many else "does not fit"
+        arrived = ports_text(tap_ports) + (f", merged to {shape_text(arriving.shape)}," if many else "")
+        misfit = f"{arrived} {'do' if many else 'does'} not fit {port_text(node, port)}"
         if port.shape is not None and not shapes.shape_fits(arriving.shape, port.shape):
             if connection is None:
                 fix = (
@@ -219,7 +219,7 @@ class _Wirer:
             else:
                 fix = fixes.shape_fix(source, arriving.shape, port.shape, target, self.free_names)
             self.problems.add(
-                f"{what} {verb} {port_text(node, port)}.",
+                f"{misfit}.",
                 expected=f"shape {shape_text(port.shape)}",
                 received=f"shape {shape_text(arriving.shape)}",
                 fix=fix,
@@ -231,7 +231,7 @@ class _Wirer:
             if connection is None:
                 back = f'graph.remove("{source}"), and leave dtype= out of graph.add_input("{source}", ...), or feed'
             self.problems.add(
-                f"{what} {verb} {port_text(node, port)}: {why}.",
+                f"{misfit}: {why}.",
                 expected=f"dtype {port.dtype}",
                 received=f"dtype {arriving.dtype}",
                 fix=f"{back} '{target}' from a graph input of its own, or from an output of that dtype.",

@@ -28,10 +28,8 @@ def merge_layer(merge: Merge, name: str | None, dtype: str) -> keras.Layer:
     """The Keras layer of a merge, which takes a list of tensors and makes one of this dtype."""
     if merge.kind == "layer":
         assert merge.layer is not None
-        config = {**merge.layer, "config": {**merge.layer.get("config", {})}}
-        if name is not None:
-            config["config"]["name"] = name
-        return layer_from_config(config)
+        named = {} if name is None else {"name": name}
+        return layer_from_config({**merge.layer, "config": {**merge.layer.get("config", {}), **named}})
     layer = getattr(keras.layers, merges.KINDS[merge.kind].layer)
     return layer(**merges.options_of(merge), name=name, dtype=float_policy(dtype))
 

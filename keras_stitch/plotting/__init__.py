@@ -1,6 +1,6 @@
 """A picture of a wired graph, as SVG or PNG, without the ``dot`` program.
 
-Three steps: ``scene`` says what is drawn, ``layout`` where, ``painting`` how. A picture flows down, or to
+Three steps: ``scene`` says what is drawn, ``arrange`` where, ``painting`` how. A picture flows down, or to
 the right where flowing down gets wider than a page. What enters a merge or a submodel is drawn in its
 order, from the left or from the top. Every state is also a word or a shape, so the picture needs neither
 colours nor a legend to be read.

@@ -69,7 +69,7 @@ _RC: Any = {"svg.fonttype": "none", "svg.hashsalt": "keras_stitch", "font.family
 def draw(
     spec: GraphSpec, wiring: Wiring, *, frozen: Marks = _NO_MARKS, placement: Marks = _NO_MARKS, format: str = "svg"
 ) -> bytes:
-    """Draws the graph as ``"svg"`` or ``"png"``; the same graph gives the same SVG, byte for byte.
+    """Draws the graph; the same graph gives the same SVG, byte for byte.
 
     Args:
         spec: What the user said: the source of each submodel, shared weights.
@@ -77,7 +77,7 @@ def draw(
         frozen: ``"all"``, ``"part"`` or ``"none"`` for each submodel; ``"none"`` where absent.
         placement: One of ``PLACEMENTS`` for each submodel; ``"model"`` where absent. Where more
             than one occurs, each gets a box in the background.
-        format: The format.
+        format: ``"svg"`` or ``"png"``.
     """
     if format not in FORMATS:
         raise StitchError("Unknown format for a plot.", expected=" or ".join(FORMATS), received=repr(format))
