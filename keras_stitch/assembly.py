@@ -33,14 +33,7 @@ if TYPE_CHECKING:
 
 
 class Assembly:
-    """The models of a graph.
-
-    Args:
-        spec: The graph.
-        flow: The same, checked and cut into what runs.
-        flags: Which layers train.
-        added: What was loaded for every submodel.
-    """
+    """The models of a graph, from what was added for every submodel."""
 
     def __init__(self, spec: GraphSpec, flow: Flow, flags: Flags, added: Mapping[str, Added]):
         self.spec, self.flow, self.flags, self.added = spec, flow, flags, added
@@ -51,12 +44,7 @@ class Assembly:
         return None if final is None else building.build(self.flow.spec, final, self._blueprints, self.flags)
 
     def subject(self, model: keras.Model | None, step: Step, *, packs: bool = True) -> Subject:
-        """What remains after the jobs, to be compared with its parts.
-
-        Args:
-            model: A built, perhaps trained, model of this graph; by default one is built.
-            step: Called with a few words at every step.
-            packs: Whether the models that run in the dataloader are needed, too.
+        """What remains after the jobs, to be compared with its parts; by default the model is built.
 
         Raises:
             StitchError: When a model is given that is not of this graph, or where there is none.
@@ -83,14 +71,7 @@ class Assembly:
         )
 
     def saved_graph(self, model: keras.Model | None, step: Step, *, picture: str, record: str) -> SavedGraph:
-        """The graph as a directory is made of it.
-
-        Args:
-            model: A built, perhaps trained, model of this graph; by default one is built.
-            step: Called with a few words at every step.
-            picture: The graph as SVG.
-            record: The text of ``stitch.yaml``.
-        """
+        """The graph as a directory is made of it, with its picture as SVG and the text of ``stitch.yaml``."""
         from keras_stitch.directory.save_request import SavedGraph
 
         subject = self.subject(model, step)
@@ -114,7 +95,7 @@ class Assembly:
         if not flow.jobs or not all(job.runs_here for job in flow.jobs):
             return subject
         stages = replace(flow.stages, whole=flow.whole, steps=flow.steps)
-        chain = Chain(flow, self.job_packings(), subject.packed)
+        chain = _Chain(flow, self.job_packings(), subject.packed)
         return replace(subject, spec=self.spec, stages=stages, packed=chain, remarks=())
 
     @cached_property
@@ -137,10 +118,7 @@ class Assembly:
     def _packing(self, spec: GraphSpec, stages: Stages, owners: Mapping[str, str]) -> Packing:
         """The models of some submodels that run one after another.
 
-        Args:
-            spec: The submodels.
-            stages: They, as what runs.
-            owners: The submodel whose weights another has, where that runs in another job.
+        ``owners`` has the submodel whose weights another has, where that runs in another job.
         """
         from keras_stitch.directory.packed_models import Packing
 
@@ -186,13 +164,7 @@ def _as_it_is(part: KipoiPart) -> CopiedPart:
 
 
 def check_same_graph(model: keras.Model, built: keras.Model, name: str) -> None:
-    """Raise where a model is not one that this graph builds, whatever its weights.
-
-    Args:
-        model: What the user trained.
-        built: What the graph builds now.
-        name: The graph's name.
-    """
+    """Raise where the model that a user trained is not what the graph builds now, whatever its weights."""
     if not isinstance(model, type(built)):
         raise SaveError(
             f"model= is not a model of graph '{name}'.",
@@ -227,33 +199,24 @@ def _shapes(model: keras.Model) -> list[tuple[int, ...]]:
     return [tuple(weight.shape) for weight in model.weights]
 
 
-class Chain:
-    """The models of the jobs and of the dataloader, as ``whole.Packed`` asks for them.
-
-    Args:
-        flow: The graph, cut into what runs.
-        jobs: The models of every job.
-        rest: The models that run in the dataloader, if any do.
-    """
+class _Chain:
+    """The models of the jobs, then those of the dataloader if any run there, as ``run_stages.Packed``."""
 
     def __init__(self, flow: Flow, jobs: Mapping[str, Packing], rest: Packed | None):
         self._flow, self._jobs, self._rest = flow, jobs, rest
 
     @property
     def models(self) -> Mapping[str, keras.Model]:
-        """The Keras models among them, by step."""
         found = {name: model for packing in self._jobs.values() for name, model in packing.models.items()}
         return found | dict(self._rest.models if self._rest is not None else {})
 
     def write(self, directory: Path) -> None:
-        """Write all of them into a directory."""
         for name, packing in self._jobs.items():
             packing.write(directory / layout.WORKFLOW / name)
         if self._rest is not None:
             self._rest.write(directory)
 
     def runner(self, directory: Path) -> Callable[[Mapping[str, Any]], Arrays]:
-        """A function from graph inputs to the inputs of the final model, run by what was written."""
         jobs = [(job, self._jobs[job.name].runner(directory / layout.WORKFLOW / job.name)) for job in self._flow.jobs]
         rest = self._rest.runner(directory) if self._rest is not None else None
         inputs = [port.name for port in self._flow.stages.whole.inputs]
@@ -268,7 +231,6 @@ class Chain:
         return run
 
     def alone(self, owner: str) -> Runs:
-        """A submodel that is no Keras model, loaded from its source: arrays in the order of its ports."""
         for job in self._flow.jobs:
             if owner in job.stages.whole.order:
                 return self._jobs[job.name].alone(owner)
@@ -276,6 +238,5 @@ class Chain:
         return self._rest.alone(owner)
 
     def last(self, directory: Path) -> Runs:
-        """The last submodel, loaded from the directory that it was written into."""
         assert self._rest is not None
         return self._rest.last(directory)

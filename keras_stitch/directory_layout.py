@@ -55,7 +55,7 @@ WRITERS = {
     DATALOADER_YAML: "directory/dataloader_code.py",
     DATALOADER_CODE: "directory/dataloader_code.py",
     STITCHED_MODEL_CODE: "kipoi/templates.py",
-    MODEL_CODE: "directory/final_packed_model.py",
+    MODEL_CODE: "directory/packed_models.py",
     RECORD: "directory/write_directory.py",
     PICTURE: "directory/write_directory.py",
     CARD: "directory/card.py",
@@ -78,40 +78,20 @@ WITHOUT_CODE = frozenset({DOWNLOADS, COMPILED, MODEL_FILES, EXAMPLES, WORKFLOW})
 
 
 def model_file(ending: str) -> str:
-    """The file of the Keras model.
-
-    Example:
-        >>> model_file("keras")
-        'model_files/model.keras'
-    """
+    """The file of the Keras model."""
     return f"{MODEL_FILES}/model.{ending}"
 
 
 def component_folder(name: str) -> str:
-    """Where the files of a part's dataloader lie.
-
-    Example:
-        >>> component_folder("model1")
-        'components/model1'
-    """
+    """Where the files of a part's dataloader lie."""
     return f"{COMPONENTS}/{name}"
 
 
 def packed_folder(name: str) -> str:
-    """Where a model that runs in the dataloader lies.
-
-    Example:
-        >>> packed_folder("model1")
-        'components/model1/packed_model'
-    """
+    """Where a model that runs in the dataloader lies."""
     return f"{component_folder(name)}/{PACKED_MODEL}"
 
 
 def job_folder(name: str) -> str:
-    """Where the models lie that run in an environment of their own.
-
-    Example:
-        >>> job_folder("model1")
-        'workflow/models/model1'
-    """
+    """Where the models lie that run in an environment of their own."""
     return f"{WORKFLOW}/{JOBS}/{name}"

@@ -24,12 +24,7 @@ from keras_stitch.kipoi.templates import WIDTH, literal, render
 from keras_stitch.placement.jobs import Flow
 from keras_stitch.verify.certificate import CHECK_HEADERS, Certificate
 
-_STAGES = {
-    "workflow": "an environment of its own",
-    "dataloader": "the dataloader",
-    "model": "the model",
-}
-
+_STAGES = {"workflow": "an environment of its own", "dataloader": "the dataloader", "model": "the model"}
 
 _KINDS = {
     "Dataset": "Row i of the inputs is row i of every part. Rows can be shuffled, and read by several workers.",
@@ -40,18 +35,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What ``README.md`` says.
-
-    Attributes:
-        graph: The graph and its models.
-        merged: The merged dataloader.
-        inputs: The schema of every input of the model.
-        said: What the parts say about themselves.
-        description: What ``model.yaml`` says.
-        examples: The example of every argument, as a path in the directory or a value.
-        urls: The URL of every file that is hosted.
-        certificate: What the model was compared to, and by how much it differs.
-    """
+    """What ``README.md`` says: ``description`` is ``model.yaml``, ``examples`` are those of ``dataloader.yaml``."""
 
     graph: SavedGraph
     merged: Merged

@@ -9,12 +9,7 @@ from keras_stitch.placement.stages import Cast, Merged, Take
 
 
 def source(value: Any, indent: int = 0, used: int = 0) -> str:
-    """Connections, and dicts and lists of them, as Python source that makes them.
-
-    Args:
-        value: Connections.
-        indent: Columns by which the line is indented.
-        used: Columns of the line that are taken, before and after the value.
+    """Connections, and dicts and lists of them, as Python source that makes them; indent and used are columns.
 
     Example:
         >>> from keras_stitch.graphs.slices import Span

@@ -76,14 +76,10 @@ class _Needed:
 
 
 def carry(model: keras.Model, customs: Mapping[str, CustomObjects]) -> Carried:
-    """The custom objects of a model as files of its directory.
+    """The custom objects of a model, whose layers are the submodels, as files of its directory.
 
     One Python file of the user's, or of a part's, is copied. Classes and functions of installed distributions are
     imported from there; where there are several sources, the file that Kipoi is told of puts them together.
-
-    Args:
-        model: The model to save: its layers are the submodels.
-        customs: What was given for each submodel.
 
     Raises:
         SaveError: When nobody else could have a custom object, or two of one name are needed.
@@ -101,9 +97,7 @@ def carry(model: keras.Model, customs: Mapping[str, CustomObjects]) -> Carried:
             if name in needed and not _same(needed[name], found):
                 raise _two_of_one_name(name, needed[name], found)
             needed.setdefault(name, found)
-    if not needed:
-        return Carried()
-    return _carried(needed)
+    return _carried(needed) if needed else Carried()
 
 
 def _carried(needed: Mapping[str, _Needed]) -> Carried:
@@ -206,12 +200,7 @@ def _two_of_one_name(name: str, one: _Needed, other: _Needed) -> StitchError:
 
 
 def distributions(module: str) -> tuple[str, ...]:
-    """The installed distributions that a module comes from, as requirements; none for a file that merely lies about.
-
-    Example:
-        >>> [text.partition(">=")[0] for text in distributions("keras.layers")]
-        ['keras']
-    """
+    """The installed distributions that a module comes from, as requirements; none for a file that merely lies about."""
     top = module.partition(".")[0]
     names = importlib.metadata.packages_distributions().get(top, [])
     if not names and importlib.util.find_spec(top) is not None:

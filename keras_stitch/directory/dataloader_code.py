@@ -20,8 +20,6 @@ from keras_stitch.kipoi.templates import WIDTH, literal, render, write_yaml
 
 # Folders of a component that are copied whole.
 _WHOLE = {layout.DATALOADER_FILES, layout.COMPONENTS}
-
-
 _LEFT_BEHIND = {layout.DOWNLOADS, layout.COMPILED}
 
 
@@ -36,17 +34,7 @@ def copy_components(directory: Path, merged: Merged) -> None:
 
 @dataclass(frozen=True)
 class GeneratedDataloader:
-    """What is written about the merged dataloader of a directory.
-
-    Attributes:
-        graph: The name of the graph.
-        merged: The merged dataloader.
-        inputs: The schema of what the model takes.
-        targets: The schema of the only output, with its name, or those of several by their names.
-        info: The info section of the model.
-        dependencies: The dependencies section.
-        packing: The models that run in the dataloader, if any do.
-    """
+    """What is written about the merged dataloader of a directory; ``inputs`` and ``targets`` are schemas."""
 
     graph: str
     merged: Merged
@@ -57,12 +45,7 @@ class GeneratedDataloader:
     packing: Packing | None = None
 
     def write(self, directory: Path, examples: Mapping[str, Any]) -> None:
-        """Writes ``dataloader.py`` with the runtime that it uses, and ``dataloader.yaml``.
-
-        Args:
-            directory: Where to.
-            examples: The example of every argument that has one, as it is to be written.
-        """
+        """Writes ``dataloader.py`` with the runtime that it uses, and ``dataloader.yaml`` with these examples."""
         (directory / layout.DATALOADER_CODE).write_text(self._code(examples), encoding="utf-8")
         write_runtime(directory)
         write_yaml(directory / layout.DATALOADER_YAML, self._description(examples))
@@ -118,12 +101,7 @@ class GeneratedDataloader:
 
 
 def class_name(graph: str) -> str:
-    """The name of the generated class.
-
-    Example:
-        >>> class_name("my composed-model"), class_name("2")
-        ('MyComposedModelDataloader', 'Stitched2Dataloader')
-    """
+    """The name of the generated class, such as ``MyGraphDataloader`` for ``my-graph``."""
     words = "".join(word[0].upper() + word[1:] for word in re.findall("[A-Za-z0-9]+", graph))
     return f"{words if words[:1].isalpha() else 'Stitched' + words}Dataloader"
 
@@ -186,13 +164,10 @@ def _remote(argument: Argument) -> bool:
 
 
 def _described(argument: Argument, examples: Mapping[str, Any]) -> dict[str, Any]:
-    described: dict[str, Any] = {"doc": argument.doc}
-    if argument.type is not None:
-        described["type"] = argument.type
-    if argument.name in examples:
-        described["example"] = examples[argument.name]
-    if not argument.required:
-        described["optional"] = True
-    if _remote(argument):
-        described["default"] = argument.default
-    return described
+    return {
+        "doc": argument.doc,
+        **({"type": argument.type} if argument.type is not None else {}),
+        **({"example": examples[argument.name]} if argument.name in examples else {}),
+        **({"optional": True} if not argument.required else {}),
+        **({"default": argument.default} if _remote(argument) else {}),
+    }

@@ -20,33 +20,18 @@ from keras_stitch.errors import SaveError, StitchError, nearest
 from keras_stitch.graphs.shapes import shape_fits
 from keras_stitch.graphs.spec import Port, Wiring, shape_text
 from keras_stitch.kipoi import table_files
-from keras_stitch.kipoi.run_kipoi import (
-    example_arguments,
-    late_import,
-    may_be_data,
-    merged_loader,
-    quiet,
-    readable,
-)
+from keras_stitch.kipoi.run_kipoi import example_arguments, late_import, may_be_data, merged_loader, quiet, readable
 from keras_stitch.kipoi.schema import Missing
 from keras_stitch.kipoi.templates import is_plain
 from keras_stitch.models.sample_rows import find_size, random_rows
 
 _ROWS = 10
-
-
 _FIX = "Pass examples={argument: file or value} with data that they read."
-
-
 _INDEXES = (".fai", ".gzi", ".tbi", ".csi", ".bai")
 
 
 def choose_examples(merged: Merged, given: Mapping[str, Any] | None) -> dict[str, Any]:
     """The example for every argument: a ``Path`` of a file to copy, ``{"url", ...}``, or a plain value.
-
-    Args:
-        merged: The merged dataloader.
-        given: The user's examples by argument.
 
     Raises:
         StitchError: When an argument is unknown or a required one has no example.
@@ -130,12 +115,7 @@ def file_names(merged: Merged, chosen: Mapping[str, Any]) -> dict[str, str]:
 
 
 def requirements(merged: Merged, chosen: Mapping[str, Any]) -> list[str]:
-    """What has to be installed to read the examples that are files with rows.
-
-    Args:
-        merged: The merged dataloader.
-        chosen: The example of every argument, files as paths here.
-    """
+    """What has to be installed to read the chosen examples that are files with rows."""
     files = [chosen.get(feeder.path_argument) for feeder in merged.files]
     found = [table_files.requirement_of(file) for file in files if isinstance(file, Path)]
     return list(dict.fromkeys(item for item in found if item is not None))
@@ -168,16 +148,8 @@ def add_random_tables(
 ) -> tuple[dict[str, str], int]:
     """Writes an NPY file with random rows for every table reader that has no example.
 
-    As many rows as the other components' examples have, or 10; the same numbers each time.
-
-    Args:
-        directory: With everything but these examples.
-        merged: The merged dataloader.
-        wiring: The graph.
-        model: Its model, or what is called like one: which lengths it takes is tried out where the shape leaves them
-            open.
-        placed: The examples that there are.
-        names: What ``file_names`` gave.
+    As many rows as the other components' examples have, or 10; the same numbers each time. The lengths that the model
+    takes are tried out where shapes are open.
 
     Returns:
         The example of each such argument, and how many rows there are.
@@ -196,13 +168,10 @@ def add_random_tables(
         return {}, count
     size = _size(wiring, model, rows)
     (directory / layout.EXAMPLES).mkdir(exist_ok=True)
+    seeds = {port.name: number for number, port in enumerate(wiring.inputs)}
     for argument, port in wanted.items():
-        np.save(directory / names[argument], random_rows(port, count, size, seed=_seed(wiring, port)))
+        np.save(directory / names[argument], random_rows(port, count, size, seed=seeds[port.name]))
     return {argument: names[argument] for argument in wanted}, count
-
-
-def _seed(wiring: Wiring, port: Port) -> int:
-    return [known.name for known in wiring.inputs].index(port.name)
 
 
 def _first_rows(

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.directory.alignment import Alignment
@@ -72,9 +72,7 @@ class Feeder(ABC):
     def reader(self, module: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
         """The part alone, as the runtime has it: not in step with others, and without what it is compared by.
 
-        Args:
-            module: The names in the generated ``dataloader.py``.
-            values: The value of each of its own arguments.
+        It is made by the module of the generated ``dataloader.py``, with a value for each of its own arguments.
         """
 
     def _joined(self) -> list[str]:
@@ -87,12 +85,7 @@ class Feeder(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class ComponentFeeder(Feeder):
-    """The Kipoi dataloader of a component.
-
-    Attributes:
-        component: The dataloader.
-        asked_in_order: Whether the user wants it read from the first row to the last.
-    """
+    """The Kipoi dataloader of a component; the user may want it read from the first row to the last."""
 
     component: Component
     asked_in_order: bool = False
@@ -178,6 +171,12 @@ class FileFeeder(Feeder):
     """A file that one argument, its path, names."""
 
     kind = "file"
+    row_doc: ClassVar[str]  # what the id in the metadata is, with fields of the feeder in braces
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The names of the rows."""
+        return {"id": {"doc": self.row_doc.format(self)}}
 
     @property
     def path_argument(self) -> str:
@@ -194,6 +193,7 @@ class FileFeeder(Feeder):
 class TableFeeder(FileFeeder):
     """A file with the rows of one graph input, and the file that the user named as its example, if any."""
 
+    row_doc = "Name of the row in the file for {0.name}: its column id, or its number."
     port: Port
     dtype: str
     example: Path | None = None
@@ -207,11 +207,6 @@ class TableFeeder(FileFeeder):
     def made_example(self) -> str:
         """A file with random rows."""
         return f"{self.port.name}.npy"
-
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        """The names of the rows."""
-        return {"id": {"doc": f"Name of the row in the file for {self.name}: its column id, or its number."}}
 
     def argument(self, own: str) -> Argument:
         """The path of the file."""
@@ -231,20 +226,11 @@ class TableFeeder(FileFeeder):
 
 @dataclass(frozen=True, kw_only=True)
 class TargetsFeeder(FileFeeder):
-    """The file with the targets, which need not be there.
+    """The file with the targets, which need not be there: shape and dtype of a row for each graph output."""
 
-    Attributes:
-        arrays: Shape and dtype of one row of targets, by graph output.
-        example: The file that the user named.
-    """
-
+    row_doc = "Name of the row in the file with the targets; empty where there is no file."
     arrays: Mapping[str, tuple[Shape | None, str]]
     example: Path
-
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        """The names of the rows."""
-        return {"id": {"doc": "Name of the row in the file with the targets; empty where there is no file."}}
 
     def argument(self, own: str) -> Argument:
         """The path of the file."""
@@ -273,6 +259,7 @@ class PredictionsFeeder(FileFeeder):
         made_by: The sha256 that stands for the job, once that is written.
     """
 
+    row_doc = "Id, genomic range or number of the row in the file of {0.job}."
     job: str
     given: tuple[str, ...] = ()
     made_by: str = ""
@@ -281,11 +268,6 @@ class PredictionsFeeder(FileFeeder):
     def made_example(self) -> str:
         """The file that the job makes."""
         return f"{self.job}.h5"
-
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        """The names of the rows."""
-        return {"id": {"doc": f"Id, genomic range or number of the row in the file of {self.job}."}}
 
     @property
     def _tensors(self) -> dict[str, tuple[str, Shape]]:

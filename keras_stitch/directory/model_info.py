@@ -18,26 +18,14 @@ from keras_stitch.placement.environments import final_base
 
 UNSPECIFIED = "unspecified"
 
-
 _TEXTS = ("doc", "name", "version", "license", "cite_as", "trained_on", "training_procedure")
-
-
 _PEOPLE = ("authors", "contributors")
-
-
 INFO_KEYS = (*_PEOPLE, *_TEXTS, "tags")
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What one part says about itself.
-
-    Attributes:
-        part: The submodel, or the submodel's dataloader.
-        info: Its info section.
-        dependencies: Its dependencies.
-        is_model: Whether it is a model, whose framework the stitched model replaces by its own.
-    """
+    """What one part, a submodel or the dataloader of one, says about itself in its Kipoi directory."""
 
     part: str
     info: Mapping[str, Any]
@@ -52,10 +40,9 @@ def statements(spec: GraphSpec, merged: Merged, parts: Mapping[str, KipoiPart]) 
     """
     found = []
     for submodel in spec.submodels:
-        part = parts.get(submodel.name)
         if submodel.share is not None:
             continue
-        if part is not None:
+        if (part := parts.get(submodel.name)) is not None:
             found.append(Statement(submodel.name, part.info, part.dependencies, True))
         elif not submodel.is_layer:
             found.append(Statement(submodel.name, {}, {}, True))
@@ -70,11 +57,8 @@ def info_section(
 ) -> dict[str, Any]:
     """The ``info`` section of ``model.yaml``.
 
-    Args:
-        graph: The name of the graph.
-        said: What the parts say.
-        given: What the user says: it overrides; authors and tags are added to those of the parts.
-        kind: What the parts are stitched into.
+    What the user gives overrides what the parts say; its authors and tags are added to those of the parts. ``kind`` is
+    what the parts are stitched into.
 
     Raises:
         StitchError: When ``given`` has an unknown key or a value of another kind.
@@ -131,7 +115,7 @@ def dependencies_section(
     Args:
         said: What the parts say.
         more: Requirements that are added where nobody else names their package.
-        framework: Of the model, one of ``spec.FRAMEWORKS``: Kipoi warns where its package is not listed.
+        framework: One of ``spec.FRAMEWORKS``: Kipoi warns where the package of the model's framework is not listed.
     """
     pip = list(final_base())
     conda = [f"python={sys.version_info.major}.{sys.version_info.minor}"]

@@ -85,12 +85,7 @@ def target_schemas(wiring: Wiring, parts: Mapping[str, KipoiPart], merged: Merge
 
 
 def named_schemas(schemas: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """The schemas of several arrays by their names, or the schema of a single array with its name.
-
-    Example:
-        >>> named_schemas({"score": {"shape": "(1,)"}})
-        {'name': 'score', 'shape': '(1,)'}
-    """
+    """The schemas of several arrays by their names, or the schema of a single array with its name."""
     if len(schemas) > 1:
         return dict(schemas)
     ((name, schema),) = schemas.items()
@@ -110,12 +105,7 @@ def _target_labels(merged: Merged) -> dict[str, list[str]]:
 
 
 def array_schema(port: Port, about: Field | None, doc: str) -> dict[str, Any]:
-    """One array schema as plain data.
-
-    Args:
-        port: The port.
-        about: What a part says about the array.
-        doc: What is said where the part says nothing.
+    """One array schema as plain data; ``doc`` is what is said where the part, ``about``, says nothing.
 
     Example:
         >>> array_schema(Port("x", (None, 4)), Field("seq", (), (51, 4), "DNA", "DNASeq"), "")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import astuple, dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import keras
@@ -17,21 +17,21 @@ import numpy as np
 from keras_stitch import directory_layout as layout
 from keras_stitch.directory import custom_objects_file
 from keras_stitch.directory.connections_code import source
-from keras_stitch.directory.final_packed_model import describe_final
 from keras_stitch.directory.hosting import hosted_model
 from keras_stitch.files import load_yaml
 from keras_stitch.graphs.shapes import kind_of
+from keras_stitch.graphs.spec import Port
 from keras_stitch.keras_private import quiet_keras
+from keras_stitch.kipoi.framework import OLD_TYPES
 from keras_stitch.kipoi.model_directory import CopiedPart
 from keras_stitch.kipoi.packed_copy import flattened, load_packed, nested, write_packed
-from keras_stitch.kipoi.run_kipoi import quiet
-from keras_stitch.kipoi.templates import literal, template_module, write_stitched_model, write_yaml
+from keras_stitch.kipoi.run_kipoi import needs_neighbours, quiet
+from keras_stitch.kipoi.templates import literal, template_module, template_text, write_stitched_model, write_yaml
 from keras_stitch.models.custom_objects import CustomObjects
 from keras_stitch.placement.stages import Cast, Connected, Merged, Stages, Step, Take
 from keras_stitch.verify.run_stages import Runs
 
 _WEIGHTS = layout.model_file("keras")
-
 
 Array = np.ndarray[Any, Any]
 
@@ -41,7 +41,6 @@ class Packing:
     """The models that run in the dataloader of one graph.
 
     Attributes:
-        stages: The graph.
         models: The Keras model of every step that has one, by the step's name.
         parts: For submodels of other frameworks, and of the twins that share their weights, their Kipoi directories.
         customs: The custom objects that were given for submodels.
@@ -117,9 +116,28 @@ class Packing:
                 write_yaml(directory / folder / layout.MODEL_YAML, changed)
 
     def as_model(self, directory: Path) -> dict[str, Any]:
-        """Has the last submodel, once it is written, be the directory's model; returns what ``model.yaml`` says."""
+        """Has the last submodel, once it is written, be the directory's model; returns what ``model.yaml`` says.
+
+        Where it is a class of its own, or imports its neighbours, a short ``model.py`` makes it.
+        """
         assert self.stages.last is not None
-        return describe_final(directory, self._last_folder, self.parts[self.stages.last].files)
+        folder, files = self._last_folder, self.parts[self.stages.last].files
+        said = load_yaml(directory / folder / layout.MODEL_YAML)
+        kind, args = said.get("defined_as") or OLD_TYPES.get(str(said.get("type"))), said.get("args", {})
+        if kind is None:  # a class of the old kind, which takes nothing
+            kind, args = f"{args['file'].removesuffix('.py')}.{args['object']}", {}
+
+        def placed(value: Any) -> Any:
+            named = isinstance(value, str) and any(value in (place, *_above(place)) for place in files)
+            return f"{folder}/{value}" if named else value
+
+        if kind.startswith("kipoi.model."):
+            alone = keras.tree.map_structure(placed, _with_module_file(args, files))
+            if not needs_neighbours(directory, kind, alone, files):
+                return {"defined_as": kind, "args": alone}
+        (directory / layout.MODEL_CODE).write_text(template_text("kipoi/packed_class.py"), encoding="utf-8")
+        own = {"python_folder": folder, "python_class": kind}
+        return {"defined_as": "model.PackedModel", "args": {**own, **keras.tree.map_structure(placed, args)}}
 
     def _write_keras(self, step: Step, place: Path) -> None:
         model, carried = self.models[step.name], self.carried[step.name]
@@ -130,27 +148,17 @@ class Packing:
         carried.write(place)
         names = " and ".join(step.submodels) or "A merge by a Keras layer"
         assert step.cut is not None
-        write_yaml(
-            place / layout.MODEL_YAML,
-            {
-                "defined_as": write_stitched_model(place),
-                "args": {
-                    "weights": _WEIGHTS,
-                    **({"custom_objects": layout.CUSTOM_OBJECTS} if carried.files else {}),
-                },
-                "default_dataloader": ".",
-                "info": {"authors": [], "doc": f"{names}, as one Keras model that runs in the dataloader."},
-                "schema": {
-                    "inputs": {
-                        port.name: {"shape": str(tuple(port.row)), "doc": "An input."}
-                        for port in step.cut.wiring.inputs
-                    },
-                    "targets": {
-                        port.name: {"shape": str(tuple(port.row)), "doc": "An output."} for port in step.gives.values()
-                    },
-                },
+        said = {
+            "defined_as": write_stitched_model(place),
+            "args": {"weights": _WEIGHTS, **({"custom_objects": layout.CUSTOM_OBJECTS} if carried.files else {})},
+            "default_dataloader": ".",
+            "info": {"authors": [], "doc": f"{names}, as one Keras model that runs in the dataloader."},
+            "schema": {
+                "inputs": _schemas(step.cut.wiring.inputs, "An input."),
+                "targets": _schemas(step.gives.values(), "An output."),
             },
-        )
+        }
+        write_yaml(place / layout.MODEL_YAML, said)
 
     # -- as Python source ----------------------------------------------------
 
@@ -202,11 +210,7 @@ class Packing:
     def runner(self, directory: Path) -> Callable[[Mapping[str, Array]], Any]:
         """A function that runs the models that were written into a directory, as its dataloader does.
 
-        Args:
-            directory: Where ``write`` was told to write.
-
-        Returns:
-            From arrays of shape ``(rows, ...)`` by graph input to those by input of the final model.
+        It takes arrays of shape ``(rows, ...)`` by graph input, and returns those by input of the final model.
         """
         merging = template_module("kipoi.merging")
 
@@ -265,6 +269,24 @@ class Packing:
             return [array[:, None] if array.ndim == 1 else array for array in found]
 
         return run
+
+
+def _schemas(ports: Iterable[Port], doc: str) -> dict[str, dict[str, str]]:
+    return {port.name: {"shape": str(tuple(port.row)), "doc": doc} for port in ports}
+
+
+def _above(place: str) -> list[str]:
+    """The folders that a file lies in."""
+    return [parent.as_posix() for parent in PurePosixPath(place).parents][:-1]
+
+
+def _with_module_file(args: Mapping[str, Any], files: Collection[str]) -> dict[str, Any]:
+    """The arguments of a model of PyTorch with the file of its module, which may be part of the name of its class."""
+    name = next((name for name in ("module_obj", "module_class") if args.get(name)), None)
+    if name is None or args.get("module_file"):
+        return dict(args)
+    module, _, inner = args[name].partition(".")
+    return {**args, name: inner, "module_file": f"{module}.py"} if f"{module}.py" in files else dict(args)
 
 
 def _undated(file: Path) -> None:

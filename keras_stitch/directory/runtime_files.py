@@ -13,12 +13,7 @@ _INIT = "__init__"
 
 
 def write_runtime(directory: Path, *modules: str) -> None:
-    """Writes ``merging/`` for the Python files that lie in a directory.
-
-    Args:
-        directory: The generated directory, whose ``dataloader.py`` and ``model.py`` are written.
-        *modules: Modules that others load from it, such as the scripts of a workflow.
-    """
+    """Writes ``merging/`` for ``dataloader.py`` and ``model.py`` in a directory, and the modules that others need."""
     texts = {
         name.removesuffix(".py"): template_text(f"kipoi/{layout.RUNTIME}/{name}")
         for name in template_files(f"kipoi/{layout.RUNTIME}")

@@ -47,14 +47,12 @@ class SavedGraph:
     """The graph and its models.
 
     Attributes:
-        spec: The graph.
-        flow: The same, checked and cut into what runs.
+        flow: The graph, checked and cut into what runs.
         model: The Keras model; ``None`` where none remains. Its inputs are named like those of the final stage, in
             that order; one output is a tensor, several are a dict by name. It is not changed, and its optimizer is not
             saved.
         picture: The graph as SVG.
         record: The text of ``stitch.yaml``.
-        packing: The models that run in the dataloader, if any do.
         workflow: Makes the ``WorkflowWriter`` of the models that run in environments of their own, if any do.
         parts: For submodels that came from Kipoi directories, what was read there.
         custom_objects: For submodels that need custom objects, what was given, or what their directories bring.

@@ -16,13 +16,7 @@ from keras_stitch.placement.jobs import Flow
 
 @dataclass(frozen=True)
 class SplitLoaders:
-    """The merged dataloaders of a graph.
-
-    Attributes:
-        whole: That of the whole graph, which reads no predictions.
-        remaining: That of what remains after the jobs: the components that it needs, and the files of the jobs.
-        jobs: That of every job.
-    """
+    """The merged dataloaders of the whole graph, which reads no predictions, of what remains, and of every job."""
 
     whole: Merged
     remaining: Merged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,16 +39,7 @@ _CHUNK_ROWS = 10_000
 def write_directory(
     directory: str | Path, graph: SavedGraph, options: SaveOptions | None = None, progress: Step | None = None
 ) -> Path:
-    """Writes a directory that ``kipoi test`` and ``kipoi predict`` accept, whole or not at all.
-
-    Args:
-        directory: Where to. Folders above it are made.
-        graph: The graph and its models.
-        options: What the user asks for.
-        progress: Called with a few words at every step.
-
-    Returns:
-        The directory.
+    """Writes a directory that ``kipoi test`` and ``kipoi predict`` accept, whole or not at all; returns its path.
 
     Raises:
         StitchError: When dataloaders, examples, info or hosting do not fit the graph.
@@ -125,9 +117,8 @@ class Draft:
         hosted = self._host(place, loader, examples)
         test = {"expect": hosted.get(layout.EXPECTED, layout.EXPECTED), "precision_decimal": digits}
         write_yaml(place / layout.MODEL_YAML, {**description, **hosting_of.hosted_model(model, hosted), "test": test})
-        ModelCard(self.graph, self.merged, self.inputs, self.said, description, examples, self.urls, certificate).write(
-            place
-        )
+        card = ModelCard(self.graph, self.merged, self.inputs, self.said, description, examples, self.urls, certificate)
+        card.write(place)
 
     def _of_the_rest(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
         """The examples of arguments of what remains."""
@@ -136,11 +127,7 @@ class Draft:
     # -- steps -----------------------------------------------------------------
 
     def _write_jobs(self, place: Path) -> dict[str, Any]:
-        """Writes the models that run in environments of their own, if any do, and the examples.
-
-        Returns:
-            The examples as ``dataloader.yaml`` names them.
-        """
+        """Writes the models of jobs, if any, and the examples; returns these as ``dataloader.yaml`` names them."""
         if self.graph.workflow is None:
             return example_files.place_examples(place, self.chosen, self.example_names)
         with tempfile.TemporaryDirectory(prefix="keras-stitch-") as folder:
@@ -270,12 +257,7 @@ def _with_shared(spec: GraphSpec, parts: Mapping[str, KipoiPart]) -> dict[str, K
 def _writers(stages: Stages) -> dict[str, Any]:
     """How many rows Kipoi stores at once: its 10,000 are too many where rows are large."""
     ports = [*stages.inputs, *(output.port for output in stages.whole.outputs)]
-    largest = 4
-    for port in ports:
-        size = 4
-        for dimension in port.row:
-            size *= dimension or 10_000
-        largest = max(largest, size)
+    largest = max(4 * math.prod(size or 10_000 for size in port.row) for port in ports)  # bytes
     rows = max(1, _CHUNK_BYTES // largest)
     return {"writers": {"hdf5_chunk_size": rows}} if rows < _CHUNK_ROWS else {}
 

@@ -20,7 +20,7 @@ from keras_stitch.export.export_report import FORMATS, ONNX, SAVED_MODEL, Export
 from keras_stitch.export.exportable import Exportable
 from keras_stitch.models.custom_objects import Given, in_registry
 from keras_stitch.verify.fresh_process import Arrays
-from keras_stitch.workflow.snakemake import has_workflow, models_of
+from keras_stitch.workflow.snakemake import has_workflow, workflow_config
 
 _KERAS_ENDINGS = (".keras", ".h5", ".hdf5")
 # By what a folder is known as a SavedModel, which may be replaced.
@@ -221,6 +221,6 @@ def _run_before(source: Path) -> tuple[str, ...]:
     """The models of a directory that run in its workflow or in its dataloader."""
     if not source.is_dir():
         return ()
-    apart = list(models_of(source)) if has_workflow(source) else []
+    apart = list(workflow_config(source)["models"]) if has_workflow(source) else []
     packed = sorted(folder.parent.name for folder in source.glob(layout.packed_folder("*")))
     return (*apart, *packed)

@@ -13,12 +13,7 @@ def _formats() -> Any:
 
 
 def listed() -> str:
-    """The names of all formats, for messages.
-
-    Example:
-        >>> listed().split(", ")[0]
-        'NPY'
-    """
+    """The names of all formats, for messages."""
     return str(_formats().listed())
 
 
@@ -28,14 +23,7 @@ def documented() -> str:
 
 
 def requirement_of(file: Path) -> str | None:
-    """What has to be installed to read a file; ``None`` where every generated directory has it.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.NamedTemporaryFile(suffix=".tsv") as file:
-        ...     print(requirement_of(Path(file.name)))
-        None
-    """
+    """What has to be installed to read a file; ``None`` where every generated directory has it."""
     with file.open("rb") as opened:
         requirement = _formats().format_of(opened.read(8), file.name).requirement
     return None if requirement is None else str(requirement)

@@ -19,13 +19,7 @@ _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 @dataclass(frozen=True)
 class Needs:
-    """What the models of one environment, their dataloaders and their custom objects need.
-
-    Attributes:
-        environment: The models, and what the plan found out.
-        said: The ``dependencies`` of models and dataloaders, as Kipoi has them.
-        more: Requirements of custom objects.
-    """
+    """What the models of one environment and their dataloaders say that they need, and requirements of other files."""
 
     environment: Environment
     said: Sequence[Mapping[str, Sequence[str]]] = ()

@@ -7,18 +7,17 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_stitch import directory_layout as layout
 from keras_stitch.errors import StitchError, nearest
-from keras_stitch.files import find_yaml, load_yaml
-from keras_stitch.workflow.snakemake import files_of, has_workflow, models_of, run_workflow, settings_of, with_texts
+from keras_stitch.files import find_yaml, load_yaml, new_file
+from keras_stitch.workflow.snakemake import has_workflow, run_workflow, with_texts, workflow_config
 
 # Of files that Kipoi writes.
 _ENDINGS = ("h5", "hdf5", "tsv", "bed", "parquet", "pq", "pqt")
-
 
 # The command itself, of this environment. -P: files in the user's folder do not take the place of modules.
 _KIPOI = "import sys; from kipoi.__main__ import main; sys.exit(main())"
@@ -65,7 +64,8 @@ def predict(
             expected=f"a file that ends in {', '.join(f'.{it}' for it in _ENDINGS)}",
         )
     own = _described(directory)
-    jobs = {name: _described(place) for name, place in models_of(directory).items()} if has_workflow(directory) else {}
+    configured = workflow_config(directory) if has_workflow(directory) else {"models": {}}
+    jobs = configured.pop("models")
     given = None if arguments is None else _checked(directory, arguments, own, jobs)
     options = dict(workflow or {})
     asked = {"batch_size": batch_size, "workers": workers}
@@ -78,7 +78,7 @@ def predict(
             predicted = stack.enter_context(running)
             if "--dry-run" in options.get("options", ()):
                 return output
-            settings = settings_of(directory) | settings
+            settings = configured | settings
         passed = _examples(directory, own) if given is None else {name: given[name] for name in own if name in given}
         passed |= {f"{name}_file": str(file.resolve()) for name, file in predicted.items() if f"{name}_file" in own}
         _kipoi_predict(directory, passed, output, settings.get("batch_size", 32), settings.get("workers", 0))
@@ -133,9 +133,9 @@ def _checked(
     own: Mapping[str, Any],
     jobs: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Arguments that somebody takes, none missing; files by their whole paths."""
+    """Arguments that somebody takes, none missing; files by their whole paths. Jobs are as ``config.yaml`` has them."""
     made = {f"{name}_file" for name in jobs}
-    everybody = [own, *jobs.values()]
+    everybody = [own, *(_described(directory / layout.job_folder(name)) for name in jobs)]
     known = {name: about for args in reversed(everybody) for name, about in args.items() if name not in made}
     for name in arguments:
         if name not in known:
@@ -143,7 +143,7 @@ def _checked(
                 f"'{directory.name}' has no dataloader argument '{name}'.", expected=nearest(name, known), fix=None
             )
     files = [name for name, about in known.items() if _names_file(directory, about)]
-    files += [name for name in files_of(directory) if name in known] if jobs else []
+    files += [name for job in jobs.values() for name in job.get("files") or () if name in known]
     missing = [name for name, about in known.items() if not about.get("optional") and name not in arguments]
     if missing:
         raise StitchError(
@@ -186,8 +186,7 @@ def _examples(directory: Path, described: Mapping[str, Any]) -> dict[str, Any]:
 def _kipoi_predict(directory: Path, passed: Mapping[str, Any], output: Path, batch_size: int, workers: int) -> None:
     """Has ``kipoi predict`` write a file that takes the place of the output when it is whole."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as temporary:
-        made = Path(temporary).resolve() / f"predictions{output.suffix}"
+    with new_file(output.absolute()) as made:
         command = [sys.executable, "-P", "-c", _KIPOI, "predict", str(directory), "--source=dir"]
         command += [f"--dataloader_args={json.dumps(passed)}", f"--batch_size={batch_size}", f"--num_workers={workers}"]
         # Kipoi's progress bar is for a terminal.
@@ -198,4 +197,3 @@ def _kipoi_predict(directory: Path, passed: Mapping[str, Any], output: Path, bat
                 f"Kipoi cannot predict with '{directory.name}'.",
                 received=f"exit status {done.returncode}; its messages are above",
             )
-        made.replace(output)

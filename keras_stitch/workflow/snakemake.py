@@ -19,8 +19,6 @@ from keras_stitch.errors import StitchError
 from keras_stitch.files import load_python, load_yaml, sha256
 
 _LOCK = ".running"
-
-
 _BACKENDS = ("uv", "conda")
 
 
@@ -29,22 +27,9 @@ def has_workflow(directory: Path) -> bool:
     return (directory / layout.WORKFLOW / layout.SNAKEFILE).is_file()
 
 
-def models_of(directory: Path) -> dict[str, Path]:
-    """The Kipoi directory of every job of a workflow."""
-    configured = load_yaml(directory / layout.WORKFLOW / layout.WORKFLOW_CONFIG)
-    return {name: directory / layout.job_folder(name) for name in configured["models"]}
-
-
-def settings_of(directory: Path) -> dict[str, Any]:
-    """What ``config.yaml`` says, apart from the models."""
-    configured = load_yaml(directory / layout.WORKFLOW / layout.WORKFLOW_CONFIG)
-    return {name: value for name, value in configured.items() if name != "models"}
-
-
-def files_of(directory: Path) -> list[str]:
-    """The dataloader arguments of a workflow that name files."""
-    configured = load_yaml(directory / layout.WORKFLOW / layout.WORKFLOW_CONFIG)
-    return [name for model in configured["models"].values() for name in model.get("files") or ()]
+def workflow_config(directory: Path) -> dict[str, Any]:
+    """What ``config.yaml`` of a directory's workflow says: settings, and ``models`` with what each job needs."""
+    return load_yaml(directory / layout.WORKFLOW / layout.WORKFLOW_CONFIG)
 
 
 @contextlib.contextmanager

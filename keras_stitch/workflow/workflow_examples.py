@@ -30,111 +30,88 @@ from keras_stitch.placement.jobs import Flow, Job
 _SIZE = 8
 
 
-class Examples:
-    """Makes examples.
+def downloads(scratch: Path, chosen: Mapping[str, Any]) -> dict[str, Path]:
+    """Files for the examples that lie at URLs, as nobody would download them where a job runs.
 
-    Args:
-        folder: Where they are written.
+    Raises:
+        SaveError: When one cannot be had.
     """
+    found = {}
+    for name, value in chosen.items():
+        if not (isinstance(value, Mapping) and "url" in value):
+            continue
+        place = scratch / name / str(value.get("name") or PurePosixPath(urlparse(value["url"]).path).name)
+        place.parent.mkdir()
+        try:
+            with quiet():
+                download(value, place)
+        except Exception as error:  # Kipoi raises a bare Exception
+            raise SaveError(f"The example of '{name}' cannot be downloaded.", received=reason(error)) from error
+        found[name] = place
+    return found
 
-    def __init__(self, folder: Path):
-        self._folder = folder
 
-    def downloads(self, chosen: Mapping[str, Any]) -> dict[str, Path]:
-        """Files for the examples that lie at URLs, as nobody would download them where a job runs.
+def tables(scratch: Path, flow: Flow, merged: Merged, chosen: Mapping[str, Any]) -> tuple[dict[str, Path], int]:
+    """Random tables for the inputs that nobody covers, so that all jobs and what remains read the same rows.
 
-        Args:
-            chosen: The examples that there are.
+    Returns:
+        An NPY file for each such argument, and how many rows the examples have.
+    """
+    place = scratch / "tables"
+    place.mkdir()
+    known = {name: value for name, value in chosen.items() if name in merged.owners}
+    copy_components(place, merged)
+    names = example_files.file_names(merged, known)
+    placed = example_files.place_examples(place, known, names)
+    GeneratedDataloader(
+        graph="examples",
+        merged=merged,
+        inputs={port.name: array_schema(port, None, "An input.") for port in flow.whole.inputs},
+        targets=named_schemas({it.port.name: array_schema(it.port, None, "An output.") for it in flow.whole.outputs}),
+        info={"authors": [], "license": UNSPECIFIED},
+        dependencies={"conda": [], "pip": [], "conda_channels": []},
+    ).write(place, placed)
 
-        Raises:
-            SaveError: When one cannot be had.
-        """
-        found = {}
-        for name, value in chosen.items():
-            if not (isinstance(value, Mapping) and "url" in value):
-                continue
-            place = self._folder / name / str(value.get("name") or PurePosixPath(urlparse(value["url"]).path).name)
-            place.parent.mkdir()
-            try:
-                with quiet():
-                    download(value, place)
-            except Exception as error:  # Kipoi raises a bare Exception
-                raise SaveError(f"The example of '{name}' cannot be downloaded.", received=reason(error)) from error
-            found[name] = place
-        return found
+    def unknown(batch: Any, training: bool = False) -> list[Any]:
+        return []  # which lengths the models take shows when they run
 
-    def tables(self, flow: Flow, merged: Merged, chosen: Mapping[str, Any]) -> tuple[dict[str, Path], int]:
-        """Random tables for the inputs that nobody covers, so that all jobs and what remains read the same rows.
+    made, rows = example_files.add_random_tables(place, merged, flow.whole, unknown, placed, names)
+    return {argument: place / file for argument, file in made.items()}, rows
 
-        Args:
-            flow: The graph, cut into jobs.
-            merged: The merged dataloader of the whole graph.
-            chosen: The examples that there are.
 
-        Returns:
-            An NPY file for each such argument, and how many rows the examples have.
-        """
-        place = self._folder / "tables"
-        place.mkdir()
-        known = {name: value for name, value in chosen.items() if name in merged.owners}
-        copy_components(place, merged)
-        names = example_files.file_names(merged, known)
-        placed = example_files.place_examples(place, known, names)
-        GeneratedDataloader(
-            graph="examples",
-            merged=merged,
-            inputs={port.name: array_schema(port, None, "An input.") for port in flow.whole.inputs},
-            targets=named_schemas(
-                {it.port.name: array_schema(it.port, None, "An output.") for it in flow.whole.outputs}
-            ),
-            info={"authors": [], "license": UNSPECIFIED},
-            dependencies={"conda": [], "pip": [], "conda_channels": []},
-        ).write(place, placed)
+def predictions(
+    scratch: Path, workflow: Path, job: Job, configured: Mapping[str, Any], chosen: Mapping[str, Any], rows: int
+) -> Path:
+    """A file with what a job predicts for its examples; where it cannot run here, with that many random rows.
 
-        def unknown(batch: Any, training: bool = False) -> list[Any]:
-            return []  # which lengths the models take shows when they run
+    Examples of the jobs whose files it reads are among those that are chosen; ``configured`` is from ``config.yaml``.
 
-        made, rows = example_files.add_random_tables(place, merged, flow.whole, unknown, placed, names)
-        return {argument: place / file for argument, file in made.items()}, rows
-
-    def predictions(
-        self, workflow: Path, job: Job, configured: Mapping[str, Any], chosen: Mapping[str, Any], rows: int
-    ) -> Path:
-        """A file with what a job predicts for its examples; where it cannot run here, with random numbers.
-
-        Args:
-            workflow: The generated folder.
-            job: The job, whose directory is written.
-            configured: What ``config.yaml`` says about it.
-            chosen: The examples that there are, those of the jobs whose files it reads among them.
-            rows: How many rows random numbers have.
-
-        Raises:
-            SaveError: When it does not run.
-        """
-        output = self._folder / f"{job.name}.h5"
-        folder = workflow / layout.JOBS / job.name
-        if not job.runs_here:
-            _random(output, job, folder, rows)
-            return output
-        given = {argument: str(chosen[argument]) for argument in configured["predictions"]}
-        piece = self._folder / f"{job.name}-piece.h5"
-        shared = ["--model", str(folder), "--arguments", json.dumps(configured["dataloader_args"])]
-        shared += ["--predictions", json.dumps(given)]
-        for script, options in (
-            ("predict", ["--output", str(piece)]),
-            ("combine", ["--pieces", str(piece), "--output", str(output)]),
-        ):
-            command = [sys.executable, str(workflow / layout.SCRIPTS / f"{script}.py"), *shared, *options]
-            done = subprocess.run(command, cwd=workflow, capture_output=True, text=True, check=False)
-            if done.returncode:
-                said = done.stderr.strip().splitlines()[-8:]
-                raise SaveError(
-                    f"'{job.name}' cannot predict its examples.",
-                    received="\n".join(said),
-                    fix="Pass examples={argument: file or value} with data that it reads.",
-                )
+    Raises:
+        SaveError: When it does not run.
+    """
+    output = scratch / f"{job.name}.h5"
+    folder = workflow / layout.JOBS / job.name
+    if not job.runs_here:
+        _random(output, job, folder, rows)
         return output
+    given = {argument: str(chosen[argument]) for argument in configured["predictions"]}
+    piece = scratch / f"{job.name}-piece.h5"
+    shared = ["--model", str(folder), "--arguments", json.dumps(configured["dataloader_args"])]
+    shared += ["--predictions", json.dumps(given)]
+    for script, options in (
+        ("predict", ["--output", str(piece)]),
+        ("combine", ["--pieces", str(piece), "--output", str(output)]),
+    ):
+        command = [sys.executable, str(workflow / layout.SCRIPTS / f"{script}.py"), *shared, *options]
+        done = subprocess.run(command, cwd=workflow, capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = done.stderr.strip().splitlines()[-8:]
+            raise SaveError(
+                f"'{job.name}' cannot predict its examples.",
+                received="\n".join(said),
+                fix="Pass examples={argument: file or value} with data that it reads.",
+            )
+    return output
 
 
 def _random(output: Path, job: Job, folder: Path, rows: int) -> None:

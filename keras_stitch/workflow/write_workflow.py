@@ -25,8 +25,8 @@ from keras_stitch.kipoi.templates import template_text, write_yaml
 from keras_stitch.placement.environments import Environment
 from keras_stitch.placement.jobs import Flow, Job
 from keras_stitch.terminal import Step
+from keras_stitch.workflow import workflow_examples
 from keras_stitch.workflow.environment_files import Needs
-from keras_stitch.workflow.workflow_examples import Examples
 
 _STATIC = (layout.SNAKEFILE, layout.RULES, layout.SCRIPTS, layout.PROFILES)
 
@@ -65,7 +65,7 @@ class WorkflowWriter:
         step: Step,
     ):
         self.flow, self.packings, self.loaders, self.parts, self.step = flow, packings, loaders, parts, step
-        self.place, self.examples = directory / layout.WORKFLOW, Examples(scratch)
+        self.place, self.scratch = directory / layout.WORKFLOW, scratch
         self.chosen = dict(chosen)
         self.made_by: dict[str, str] = {}
         self.models: dict[str, dict[str, Any]] = {}
@@ -76,20 +76,23 @@ class WorkflowWriter:
         templates = importlib.resources.files("keras_stitch.model_templates")
         for name in _STATIC:
             _copy(templates.joinpath("workflow", name), self.place / name)
-        needs = {environment.name: self.needs(environment) for environment in self.flow.environments}
+        needs = {environment.name: self._needs(environment) for environment in self.flow.environments}
         for name, known in needs.items():
             known.write(self.place / layout.ENVIRONMENTS / name)
         self.step("making examples")
-        self.chosen |= self.examples.downloads(self.chosen)
-        tables, rows = self.examples.tables(self.flow, self.loaders.whole, self.chosen)
+        self.chosen |= workflow_examples.downloads(self.scratch, self.chosen)
+        tables, rows = workflow_examples.tables(self.scratch, self.flow, self.loaders.whole, self.chosen)
         self.chosen |= tables
         for job in self.flow.jobs:
-            self.write_job(job, needs[job.environment].section)
-            self.predict_examples(job, rows)
-        self.write_config(needs)
+            self._write_job(job, needs[job.environment].section)
+            if f"{job.name}_file" not in self.chosen:
+                self.step(f"running {job.name} on the examples")
+                self.chosen[f"{job.name}_file"] = workflow_examples.predictions(
+                    self.scratch, self.place, job, self.models[job.name], self.chosen, rows
+                )
+        self._write_config(needs)
 
-    def needs(self, environment: Environment) -> Needs:
-        """What an environment needs for all of its jobs."""
+    def _needs(self, environment: Environment) -> Needs:
         jobs = [job for job in self.flow.jobs if job.environment == environment.name]
         loaders = [it.component.dependencies for job in jobs for it in self.loaders.jobs[job.name].components]
         # Keras models that are saved anew need this Keras, whatever they needed before.
@@ -100,8 +103,7 @@ class WorkflowWriter:
         more += [item for job in jobs for item in example_files.requirements(self.loaders.jobs[job.name], self.chosen)]
         return Needs(environment, [*own, *loaders], more)
 
-    def write_job(self, job: Job, dependencies: Mapping[str, Any]) -> None:
-        """Writes the Kipoi directory of a job."""
+    def _write_job(self, job: Job, dependencies: Mapping[str, Any]) -> None:
         self.step(f"writing {job.name} for its own environment")
         folder, merged = self.place / layout.JOBS / job.name, self.loaders.jobs[job.name].made_by(self.made_by)
         folder.mkdir(parents=True)
@@ -131,16 +133,7 @@ class WorkflowWriter:
         self.made_by[job.name] = _manifest(folder)
         self.models[job.name] = _configured(job, merged, placed, folder.relative_to(self.place).as_posix())
 
-    def predict_examples(self, job: Job, rows: int) -> None:
-        """Makes the example of the file with what a job predicts, where the user gives none."""
-        argument = f"{job.name}_file"
-        if argument not in self.chosen:
-            self.step(f"running {job.name} on the examples")
-            configured = self.models[job.name]
-            self.chosen[argument] = self.examples.predictions(self.place, job, configured, self.chosen, rows)
-
-    def write_config(self, needs: Mapping[str, Needs]) -> None:
-        """Writes ``config.yaml``, which says what the workflow runs with."""
+    def _write_config(self, needs: Mapping[str, Needs]) -> None:
         pythons = {name: known.python for name, known in needs.items()}
         settings = {"backend": "uv", "python": pythons, "batch_size": 32, "workers": 0, "chunks": 1}
         limits = {"memory_mb": 4000, "runtime_minutes": 240}
@@ -158,12 +151,7 @@ def _configured(job: Job, merged: Merged, placed: Mapping[str, Any], folder: str
             is_file = isinstance(value, str) and value.startswith(f"{layout.EXAMPLES}/")
             args[argument.name] = f"{folder}/{value}" if is_file else value
             listed += [argument.name] if is_file else []
-    return {
-        "environment": job.environment,
-        "dataloader_args": args,
-        "files": listed,
-        "predictions": reads,
-    }
+    return {"environment": job.environment, "dataloader_args": args, "files": listed, "predictions": reads}
 
 
 def _manifest(folder: Path) -> str:

@@ -195,8 +195,10 @@ def test_a_directory_without_a_workflow(directory: Path, commands: list[list[str
     args = {"a_file": {"example": "example_files/a.npy"}, "size": {"example": 3, "optional": True}}
     write_yaml(directory / "dataloader.yaml", {"args": args})
     predict(directory, tmp_path / "out.tsv", batch_size=8, workers=2)
-    ((*_, output),) = commands
-    assert output.endswith("/predictions.tsv")
+    ((*_, written),) = commands
+    place = Path(written)
+    assert (place.parent, place.suffix, place.name != "out.tsv") == (tmp_path, ".tsv", True)
+    assert (tmp_path / "out.tsv").read_bytes() == b"made" and not place.exists()
     assert {"--batch_size=8", "--num_workers=2", "--source=dir"} <= set(commands[0])
     assert handed_to_kipoi(commands[0]) == {"a_file": str(directory / "example_files/a.npy"), "size": 3}
 
