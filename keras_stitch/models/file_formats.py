@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import h5py
-
 from keras_stitch import directory_layout as layout
-from keras_stitch.errors import SourceError, nearest, reason
+from keras_stitch.errors import SourceError, nearest
 from keras_stitch.files import sha256
+from keras_stitch.repairs.read_file import AGAIN, opened_archive, opened_hdf5
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK"
-_AGAIN = "Copy or download it again."
 _ACCEPTED = "a model saved by Keras: .h5, .hdf5 or .keras, or a Kipoi directory"
 
 
@@ -33,13 +29,10 @@ def checked_sha256(path: Path, kind: str) -> str:
     """
     if kind == "keras":
         # Keras may read a changed file without a look at its checksums.
-        try:
-            with zipfile.ZipFile(path) as archive:
-                damaged = archive.testzip()
-        except (zipfile.BadZipFile, zlib.error, OSError) as error:
-            raise SourceError(f"'{path}' is a damaged .keras file: {reason(error)}.", fix=_AGAIN) from error
+        with opened_archive(path) as archive:
+            damaged = archive.testzip()
         if damaged is not None:
-            raise SourceError(f"'{path}' is a damaged .keras file: '{damaged}' in it was changed.", fix=_AGAIN)
+            raise SourceError(f"'{path}' is a damaged .keras file: '{damaged}' in it was changed.", fix=AGAIN)
     return sha256(path)
 
 
@@ -103,28 +96,21 @@ def _check_exists(path: Path) -> None:
 
 
 def _recognise_hdf5(path: Path) -> str:
-    try:
-        with h5py.File(path, "r") as file:
-            if "model_config" in file.attrs:
-                return "h5"
-            if "layer_names" in file.attrs:
-                return "h5 weights"
-            if "layers" in file or "_layer_checkpoint_dependencies" in file:
-                return "keras weights"
-            keys = ", ".join(list(file)[:8]) or "nothing"
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-        raise SourceError(f"'{path}' is a damaged HDF5 file: {reason(error)}.", fix=_AGAIN) from error
+    with opened_hdf5(path) as file:
+        if "model_config" in file.attrs:
+            return "h5"
+        if "layer_names" in file.attrs:
+            return "h5 weights"
+        if "layers" in file or "_layer_checkpoint_dependencies" in file:
+            return "keras weights"
+        keys = ", ".join(list(file)[:8]) or "nothing"
     raise SourceError(f"'{path}' is an HDF5 file, but no Keras model.", expected=_ACCEPTED, received=f"groups: {keys}")
 
 
 def _recognise_zip(path: Path) -> str:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = set(archive.namelist())
-            is_keras = {"config.json", "metadata.json"} <= names
-    except (zipfile.BadZipFile, OSError) as error:
-        raise SourceError(f"'{path}' is a damaged .keras file: {reason(error)}.", fix=_AGAIN) from error
-    if is_keras:
+    with opened_archive(path) as archive:
+        names = set(archive.namelist())
+    if {"config.json", "metadata.json"} <= names:
         return "keras"
     listed = ", ".join(sorted(names)[:8]) or "nothing"
     raise SourceError(
@@ -134,10 +120,9 @@ def _recognise_zip(path: Path) -> str:
 
 def _describe(head: bytes) -> str:
     try:
-        text = head.decode("utf-8")
+        return f"a text file that starts with {head.decode('utf-8')[:40]!r}"
     except UnicodeDecodeError:
         return f"a binary file that starts with {head[:8]!r}"
-    return f"a text file that starts with {text[:40]!r}"
 
 
 @contextlib.contextmanager

@@ -58,13 +58,7 @@ _OPERATIONS = (
 
 @dataclass(frozen=True)
 class Opened:
-    """A loaded model.
-
-    Attributes:
-        model: The model, uncompiled.
-        sha256: The sha256 of its file.
-        repairs: What its file needed.
-    """
+    """A loaded model, uncompiled, with the sha256 of its file and the repairs that the file needed."""
 
     model: keras.Model
     sha256: str
@@ -78,24 +72,12 @@ def open_file(
     arch: Path | None = None,
     custom_objects: CustomObjects | None = None,
 ) -> Opened:
-    """Load a saved model.
+    """Load a saved model, whatever its ending; ``arch`` is the architecture JSON of a weights-only file.
 
-    Args:
-        path: The file; its ending does not matter.
-        kind: What ``file_formats.recognise`` said of it; asked again if left out.
-        arch: The architecture JSON that goes with a weights-only file.
-        custom_objects: Names of custom layers and functions to what they are.
+    ``kind`` is what ``file_formats.recognise`` said of the file; it is asked if that is left out.
 
     Raises:
         SourceError: With the reason, if it cannot be loaded, or not without changing what it predicts.
-
-    Example:
-        >>> import keras, tempfile, pathlib
-        >>> file = pathlib.Path(tempfile.mkdtemp()) / "model.bin"
-        >>> keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(file.with_suffix(".keras"))
-        >>> opened = open_file(file.with_suffix(".keras").rename(file))
-        >>> opened.model.count_params(), opened.repairs
-        (8, ())
     """
     kind = kind or file_formats.recognise(path)
     _check_arch(path, kind, arch)

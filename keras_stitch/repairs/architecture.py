@@ -6,6 +6,7 @@ A layer is the dict that Keras writes: ``{"class_name", "config", ...}``. A mode
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,22 +64,12 @@ class Saved:
 
 
 def version_of(text: str | bytes | None) -> tuple[int, ...]:
-    """A version such as ``"2.2.4-tf"`` as numbers; Keras 1 is the last that did not write one.
-
-    Example:
-        >>> version_of("2.2.4-tf"), version_of(None)
-        ((2, 2, 4), (1,))
-    """
+    """A version such as ``"2.2.4-tf"`` as numbers, ``(2, 2, 4)``; Keras 1 is the last that did not write one."""
     if text is None:
         return (1,)
     text = text.decode() if isinstance(text, bytes) else text
-    numbers = []
-    for part in text.split("-")[0].split("."):
-        digits = "".join(character for character in part if character.isdigit())
-        if not digits:
-            break
-        numbers.append(int(digits))
-    return tuple(numbers) or (1,)
+    numbers = re.match(r"\d+(\.\d+)*", text)
+    return tuple(map(int, numbers[0].split("."))) if numbers else (1,)
 
 
 def name_of(layer: Layer) -> str:
@@ -95,11 +86,8 @@ def layer_path(model: str, layer: Layer) -> str:
 
 def inner_layers(layer: Layer) -> list[Layer]:
     """The layers of a model, in the order in which its weights were saved; none where it is no model."""
-    config = layer.get("config")
-    if isinstance(config, list):
-        return config
-    layers = config.get("layers") if isinstance(config, dict) else None
-    return layers if isinstance(layers, list) else []
+    layers = _layers(layer)
+    return [] if layers is None else layers
 
 
 def wrapped_layers(layer: Layer) -> list[Layer]:
@@ -118,8 +106,13 @@ def is_layer(item: Any) -> bool:
 
 def is_model(layer: Layer) -> bool:
     """Whether a layer has layers of its own that it connects."""
+    return _layers(layer) is not None
+
+
+def _layers(layer: Layer) -> list[Layer] | None:
     config = layer.get("config")
-    return isinstance(config, list) or (isinstance(config, dict) and isinstance(config.get("layers"), list))
+    layers = config.get("layers") if isinstance(config, dict) else config
+    return layers if isinstance(layers, list) else None
 
 
 def is_functional(layer: Layer) -> bool:

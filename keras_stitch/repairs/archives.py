@@ -25,14 +25,7 @@ _BEFORE_2_14 = "_layer_checkpoint_dependencies"
 
 
 def load(path: Path, model: keras.Model, saved: Saved, custom_objects: Mapping[str, Any]) -> keras.Model:
-    """Load an archive with the architecture that was repaired, by Keras itself.
-
-    Args:
-        path: The archive.
-        model: What was made from the repaired architecture, to see the order of its layers.
-        saved: That architecture.
-        custom_objects: Names of custom layers and functions to what they are.
-    """
+    """Load an archive by Keras itself, with the repaired architecture, of which the model was made."""
     with tempfile.TemporaryDirectory(prefix="keras-stitch-") as folder:
         place = Path(folder)
         with zipfile.ZipFile(path) as archive:

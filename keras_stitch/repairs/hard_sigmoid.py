@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -13,16 +13,14 @@ from keras_stitch.repairs.changed_functions import HARD_SIGMOID_FACTOR
 
 # The gates, in the order in which their units stand in the last axis of each weight; `c` and `h` are candidates.
 _GATES = {"LSTMCell": "ifco", "ConvLSTMCell": "ifco", "GRUCell": "zrh", "SimpleRNNCell": "h"}
-_KERNELS = ("kernel", "recurrent_kernel", "bias")
 
-# The layers whose activation gets a sum that these weights give, so that it grows with them.
+# The layers whose activation gets a sum that their weights give, so that it grows with them.
 _LINEAR = {
-    "Dense": ("kernel", "bias"),
-    "EinsumDense": ("kernel", "bias"),
-    **{f"Conv{rank}D{kind}": ("kernel", "bias") for rank in (1, 2, 3) for kind in ("", "Transpose")},
-    **{f"DepthwiseConv{rank}D": ("kernel", "bias") for rank in (1, 2)},
-    **{f"SeparableConv{rank}D": ("pointwise_kernel", "bias") for rank in (1, 2)},
+    *("Dense", "EinsumDense"),
+    *(f"Conv{rank}D{kind}" for rank in (1, 2, 3) for kind in ("", "Transpose")),
+    *(f"{kind}Conv{rank}D" for rank in (1, 2) for kind in ("Depthwise", "Separable")),
 }
+_WITH_CELLS = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional", "TimeDistributed")
 
 
 def fold_hard_sigmoid(model: keras.Model) -> None:
@@ -31,13 +29,12 @@ def fold_hard_sigmoid(model: keras.Model) -> None:
     Raises:
         SourceError: At a layer of another class, whose weights cannot be known.
     """
-    for layer in _layers(model):
+    for layer in {id(layer): layer for layer in layers_within(model)}.values():
         name = type(layer).__name__
         if name in _GATES:
             _fold_gates(layer, _GATES[name])
         elif name in _LINEAR and _is(layer, "activation"):
-            for weight in _LINEAR[name]:
-                _scale(layer, weight, HARD_SIGMOID_FACTOR)
+            _scale(layer, [HARD_SIGMOID_FACTOR])
         elif isinstance(layer, keras.layers.RNN | keras.layers.Activation) or name in _WITH_CELLS:
             continue  # what is in their cells, or in front of them, is taken care of
         elif _is(layer, "activation") or _is(layer, "recurrent_activation"):
@@ -46,17 +43,6 @@ def fold_hard_sigmoid(model: keras.Model) -> None:
                 "only its author knows what has to change.",
                 fix='Give the old function: custom_objects={"hard_sigmoid": ...}.',
             )
-
-
-_WITH_CELLS = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional", "TimeDistributed")
-
-
-def _layers(model: keras.Model) -> Iterator[keras.Layer]:
-    seen: set[int] = set()
-    for layer in layers_within(model):
-        if id(layer) not in seen:
-            seen.add(id(layer))
-            yield layer
 
 
 def _is(layer: keras.Layer, attribute: str) -> bool:
@@ -68,16 +54,15 @@ def _fold_gates(cell: keras.Layer, gates: str) -> None:
         HARD_SIGMOID_FACTOR if _is(cell, "activation" if gate in "ch" else "recurrent_activation") else 1.0
         for gate in gates
     ]
-    if set(factors) == {1.0}:
-        return
-    for name in _KERNELS:
-        weight = getattr(cell, name, None)
+    if set(factors) != {1.0}:
+        _scale(cell, factors)
+
+
+def _scale(layer: keras.Layer, factors: Sequence[float]) -> None:
+    """Multiply the equal parts of the last axis of each weight by one factor each."""
+    for name in ("kernel", "recurrent_kernel", "pointwise_kernel", "bias"):
+        weight = getattr(layer, name, None)
         if weight is not None:
-            _scale(cell, name, np.repeat(factors, weight.shape[-1] // len(gates)))
-
-
-def _scale(layer: keras.Layer, name: str, factor: float | np.ndarray) -> None:
-    weight = getattr(layer, name, None)
-    if weight is not None:
-        value = keras.ops.convert_to_numpy(weight)
-        weight.assign((value.astype("float64") * factor).astype(value.dtype))
+            value = keras.ops.convert_to_numpy(weight)
+            each = np.repeat(factors, value.shape[-1] // len(factors))
+            weight.assign((value.astype("float64") * each).astype(value.dtype))

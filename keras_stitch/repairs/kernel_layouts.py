@@ -17,17 +17,7 @@ _CONVOLUTIONS = ("Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose", "ConvLSTM2D")
 
 
 def convert(layer: keras.Layer, said: Layer, arrays: Sequence[np.ndarray], saved: Saved) -> list[np.ndarray]:
-    """The arrays of one layer as its weights.
-
-    Args:
-        layer: The layer of Keras 3.
-        said: What the file says of it.
-        arrays: What the file has, in the order of the layer's weights.
-        saved: The file: its version and backend.
-
-    Returns:
-        As many arrays as it has weights, if the file was sound.
-    """
+    """The arrays that a file has for a layer, in the layout of its weights; both are in the order of the weights."""
     values = list(arrays)
     kind = said["class_name"]
     if kind == "Bidirectional":
@@ -72,19 +62,16 @@ def _from_keras_1(kind: str, layer: keras.Layer, values: list[np.ndarray]) -> li
 
 def _from_theano(kind: str, values: list[np.ndarray]) -> list[np.ndarray]:
     """Theano convolves, TensorFlow correlates: the kernel is turned round along its spatial axes."""
-
-    def turned(kernel: np.ndarray) -> np.ndarray:
-        return np.flip(kernel, axis=tuple(range(kernel.ndim - 2)))
-
     kernels = 2 if kind == "ConvLSTM2D" else 1
-    return [turned(value) for value in values[:kernels]] + values[kernels:]
+    turned = [np.flip(value, axis=tuple(range(value.ndim - 2))) for value in values[:kernels]]
+    return turned + values[kernels:]
 
 
 def _from_cudnn(kind: str, layer: keras.Layer, values: list[np.ndarray]) -> list[np.ndarray]:
     """CuDNN keeps the kernels of gates transposed, and has two biases. The form is seen from the bias."""
     kernel, recurrent, bias = values
-    gates, units = _GATES[kind], layer.units
-    if bias.shape != (2 * units * gates,):
+    gates = _GATES[kind]
+    if bias.shape != (2 * layer.units * gates,):
         return values
 
     def each_gate(array: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,28 @@ from keras_stitch.errors import SourceError, reason
 from keras_stitch.repairs.architecture import Saved, is_layer, version_of, walk
 from keras_stitch.repairs.keras1 import speaks_keras_2
 
-_AGAIN = "Copy or download it again."
+AGAIN = "Copy or download it again."
 _ARCHITECTURE = "the JSON text that model.to_json() gives"
+
+
+@contextlib.contextmanager
+def opened_hdf5(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file; a ``SourceError`` where it cannot be read, or a block does not find what has to be in it."""
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise SourceError(f"'{path}' is a damaged HDF5 file: {reason(error)}.", fix=AGAIN) from error
+
+
+@contextlib.contextmanager
+def opened_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The same for a ``.keras`` file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError) as error:
+        raise SourceError(f"'{path}' is a damaged .keras file: {reason(error)}.", fix=AGAIN) from error
 
 
 def read_h5(path: Path) -> Saved:
@@ -24,13 +46,10 @@ def read_h5(path: Path) -> Saved:
     Raises:
         SourceError: If that cannot be read.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            text = _text(file.attrs["model_config"])
-            group = file.get("model_weights", file)
-            version, backend = (_first(key, file, group) for key in ("keras_version", "backend"))
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-        raise SourceError(f"'{path}' is a damaged HDF5 file: {reason(error)}.", fix=_AGAIN) from error
+    with opened_hdf5(path) as file:
+        text = _text(file.attrs["model_config"])
+        group = file.get("model_weights", file)
+        version, backend = (_first(key, file, group) for key in ("keras_version", "backend"))
     return _saved(path, text, version, backend)
 
 
@@ -40,12 +59,9 @@ def read_archive(path: Path) -> Saved:
     Raises:
         SourceError: If that cannot be read.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            text = archive.read("config.json").decode()
-            version = json.loads(archive.read("metadata.json")).get("keras_version")
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError) as error:
-        raise SourceError(f"'{path}' is a damaged .keras file: {reason(error)}.", fix=_AGAIN) from error
+    with opened_archive(path) as archive:
+        text = archive.read("config.json").decode()
+        version = json.loads(archive.read("metadata.json")).get("keras_version")
     return _saved(path, text, version, None)
 
 
@@ -82,13 +98,10 @@ def read_json(path: Path, weights: Path) -> Saved:
 
 def _of_weights(path: Path) -> tuple[tuple[int, ...] | None, str | None]:
     """The version of Keras and the backend that weights in a file of their own are from, where they say."""
-    try:
-        with h5py.File(path, "r") as file:
-            version, backend = _first("keras_version", file), _first("backend", file)
-            # The newer layout says nothing, but only Keras 3 names the layers in it.
-            named = "vars" in file and "name" in file["vars"].attrs
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-        raise SourceError(f"'{path}' is a damaged HDF5 file: {reason(error)}.", fix=_AGAIN) from error
+    with opened_hdf5(path) as file:
+        version, backend = _first("keras_version", file), _first("backend", file)
+        # The newer layout says nothing, but only Keras 3 names the layers in it.
+        named = "vars" in file and "name" in file["vars"].attrs
     return (3,) if named else version_of(version) if version else None, backend
 
 
@@ -96,7 +109,7 @@ def _saved(path: Path, text: str, version: str | None, backend: str | None) -> S
     try:
         said = json.loads(text)
     except ValueError as error:
-        raise SourceError(f"The architecture in '{path}' is damaged: {reason(error)}.", fix=_AGAIN) from error
+        raise SourceError(f"The architecture in '{path}' is damaged: {reason(error)}.", fix=AGAIN) from error
     if not is_layer(said):
         raise SourceError(f"'{path}' does not hold a model.", expected="a keras.Model", received=repr(said)[:100])
     saved = Saved(said, version_of(version), backend or "tensorflow")

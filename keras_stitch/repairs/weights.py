@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import h5py
 import keras
@@ -22,12 +23,7 @@ from keras_stitch.repairs.kernel_layouts import convert
 
 @dataclass(frozen=True)
 class Array:
-    """An array in a file.
-
-    Attributes:
-        name: ``"dense/kernel:0"``.
-        value: The numbers.
-    """
+    """An array in a file, with its name there: ``"dense/kernel:0"``."""
 
     name: str
     value: np.ndarray
@@ -35,7 +31,7 @@ class Array:
 
 @dataclass(frozen=True)
 class _Slot:
-    """A weight of a layer, or, with ``size`` above 1, as many arrays in the file as make one."""
+    """So many weights of a layer, or arrays in the file, that are side by side."""
 
     leaf: keras.Layer
     said: Layer
@@ -77,12 +73,7 @@ def _attribute(group: h5py.Group, name: str) -> list[str]:
 
 
 def assign(model: keras.Model, saved: Saved, arrays: Mapping[str, Sequence[Array]]) -> None:
-    """Give a model the weights of a file.
-
-    Args:
-        model: What was made from the repaired architecture.
-        saved: That architecture.
-        arrays: What ``read_arrays`` gave.
+    """Give a model that was made from a repaired architecture the arrays that ``read_arrays`` gave.
 
     Raises:
         SourceError: If a layer and its arrays do not fit.
@@ -115,21 +106,18 @@ def _layer(model: keras.Model, said: Layer) -> keras.Layer | None:
 
 def _fill(layer: keras.Layer, said: Layer, arrays: list[Array], saved: Saved, name: str) -> None:
     """One outer layer: its arrays are handed to the leaves in it in the order in which Keras 2 collected them."""
-    trained, others = _slots(layer, said)
-    slots = trained + others
+    slots = [*chain(*_slots(layer, said))]
     if len({id(slot.leaf) for slot in slots}) > 1 and sum(slot.count for slot in slots) != len(arrays):
         slots = [_in_file(slot, saved) for slot in slots]
-    needed = sum(slot.count for slot in slots)
-    leaves: dict[int, tuple[_Slot, list[Array]]] = {}
     if len({id(slot.leaf) for slot in slots}) == 1:
-        leaves[id(slots[0].leaf)] = (slots[0], arrays)
-    elif needed != len(arrays):
+        _fill_leaf(slots[0].leaf, slots[0].said, arrays, saved, name)
+        return
+    if sum(slot.count for slot in slots) != len(arrays):
         raise _misfit(name, layer.weights, arrays)
-    else:
-        rest = iter(arrays)
-        for slot in slots:
-            taken = leaves.setdefault(id(slot.leaf), (slot, []))[1]
-            taken += [next(rest) for _ in range(slot.count)]
+    leaves: dict[int, tuple[_Slot, list[Array]]] = {}
+    rest = iter(arrays)
+    for slot in slots:
+        leaves.setdefault(id(slot.leaf), (slot, []))[1].extend(islice(rest, slot.count))
     for slot, given in leaves.values():
         _fill_leaf(slot.leaf, slot.said, given, saved, name)
 
