@@ -54,10 +54,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
 def load_python(path: Path, content: bytes | None = None, *, name: str = "module") -> ModuleType:
     """The module in a Python file: loaded by its path and alone, so that files of one name do not meet.
 
-    Args:
-        path: The file.
-        content: What is in it, where that was read already.
-        name: What the module calls itself; it has no entry in ``sys.modules``.
+    ``content`` is what is in it, where that was read already. The module has no entry in ``sys.modules``.
     """
     module = ModuleType(name)
     module.__file__ = str(path)
@@ -69,12 +66,9 @@ def load_python(path: Path, content: bytes | None = None, *, name: str = "module
 def disk_errors(
     target: object, fix: str | None = None, kinds: tuple[type[Exception], ...] = (OSError,)
 ) -> Iterator[None]:
-    """Raise errors of the disk as ``SaveError``.
+    """Raise errors of the disk as ``SaveError``; ``kinds`` are these errors, as h5py raises others, too.
 
-    Args:
-        target: What could not be written then.
-        fix: What to do about it; with it, the message also names the file that the error is about.
-        kinds: What errors of the disk are: h5py raises others, too.
+    With a fix, the message also names the file that the error is about.
     """
     try:
         yield
@@ -91,15 +85,7 @@ def disk_errors(
 def new_file(path: Path, place: Path | None = None) -> Iterator[Path]:
     """A place to write a file, which becomes ``path`` in one step when the block ends without an error.
 
-    Args:
-        path: The file; another one that is there is replaced.
-        place: Where to write it, on the same disk. By default a hidden file beside ``path`` with the same ending.
-
-    Example:
-        >>> with new_file(Path("new.txt")) as place:
-        ...     _ = place.write_text("whole")
-        >>> Path("new.txt").read_text(), place.exists()
-        ('whole', False)
+    By default, the place is a hidden file beside ``path`` with the same ending. A file that is there is replaced.
     """
     place = place or path.with_name(f".keras-stitch-{secrets.token_hex(4)}-{path.name}")
     try:
@@ -145,14 +131,6 @@ def new_directory(
 
     Raises:
         SaveError: When the target must not be replaced (before anything is written), or cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> target = Path(tempfile.mkdtemp()) / "new"
-        >>> with new_directory(target) as directory:
-        ...     _ = (directory / "model.yaml").write_text("args: {}")
-        >>> [path.name for path in target.iterdir()]
-        ['model.yaml']
     """
     shown, target = str(target), Path(os.path.realpath(target))
     check_target(target, overwrite=overwrite, generated=generated, mark=mark)
@@ -163,7 +141,8 @@ def new_directory(
         try:
             building.mkdir()
             yield building
-            _remove_compiled(building)
+            for compiled in list(building.rglob(layout.COMPILED)):  # it names paths of this machine
+                shutil.rmtree(compiled)
             _put_in_place(building, target, overwrite=overwrite)
         finally:
             shutil.rmtree(building, ignore_errors=True)
@@ -181,12 +160,6 @@ def check_target(
     Raises:
         SaveError: When the target is a file, exists and ``overwrite`` is false, is or holds the current
             directory, or holds something that was not generated.
-
-    Example:
-        >>> check_target("/", overwrite=True)
-        Traceback (most recent call last):
-        keras_stitch.errors.SaveError: '/' is not replaced: the current directory is in it.
-          Fix: Go to another directory first, or choose another place.
     """
     path = Path(target)
     try:
@@ -204,9 +177,10 @@ def check_target(
                 f"'{target}' is not replaced: the current directory is in it.",
                 fix="Go to another directory first, or choose another place.",
             )
-        foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in generated)
-        if not foreign and any(path.iterdir()) and not (path / mark).is_file():
-            foreign = sorted(entry.name for entry in path.iterdir())
+        held = sorted(entry.name for entry in path.iterdir())
+        foreign = [name for name in held if name not in generated]
+        if not foreign and not (path / mark).is_file():
+            foreign = held
         if foreign:
             listed = ", ".join(foreign[:6]) + (", ..." if len(foreign) > 6 else "")
             raise SaveError(
@@ -222,12 +196,6 @@ def check_target(
 def is_generated(folder: Path) -> bool:
     """Whether a folder is a generated directory; a folder with a ``stitch.yaml`` alone is somebody's."""
     return all((folder / name).is_file() for name in layout.ALWAYS)
-
-
-def _remove_compiled(building: Path) -> None:
-    """Remove what Python compiled while the directory was tried; it names this machine's paths."""
-    for folder in list(building.rglob(layout.COMPILED)):
-        shutil.rmtree(folder)
 
 
 def _put_in_place(building: Path, target: Path, *, overwrite: bool) -> None:
@@ -279,6 +247,6 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
+    except PermissionError:  # it is somebody else's
+        pass
     return True

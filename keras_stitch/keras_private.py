@@ -20,13 +20,7 @@ FUNCTIONAL_MODULE = "keras.src.models.functional"
 
 
 def layers_within(layer: keras.Layer, *, include_self: bool = True) -> Iterator[keras.Layer]:
-    """A layer and all that it holds at any depth, also in wrappers and cells: ``model.layers`` has the outermost only.
-
-    Example:
-        >>> wrapped = keras.layers.TimeDistributed(keras.layers.Dense(2, name="inner"), name="outer")
-        >>> [layer.name for layer in layers_within(wrapped)]
-        ['outer', 'inner']
-    """
+    """A layer and all that it holds at any depth, in wrappers and cells, too: ``model.layers`` are the outermost."""
     return iter(layer._flatten_layers(include_self=include_self))
 
 
@@ -65,12 +59,7 @@ def given_vocabulary(layer: keras.Layer) -> Any:
 
 
 def archive_name(class_name: str) -> str:
-    """What a ``.keras`` archive calls the group of the first layer of a class.
-
-    Example:
-        >>> archive_name("BatchNormalization")
-        'batch_normalization'
-    """
+    """What a ``.keras`` archive calls the group of the first layer of a class: ``batch_normalization``."""
     return str(keras.src.utils.naming.to_snake_case(class_name))
 
 

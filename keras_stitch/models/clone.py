@@ -83,9 +83,7 @@ def _in_inference(config: Any) -> Any:
 
 def _call(layer: keras.Layer, *arguments: Any, **options: Any) -> Any:
     """The same call, without a training flag: one layer that trains would make those behind it train as well."""
-    if options.get("training"):
-        del options["training"]
-    return layer(*arguments, **options)
+    return layer(*arguments, **{key: value for key, value in options.items() if key != "training" or not value})
 
 
 def copy_state(source: keras.Layer, target: keras.Layer) -> None:

@@ -216,7 +216,7 @@ def importable(item: Any) -> Origin | None:
 
 def _from_name(item: object, where: str) -> CustomObjects:
     if not isinstance(item, (str, os.PathLike)):
-        raise StitchError(f"{where} takes no {type(item).__name__}.", expected=_ACCEPTED, received=_brief(item))
+        raise StitchError(f"{where} takes no {type(item).__name__}.", expected=_ACCEPTED, received=repr(item)[:200])
     text = os.fspath(item)
     if isinstance(item, os.PathLike) or names_file(text):
         return read_file(Path(text), where)
@@ -269,7 +269,7 @@ def _objects_of(module: ModuleType, where: str, what: str) -> dict[str, Any]:
         raise StitchError(f"{where}: {what} has no OBJECTS.", expected=_OBJECTS)
     if not isinstance(module.OBJECTS, Mapping):
         raise StitchError(
-            f"{where}: OBJECTS of {what} is not a dict.", expected=_OBJECTS, received=_brief(module.OBJECTS)
+            f"{where}: OBJECTS of {what} is not a dict.", expected=_OBJECTS, received=repr(module.OBJECTS)[:200]
         )
     return _checked(module.OBJECTS, f"{where}: OBJECTS of {what}")
 
@@ -282,7 +282,7 @@ def _checked(objects: Mapping[str, Any], where: str) -> dict[str, Any]:
             raise StitchError(
                 f"{where}: '{name}' is neither a class nor a function.",
                 expected="a class such as a keras.Layer, or a function",
-                received=_brief(item),
+                received=repr(item)[:200],
             )
     return dict(objects)
 
@@ -295,7 +295,3 @@ def _run(path: str, content: bytes) -> ModuleType:
 
 def _shown(place: str) -> str:
     return f"'{Path(place).name}'" if names_file(place) else f"'{place}'"
-
-
-def _brief(value: Any) -> str:
-    return repr(value)[:200]

@@ -47,12 +47,8 @@ _GONE = frozenset(
 
 # What Keras 2 wrote for TensorFlow functions that were called on Keras tensors.
 _OPERATIONS = (
-    "TFOpLambda",
-    "SlicingOpLambda",
-    "InstanceMethod",
-    "InstanceProperty",
-    "ClassMethod",
-    "TensorFlowOpLayer",
+    *("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"),
+    *("InstanceMethod", "InstanceProperty", "ClassMethod"),
 )
 
 
@@ -66,11 +62,7 @@ class Opened:
 
 
 def open_file(
-    path: Path,
-    *,
-    kind: str | None = None,
-    arch: Path | None = None,
-    custom_objects: CustomObjects | None = None,
+    path: Path, *, kind: str | None = None, arch: Path | None = None, custom_objects: CustomObjects | None = None
 ) -> Opened:
     """Load a saved model, whatever its ending; ``arch`` is the architecture JSON of a weights-only file.
 
@@ -96,7 +88,7 @@ def open_file(
 def _open(
     path: Path, kind: str, arch: Path | None, custom_objects: CustomObjects
 ) -> tuple[keras.Model, tuple[Repair, ...]]:
-    saved = _read(path, kind, arch)
+    saved = read_json(arch, path) if arch is not None else read_archive(path) if kind == "keras" else read_h5(path)
     saved.custom = frozenset({*custom_objects, *keras.saving.get_custom_objects()})
     try:
         _check_code(arch or path, saved)
@@ -119,7 +111,9 @@ def _open(
         except SourceError:
             raise
         except Exception as error:
-            raise _explained(arch or path, error) from error
+            if keras_private.is_lambda_refusal(error):
+                raise _lambda(arch or path) from error
+            raise SourceError(f"Keras {keras.__version__} cannot load '{arch or path}': {reason(error)}") from error
     if not isinstance(model, keras.Model):
         raise SourceError(f"'{path}' does not hold a model.", expected="a keras.Model", received=type(model).__name__)
     _check_learnt(path, model)
@@ -169,18 +163,12 @@ def _check_arch(path: Path, kind: str, arch: Path | None) -> None:
         )
 
 
-def _read(path: Path, kind: str, arch: Path | None) -> Saved:
-    if arch is not None:
-        return read_json(arch, path)
-    return read_archive(path) if kind == "keras" else read_h5(path)
-
-
 def _check_code(path: Path, saved: Saved) -> None:
     if any(layer["class_name"] == "Lambda" and not _names_function(layer) for _, layer in walk(saved.model)):
         raise _lambda(path)
-    operations = [(where, layer) for where, layer in walk(saved.model) if layer["class_name"] in _OPERATIONS]
+    operations = [where for where, layer in walk(saved.model) if layer["class_name"] in _OPERATIONS]
     if operations:
-        listed = ", ".join(f"'{where}'" for where, _ in operations[:5])
+        listed = ", ".join(f"'{where}'" for where in operations[:5])
         more = f" and {len(operations) - 5} more" if len(operations) > 5 else ""
         raise SourceError(
             f"'{path}' calls TensorFlow's own functions between its layers, which Keras 3 does not load: "
@@ -205,10 +193,9 @@ def _check_known(path: Path, saved: Saved, custom_objects: CustomObjects) -> Non
     missing = keras3_config.missing_objects(saved, custom_objects)
     if not missing:
         return
-    names = [name for _, name in missing]
     listed = ", ".join(f"'{name}'" + (f" (layer '{where}')" if where else "") for where, name in missing)
-    entries = ", ".join(f'"{name}": ...' for name in names)
-    one = len(names) == 1
+    entries = ", ".join(f'"{name}": ...' for _, name in missing)
+    one = len(missing) == 1
     raise SourceError(
         f"'{path}' needs {'a custom object that is' if one else 'custom objects that are'} not known here: {listed}.",
         expected="layers and functions of Keras, or those in custom_objects",
@@ -259,12 +246,6 @@ def _as_it_is(path: Path, kind: str, arch: Path | None, custom_objects: CustomOb
                 fix="Give the architecture that the weights were saved with.",
             ) from error
         return model
-
-
-def _explained(path: Path, error: Exception) -> SourceError:
-    if keras_private.is_lambda_refusal(error):
-        return _lambda(path)
-    return SourceError(f"Keras {keras.__version__} cannot load '{path}': {reason(error)}")
 
 
 def _lambda(path: Path) -> SourceError:

@@ -67,22 +67,8 @@ class Blueprint:
         return list(model.outputs) if self.inner_outputs is None else ports.inner_tensors(model, self.inner_outputs)
 
 
-def load_model(
-    name: str,
-    model: keras.Model,
-    *,
-    trainable: bool | None = None,
-    outputs: Sequence[str] | None = None,
-    placement: str | None = None,
-) -> tuple[Submodel, Blueprint]:
-    """Load a model in memory, which is cloned; see ``Graph.add``.
-
-    Args:
-        name: The user's name.
-        model: The model.
-        trainable: See ``Graph.add``, as for what follows.
-        outputs: Inner layers.
-        placement: Where it runs.
+def load_model(name: str, model: keras.Model, *, outputs: Sequence[str] | None = None) -> tuple[Submodel, Blueprint]:
+    """Load a model in memory, which is cloned; ``outputs`` are inner layers, see ``Graph.add``.
 
     Raises:
         SourceError: If it cannot be a submodel.
@@ -93,7 +79,7 @@ def load_model(
     blueprint = Blueprint(lambda: clone(snapshot, name), outputs)
     rule, training = changed_functions.training, ports.always_training(model)
     repairs = (Repair(rule.name, rule.why, tuple(training)),) if training else ()
-    return _described(name, Source("model", label), blueprint, trainable, placement, repairs), blueprint
+    return _described(name, Source("model", label), blueprint, repairs), blueprint
 
 
 def load_file(
@@ -104,22 +90,11 @@ def load_file(
     kind: str | None = None,
     arch: Path | None = None,
     custom_objects: CustomObjects | None = None,
-    trainable: bool | None = None,
     outputs: Sequence[str] | None = None,
-    placement: str | None = None,
 ) -> tuple[Submodel, Blueprint]:
-    """Load a saved model; see ``Graph.add``.
+    """Load a saved model or, with the architecture JSON, its weights; see ``Graph.add`` and ``keras_file.open_file``.
 
-    Args:
-        name: The user's name.
-        source: Where it comes from; its sha256 is filled in.
-        weights: The file with the weights or the whole model.
-        kind: What the file is, as ``file_formats.recognise`` says, where that is known.
-        arch: The architecture JSON, for a file with weights only.
-        custom_objects: What the model is made with.
-        trainable: See ``Graph.add``, as for what follows.
-        outputs: Inner layers.
-        placement: Where it runs.
+    The submodel has the source that is given, with its sha256.
 
     Raises:
         SourceError: If there is nothing there that can be a submodel.
@@ -135,26 +110,16 @@ def load_file(
 
     def make() -> keras.Model:
         if files.sha256(weights) != first.sha256:
-            raise SourceError(
-                f"'{weights}' has changed since it was added.",
-                received="another sha256",
-                fix="Add it to a new Graph.",
-            )
+            message = f"'{weights}' has changed since it was added."
+            raise SourceError(message, received="another sha256", fix="Add it to a new Graph.")
         return open_it().model
 
     blueprint = Blueprint(make, outputs, custom_objects, first.model)
     source = replace(source, sha256=first.sha256)
-    return _described(name, source, blueprint, trainable, placement, first.repairs), blueprint
+    return _described(name, source, blueprint, first.repairs), blueprint
 
 
-def _described(
-    name: str,
-    source: Source,
-    blueprint: Blueprint,
-    trainable: bool | None,
-    placement: str | None,
-    repairs: Sequence[Repair],
-) -> Submodel:
+def _described(name: str, source: Source, blueprint: Blueprint, repairs: Sequence[Repair]) -> Submodel:
     model = blueprint.peek()
     _check_ends(name, source.label, model)
     ports.check_stateless(model, name)
@@ -172,9 +137,7 @@ def _described(
         source,
         inputs=ports.input_ports(model),
         outputs=ports.output_ports(model, tensors),
-        trainable=trainable,
         inner_outputs=blueprint.inner_outputs,
-        placement=placement,
         layers=ports.walk_layers(model),
         repairs=tuple(map(str, repairs)),
     )
@@ -190,14 +153,7 @@ def _check_ends(name: str, label: str, model: keras.Model) -> None:
         )
 
 
-def load_layer(
-    name: str,
-    layer: keras.Layer,
-    *,
-    trainable: bool | None = None,
-    outputs: Sequence[str] | None = None,
-    placement: str | None = None,
-) -> tuple[Submodel, Blueprint]:
+def load_layer(name: str, layer: keras.Layer, *, outputs: Sequence[str] | None = None) -> tuple[Submodel, Blueprint]:
     """Load a bare layer, which is copied; the arguments are those of ``load_model``.
 
     Raises:
@@ -216,10 +172,6 @@ def load_layer(
             expected="a stateless recurrent layer",
             fix="Make it with stateful=False.",
         )
-    try:
-        config = layer_config(layer)
-    except Exception as error:
-        raise uncopied(f"Submodel '{name}' ({label})", error) from error
     # What a layer learnt, by training or by adapt, cannot be said by its config.
     learnt = bool(layer.built and layer.weights) or ports.learnt_vocabulary(layer)
 
@@ -232,6 +184,7 @@ def load_layer(
         return fresh
 
     try:
+        config = layer_config(layer)
         snapshot = copy_of(layer)
     except Exception as error:
         raise uncopied(f"Submodel '{name}' ({label})", error) from error
@@ -242,8 +195,6 @@ def load_layer(
         described,
         inputs=ports.layer_ports(layer),
         outputs=(Port("output", None, None),),
-        trainable=trainable,
-        placement=placement,
         layers=(info,),
     )
     return submodel, Blueprint(lambda: copy_of(snapshot))

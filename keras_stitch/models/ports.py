@@ -16,26 +16,20 @@ from keras_stitch.graphs.spec import LayerInfo, Port, Shape
 
 # What a value passes on its way to an Embedding without becoming another number.
 _MOVES = (
-    keras.layers.Concatenate,
-    keras.layers.Cropping1D,
-    keras.layers.Dropout,
-    keras.layers.Flatten,
-    keras.layers.Identity,
-    keras.layers.InputLayer,
-    keras.layers.Permute,
-    keras.layers.RepeatVector,
-    keras.layers.Reshape,
+    *(
+        keras.layers.Concatenate,
+        keras.layers.Cropping1D,
+        keras.layers.Dropout,
+        keras.layers.Flatten,
+        keras.layers.Identity,
+        keras.layers.InputLayer,
+    ),
+    *(keras.layers.Permute, keras.layers.RepeatVector, keras.layers.Reshape),
 )
 
 
 def input_ports(model: keras.Model) -> tuple[Port, ...]:
-    """The inputs of a model, in its order, under the names of the saved file.
-
-    Example:
-        >>> import keras
-        >>> input_ports(keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(2)]))
-        (Port(name='x', shape=(3,), dtype='float32', generated=False),)
-    """
+    """The inputs of a model, in its order, under the names of the saved file."""
     first = model.layers[0].name if isinstance(model, keras.Sequential) and model.layers else None
     keys = _keys(model, "input")
     names = [keys.get(id(tensor)) or tensor.name for tensor in model.inputs]
@@ -56,18 +50,12 @@ def output_ports(model: keras.Model, tensors: Sequence[keras.KerasTensor]) -> tu
 
 
 def layer_ports(layer: keras.Layer) -> tuple[Port, ...]:
-    """The input ports of a bare layer: the arguments of its call that have no default.
-
-    Example:
-        >>> import keras
-        >>> [port.name for port in layer_ports(keras.layers.MultiHeadAttention(2, 2))]
-        ['query', 'value']
-    """
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    """The input ports of a bare layer: the arguments of its call that have no default."""
     required = [
         parameter.name
         for parameter in inspect.signature(layer.call).parameters.values()
-        if parameter.kind in kinds and parameter.default is inspect.Parameter.empty
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and parameter.default is parameter.empty
     ]
     if len(required) <= 1:
         return (Port("input", None, None, generated=True),)
@@ -91,19 +79,15 @@ def inner_tensors(model: keras.Model, layers: Sequence[str]) -> list[keras.Keras
                 expected=nearest(name, [layer.name for layer in model.layers]),
                 received=f"'{nested[0]}', which lies in a nested model" if nested else None,
             ) from None
-        calls = _calls(model, layer)
+        # ``layer.output`` would be that of its very first call, perhaps in another model.
+        calls = [call for call in keras_private.calls(model) if call.operation is layer]
         if len(calls) != 1:
             raise StitchError(
                 f"The layer '{name}' is called {len(calls)} times, so it has no single output.",
                 expected="a layer that is called once",
             )
-        tensors += calls[0]
+        tensors += calls[0].output_tensors
     return tensors
-
-
-def _calls(model: keras.Model, layer: keras.Layer) -> list[list[keras.KerasTensor]]:
-    """What each call of a layer in a model makes; ``layer.output`` would be that of its very first call."""
-    return [list(call.output_tensors) for call in keras_private.calls(model) if call.operation is layer]
 
 
 def walk_layers(model: keras.Model) -> tuple[LayerInfo, ...]:
@@ -156,13 +140,14 @@ def learnt_vocabulary(layer: keras.Layer) -> bool:
 
 def always_training(model: keras.Model) -> list[str]:
     """The layers that are called with ``training=True`` in the graph of a model, or of one within it."""
-    found = set()
-    for layer in keras_private.layers_within(model):
-        prefix = "" if layer is model else f"{layer.name}/"
-        for call in keras_private.calls(layer):
-            if call.arguments.kwargs.get("training"):
-                found.add(f"{prefix}{call.operation.name}")
-    return sorted(found)
+    return sorted(
+        {
+            call.operation.name if layer is model else f"{layer.name}/{call.operation.name}"
+            for layer in keras_private.layers_within(model)
+            for call in keras_private.calls(layer)
+            if call.arguments.kwargs.get("training")
+        }
+    )
 
 
 def check_stateless(model: keras.Model, name: str) -> None:
@@ -178,16 +163,7 @@ def check_stateless(model: keras.Model, name: str) -> None:
 
 
 def embedding_bounds(model: keras.Model) -> dict[str, int]:
-    """For the inputs that feed an Embedding, through layers that only move values: how many tokens it knows.
-
-    Args:
-        model: A stitched model.
-
-    Example:
-        >>> tokens = keras.Input((5,), dtype="int32", name="tokens")
-        >>> embedding_bounds(keras.Model(tokens, keras.layers.Embedding(20, 3)(tokens)))
-        {'tokens': 20}
-    """
+    """For the inputs that feed an Embedding, through layers that only move values: how many tokens it knows."""
     found = {tensor.name: min(_bounds(model, tensor), default=0) for tensor in model.inputs}
     return {name: bound for name, bound in found.items() if bound}
 
@@ -220,26 +196,20 @@ def _keys(model: keras.Model, which: str) -> dict[int, str]:
 
 
 def shape_of_input(name: str, shape: object) -> Shape | None:
-    """The shape of a graph input, ``None`` where it was left out.
-
-    Example:
-        >>> shape_of_input("x", [None, 4])
-        (None, 4)
-    """
+    """The shape of a graph input, ``None`` where it was left out."""
+    if shape is None:
+        return None
     try:
-        if shape is None or isinstance(shape, str):
-            sizes: Shape | None = None
-        else:
-            sizes = tuple(size if size is None else operator.index(size) for size in shape)  # type: ignore[attr-defined]
+        sizes = [size if size is None else operator.index(size) for size in shape]  # type: ignore[attr-defined]
     except TypeError:
-        sizes = None
-    if shape is not None and (sizes is None or any(size is not None and size < 1 for size in sizes)):
+        sizes = [0]
+    if any(size is not None and size < 1 for size in sizes) or isinstance(shape, str):
         raise StitchError(
             f"shape= of the graph input '{name}' is not a shape.",
             expected="sizes without the batch axis, None for a variable one, such as (None, 4)",
             received=repr(shape)[:200],
         )
-    return sizes
+    return tuple(sizes)
 
 
 def dtype_of_input(name: str, dtype: object) -> str | None:

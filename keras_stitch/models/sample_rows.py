@@ -17,23 +17,11 @@ Array = np.ndarray[Any, Any]
 SIZES = tuple(2**power for power in range(3, 16))
 
 
-def random_rows(
-    port: Port, count: int, size: int, seed: int | Sequence[int], bound: int | None = None
-) -> np.ndarray[Any, Any]:
+def random_rows(port: Port, count: int, size: int, seed: int | Sequence[int], bound: int | None = None) -> Array:
     """Random rows for an input: normal for floats, 0 and 1 for all else, which every embedding takes.
 
-    Args:
-        port: The graph input.
-        count: Number of rows.
-        size: What an open dimension becomes.
-        seed: The same seed gives the same rows.
-        bound: If it is known, the rows are whole numbers below it, also for floats.
-
-    Example:
-        >>> random_rows(Port("x", (None, 4)), 10, 8, seed=0).shape
-        (10, 8, 4)
-        >>> int(random_rows(Port("tokens", (100,), "int32"), 10, 8, seed=0, bound=20).max())
-        19
+    ``size`` is what an open dimension becomes. Where a bound is given, the rows are whole numbers below it, also for
+    floats.
     """
     shape = row_shape(port, size)
     generator = np.random.default_rng(seed)
@@ -44,12 +32,7 @@ def random_rows(
 
 
 def values_text(port: Port, bound: int | None) -> str:
-    """What ``random_rows`` draws, in words.
-
-    Example:
-        >>> values_text(Port("x", (3,)), None), values_text(Port("tokens", (5,), "int32"), 20)
-        ('normal', '0 to 19')
-    """
+    """What ``random_rows`` draws, in words: ``"normal"`` or ``"0 to 19"``."""
     dtype = table_dtype(port)
     return "normal" if bound is None and np.dtype(dtype).kind == "f" else f"0 to {_top(dtype, bound) - 1}"
 
@@ -88,16 +71,9 @@ def table_dtype(port: Port) -> str:
 def find_size(
     wiring: Wiring, model: Callable[..., Any], rows: Mapping[str, Any], bounds: Mapping[str, int] | None = None
 ) -> tuple[int | None, str]:
-    """A length for the open dimensions that the model takes, by trying.
+    """A length for the open dimensions that a model takes; or ``None``, and what was wrong with the first tried.
 
-    Args:
-        wiring: The graph.
-        model: Its model, or what is called like one.
-        rows: A row for each input that has one already.
-        bounds: As ``ports.embedding_bounds`` gives them.
-
-    Returns:
-        The length, or ``None`` and what was wrong with the first that was tried.
+    ``rows`` has a row for each input that has one already; ``bounds`` is what ``ports.embedding_bounds`` gives.
     """
     wanted = [port for port in wiring.inputs if port.name not in rows]
     if not any(port.is_open for port in wanted):
@@ -118,19 +94,9 @@ def find_size(
 def fitting_sizes(
     predict: Callable[[int], Iterable[Any]], sizes: Iterable[int] = SIZES, most: int = 1
 ) -> tuple[list[int], str]:
-    """Sizes of open dimensions with which a model predicts something, by trying.
+    """Up to ``most`` sizes of open dimensions with which a model predicts something, tried in their order.
 
-    Args:
-        predict: Gives the outputs of the model for a size.
-        sizes: What to try, in this order.
-        most: How many to find.
-
-    Returns:
-        Those that were found, and what was wrong with the first that did not fit.
-
-    Example:
-        >>> fitting_sizes(lambda size: [np.ones(size - 8)], most=2)
-        ([16, 32], '')
+    ``predict`` gives the outputs of the model for a size. The text says what was wrong with the first that did not fit.
     """
     found: list[int] = []
     problem = ""
@@ -152,7 +118,7 @@ def shape_of(array: Array) -> Shape:
     return tuple(array.shape[1:])
 
 
-def read_data(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+def read_data(path: Path) -> dict[str, Array]:
     """The arrays of an NPZ file, by name.
 
     Raises:
@@ -174,12 +140,10 @@ def read_data(path: Path) -> dict[str, np.ndarray[Any, Any]]:
         ) from error
 
 
-def given_inputs(data: object, wiring: Wiring) -> dict[str, np.ndarray[Any, Any]]:
+def given_inputs(data: object, wiring: Wiring) -> dict[str, Array]:
     """The user's inputs by graph input, checked against the graph.
 
-    Args:
-        data: A dict by graph input, or a list in their order; arrays of shape ``(rows, ...)``.
-        wiring: The graph.
+    They are a dict, or a list in the order of the graph inputs, of arrays of shape ``(rows, ...)``.
 
     Raises:
         StitchError: If names, shapes, dtypes or numbers of rows do not fit.
@@ -215,7 +179,7 @@ def given_inputs(data: object, wiring: Wiring) -> dict[str, np.ndarray[Any, Any]
     return arrays
 
 
-def _given_array(value: object, port: Port) -> np.ndarray[Any, Any]:
+def _given_array(value: object, port: Port) -> Array:
     try:
         array = np.asarray(value)
     except ValueError as error:

@@ -20,15 +20,7 @@ _BACKENDS = {"jax": "JAX", "torch": "PyTorch"}
 
 
 def check_format(model: keras.Model, format: str) -> None:
-    """Raise where a format does not exist or cannot hold a model, and name the submodel.
-
-    Args:
-        model: A stitched model: its layers are the submodels.
-        format: ``"keras"`` or ``"h5"``.
-
-    Raises:
-        SaveError: Before anything is written.
-    """
+    """Raise a ``SaveError`` where a format does not exist or cannot hold a stitched model; it names the submodel."""
     if format not in FORMATS:
         raise SaveError(f"There is no format {format!r}.", expected=" or ".join(FORMATS))
     for layer in model.layers:
@@ -46,9 +38,7 @@ def check_format(model: keras.Model, format: str) -> None:
                     "in it anew. The numbers stay; set trainable = False again before further training.",
                     stacklevel=2,
                 )
-        refused = next(_not_for_h5(layer, layer.name), None) if format == "h5" else None
-        if refused is not None:
-            path, what = refused
+        for path, what in _not_for_h5(layer, layer.name) if format == "h5" else ():
             raise SaveError(
                 f"An .h5 file cannot hold submodel '{layer.name}': it has {what} ('{path}').",
                 fix='Save as .keras: graph.save(..., format="keras").',
@@ -66,10 +56,6 @@ def format_of(path: Path) -> str:
 def save_model(model: keras.Model, path: Path) -> Path:
     """Save a stitched model, ``.keras`` or ``.h5`` by the ending, whole or not at all.
 
-    Args:
-        model: A model that ``Graph.build`` made.
-        path: The file.
-
     Raises:
         SaveError: If the format cannot hold the model, or the file cannot be written.
     """
@@ -80,8 +66,8 @@ def save_model(model: keras.Model, path: Path) -> Path:
         try:
             with quiet_keras():
                 model.save(place)
-                loaded = keras.saving.load_model(place, compile=False)
-            if not _same_weights(model, loaded):
+                weights = keras.saving.load_model(place, compile=False).weights
+            if len(weights) != len(model.weights) or not all(map(_same, weights, model.weights)):
                 raise ValueError("it would have other weights")
         except OSError:
             raise
@@ -93,25 +79,15 @@ def save_model(model: keras.Model, path: Path) -> Path:
     return path
 
 
-def _same_weights(one: keras.Model, other: keras.Model) -> bool:
-    pairs = zip(one.weights, other.weights, strict=False)
-    return len(one.weights) == len(other.weights) and all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+def _same(one: keras.Variable, other: keras.Variable) -> bool:
+    return np.array_equal(one, other, equal_nan=True)
 
 
 def check_backend(target: Path) -> None:
-    """Raise where Keras does not run on TensorFlow, on which Kipoi runs its Keras models.
+    """Raise a ``SaveError`` where Keras does not run on TensorFlow, on which Kipoi runs its Keras models.
 
     What a directory says of its dependencies, and the predictions that it is tested with, would be those of a backend
     that nobody uses there.
-
-    Args:
-        target: The Kipoi directory that is to be written.
-
-    Raises:
-        SaveError: Before anything is written.
-
-    Example:
-        >>> check_backend(Path("composed"))  # on TensorFlow
     """
     backend = keras.backend.backend()
     if backend != "tensorflow":

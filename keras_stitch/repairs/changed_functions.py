@@ -27,7 +27,12 @@ _DRAWS = "Dropout", "Noise", "Random"
 _OF_BATCHES = ("BatchNormalization",)
 
 
-def is_hard_sigmoid(value: Any) -> bool:
+def has_hard_sigmoid(layer: Layer) -> bool:
+    """Whether an activation or the gates of a layer are Keras' hard_sigmoid."""
+    return any(_is_hard_sigmoid(layer["config"].get(key)) for key in ("activation", "recurrent_activation"))
+
+
+def _is_hard_sigmoid(value: Any) -> bool:
     """Whether an activation, as a config has it, is Keras' hard_sigmoid."""
     if isinstance(value, dict):
         value = value.get("config") if value.get("class_name") == "function" else value.get("class_name")
@@ -50,31 +55,32 @@ def hard_sigmoid(saved: Saved) -> list[str]:
             activation = layer["config"]["layer"]["config"]["activation"]
             layer["config"] = {"name": name_of(layer), "activation": activation}
     for path, layer in walk(saved.model):
-        config = layer["config"]
         if is_model(layer):
             continue
-        if is_hard_sigmoid(config.get("activation")) and layer["class_name"] in _ON_THE_CELL:
+        if layer["class_name"] in _ON_THE_CELL and _is_hard_sigmoid(layer["config"].get("activation")):
             raise SourceError(
                 f"The layer '{path}' squashes its cell by Keras 2's hard_sigmoid, clip(0.2 x + 0.5), which no layer of "
                 "Keras 3 does.",
                 expected="hard_sigmoid for gates (recurrent_activation), not as activation of an LSTM",
                 fix="Keep this model in an environment with tf_keras.",
             )
-        if any(is_hard_sigmoid(config.get(key)) for key in ("activation", "recurrent_activation")):
+        if has_hard_sigmoid(layer):
             found.append(path)
     for _, model in list(walk(saved.model)):
         for layer in list(inner_layers(model)):
-            if layer["class_name"] == "Activation" and is_hard_sigmoid(layer["config"].get("activation")):
-                dtype = layer["config"].get("dtype") or "float32"
-                insert_before(
-                    model, layer, "Rescaling", "rescaling", scale=HARD_SIGMOID_FACTOR, offset=0.0, dtype=dtype
-                )
+            if layer["class_name"] == "Activation" and has_hard_sigmoid(layer):
+                config = {
+                    "scale": HARD_SIGMOID_FACTOR,
+                    "offset": 0.0,
+                    "dtype": layer["config"].get("dtype") or "float32",
+                }
+                insert_before(model, layer, "Rescaling", "rescaling", **config)
     return found
 
 
 def _is_elementwise(layer: Layer) -> bool:
     held = wrapped_layers(layer) if layer["class_name"] == "TimeDistributed" else []
-    return bool(held) and held[0]["class_name"] == "Activation" and is_hard_sigmoid(held[0]["config"]["activation"])
+    return bool(held) and held[0]["class_name"] == "Activation" and has_hard_sigmoid(held[0])
 
 
 @rule(

@@ -89,8 +89,7 @@ def class_names(layer: Layer, saved: Saved) -> bool:
 
 def speaks_keras_2(layer: Layer) -> bool:
     """Whether a layer has arguments that came with Keras 2."""
-    config = layer["config"]
-    return isinstance(config, dict) and any(key in config for key in _OF_KERAS_2)
+    return isinstance(layer["config"], dict) and any(key in layer["config"] for key in _OF_KERAS_2)
 
 
 def _speaks_keras_1(layer: Layer) -> bool:
@@ -138,10 +137,9 @@ def arguments(layer: Layer, saved: Saved) -> bool:
 
 def _padding(kind: str, config: dict[str, Any]) -> None:
     padding = config.get("padding")
-    keys = ("left_pad", "right_pad") if kind == "ZeroPadding1D" else ("top_pad", "bottom_pad", "left_pad", "right_pad")
+    sides = ("left", "right") if kind == "ZeroPadding1D" else ("top", "bottom", "left", "right")
     if isinstance(padding, dict):
-        padding = [int(padding.get(key, 0)) for key in keys]
-        config["padding"] = padding
+        padding = config["padding"] = [int(padding.get(f"{side}_pad", 0)) for side in sides]
     if kind == "ZeroPadding2D" and isinstance(padding, list) and len(padding) == 4:
         config["padding"] = [padding[:2], padding[2:]]
 

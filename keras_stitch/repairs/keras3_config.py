@@ -53,12 +53,11 @@ def modernise(saved: Saved) -> None:
             # Keras 3 looks custom objects up by this.
             layer.pop("module", None)
             layer["class_name"] = _known_as(name, saved)
-        config = layer["config"]
         if saved.is_legacy and is_functional(layer):
             _count_ends(layer)
         if saved.is_legacy:
-            _name_functions(config, saved)
-        activation = config.get("activation")
+            _name_functions(layer["config"], saved)
+        activation = layer["config"].get("activation")
         if isinstance(activation, dict) and _is_keras(activation.get("class_name", "")):
             activation.setdefault("module", "keras.layers")
             activation.setdefault("registered_name", None)

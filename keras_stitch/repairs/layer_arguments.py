@@ -19,6 +19,8 @@ from keras_stitch.repairs.rule import configured, insert_before, layer_rule, rul
 
 _RANDOM = ("Brightness", "Contrast", "Crop", "Flip", "Rotation", "Translation", "Zoom")
 
+_ONE_KERNEL = ("groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint")
+
 # What layers had in Keras 2 that does not change what they predict.
 _WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(RECURRENT, ("implementation", "num_constants", "input_dim", "input_length")),
@@ -27,20 +29,12 @@ _WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("StringLookup", "IntegerLookup", "TextVectorization"), ("vocabulary_size",)),
     "Embedding": ("input_length",),
     **dict.fromkeys([f"Conv{rank}DTranspose" for rank in (1, 2, 3)], ("groups",)),
-    **dict.fromkeys(
-        ("DepthwiseConv1D", "DepthwiseConv2D"),
-        ("groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint", "filters"),
-    ),
-    **dict.fromkeys(
-        ("SeparableConv1D", "SeparableConv2D"),
-        ("groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint"),
-    ),
+    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), (*_ONE_KERNEL, "filters")),
+    **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), _ONE_KERNEL),
     "BatchNormalization": ("fused", "virtual_batch_size", "adjustment", "renorm", "renorm_clipping", "renorm_momentum"),
     "MultiHeadAttention": ("query_shape", "key_shape", "value_shape", "softmax_robust_masking"),
     **{f"Random{kind}": ("rng_type",) for kind in _RANDOM},
-    "SpatialDropout1D": ("noise_shape",),
-    "SpatialDropout2D": ("noise_shape",),
-    "SpatialDropout3D": ("noise_shape",),
+    **{f"SpatialDropout{rank}D": ("noise_shape",) for rank in (1, 2, 3)},
 }
 
 

@@ -81,16 +81,13 @@ def _feed_copies(model: Layer, layer: Layer) -> bool:
     for item in [item for node in layer["inbound_nodes"] for item in _inputs(node)]:
         key = tuple(item[:3])
         if key not in copies:
-            copies[key] = free_name(model, f"{name_of(layer)}_copy")
-            inner_layers(model).insert(position(model, layer), _copying(copies[key], list(key)))
+            name = copies[key] = free_name(model, f"{name_of(layer)}_copy")
+            # Identity would give the same tensor, mask and all.
+            config = {"name": name, "scale": 1.0, "offset": 0.0}
+            copying = {"class_name": "Rescaling", "config": config, "name": name, "inbound_nodes": [[[*key, {}]]]}
+            inner_layers(model).insert(position(model, layer), copying)
         item[:3] = [copies[key], 0, 0]
     return bool(copies)
-
-
-def _copying(name: str, source: list[Any]) -> Layer:
-    # Identity would give the same tensor, mask and all.
-    config = {"name": name, "scale": 1.0, "offset": 0.0}
-    return {"class_name": "Rescaling", "config": config, "name": name, "inbound_nodes": [[[*source, {}]]]}
 
 
 @check("masks")

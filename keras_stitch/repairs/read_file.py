@@ -79,8 +79,8 @@ def read_json(path: Path, weights: Path) -> Saved:
         raise SourceError(f"The architecture '{path}' is not text.", expected=_ARCHITECTURE) from error
     try:
         said = json.loads(text)
-    except ValueError as error:
-        raise SourceError(f"'{path}' is not the architecture of a Keras model.", expected=_ARCHITECTURE) from error
+    except ValueError:
+        said = None
     if not is_layer(said):
         received = f"class_name {said['class_name']!r}" if isinstance(said, dict) and "class_name" in said else None
         raise SourceError(

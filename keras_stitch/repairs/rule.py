@@ -37,13 +37,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Repair:
-    """That a rule was needed.
-
-    Attributes:
-        rule: The rule's name.
-        why: The reason that the rule gives.
-        where: The layers, by path; empty for the model as a whole.
-    """
+    """That a rule was needed: its name and reason, and the paths of the layers; "" is the model as a whole."""
 
     rule: str
     why: str

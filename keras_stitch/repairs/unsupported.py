@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from keras_stitch.errors import SourceError
-from keras_stitch.repairs.architecture import Saved, name_of, walk
-from keras_stitch.repairs.changed_functions import is_hard_sigmoid
+from keras_stitch.repairs.architecture import Saved, is_model, name_of, walk
+from keras_stitch.repairs.changed_functions import has_hard_sigmoid
 from keras_stitch.repairs.rule import check, configured, keras_layers
 
 
@@ -15,9 +15,7 @@ def mixed_versions(saved: Saved) -> None:
     if of_weights is None or (of_weights < (3,)) == saved.is_legacy or "hard_sigmoid" in saved.custom:
         return
     for path, layer in walk(saved.model):
-        config = layer["config"]
-        keys = ("activation", "recurrent_activation")
-        if isinstance(config, dict) and any(is_hard_sigmoid(config.get(key)) for key in keys):
+        if not is_model(layer) and has_hard_sigmoid(layer):
             raise SourceError(
                 f"The layer '{path}' has a hard_sigmoid, one function in Keras 2 and another in Keras 3, and the "
                 "architecture is of one and the weights of the other.",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain, islice
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import h5py
 import keras
@@ -31,10 +31,11 @@ class Array:
 
 @dataclass(frozen=True)
 class _Slot:
-    """So many weights of a layer, or arrays in the file, that are side by side."""
+    """The weights of a layer that train, or those that do not: how many of them, or of arrays in the file."""
 
     leaf: keras.Layer
     said: Layer
+    trains: bool
     count: int
 
 
@@ -106,7 +107,7 @@ def _layer(model: keras.Model, said: Layer) -> keras.Layer | None:
 
 def _fill(layer: keras.Layer, said: Layer, arrays: list[Array], saved: Saved, name: str) -> None:
     """One outer layer: its arrays are handed to the leaves in it in the order in which Keras 2 collected them."""
-    slots = [*chain(*_slots(layer, said))]
+    slots = sorted(_slots(layer, said), key=lambda slot: not slot.trains)
     if len({id(slot.leaf) for slot in slots}) > 1 and sum(slot.count for slot in slots) != len(arrays):
         slots = [_in_file(slot, saved) for slot in slots]
     if len({id(slot.leaf) for slot in slots}) == 1:
@@ -141,27 +142,20 @@ def _sorted(weights: Sequence[keras.Variable], arrays: list[Array]) -> list[np.n
     return [array.value for array in arrays]
 
 
-def _slots(layer: keras.Layer, said: Layer) -> tuple[list[_Slot], list[_Slot]]:
-    """The leaves with weights that train and with others, as Keras 2 listed the weights of a model."""
+def _slots(layer: keras.Layer, said: Layer) -> list[_Slot]:
+    """The weights of the leaves, leaf by leaf; Keras 2 listed those of a model that train before the others."""
     if is_model(said):
-        trained: list[_Slot] = []
-        others: list[_Slot] = []
-        for inner in inner_layers(said):
-            found = _layer(layer, inner)
-            if found is not None:
-                more, less = _slots(found, inner)
-                trained += more
-                others += less
-        return trained, others
+        found = [(_layer(layer, inner), inner) for inner in inner_layers(said)]
+        return [slot for held, inner in found if held is not None for slot in _slots(held, inner)]
     with _flag(layer, said):
-        counts = len(layer.trainable_weights), len(layer.non_trainable_weights)
-    return tuple([_Slot(layer, said, count)] if count else [] for count in counts)  # type: ignore[return-value]
+        counts = {True: len(layer.trainable_weights), False: len(layer.non_trainable_weights)}
+    return [_Slot(layer, said, trains, count) for trains, count in counts.items() if count]
 
 
 def _in_file(slot: _Slot, saved: Saved) -> _Slot:
     """Keras 1 had an array for every gate."""
     many = {"LSTM": 12, "GRU": 9, "ConvLSTM2D": 12}.get(slot.said["class_name"])
-    return _Slot(slot.leaf, slot.said, many) if many and saved.version < (2,) else slot
+    return replace(slot, count=many) if many and saved.version < (2,) else slot
 
 
 @contextlib.contextmanager

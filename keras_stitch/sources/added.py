@@ -35,11 +35,6 @@ class Request:
     shapes: Any = None
     method: Any = None
 
-    @property
-    def keras_options(self) -> dict[str, Any]:
-        """The options that all functions of ``load_keras`` take."""
-        return {"trainable": self.trainable, "outputs": self.outputs, "placement": self.placement}
-
     def objects(self) -> CustomObjects:
         """The custom objects that were given."""
         return custom_objects.read(self.custom_objects, f"custom_objects= of submodel '{self.name}'")
@@ -80,7 +75,8 @@ class Added:
     kept: object = None
 
     @classmethod
-    def of_keras(cls, submodel: Submodel, blueprint: Blueprint, given: CustomObjects) -> Added:
-        """A Keras model whose source says which custom objects were given for it."""
+    def of_keras(cls, request: Request, submodel: Submodel, blueprint: Blueprint, given: CustomObjects) -> Added:
+        """A Keras model with what was asked for it; its source says which custom objects were given."""
         source = replace(submodel.source, custom_objects=given.said, live_objects=given.live)
-        return cls(replace(submodel, source=source), blueprint, given)
+        asked = replace(submodel, source=source, trainable=request.trainable, placement=request.placement)
+        return cls(asked, blueprint, given)

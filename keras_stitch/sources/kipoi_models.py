@@ -51,10 +51,10 @@ def _load_keras(request: Request, part: KerasPart, source: Source) -> Added:
     objects = customs.for_keras()
     with in_registry(objects):
         submodel, blueprint = load_keras.load_file(
-            request.name, source, part.weights, arch=part.arch, custom_objects=objects, **request.keras_options
+            request.name, source, part.weights, arch=part.arch, custom_objects=objects, outputs=request.outputs
         )
     submodel, part = described_by(part, submodel, blueprint)
-    return replace(Added.of_keras(submodel, blueprint, given), customs=customs, part=part, arch=part.arch)
+    return replace(Added.of_keras(request, submodel, blueprint, given), customs=customs, part=part, arch=part.arch)
 
 
 def _elsewhere(request: Request, directory: ModelDirectory, path: Path, problem: SourceError) -> Added:

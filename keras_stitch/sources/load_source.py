@@ -54,9 +54,9 @@ def _load_file(request: Request) -> Added:
     objects, kind = given.for_keras(), file_formats.recognise(path)
     with in_registry(objects):
         submodel, blueprint = load_keras.load_file(
-            request.name, source, path, kind=kind, arch=arch, custom_objects=objects, **request.keras_options
+            request.name, source, path, kind=kind, arch=arch, custom_objects=objects, outputs=request.outputs
         )
-    return Added.of_keras(submodel, blueprint, given)
+    return Added.of_keras(request, submodel, blueprint, given)
 
 
 def _load_held(request: Request) -> Added:
@@ -64,8 +64,8 @@ def _load_held(request: Request) -> Added:
     given = request.objects()
     load = load_keras.load_model if isinstance(request.source, keras.Model) else load_keras.load_layer
     with in_registry(given.for_keras()):
-        submodel, blueprint = load(request.name, request.source, **request.keras_options)
-    return Added.of_keras(submodel, blueprint, given)
+        submodel, blueprint = load(request.name, request.source, outputs=request.outputs)
+    return Added.of_keras(request, submodel, blueprint, given)
 
 
 def _by(module: str, function: str) -> Callable[[Request], Added]:

@@ -48,7 +48,8 @@ class Check:
     @property
     def passed(self) -> bool:
         """Whether the predictions are equal; also true where there is no finite number, which says nothing."""
-        return not self.problems and all(difference is None or difference <= self.allowed for difference in self._both)
+        differences = (self.before, self.after)
+        return not self.problems and all(one is None or one <= self.allowed for one in differences)
 
     @property
     def verdict(self) -> str:
@@ -56,10 +57,6 @@ class Check:
         if not self.passed:
             return "differs"
         return "equal" if self.finite else NOTHING
-
-    @property
-    def _both(self) -> tuple[float | None, float | None]:
-        return self.before, self.after
 
 
 @dataclass(frozen=True)
@@ -158,11 +155,6 @@ class Certificate:
         told = {check.output for check in self.checks if check.finite}
         return tuple(dict.fromkeys(check.output for check in self.checks if check.output not in told))
 
-    @property
-    def trained(self) -> bool:
-        """Whether some weights are those of a model that was trained after stitching."""
-        return any(part.weights == "trained" for part in self.parts)
-
     def require(self) -> None:
         """Raise unless the certificate is passed.
 
@@ -205,16 +197,13 @@ class Certificate:
             f"Equal: {RULE}, where b is what the submodels predict, each run separately.",
             f"Saved as {f'.{self.format}' if self.format else 'a Kipoi model'} and loaded again {where}.",
         ]
-        if self.trained:
+        if any(part.weights == "trained" for part in self.parts):
             said.append(
                 "Weights called trained are those of the model that was given, put into the submodel that runs "
                 "separately: for these, the wiring was compared, not the source."
             )
-        drawn = [
-            f"{item.name} {shape_text(item.shape)} {item.dtype} {item.values}"
-            for item in self.inputs
-            if item.inputs == "random"
-        ]
+        random = [item for item in self.inputs if item.inputs == "random"]
+        drawn = [f"{item.name} {shape_text(item.shape)} {item.dtype} {item.values}" for item in random]
         if drawn:
             said.append(f"Random inputs of seed {self.seed}: {', '.join(drawn)}.")
         said += self.notes
@@ -243,24 +232,15 @@ class Certificate:
 
     def __str__(self) -> str:
         verdict = "passed" if self.passed else "FAILED"
-        headers, rows = ["submodel", "source", "sha256", "weights"], list[list[str]]()
-        if any(part.repairs for part in self.parts):
-            headers.append("repairs")
+        headers = ["submodel", "source", "sha256", "weights", "repairs"]
+        rows = []
         for part in self.parts:
-            repairs = ["; ".join(part.repairs)] if "repairs" in headers else []
-            rows.append([part.submodel, part.source, part.sha256 or "-", part.weights, *repairs])
-            rows += [["", name, sha256, "", *([""] * len(repairs))] for name, sha256 in part.beside]
-        return "\n".join(
-            [
-                f"Certificate of graph '{self.graph}': {verdict}",
-                "",
-                render(CHECK_HEADERS, self.check_rows),
-                "",
-                render(headers, rows),
-                "",
-                *self.lines,
-            ]
-        )
+            rows.append([part.submodel, part.source, part.sha256 or "-", part.weights, "; ".join(part.repairs)])
+            rows += [["", name, sha256, "", ""] for name, sha256 in part.beside]
+        columns = 5 if any(part.repairs for part in self.parts) else 4
+        parts = render(headers[:columns], [row[:columns] for row in rows])
+        title = f"Certificate of graph '{self.graph}': {verdict}"
+        return "\n".join([title, "", render(CHECK_HEADERS, self.check_rows), "", parts, "", *self.lines])
 
 
 CHECK_HEADERS = ("output", "inputs", "rows", "largest value", "before saving", "after loading", "allowed", "verdict")

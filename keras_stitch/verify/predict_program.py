@@ -50,12 +50,7 @@ def main(folder: Path, model: Any = None) -> None:
 
 
 def predict(model: Any, inputs: list[np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
-    """The outputs of a stitched model by name; a single one is called "".
-
-    Args:
-        model: It takes a list and gives a tensor or a dict.
-        inputs: Arrays of shape ``(rows, ...)``, in the model's order.
-    """
+    """The outputs of a stitched model by name, from inputs in its order; a single output is called ""."""
     batches = []
     for start in range(0, len(inputs[0]), BATCH):
         found = model([array[start : start + BATCH] for array in inputs], training=False)
@@ -78,23 +73,21 @@ def _objects(job: dict[str, Any]) -> dict[str, Any]:
     sys.path += [place for place in job["path"] if place not in sys.path]
     objects = dict(_names(job["objects_file"])["OBJECTS"]) if job["objects_file"] else {}
     for name, origin in job["objects"].items():
-        names, path = _names(origin["place"]), origin["name"].split(".")
-        objects[name] = names["OBJECTS"][origin["name"]] if origin["listed"] else _inner(names[path[0]], path[1:])
+        names = _names(origin["place"])
+        if origin["listed"]:
+            objects[name] = names["OBJECTS"][origin["name"]]
+        else:
+            first, *inner = origin["name"].split(".")
+            objects[name] = functools.reduce(getattr, inner, names[first])
     return {**{keras.saving.get_registered_name(item): item for item in objects.values()}, **objects}
 
 
 @functools.cache
 def _names(place: str) -> dict[str, Any]:
     """What a Python file or a module defines."""
-    return (
-        runpy.run_path(place, run_name="custom_objects")
-        if place.endswith(".py")
-        else vars(importlib.import_module(place))
-    )
-
-
-def _inner(item: Any, path: list[str]) -> Any:
-    return functools.reduce(getattr, path, item)
+    if place.endswith(".py"):
+        return runpy.run_path(place, run_name="custom_objects")
+    return vars(importlib.import_module(place))
 
 
 if __name__ == "__main__":

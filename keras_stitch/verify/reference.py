@@ -18,8 +18,8 @@ from keras_stitch.graphs.spec import Feed, GraphSpec, Submodel, Tap, Wiring
 from keras_stitch.models import ports
 from keras_stitch.models.custom_objects import in_registry
 from keras_stitch.models.layer_config import layer_from_config
-from keras_stitch.models.load_keras import Blueprint
 from keras_stitch.verify.predict_program import BATCH, plain
+from keras_stitch.verify.submodel_sources import SubmodelSources
 
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
@@ -31,10 +31,10 @@ class Reference:
     Args:
         spec: The graph.
         wiring: The same graph, checked.
-        blueprints: The blueprints of the submodels that own their weights.
+        sources: What the submodels are made of.
         stitched: The models that were built of the graph. Layers that had no weights borrow theirs, which were drawn
             when these were built.
-        trained: Whether submodels take their weights from it, too, where these differ from the sources'.
+        trained: Whether submodels take their weights from them, too, where these differ from the sources'.
         foreign: For every submodel that is no Keras model and owns its weights, what loads it: a function that takes
             and gives arrays in the order of its ports.
         progress: Called with a few words at every submodel.
@@ -47,14 +47,14 @@ class Reference:
         self,
         spec: GraphSpec,
         wiring: Wiring,
-        blueprints: Mapping[str, Blueprint],
+        sources: SubmodelSources,
         stitched: Iterable[keras.Model],
         *,
         trained: bool = False,
         foreign: Mapping[str, Callable[[], Callable[[list[Array]], list[Array]]]] | None = None,
         progress: Callable[[str], None] | None = None,
     ):
-        self._spec, self._wiring, self._blueprints = spec, wiring, blueprints
+        self._spec, self._wiring, self._sources = spec, wiring, sources
         self._stitched = {layer.name: model for model in stitched for layer in model.layers}
         self._trained, self._foreign = trained, foreign or {}
         self._step = progress or (lambda _: None)
@@ -62,13 +62,7 @@ class Reference:
         self.weights: dict[str, str] = {}
 
     def predict(self, inputs: Mapping[str, Array]) -> Arrays:
-        """Run the submodels.
-
-        Args:
-            inputs: Graph input -> array of shape ``(rows, ...)``.
-
-        Returns:
-            Graph output -> array of shape ``(rows, ...)``.
+        """Run the submodels: from graph inputs to graph outputs, arrays of shape ``(rows, ...)``.
 
         Raises:
             StitchError: If a submodel or a merge refuses what arrives.
@@ -101,7 +95,7 @@ class Reference:
             if feed.merge.kind != "layer":
                 return merge_arrays(feed, arrays)
             assert feed.merge.layer is not None
-            layer = layer_from_config(feed.merge.layer, self._custom_objects())
+            layer = layer_from_config(feed.merge.layer, self._sources.custom_objects())
             return _in_batches(lambda batch: [layer(batch)], arrays)[0]
         except Exception as error:
             raise StitchError(f"What feeds '{feed.node}.{feed.port.name}' cannot be merged: {reason(error)}") from error
@@ -111,7 +105,7 @@ class Reference:
     def _run(self, submodel: Submodel, arriving: list[Array]) -> list[Array]:
         owner = submodel.share or submodel.name
         self._step(f"running '{submodel.name}' by itself")
-        with in_registry(self._blueprints[owner].custom_objects if submodel.is_keras else {}):
+        with in_registry(self._sources.blueprints[owner].custom_objects if submodel.is_keras else {}):
             try:
                 if owner not in self._runs:
                     self._runs[owner] = self._load(submodel, owner, [array[:1] for array in arriving])
@@ -128,27 +122,22 @@ class Reference:
         if not submodel.is_keras:
             self.weights[owner] = "of the source"
             return self._foreign[owner]()
-        return (self._layer if submodel.is_layer else self._model)(owner, rows)
+        return self._layer(owner, rows) if submodel.is_layer else self._model(owner)
 
-    def _model(self, owner: str, rows: Sequence[Array]) -> Callable[[list[Array]], list[Any]]:
+    def _model(self, owner: str) -> Callable[[list[Array]], list[Any]]:
         """A saved model as its own Keras model: called in the structure that it was saved with."""
-        blueprint = self._blueprints[owner]
+        blueprint = self._sources.blueprints[owner]
         model = blueprint.take()
         self._take_weights(owner, dict(ports.leaves(model)))
         if blueprint.inner_outputs is not None:
             cut = keras.Model(list(model.inputs), blueprint.outputs(model))
             return lambda batch: _listed(cut(batch, training=False))
-        structure = None if isinstance(model, keras.Sequential) else model.input
-
-        def run(batch: list[Array]) -> list[Any]:
-            given = batch[0] if structure is None else keras.tree.pack_sequence_as(structure, batch)
-            return _listed(model(given, training=False))
-
-        return run
+        structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+        return lambda batch: _listed(model(keras.tree.pack_sequence_as(structure, batch), training=False))
 
     def _layer(self, owner: str, rows: Sequence[Array]) -> Callable[[list[Array]], list[Any]]:
         """A bare layer; one that has no weights in its source takes those that the stitched model drew."""
-        layer = self._blueprints[owner].take()
+        layer = self._sources.blueprints[owner].take()
         layer(*rows)
         if self._spec.submodel(owner).source.draws_weights:
             layer.set_weights(self._stitched[owner].get_layer(owner).get_weights())
@@ -170,16 +159,12 @@ class Reference:
                 own[path].set_weights(after)
                 self.weights[owner] = "trained"
 
-    def _custom_objects(self) -> dict[str, Any]:
-        return {
-            name: item for blueprint in self._blueprints.values() for name, item in blueprint.custom_objects.items()
-        }
-
 
 def _in_batches(run: Callable[[list[Array]], list[Any]], arrays: Sequence[Array]) -> list[Array]:
-    batches = []
-    for start in range(0, len(arrays[0]), BATCH):
-        batches.append([plain(value) for value in run([array[start : start + BATCH] for array in arrays])])
+    batches = [
+        [plain(value) for value in run([array[start : start + BATCH] for array in arrays])]
+        for start in range(0, len(arrays[0]), BATCH)
+    ]
     return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
 
 

@@ -36,7 +36,7 @@ class Reloaded:
     note: str | None = None
 
 
-class Reloading:
+class Reloading(Job):
     """A reload that is under way; use it in a ``with`` block, which ends its process.
 
     The process starts at once, so that other work can be done while it imports Keras.
@@ -53,18 +53,18 @@ class Reloading:
         self,
         model: Path,
         sets: Mapping[str, Arrays],
-        custom_objects: Mapping[str, Any] | None = None,
-        origins: Mapping[str, Origin] | None = None,
+        custom_objects: Mapping[str, Any],
+        origins: Mapping[str, Origin],
         objects_file: Path | None = None,
     ):
-        self._model, self._objects = model, dict(custom_objects or {})
+        self._model, self._objects = model, custom_objects
         # What the file holds is taken from there: a fresh process cannot have the objects of this one.
         places: dict[str, Origin] = {}
         if objects_file is None:
-            found = {name: (origins or {}).get(name) or importable(item) for name, item in self._objects.items()}
+            found = {name: origins.get(name) or importable(item) for name, item in custom_objects.items()}
             places = {name: origin for name, origin in found.items() if origin is not None}
-        self._unplaced = [] if objects_file else sorted(self._objects.keys() - places.keys())
-        self._job = Job(
+        self._unplaced = [] if objects_file else sorted(custom_objects.keys() - places.keys())
+        super().__init__(
             model,
             sets,
             objects={name: asdict(origin) for name, origin in places.items()},
@@ -72,13 +72,7 @@ class Reloading:
             path=[str(Path(place).absolute()) for place in sys.path] if places else [],
         )
         if not self._unplaced:
-            self._job.start(Path(predict_program.__file__))
-
-    def __enter__(self) -> Reloading:
-        return self
-
-    def __exit__(self, *raised: Any) -> None:
-        self._job.__exit__(*raised)
+            self.start(Path(predict_program.__file__))
 
     def result(self) -> Reloaded:
         """Wait for the predictions.
@@ -90,8 +84,8 @@ class Reloading:
             many = "s" if len(self._unplaced) > 1 else ""
             listed = ", ".join(f"'{name}'" for name in self._unplaced)
             return self._here(f"A fresh process cannot import the custom object{many} {listed}.")
-        status, said = self._job.wait()
-        report = self._job.report()
+        status, said = self.wait()
+        report = self.report()
         if report is None:
             raise SaveError(
                 "The process that should load the saved model again ended before it had.",
@@ -109,17 +103,17 @@ class Reloading:
     def _here(self, note: str) -> Reloaded:
         try:
             with quiet_keras(), in_registry(self._objects):
-                model = keras.saving.load_model(self._model, custom_objects=self._objects, compile=False)
+                model = keras.saving.load_model(self._model, custom_objects=dict(self._objects), compile=False)
         except Exception as error:
             raise SaveError(
                 f"The saved model cannot be loaded again: {reason(error)}.", expected="what Keras can load"
             ) from error
         with in_registry(self._objects):
-            predict_program.main(self._job.folder, model)
-        report = self._job.report()
+            predict_program.main(self.folder, model)
+        report = self.report()
         assert report is not None
         return self._reloaded(report, HERE, note)
 
     def _reloaded(self, report: dict[str, Any], where: str, note: str | None = None) -> Reloaded:
         errors = {kind: reason(ValueError(text)) for kind, text in report["errors"].items()}
-        return Reloaded(where, self._job.predictions(), errors, note)
+        return Reloaded(where, self.predictions(), errors, note)

@@ -52,11 +52,7 @@ class Whole:
         self._last = packed.alone(stages.last) if packed is not None and stages.last is not None else None
 
     def features(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
-        """What the final model takes, by its inputs.
-
-        Args:
-            inputs: Graph input -> array of shape ``(rows, ...)``.
-        """
+        """What the final model takes, by its inputs, from arrays by graph input."""
         return dict(inputs) if self._runner is None else self._runner(inputs)
 
     def predict_last(self, features: Arrays, runs: Runs | None = None) -> Arrays:

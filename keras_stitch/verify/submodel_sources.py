@@ -40,12 +40,7 @@ class SubmodelSources:
         return {name: origin for name, item in self.custom_objects().items() if (origin := places.get(id(item)))}
 
     def certified(self, submodel: Submodel, weights: Mapping[str, str]) -> CertifiedPart:
-        """A submodel as the certificate names it.
-
-        Args:
-            submodel: The submodel.
-            weights: For each owner of weights, which these are.
-        """
+        """A submodel as the certificate names it; ``weights`` says for each owner of weights which these are."""
         owner, source = submodel.share or submodel.name, submodel.source
         given = self.customs.get(owner, CustomObjects())
         beside = [*([Path(source.arch)] if source.arch else []), *([self.archs[owner]] if owner in self.archs else [])]

@@ -107,11 +107,11 @@ class Subject:
         notes = list(self.remarks)
         whole = Whole(self.stages, self.model, self.packed, directory)
         bounds = whole.bounds()
-        drawn, refused = self._draw(whole, sets, bounds, rows, seed)
-        sets = {**({} if drawn is None else {RANDOM: drawn}), **sets}
-        if refused is not None:
+        try:
+            sets = {RANDOM: self._draw(whole, sets, bounds, rows, seed), **sets}
+        except StitchError as refused:
             if not sets:
-                raise refused
+                raise
             notes.append(f"No random inputs: {refused.message}")
         if self.packed is not None:
             self.progress("running the packed models")
@@ -128,7 +128,7 @@ class Subject:
             checks=tuple(
                 check
                 for kind in expected
-                for check in self._checks(kind, _rows(sets[kind]), expected[kind], found[kind], reloaded)
+                for check in self._checks(kind, sets[kind], expected[kind], found[kind], reloaded)
             ),
             parts=tuple(self.sources.certified(submodel, weights) for submodel in self.spec.submodels),
             inputs=tuple(_range(port, kind, sets[kind], bounds) for kind in expected for port in self.wiring.inputs),
@@ -143,22 +143,22 @@ class Subject:
 
     def _draw(
         self, whole: Whole, sets: Mapping[str, Arrays], bounds: Mapping[str, int], rows: int, seed: int
-    ) -> tuple[Arrays | None, StitchError | None]:
-        """Random inputs, as long as the others; or why there are none."""
+    ) -> Arrays:
+        """Random inputs, as long as the others; a ``StitchError`` where none can be made up."""
         for port in self.wiring.inputs:
             try:
                 sample_rows.table_dtype(port)
             except StitchError:
-                return None, StitchError(
+                raise StitchError(
                     f"The input '{port.name}' takes {port.dtype}, of which none is made up.",
                     fix=f"Pass data={{{port.name!r}: ...}} (--data on the command line).",
-                )
+                ) from None
         like = next(iter(sets.values()), None)
         size: int | None = None
         if like is None:
             size, problem = sample_rows.find_size(self.wiring, whole, {}, bounds)
             if size is None:
-                return None, StitchError(
+                raise StitchError(
                     "No length was found for the open dimensions of the inputs.",
                     received=problem,
                     fix="Pass data= that fits (--data on the command line).",
@@ -167,7 +167,7 @@ class Subject:
         for number, port in enumerate(self.wiring.inputs, 1):
             shaped = port if like is None else Port(port.name, sample_rows.shape_of(like[port.name]), port.dtype)
             drawn[port.name] = sample_rows.random_rows(shaped, rows, size or 1, (seed, number), bounds.get(port.name))
-        return drawn, None
+        return drawn
 
     # -- what comes out --------------------------------------------------------
 
@@ -177,7 +177,7 @@ class Subject:
         parts = Reference(
             self.spec,
             self.wiring,
-            self.sources.blueprints,
+            self.sources,
             [model for model in models if model is not None],
             trained=self.trained,
             foreign={
@@ -187,28 +187,26 @@ class Subject:
             },
             progress=self.progress,
         )
-        expected = {}
-        for kind, inputs in sets.items():
-            try:
-                expected[kind] = parts.predict(inputs)
-            except StitchError as problem:
-                if kind != RANDOM or len(sets) == 1:
-                    fix = "Pass data= that the submodels take." if kind != EXAMPLE else None
-                    raise StitchError(f"Nothing can be compared on {kind} inputs. {problem.message}", fix=fix) from None
-                notes.append(f"No random inputs: {problem.message}")
-        return expected, parts.weights
+        return self._each(sets, parts.predict, "Nothing can be compared", notes), parts.weights
 
     def _features(self, whole: Whole, sets: Mapping[str, Arrays], notes: list[str]) -> dict[str, Arrays]:
         """What the final model takes, for every kind of inputs that the packed models take."""
+        return self._each(sets, whole.features, "The packed models cannot run", notes)
+
+    def _each(
+        self, sets: Mapping[str, Arrays], run: Callable[[Arrays], Arrays], failure: str, notes: list[str]
+    ) -> dict[str, Arrays]:
+        """What ``run`` makes of every kind of inputs; a note says so where it refuses the random ones of several."""
         found = {}
         for kind, inputs in sets.items():
             try:
-                found[kind] = whole.features(inputs)
-            except ValueError as problem:  # what the models that are packed say about their data
+                found[kind] = run(inputs)
+            except ValueError as problem:  # ours, or what the models that are packed say about their data
+                said = problem.message if isinstance(problem, StitchError) else problem
                 if kind != RANDOM or len(sets) == 1:
-                    message = f"The packed models cannot run on {kind} inputs. {problem}"
-                    raise StitchError(message, fix="Pass data= that the submodels take.") from problem
-                notes.append(f"No random inputs: {problem}")
+                    fix = "Pass data= that the submodels take." if kind != EXAMPLE else None
+                    raise StitchError(f"{failure} on {kind} inputs. {said}", fix=fix) from problem
+                notes.append(f"No random inputs: {said}")
         return found
 
     def _last(
@@ -255,7 +253,10 @@ class Subject:
             except Exception as error:  # whatever Keras raises, the parts took these inputs
                 return f"it cannot predict: {reason(error)}"
 
-    def _checks(self, kind: str, rows: int, expected: Arrays, found: Arrays | str, reloaded: Reloaded) -> list[Check]:
+    def _checks(
+        self, kind: str, inputs: Arrays, expected: Arrays, found: Arrays | str, reloaded: Reloaded
+    ) -> list[Check]:
+        rows = len(next(iter(inputs.values())))
         after: Arrays | str = reloaded.predictions.get(kind, {})
         if kind in reloaded.errors:
             after = f"it cannot predict: {reloaded.errors[kind]}"
@@ -311,10 +312,6 @@ def _range(port: Port, kind: str, inputs: Arrays, bounds: Mapping[str, int]) -> 
     array = inputs[port.name]
     values = sample_rows.values_text(port, bounds.get(port.name)) if kind == RANDOM else ""
     return InputRange(port.name, kind, sample_rows.shape_of(array), str(array.dtype), values)
-
-
-def _rows(inputs: Arrays) -> int:
-    return len(next(iter(inputs.values())))
 
 
 def _versions() -> dict[str, str]:
