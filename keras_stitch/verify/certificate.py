@@ -155,6 +155,11 @@ class Certificate:
         told = {check.output for check in self.checks if check.finite}
         return tuple(dict.fromkeys(check.output for check in self.checks if check.output not in told))
 
+    @property
+    def trained(self) -> bool:
+        """Whether some weights are those of a model that was trained after stitching."""
+        return any(part.weights == "trained" for part in self.parts)
+
     def require(self) -> None:
         """Raise unless the certificate is passed.
 
@@ -197,7 +202,7 @@ class Certificate:
             f"Equal: {RULE}, where b is what the submodels predict, each run separately.",
             f"Saved as {f'.{self.format}' if self.format else 'a Kipoi model'} and loaded again {where}.",
         ]
-        if any(part.weights == "trained" for part in self.parts):
+        if self.trained:
             said.append(
                 "Weights called trained are those of the model that was given, put into the submodel that runs "
                 "separately: for these, the wiring was compared, not the source."

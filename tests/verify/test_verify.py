@@ -27,6 +27,7 @@ from keras_stitch.models import build as building
 from keras_stitch.models import merge_layers, save_keras
 from keras_stitch.verify import predict_program, reference, verify
 from keras_stitch.verify.certificate import Certificate, Check
+from keras_stitch.verify.submodel_sources import SubmodelSources
 
 
 def dense(size: int, units: int, name: str = "x") -> keras.Model:
@@ -66,7 +67,8 @@ def test_every_graph_passes(case: Case) -> None:
     assert [check.inputs for check in certificate.checks].count("given") == len(graph._check()[0].outputs)
     # The oracle of the tests, which knows neither wiring nor specs, agrees with the reference.
     model = graph.build()
-    own = reference.Reference(graph.spec, graph._check()[0], graph._assembly()._blueprints, [model]).predict(data)
+    sources = SubmodelSources(graph._assembly()._blueprints)
+    own = reference.Reference(graph.spec, graph._check()[0], sources, [model]).predict(data)
     for name, value in world.expected(data, model).items():
         assert_allclose(own[name], value, rtol=0, atol=1e-5 * max(1, np.abs(value).max(initial=0)))
 
