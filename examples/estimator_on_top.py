@@ -1,14 +1,13 @@
 """Four models of four kinds in the dataloader, and a logistic regression of scikit-learn on top of them.
 
-Does a variant break splicing? A Keras network scores the acceptor, a PyTorch network the donor, a class of its own
-counts what a branch point looks like, and a random forest reads how conserved the place is. A logistic regression is
-fitted on the four scores. No Keras model remains then, so the regression is the model of the Kipoi directory, and the
-four are run by its dataloader:
+Does a variant break splicing? A Keras network scores the acceptor, a PyTorch network the donor, a custom class scores
+the branch point, and a random forest scores the conservation. A logistic regression is fitted on the four scores. No
+Keras model remains, so the regression is the model of the Kipoi directory, and its dataloader runs the four models:
 
     pip install "keras_stitch[examples]"
     python examples/estimator_on_top.py splicing_variants
 
-KipoiSplice/4 of the Kipoi zoo is made like this; the models and data here are made up.
+KipoiSplice/4 of the Kipoi zoo has this structure; the models and data here are made up.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from sklearn.linear_model import LogisticRegression
 
 import keras_stitch as ks
 
-SITE, BRANCH, TRACKS = 20, 30, 6  # bases around the splice site and of the branch point's region; numbers of a place
+SITE, BRANCH, TRACKS = 20, 30, 6  # bases around the splice site, bases of the branch point region, conservation tracks
 PARTS = ["acceptor", "donor", "branch_point", "conservation"]
 INFO = {"authors": [{"name": "You"}], "doc": "Does a variant break splicing?", "license": "MIT"}
 
@@ -41,7 +40,7 @@ INFO = {"authors": [{"name": "You"}], "doc": "Does a variant break splicing?", "
 
 
 def make_acceptor(folder: Path) -> Path:
-    """A Keras file: does ``CAGG`` stand at the splice site?"""
+    """A Keras file: is ``CAGG`` at the splice site?"""
     model = keras.Sequential(
         [
             keras.Input((SITE, 4), name="site"),
@@ -57,7 +56,7 @@ def make_acceptor(folder: Path) -> Path:
 
 
 class Donor(torch.nn.Module):
-    """A module of PyTorch: does ``GTAAG`` stand there?"""
+    """A PyTorch module: is ``GTAAG`` at the splice site?"""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +69,7 @@ class Donor(torch.nn.Module):
 
 
 BRANCH_POINT = '''
-    """Branch points, by the letters at each place."""
+    """Branch points, scored by the base at each position."""
 
     import numpy as np
     from kipoi.model import BaseModel
@@ -90,7 +89,7 @@ BRANCH_POINT = '''
 
 
 def publish_branch_point(folder: Path) -> Path:
-    """A Kipoi directory with a class of its own."""
+    """A Kipoi directory with a custom model class."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.py").write_text(textwrap.dedent(BRANCH_POINT).lstrip())
     np.savetxt(folder / "matrix.txt", 2 * one_hot("CTAAC") - 1.5)
@@ -109,7 +108,7 @@ def publish_branch_point(folder: Path) -> Path:
 
 
 def fit_conservation() -> RandomForestClassifier:
-    """An estimator of scikit-learn: is the place conserved?"""
+    """A scikit-learn estimator: is the site conserved?"""
     generator = np.random.default_rng(5)
     conserved = generator.integers(2, size=400)
     tracks = generator.normal(size=(400, TRACKS)) + conserved[:, None]
@@ -124,7 +123,7 @@ def one_hot(bases: str) -> np.ndarray:
 
 
 def make_variants(rows: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Made-up variants, by graph input; and whether each breaks splicing: two of the four signs of a site are gone."""
+    """Made-up variants, by graph input; and whether each breaks splicing: at least two of four features are missing."""
     generator = np.random.default_rng(seed)
     intact = generator.integers(2, size=(rows, 4))
     site, upstream = generator.integers(4, size=(rows, SITE)), generator.integers(4, size=(rows, BRANCH))
@@ -148,10 +147,10 @@ def write_files(folder: Path, inputs: dict[str, np.ndarray]) -> dict[str, str]:
 
 
 def stitch(name: str, models: dict[str, Any], top: LogisticRegression | None = None) -> ks.Graph:
-    """The four models, each with an output of its own; or with an estimator on top, fitted on these four.
+    """The four models, each with its own output; or with an estimator on top, fitted on these four outputs.
 
-    Alone, the Keras model is the final model, which passes the scores of the others on. Below an estimator it runs in
-    the dataloader, like the others.
+    Without the estimator, the final model is the Keras model, which also passes on the scores of the others. With it,
+    the Keras model runs in the dataloader, like the others.
     """
     graph = ks.Graph(name)
     graph.add("acceptor", models["acceptor"])
@@ -161,7 +160,7 @@ def stitch(name: str, models: dict[str, Any], top: LogisticRegression | None = N
     graph.add_input("site", ["acceptor", "donor"])
     graph.add_input("upstream", "branch_point")
     graph.add_input("tracks", "conservation")
-    scores = ["acceptor", "donor", "branch_point", "conservation[1]"]  # of both classes, the second
+    scores = ["acceptor", "donor", "branch_point", "conservation[1]"]  # conservation[1]: its second class
     if top is None:
         for part, score in zip(PARTS, scores, strict=True):
             graph.add_output(f"{part}_score", score)
@@ -182,7 +181,7 @@ def one_after_another(models: dict[str, Any], inputs: dict[str, np.ndarray]) -> 
 
 
 def run_kipoi(directory: Path, arguments: dict[str, str], folder: Path) -> np.ndarray:
-    """``kipoi test`` and ``kipoi predict``; what they print goes to a file. Returns the predictions."""
+    """Runs ``kipoi test`` and ``kipoi predict``, with their output in a file. Returns the predictions."""
 
     def run(*command: Any) -> None:
         print(f"kipoi {command[0]} ...", flush=True)
@@ -200,7 +199,7 @@ def run_kipoi(directory: Path, arguments: dict[str, str], folder: Path) -> np.nd
 
 
 def main(output: Path, *, overwrite: bool = False) -> Path:
-    """Save the four models, fit a regression on what they predict, and save the whole with it."""
+    """Save the four models, fit a regression on their predictions, and save all five."""
     keras.utils.set_random_seed(1)
     folder = output.resolve().with_name(f"{output.name}_data")
     inputs, breaks = make_variants(600, seed=1)
@@ -236,10 +235,10 @@ def main(output: Path, *, overwrite: bool = False) -> Path:
     predicted = run_kipoi(directory.resolve(), arguments["held_out"], folder)
     expected = top.predict_proba(one_after_another(models, held_out))
     difference = np.abs(predicted - expected).max()
-    print(f"largest difference to the models run one after another: {difference:.1e}")
+    print(f"largest difference from the models run one after another: {difference:.1e}")
     assert predicted.shape == (200, 2) and difference <= 1e-5
     right = (predicted.argmax(axis=1) == held_out_breaks).mean()
-    print(f"{right:.2f} of {len(predicted)} variants right")
+    print(f"correct for {right:.2f} of {len(predicted)} variants")
     assert right > 0.8
     print(f"\nwritten: {directory} and {scores_directory}\ntry it: cd {directory} && kipoi test .")
     return directory

@@ -1,8 +1,8 @@
-"""Four models of which three run in the dataloader, and the last one is trained on what they predict.
+"""Three models run in the dataloader, and a fourth one is trained on their predictions.
 
-Model 1 and 2 are Keras files, model 3 is an estimator of scikit-learn, and model 4 is the Keras model of a new task.
-The first three are packed into the dataloader; what remains is a small model with the inputs ``model2`` and
-``model3``, the predictions of these two:
+Models 1 and 2 are Keras files, model 3 is a scikit-learn estimator, and model 4 is the Keras model of a new task. The
+first three are packed into the dataloader. The final model is model 4; its inputs ``model2`` and ``model3`` are the
+predictions of these two:
 
     pip install "keras_stitch[examples]"
     python examples/four_models_packed.py four_models
@@ -26,11 +26,11 @@ from sklearn.linear_model import LinearRegression
 
 import keras_stitch as ks
 
-logging.getLogger("absl").setLevel(logging.ERROR)  # Keras would warn of every .h5 file
+logging.getLogger("absl").setLevel(logging.ERROR)  # Keras would warn about every .h5 file
 
 
 def save_model(path: Path, input_name: str, size: int, units: int) -> keras.Model:
-    """A Keras file, as other people would hand it over."""
+    """A Keras file, as other people would publish it."""
     inputs = keras.Input((size,), name=input_name)
     model = keras.Model(inputs, layers.Dense(units)(inputs))
     model.save(path)
@@ -38,7 +38,7 @@ def save_model(path: Path, input_name: str, size: int, units: int) -> keras.Mode
 
 
 def stitch(folder: Path, model3: LinearRegression) -> ks.Graph:
-    """The four models in a graph; only ``placement=`` says that model 1 and 2 are packed, too."""
+    """The four models in a graph; ``placement=`` also packs models 1 and 2."""
     graph = ks.Graph("four_models")
     graph.add("model1", folder / "m1.h5", placement="dataloader")
     graph.add("model2", folder / "m2.h5", placement="dataloader")
@@ -61,14 +61,14 @@ def write_tables(folder: Path, data: dict[str, np.ndarray]) -> dict[str, str]:
 
 
 def one_after_another(models: dict[str, Any], data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What models 2 and 3 predict, without a graph."""
+    """The predictions of models 2 and 3, without a graph."""
     model1 = models["model1"](data["input1"])
     model2 = models["model2"](np.concatenate([data["input1"], model1], axis=1))
     return {"model2": np.asarray(model2), "model3": models["model3"].predict(data["input2"])}
 
 
 def main(output: Path, *, overwrite: bool = False) -> Path:
-    """Stitch, write the Kipoi directory, train model 4 on what the others predict, and write the trained one."""
+    """Stitch, write the Kipoi directory, train model 4 on the others' predictions, and write the trained model."""
     keras.utils.set_random_seed(1)
     generator = np.random.default_rng(1)
     folder = output.resolve().with_name(f"{output.name}_data")
@@ -109,7 +109,7 @@ def main(output: Path, *, overwrite: bool = False) -> Path:
     graph.save(output, model=model, overwrite=True, progress=lambda text: print(f"  {text}"), **options)
     predicted = kipoi.get_model(str(directory), source="dir").pipeline.predict(arguments)
     difference = np.abs(predicted - model(parts)).max()
-    print(f"largest difference to the models run one after another: {difference:.1e}")
+    print(f"largest difference from the models run one after another: {difference:.1e}")
     assert difference <= 1e-5
     print(f"\nwritten: {directory}\ntry it: cd {directory} && kipoi test .")
     return directory

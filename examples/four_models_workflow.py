@@ -1,13 +1,13 @@
-"""The four models of the README where two of them need old packages: a workflow, and the same numbers as by hand.
+"""The four models of the README, where two of them need old packages: a workflow, and the same numbers as by hand.
 
-model1 and model2 are models of scikit-learn that were stored by two of its versions, which cannot read each other's
-files. model2 takes what model1 predicts, and its input; model3 and model4 are Keras models. So model1 predicts in an
-environment of its own, model2 reads its file in another, and model3 and model4 remain:
+model1 and model2 are scikit-learn models that were stored by two versions, which cannot read each other's files. model2
+takes the predictions and the input of model1; model3 and model4 are Keras models. So model1 runs in an environment of
+its own, model2 reads its predictions in another, and model3 and model4 form the final model:
 
     pip install "keras_stitch[examples,workflow]"
     python examples/four_models_workflow.py four_models
 
-The plan finds out who has to leave; uv makes the environments, Snakemake runs them.
+The plan finds the models that need environments of their own. uv makes the environments, and Snakemake runs the models.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import keras_stitch as ks
 VERSIONS = {"model1": "1.3.2", "model2": "1.5.2"}
 INPUTS = {"model1": {"input1": 3}, "model2": {"input1_model1": 4}}
 
-# Run where scikit-learn has the version of a model.
+# Run in the environment with a model's version of scikit-learn.
 FIT = """
     import sys
     import joblib
@@ -56,7 +56,7 @@ def run_in(environment: Path, code: str, *arguments: object) -> None:
 
 
 def publish(zoo: Path, name: str) -> Path:
-    """A Kipoi directory of a model that another version of scikit-learn fits and stores."""
+    """A Kipoi directory with a model that another version of scikit-learn fits and stores."""
     directory, environment = zoo / name, zoo / f"{name}_environment"
     directory.mkdir(parents=True)
     pin = f"scikit-learn=={VERSIONS[name]}"
@@ -97,7 +97,7 @@ def make_graph(zoo: Path) -> ks.Graph:
 
 
 def by_hand(zoo: Path, model: keras.Model, data: dict[str, np.ndarray]) -> np.ndarray:
-    """What the models predict one after another, each where it can run."""
+    """The predictions of the models one after another, each in an environment where it can run."""
     work = zoo.parent
     arriving = data["input1"]
     for name in ("model1", "model2"):
@@ -133,7 +133,7 @@ def main(output: Path) -> None:
     expected = by_hand(work / "zoo", graph.build(), {name: array.astype("float32") for name, array in data.items()})
     environments = list((work / "results" / "environments").glob("*.txt"))
     print(f"predicted: {len(predicted)} rows, with {len(environments)} environments beside this one")
-    print(f"largest difference to the parts, run one after another: {np.abs(predicted - expected).max():.1e}")
+    print(f"largest difference from the models run one after another: {np.abs(predicted - expected).max():.1e}")
 
 
 if __name__ == "__main__":

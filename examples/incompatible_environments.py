@@ -1,15 +1,15 @@
-"""Models that cannot share an environment as one: each predicts in its own, a Keras model on top is trained on that.
+"""Models that cannot share an environment: each runs in its own, and a Keras model is trained on their predictions.
 
-Which regions of a genome bind a pair of proteins? Two published models say which of them binds one of the two, both
-with a dataloader that reads FASTA and BED files. The older one was made with Keras 2.15 and TensorFlow 2.15, the newer
-one with Keras 3: no environment has both. So each runs in an environment of its own, which uv makes, Snakemake runs
-them, and what they predict lands in HDF5 files, which the generated dataloader joins:
+Which regions of a genome bind a pair of proteins? Two published models predict the binding of one protein each, with a
+dataloader that reads FASTA and BED files. The older one was made with Keras 2.15 and TensorFlow 2.15, the newer one
+with Keras 3: no environment can have both. So each runs in an environment of its own. uv makes the environments, and
+Snakemake runs the models. Their predictions go into HDF5 files, which the generated dataloader joins:
 
     pip install "keras_stitch[examples,workflow]"
     python examples/incompatible_environments.py pair_binding
 
-TensorFlow 2.15 needs Python 3.11 or older. Models, genome and labels are made up; all of them are files, as real ones
-would be, and the older model is really made by Keras 2.15.
+TensorFlow 2.15 needs Python 3.11 or older. Models, genome and labels are made up, and all of them are files, like real
+ones. Keras 2.15 really makes the older model.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MOTIFS = {"gata": "AGATAAGC", "ctcf": "CACCAGGT"}
 LENGTH = 50
 OLD_PINS = ["tensorflow-cpu==2.15.1", "keras==2.15.0"]
 
-# Runs where Keras is 2.15.
+# Runs in the environment with Keras 2.15.
 MAKE_OLD = """
     import sys
     import numpy as np
@@ -66,7 +66,7 @@ PREDICT_OLD = """
 
 
 def make_regions(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random DNA, one-hot of shape (rows, LENGTH, 4), and whether both motifs are in it: shape (rows, 1), 0 or 1."""
+    """Random DNA, one-hot of shape (rows, LENGTH, 4), and whether it has both motifs: shape (rows, 1), 0 or 1."""
     generator = np.random.default_rng(seed)
     facts = generator.integers(2, size=(rows, len(MOTIFS)))
     bases = generator.integers(4, size=(rows, LENGTH))
@@ -78,13 +78,13 @@ def make_regions(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_regions(folder: Path, dna: np.ndarray, binds: np.ndarray) -> dict[str, str]:
-    """FASTA, BED and TSV files of them, by the arguments of the dataloader that will read them."""
+    """FASTA, BED and TSV files of the regions; returns the arguments of a dataloader that reads them."""
     folder.mkdir(parents=True, exist_ok=True)
     places = [f"chr1\t{row * LENGTH}\t{(row + 1) * LENGTH}" for row in range(len(dna))]
     (folder / "intervals.bed").write_text("".join(f"{place}\n" for place in places))
     sequences = "".join("ACGT"[base] for row in dna for base in row.argmax(axis=1))
     (folder / "genome.fa").write_text(f">chr1\n{sequences}\n")
-    Faidx(str(folder / "genome.fa"))  # writes the index, which several models would else write at the same time
+    Faidx(str(folder / "genome.fa"))  # writes the index; otherwise several models would write it at the same time
     labels = [f"{place}\t{int(label)}" for place, label in zip(places, binds[:, 0], strict=True)]
     (folder / "labels.tsv").write_text("\n".join(["chr\tstart\tend\tbinds", *labels]) + "\n")
     names = {"intervals_file": "intervals.bed", "fasta_file": "genome.fa", "targets_file": "labels.tsv"}
@@ -116,7 +116,7 @@ def publish(zoo: Path, name: str, weights: str, pip: list[str]) -> Path:
 
 
 def make_old(zoo: Path, environment: Path) -> Path:
-    """The older model, made by Keras 2.15 in an environment that has it."""
+    """The older model, made in an environment with Keras 2.15."""
     program = uv.find_uv_bin()
     subprocess.run([program, "venv", "--quiet", "--clear", "--python", sys.executable, environment], check=True)
     subprocess.run([program, "pip", "install", "--quiet", "--python", environment, *OLD_PINS, "numpy<2"], check=True)
@@ -158,15 +158,15 @@ def make_graph(old: Path, new: Path) -> ks.Graph:
         [keras.Input((2,), name="binding"), layers.Dense(8, "relu"), layers.Dense(1, "sigmoid", name="both")]
     )
     graph = ks.Graph("pair_binding")
-    graph.add("gata", old)  # cannot be in one environment with the stitched model: the plan finds that out
-    graph.add("ctcf", new, placement="workflow")  # could be, but is to run beforehand as well
+    graph.add("gata", old)  # its pins conflict with those of the stitched model; the plan finds this
+    graph.add("ctcf", new, placement="workflow")  # would be compatible, but runs in the workflow, too
     graph.add("both", top)
     graph.add_input("dna", ["gata.dna", "ctcf.dna"])
     return graph.connect(["gata", "ctcf"], "both")
 
 
 def command(log: Path, *arguments: object) -> None:
-    """What a user types, in a process of its own; what it says goes to a log."""
+    """Runs a command as a user would, in a separate process with its output in a log."""
     print("keras-stitch", arguments[0], Path(str(arguments[1])).name)
     with log.open("a") as file:
         subprocess.run(
@@ -205,13 +205,13 @@ def main(output: Path) -> None:
     command(log, "predict", output, *options, "--dataloader_args", asked)
     with h5py.File(work / "test.h5") as file:
         predicted = file["preds"][:]
-    print(f"right in {np.mean((predicted > 0.5) == test[1]):.0%} of {len(predicted)} regions that nobody had seen")
+    print(f"right in {np.mean((predicted > 0.5) == test[1]):.0%} of {len(predicted)} regions that were not trained on")
 
     np.save(work / "dna.npy", test[0])
     run_old(work / "keras2", PREDICT_OLD, old / "model_files" / "model.h5", work / "dna.npy", work / "gata.npy")
     parts = [np.load(work / "gata.npy"), keras.saving.load_model(new / "model_files" / "model.keras")(test[0])]
     expected = np.asarray(model([np.asarray(part) for part in parts]))
-    print(f"largest difference to the parts, run one after another: {np.abs(predicted - expected).max():.1e}")
+    print(f"largest difference from the models run one after another: {np.abs(predicted - expected).max():.1e}")
 
 
 if __name__ == "__main__":

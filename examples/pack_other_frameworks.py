@@ -1,15 +1,15 @@
-"""Models of four frameworks as one: those that are not Keras run in the dataloader, the Keras model on top is trained.
+"""Models of four frameworks in one directory: they run in the dataloader, and a Keras model on top is trained.
 
-Which regions of a genome are active? Four published models say something about that: a Keras model that scans DNA for
-a motif, a random forest (scikit-learn) on what it finds, a PyTorch network for another motif, and a Kipoi directory of
-a TensorFlow model, which reads measurements with a dataloader of its own. All of them are packed into the dataloader:
-the first Keras model too, as it feeds the forest. A small Keras model on top is trained on what they predict:
+Which regions of a genome are active? Four published models are combined: a Keras model that scans DNA for a motif, a
+random forest (scikit-learn) on the scan, a PyTorch network for another motif, and a Kipoi directory of a TensorFlow
+model, which reads measurements with its own dataloader. All of them are packed into the dataloader; the Keras model
+too, as it feeds the forest. A small Keras model on top is trained on their predictions:
 
     pip install "keras_stitch[examples]"
     python examples/pack_other_frameworks.py active_regions
 
-The models are never changed; what they predict is stored once, and then read in every epoch. Models, genome,
-measurements and labels are made up; all of them are files, as real ones would be.
+The packed models never change. Their predictions are stored once, and then read in every epoch. Models, genome,
+measurements and labels are made up, and all of them are files, like real ones.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ PROFILE = np.linspace(0.5, 2.5, SIGNALS)
 
 @dataclass
 class Regions:
-    """Regions of a genome, and what is known about them.
+    """Regions of a genome, with measurements and labels.
 
     Attributes:
         dna: One-hot, shape (rows, LENGTH, 4), float32.
-        signals: What was measured, shape (rows, SIGNALS), float32.
-        facts: Whether each has the motifs ``gata`` and ``ctcf`` and is ``open``, each of shape (rows,), 0 or 1.
+        signals: Measurements, shape (rows, SIGNALS), float32.
+        facts: Whether each region has the motifs ``gata`` and ``ctcf`` and is ``open``: shape (rows,), 0 or 1.
     """
 
     dna: np.ndarray
@@ -62,12 +62,12 @@ class Regions:
 
     @property
     def active(self) -> np.ndarray:
-        """Whether each is active: open, and one of the proteins binds."""
+        """Whether each region is active: open, and bound by at least one of the proteins."""
         return self.facts["open"] & (self.facts["gata"] | self.facts["ctcf"])
 
 
 def make_regions(rows: int, seed: int) -> Regions:
-    """Random DNA; half of it has the one motif, half the other one, and half of it is open."""
+    """Random DNA: each motif is in half of the regions, and half of the regions are open."""
     generator = np.random.default_rng(seed)
     facts = {name: generator.integers(2, size=rows) for name in ("gata", "ctcf", "open")}
     bases = generator.integers(4, size=(rows, LENGTH))
@@ -80,7 +80,7 @@ def make_regions(rows: int, seed: int) -> Regions:
 
 
 def write_regions(folder: Path, regions: Regions) -> dict[str, str]:
-    """FASTA, BED and TSV files of them; returns the arguments of a dataloader that reads them."""
+    """FASTA, BED and TSV files of the regions; returns the arguments of a dataloader that reads them."""
     folder.mkdir(parents=True, exist_ok=True)
     places = [f"chr1\t{row * LENGTH}\t{(row + 1) * LENGTH}" for row in range(len(regions.dna))]
     sequences = ["".join("ACGT"[base] for base in row.argmax(axis=1)) for row in regions.dna]
@@ -94,7 +94,7 @@ def write_regions(folder: Path, regions: Regions) -> dict[str, str]:
     }
     for name, lines in tables.items():
         (folder / name).write_text("".join(f"{line}\n" for line in lines))
-    Faidx(str(folder / "genome.fa"))  # writes the index, which several workers would else write at the same time
+    Faidx(str(folder / "genome.fa"))  # writes the index; otherwise several workers would write it at the same time
     names = {
         "intervals_file": "intervals.bed",
         "fasta_file": "genome.fa",
@@ -108,7 +108,7 @@ def write_regions(folder: Path, regions: Regions) -> dict[str, str]:
 
 
 def make_scan(folder: Path) -> Path:
-    """Keras: how well the best match of a motif fits, on each strand."""
+    """Keras: the score of the best match of a motif on each strand."""
     motif = np.eye(4)[["ACGT".index(base) for base in MOTIFS["gata"]]]
     model = keras.Sequential(
         [keras.Input((LENGTH, 4), name="sequence"), layers.Conv1D(2, 8, name="matches"), layers.GlobalMaxPooling1D()]
@@ -119,7 +119,7 @@ def make_scan(folder: Path) -> Path:
 
 
 def fit_forest(scan: Path, regions: Regions) -> RandomForestClassifier:
-    """scikit-learn: does the protein bind, by the two matches?"""
+    """scikit-learn: does the protein bind, given the two scores?"""
     matches = np.asarray(keras.saving.load_model(scan)(regions.dna))
     return RandomForestClassifier(10, max_depth=4, random_state=1).fit(matches, regions.facts["gata"])
 
@@ -142,7 +142,7 @@ def train_network(regions: Regions) -> torch.nn.Module:
 
 
 class Openness(tf.Module):
-    """TensorFlow: is the region open, by what was measured?"""
+    """TensorFlow: is the region open, given the measurements?"""
 
     def __init__(self) -> None:
         super().__init__()
@@ -220,7 +220,7 @@ def publish_openness(folder: Path, regions: Regions) -> Path:
 
 
 def stitch(published: dict[str, Any]) -> ks.Graph:
-    """The four published models, and a new one on what they predict."""
+    """The four published models, and a new one on their predictions."""
     graph = ks.Graph("active_regions")
     graph.add("scan", published["scan"])
     graph.add("gata", published["gata"], shapes=(2,), method="predict_proba")
@@ -232,12 +232,12 @@ def stitch(published: dict[str, Any]) -> ks.Graph:
     graph.add_input("dna", ["scan", "channels_first"])
     graph.connect("scan", "gata")
     graph.connect("channels_first", "ctcf")
-    graph.connect(["gata[1]", "ctcf", "openness"], "activity")  # of both classes of the forest, the second
+    graph.connect(["gata[1]", "ctcf", "openness"], "activity")  # gata[1]: its second class
     return graph
 
 
 def save(graph: ks.Graph, output: Path, example: dict[str, str], **options: Any) -> Path:
-    """The Kipoi directory; the measurements are read by the dataloader that came with their model."""
+    """Writes the Kipoi directory; the published dataloader of the TensorFlow model reads the measurements."""
     return graph.save(
         output,
         dataloaders={"dna": SeqIntervalDl},
@@ -249,11 +249,11 @@ def save(graph: ks.Graph, output: Path, example: dict[str, str], **options: Any)
     )
 
 
-# -- what Kipoi says -------------------------------------------------------------------------------------------------
+# -- checks with Kipoi, and training ---------------------------------------------------------------------------------
 
 
 def run_kipoi(directory: Path, arguments: dict[str, str], folder: Path) -> None:
-    """``kipoi test``, and ``kipoi predict`` without workers and with two; what they print goes to a file."""
+    """Runs ``kipoi test``, and ``kipoi predict`` with zero and two workers, with their output in a file."""
 
     def run(*command: Any) -> None:
         print(f"kipoi {command[0]} ...", flush=True)
@@ -282,7 +282,7 @@ def equal(one: np.ndarray, other: np.ndarray) -> str:
 def train(model: keras.Model, data: Any) -> list[float]:
     """The losses of five epochs."""
     model.compile(keras.optimizers.Adam(0.02), "binary_crossentropy")
-    return model.fit(data, epochs=5, shuffle=False, verbose=0).history["loss"]  # the data shuffle their rows themselves
+    return model.fit(data, epochs=5, shuffle=False, verbose=0).history["loss"]  # the data shuffle their own rows
 
 
 def evaluate(model: keras.Model, data: Any) -> tuple[float, float]:
@@ -293,7 +293,7 @@ def evaluate(model: keras.Model, data: Any) -> tuple[float, float]:
 
 
 def by_hand(published: dict[str, Any], regions: Regions) -> dict[str, np.ndarray]:
-    """What the published models predict, one after another, by what they are in the graph."""
+    """The predictions of the published models, run one after another, by submodel."""
     matches = np.asarray(keras.saving.load_model(published["scan"])(regions.dna))
     with torch.no_grad():
         ctcf = published["ctcf"](torch.from_numpy(regions.dna).transpose(1, 2)).numpy()
@@ -302,7 +302,7 @@ def by_hand(published: dict[str, Any], regions: Regions) -> dict[str, np.ndarray
 
 
 def same_batches(one: Any, other: Any) -> None:
-    """Two epochs of training data against each other, bit for bit."""
+    """Checks that two epochs of training data are equal, bit for bit."""
     for index in range(len(one)):
         (inputs, targets), (others, other_targets) = one[index], other[index]
         assert all(np.array_equal(inputs[name], others[name]) for name in inputs)
@@ -311,7 +311,7 @@ def same_batches(one: Any, other: Any) -> None:
 
 
 def packed_files(directory: Path) -> dict[str, str]:
-    """The sha256 of each file of the packed models; of a ``.keras`` file, which has a date in it, of its weights."""
+    """The sha256 of each file of the packed models; for ``.keras`` files, which have a date in them, of the weights."""
     found = {}
     for path in sorted(directory.glob("components/*/packed_model/**/*")):
         if path.is_file() and path.suffix != ".pyc":
@@ -322,7 +322,7 @@ def packed_files(directory: Path) -> dict[str, str]:
 
 
 def main(output: Path, *, overwrite: bool = False) -> Path:
-    """Stitch, write the Kipoi directory, run it, train the model on top, and write the trained one."""
+    """Stitch, write the Kipoi directory, run it, train the model on top, and write the trained model."""
     keras.utils.set_random_seed(1)
     folder = output.resolve().with_name(f"{output.name}_data")
     regions = {"training": make_regions(640, seed=1), "held_out": make_regions(192, seed=2)}
@@ -360,13 +360,13 @@ def main(output: Path, *, overwrite: bool = False) -> Path:
     trained = save(graph, output.with_name(f"{output.name}_trained"), example, model=model, overwrite=overwrite)
     theirs = kipoi.get_model(str(trained), source="dir").pipeline.predict(arguments["held_out"])
     ours = np.asarray(model(by_hand(published, regions["held_out"])))
-    print(f"Kipoi's predictions and the parts one after another: {equal(theirs, ours)}")
+    print(f"Kipoi's predictions and the models run one after another: {equal(theirs, ours)}")
     assert np.abs(theirs - ours).max() <= 1e-5
     assert packed_files(trained) == packed_files(directory)
     print(f"packed models: {len(packed_files(trained))} files, unchanged")
 
     print("\ntraining on stored predictions of the packed models ...")
-    (folder / "features.h5").unlink(missing_ok=True)  # of an earlier run: those of another directory are refused
+    (folder / "features.h5").unlink(missing_ok=True)  # features of an earlier run would be refused
     features = ks.precompute(directory, arguments["training"], folder / "features.h5")
     same_batches(ks.training_data(directory, arguments["training"], seed=1), ks.training_data(features, seed=1))
     again = train(graph.build(), ks.training_data(features, seed=1))

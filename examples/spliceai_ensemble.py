@@ -8,9 +8,9 @@ reads FASTA and BED:
     pip install "keras_stitch[examples]"
     python examples/spliceai_ensemble.py spliceai_ensemble
 
-The networks see 5,000 bases on either side of what they predict; an interval of 10,000 + n bases gives n
-predictions. An ``N`` is 0.25 of each base to kipoiseq but nothing to SpliceAI: leave intervals with N out.
-The models are SpliceAI's (CC BY-NC 4.0), the genome of the example is made up.
+The networks read 5,000 bases on either side of each predicted base, so an interval of 10,000 + n bases
+gives n predictions. kipoiseq encodes ``N`` as 0.25 of each base, SpliceAI as zeros: leave out intervals
+with N. The models are SpliceAI's (CC BY-NC 4.0), the genome of the example is made up.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROWS = 2
 
 
 def stitch() -> ks.Graph:
-    """The five networks on one input, their mean as output ``splicing``: neither, acceptor, donor."""
+    """The five networks on one input; their mean is the output ``splicing``: neither, acceptor, donor."""
     models = files("spliceai").joinpath("models")
     networks = {f"spliceai{number}": models.joinpath(f"spliceai{number}.h5") for number in range(1, 6)}
     return ks.ensemble(networks, input="sequence", output="splicing", name="spliceai_ensemble")

@@ -1,15 +1,15 @@
 """Two published models, made for other tasks, become one model that is trained on a new task.
 
-One network finds a short motif in 101 bases of DNA, the other another motif in 201 bases. The new question is
-which regions are enhancers, which takes both. Here the two are stitched without their last layers, frozen, and
-given a new head. Their dataloaders are merged, a file of labels is added, and Keras trains on what the merged
+One network finds a short motif in 101 bases of DNA, the other finds another motif in 201 bases. The new task is to
+predict enhancers, which needs both. The two networks are stitched without their last layers, frozen, and get a new
+head. Their dataloaders are merged, and a file of labels is added. Keras trains on the data that the merged
 dataloader reads from FASTA, BED and TSV:
 
     pip install "keras_stitch[examples]"
     python examples/train_on_new_task.py enhancers
 
-Chromosome 1 is for training, chromosome 2 for validation. Every row of labels is compared with the interval that
-is read with it. Models, genome and labels are made up; all of them are files, as real ones would be.
+Chromosome 1 is for training, chromosome 2 for validation. The genomic range of every row of labels is compared with
+its interval. Models, genome and labels are made up, and all of them are files, like real ones.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import keras_stitch as ks
 
 MOTIFS = {"gata": "AGATAAGC", "ctcf": "CACCAGGT"}
 LENGTHS = {"gata": 101, "ctcf": 201}
-WINDOW = 250  # an interval of 201 bases, and some around it
+WINDOW = 250  # an interval of 201 bases, and its surroundings
 WORKERS = 2
 
 
@@ -51,12 +51,12 @@ def publish(folder: Path, name: str) -> Path:
 
 
 def write_data(folder: Path, rows: dict[str, int]) -> dict[str, dict[str, str]]:
-    """A made-up genome; by chromosome, the arguments of a dataloader that reads it.
+    """A made-up genome; returns the arguments of a dataloader that reads it, by chromosome.
 
     Args:
-        folder: Where to.
-        rows: How many regions each chromosome has. Half of them have the one motif in the middle, half of them the
-            other one near their start, and those that have both are enhancers.
+        folder: The folder to write to.
+        rows: The number of regions of each chromosome. Half of the regions have one motif in the middle, half have the
+            other one near the start, and those with both are enhancers.
     """
     folder.mkdir(parents=True, exist_ok=True)
     generator, genome, arguments = np.random.default_rng(1), "", {}
@@ -82,19 +82,19 @@ def write_data(folder: Path, rows: dict[str, int]) -> dict[str, dict[str, str]]:
             "targets_file": str(folder / f"{chromosome}.tsv"),
         }
     (folder / "genome.fa").write_text(genome)
-    Faidx(str(folder / "genome.fa"))  # writes the index, which several workers would else write at the same time
+    Faidx(str(folder / "genome.fa"))  # writes the index; otherwise several workers would write it at the same time
     return arguments
 
 
 def stitch(published: dict[str, Path]) -> ks.Graph:
-    """Both models without their last layers, frozen, and a new head on what they find."""
+    """Both models without their last layers, frozen, and a new head on their outputs."""
     graph = ks.Graph("enhancers")
     for name, path in published.items():
         graph.add(name, path, outputs=["best"])
         graph.add_input(f"dna{LENGTHS[name]}", name)
     head = [
         keras.Input((4,), name="matches"),
-        layers.Rescaling(1.0, offset=-6.0),  # by chance, 5 or 6 of the 8 bases match somewhere
+        layers.Rescaling(1.0, offset=-6.0),  # 5 or 6 of the 8 bases match somewhere by chance
         layers.Dense(16, activation="relu"),
         layers.Dense(1, activation="sigmoid", name="enhancer"),
     ]
@@ -105,7 +105,7 @@ def stitch(published: dict[str, Path]) -> ks.Graph:
 
 
 def save(graph: ks.Graph, output: Path, example: dict[str, str], **options: Any) -> Path:
-    """The Kipoi directory: both inputs are read around the same intervals, and labels from a table."""
+    """Writes the Kipoi directory: both inputs are read around the same intervals, and labels from a table."""
     loader = "kipoiseq.dataloaders.SeqIntervalDl"
     targets = example["targets_file"]
     return graph.save(
@@ -129,7 +129,7 @@ def train(model: keras.Model, directory: Path, arguments: dict[str, dict[str, st
 
 
 def check_frozen(model: keras.Model, published: dict[str, Path]) -> None:
-    """The weights of both parts against those in their files, bit for bit."""
+    """Compares the weights of both submodels with those in their files, bit for bit."""
     for name, path in published.items():
         original = keras.saving.load_model(path, compile=False).get_layer("scan").get_weights()
         now = model.get_layer(name).get_weights()
@@ -138,7 +138,7 @@ def check_frozen(model: keras.Model, published: dict[str, Path]) -> None:
 
 
 def train_with_labels_in_another_order(directory: Path, arguments: dict[str, str]) -> None:
-    """The same labels from the last region to the first: nothing about their number or shape is wrong."""
+    """Tries the same labels in reverse order: their number and shape are right."""
     header, *rows = Path(arguments["targets_file"]).read_text().splitlines(keepends=True)
     other = Path(arguments["targets_file"]).with_name("another_order.tsv")
     other.write_text("".join([header, *reversed(rows)]))
@@ -149,14 +149,14 @@ def train_with_labels_in_another_order(directory: Path, arguments: dict[str, str
 
 
 def compare(model: keras.Model, directory: Path, arguments: dict[str, str]) -> None:
-    """The directory, run by Kipoi alone, against the model that was trained."""
+    """Compares the directory, run by Kipoi alone, with the trained model."""
     ours = model.predict(ks.training_data(directory, arguments, batch_size=100, shuffle=False), verbose=0)
     theirs = kipoi.get_model(str(directory), source="dir").pipeline.predict(arguments, batch_size=100)
     print(f"largest difference to Kipoi's predictions: {np.abs(ours - theirs).max():.1e}")
 
 
 def main(output: Path, *, overwrite: bool = False) -> Path:
-    """Stitch, write the Kipoi directory, train on what its dataloader reads, and write the trained one."""
+    """Stitch, write the Kipoi directory, train with its dataloader, and write the trained model."""
     keras.utils.set_random_seed(1)
     folder = output.resolve().with_name(f"{output.name}_data")
     arguments = write_data(folder, {"chr1": 800, "chr2": 300})

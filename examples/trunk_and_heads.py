@@ -1,15 +1,15 @@
-"""One trunk and three heads: stitched whole, and with the trunk in the dataloader, so that it runs once in training.
+"""One trunk and three heads: as one Keras model, and with the trunk in the dataloader, so that it runs only once.
 
-A convolutional network, trained elsewhere, turns DNA into features; three small networks say from these in which
-tissues an enhancer is active. Such heads read their features as a sequence of one channel, so there is a layer in
-between that adds an axis. The trunk is frozen, and by far the most of the work. So the heads are trained on features
-that are computed once and stored, and then put under the trunk again, into one Keras model:
+A convolutional network, trained elsewhere, turns DNA into features. Three small networks predict from these in which
+tissues an enhancer is active. These heads read their features as a sequence with one channel, so a layer in between
+adds an axis. The trunk is frozen, and takes most of the time. So the heads are trained on features that are computed
+once and stored. Then trunk and trained heads are stitched into one Keras model:
 
     pip install "keras_stitch[examples]"
     python examples/trunk_and_heads.py enhancer_tissues
 
-Both graphs are the same but for ``placement="dataloader"``, and predict the same. TREDNet (Hudaiberdiev et al., PNAS
-2023) is made like this; the models, genome and labels here are made up.
+Both graphs are the same except for ``placement="dataloader"``, and predict the same. TREDNet (Hudaiberdiev et al.,
+PNAS 2023) has this structure; the models, genome and labels here are made up.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LENGTH, FEATURES = 200, 24
 
 
 def publish_trunk(folder: Path) -> Path:
-    """The network that makes features of DNA: some are matches of the three motifs, and most are of no use here."""
+    """The network that makes features of DNA: some match the three motifs, and most are not used here."""
     trunk = keras.Sequential(
         [
             keras.Input((LENGTH, 4), name="sequence"),
@@ -49,7 +49,7 @@ def publish_trunk(folder: Path) -> Path:
 
 
 def make_head(folder: Path, tissue: str) -> Path:
-    """A network that reads features as a sequence with one channel; it knows nothing yet."""
+    """An untrained network that reads features as a sequence with one channel."""
     head = keras.Sequential(
         [
             keras.Input((FEATURES, 1), name="features"),
@@ -66,9 +66,9 @@ def write_data(folder: Path, rows: int, seed: int) -> dict[str, str]:
     """A made-up genome, regions and labels; returns the arguments of a dataloader that reads them.
 
     Args:
-        folder: Where to.
-        rows: How many regions. In each tissue, those with its motif are active: half of them.
-        seed: Of the genome.
+        folder: The folder to write to.
+        rows: The number of regions. In each tissue, half of them have its motif, and these are active.
+        seed: The seed of the random genome.
     """
     folder.mkdir(parents=True, exist_ok=True)
     generator, bed, sequences = np.random.default_rng(seed), "", []
@@ -90,7 +90,7 @@ def write_data(folder: Path, rows: int, seed: int) -> dict[str, str]:
 
 
 def stitch(name: str, trunk: Path, heads: dict[str, Path], placement: str | None = None) -> ks.Graph:
-    """The trunk, an axis, three heads."""
+    """The trunk, a layer that adds an axis, and three heads."""
     graph = ks.Graph(name)
     graph.add("trunk", trunk, trainable=False, placement=placement)
     graph.add("channel", layers.Reshape((FEATURES, 1)))
@@ -102,7 +102,7 @@ def stitch(name: str, trunk: Path, heads: dict[str, Path], placement: str | None
 
 
 def save(graph: ks.Graph, output: Path, example: dict[str, str], **options: Any) -> Path:
-    """The Kipoi directory."""
+    """Writes the Kipoi directory."""
     return graph.save(
         output,
         dataloaders={"sequence": "kipoiseq.dataloaders.SeqIntervalDl"},
@@ -115,7 +115,7 @@ def save(graph: ks.Graph, output: Path, example: dict[str, str], **options: Any)
 
 
 def main(output: Path, *, overwrite: bool = False) -> Path:
-    """Write the one with a packed trunk, train the heads on stored features, and write the whole with trained heads."""
+    """Write a directory with a packed trunk, train the heads on stored features, and write one with the whole model."""
     keras.utils.set_random_seed(1)
     folder = output.resolve().with_name(f"{output.name}_data")
     arguments = write_data(folder / "training", 960, seed=1)
@@ -130,7 +130,7 @@ def main(output: Path, *, overwrite: bool = False) -> Path:
     packed_directory = save(packed, output.with_name(f"{output.name}_packed"), example, overwrite=overwrite)
 
     print("\ntraining the heads on stored features ...")
-    (folder / "features.h5").unlink(missing_ok=True)  # of an earlier run: those of another directory are refused
+    (folder / "features.h5").unlink(missing_ok=True)  # features of an earlier run would be refused
     features = ks.precompute(packed_directory, arguments, folder / "features.h5", batch_size=96)
     model = packed.build()
     model.compile(keras.optimizers.Adam(0.02), "binary_crossentropy")
@@ -140,7 +140,7 @@ def main(output: Path, *, overwrite: bool = False) -> Path:
     print(f"loss: {losses[0]:.3f} in the first epoch, {losses[-1]:.3f} in the last")
     assert losses[-1] < losses[0] / 3
 
-    print("\nthe whole in one Keras model:")
+    print("\nthe whole graph in one Keras model:")
     graph = stitch("whole", trunk, heads)
     print(graph.plan())
     whole = graph.build()

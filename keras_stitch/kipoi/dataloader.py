@@ -1,4 +1,4 @@
-"""What a user says about one component dataloader."""
+"""The user's description of one component dataloader."""
 
 from __future__ import annotations
 
@@ -17,36 +17,37 @@ POLICIES = ("error", "inner")
 
 @dataclass(frozen=True)
 class Dataloader:
-    """One component dataloader, with what is special about it.
+    """One component dataloader, with its options.
 
-    Required arguments that have the same name in several dataloaders are one argument of the merged dataloader, so
-    that all of them read the same ``fasta_file``. Optional arguments stay apart: their names start with that of the
-    submodel or input. ``share``, ``separate`` and ``args`` say otherwise.
+    Required arguments of the same name in several dataloaders become one argument of the merged dataloader, so that
+    all of them read the same ``fasta_file``. Optional arguments stay separate: their names start with that of the
+    submodel or input. ``share``, ``separate`` and ``args`` change this.
 
-    Row i of the inputs is row i of every part. Where parts have ids or genomic ranges in their metadata, these are
-    compared in every batch; ``align_on`` looks rows up by them instead.
+    Row i of the inputs is row i of every part. Ids and genomic ranges in the metadata of the parts are compared in
+    every batch; ``align_on`` looks rows up by them instead.
 
     Args:
-        source: A Kipoi directory, a name in a source that Kipoi knows (``"kipoi:DeepSEA/predict"``), an import path
-            such as ``"kipoiseq.dataloaders.SeqIntervalDl"`` or a Kipoi dataloader class, of any of Kipoi's kinds. Or a
-            table file with one row for each row of data, which becomes the example. Files beside the dataloader of a
-            directory are imported at its top, not within functions.
-        outputs: Which field of the loader feeds which graph input, or inputs. Without it a single array feeds the
-            one input it stands for, and the fields of a dict or list go by name: that of the graph input, or of the
-            port that it feeds.
-        args: New defaults for arguments of the loader. A required argument that is given here becomes optional, and
-            an example that the loader has for it is dropped. A path of an existing file is copied into the directory.
-        align_on: The field of the metadata by which rows are looked up, where they have another order or some are
-            missing: ``"id"``, ``"ranges"``, ``"ranges.id"``. The part needs random access, and another part the same
-            kind of field. ``False``: rows are only counted, and not compared by any field.
-        missing: Of rows that are not in all parts, with ``align_on``: ``"error"``, or ``"inner"`` to leave them out.
-        share: Optional arguments that are one with those of the same name in other dataloaders.
-        separate: Required arguments that are not.
-        in_order: Read from the first row to the last although rows could be read anywhere; needed for a Kipoi
+        source: A Kipoi directory, a name in a Kipoi source (``"kipoi:DeepSEA/predict"``), an import path such as
+            ``"kipoiseq.dataloaders.SeqIntervalDl"``, or a Kipoi dataloader class of any kind. Or a table file with one
+            row for each row of data, which becomes the example. The dataloader of a directory must import the files
+            beside it at the top of its module, not within functions.
+        outputs: The graph input, or inputs, that each field of the dataloader feeds. By default, a single array feeds
+            the input that the dataloader is given for. The fields of a dict or list feed the graph inputs, or ports,
+            of the same name.
+        args: New defaults for arguments of the dataloader. A required argument becomes optional, and its example is
+            dropped. A file that is given by its path is copied into the directory.
+        align_on: The field of the metadata by which rows are looked up, for another order or missing rows: ``"id"``,
+            ``"ranges"`` or ``"ranges.id"``. The part needs random access, and another part needs the same kind of
+            field. ``False``: rows are only counted, not compared by any field.
+        missing: What happens to rows that some parts lack, with ``align_on``: ``"error"``, or ``"inner"`` to leave
+            them out.
+        share: Optional arguments to share with other dataloaders that have an argument of the same name.
+        separate: Required arguments not to share.
+        in_order: Whether to read from the first row to the last in spite of random access; needed for a Kipoi
             ``BatchDataset`` whose batches differ in size.
 
     Raises:
-        StitchError: When something is given that is none of these.
+        StitchError: If an argument is invalid.
 
     Example:
         >>> Dataloader("kipoiseq.dataloaders.SeqIntervalDl", args={"auto_resize_len": 101}).args
@@ -111,7 +112,7 @@ class Dataloader:
 
     @property
     def table(self) -> Path | None:
-        """The table, where the source is a file and no dataloader."""
+        """The path of the table, if the source is a table file."""
         if isinstance(self.source, str | os.PathLike) and Path(self.source).is_file():
             return Path(self.source).resolve()
         return None

@@ -1,4 +1,4 @@
-"""A directory's dataloader, run once: what it gives is stored for every epoch to come."""
+"""Run a directory's dataloader once, and store its rows for all epochs."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ def precompute(
     workers: int = 0,
     progress: Step | None = None,
 ) -> Path:
-    r"""Run a directory's dataloader once, and store what it gives for training.
+    r"""Run a directory's dataloader once, and store its rows for training.
 
-    ``training_data(path)`` then gives the same batches without running the dataloader. If anything stops this call, the
-    same call continues; unfinished rows lie in ``<path>.part``. A finished file is left as it is. It also has what the
-    rows were made from: sha256 of the directory's models and code, without the model in ``model_files`` that is
-    trained; the arguments, and size and sha256 of those that are files.
+    ``training_data(path)`` then gives the same batches without running the dataloader. After an interruption, the same
+    call continues; unfinished rows are in ``<path>.part``. A finished file does not change. The file also records what
+    the rows were made from: the sha256 of the directory's models and code, except the final model, which is the one
+    that is trained; the arguments; and the size and sha256 of files among these.
 
     Args:
         directory: A directory that ``Graph.save`` wrote, or any other Kipoi directory.
-        dataloader_args: The dataloader's arguments; text, numbers and paths, or lists and dicts of these.
-        path: The HDF5 file to write. Folders above it are made.
-        batch_size: How many rows are read, and predicted by packed models, at once.
-        workers: Processes that read ahead. They only read: models run in this process.
-        progress: Called with a few words at every batch; by default a bar is shown on the terminal.
+        dataloader_args: The dataloader's arguments: text, numbers and paths, or lists and dicts of these.
+        path: The HDF5 file to write. Missing folders are made.
+        batch_size: The number of rows in a batch, for reading and for packed models.
+        workers: The number of processes that read rows; packed models run in this process.
+        progress: A function that gets a short text at every batch; by default, the terminal shows a progress bar.
 
     Returns:
         The path.
 
     Raises:
-        StitchError: If there is no such dataloader, its arguments do not fit, it fails, its batches differ in their
-            arrays, or rows of something else are stored there already, which are not touched.
+        StitchError: If there is no such dataloader, its arguments do not fit, it fails, its batches have different
+            arrays, or the file has rows of something else. Such a file is not changed.
 
     Example:
         >>> import yaml, keras_stitch as ks

@@ -70,31 +70,32 @@ def training_data(
     steps: int | None = None,
     directory: str | os.PathLike[str] | None = None,
 ) -> TrainingData | Features | Iterator[Batch]:
-    """A directory's dataloader, or what it gave once, as training data for ``model.fit``.
+    """Training data for ``model.fit``, from a directory's dataloader or from precomputed rows.
 
     Args:
-        source: A Kipoi directory, such as ``Graph.save`` writes; a name in a source that Kipoi knows (``"kipoi:..."``);
-            a Kipoi dataloader class, or an object of one; or a file that ``precompute`` wrote.
-        dataloader_args: Its arguments, ``targets_file`` among them. Relative paths start from the current folder. For
-            precomputed rows they are optional, and compared with those that the rows were made from.
-        batch_size: The rows in a batch; the last one of an epoch has the remaining rows.
-        shuffle: Whether each epoch has its own order of rows. It has to be False for dataloaders that go from the first
-            row to the last. ``model.fit`` also shuffles batches, unless told not to.
-        seed: The seed of the order; by default another one each time.
-        workers: Processes that only read, while models run in this process. For precomputed rows threads, which help
-            where the disk is slow.
-        steps: For dataloaders that go from the first row to the last: how many batches there are in all. The data are
-            read again from the start whenever they end; without ``steps``, once. Give ``model.fit`` the
-            ``steps_per_epoch`` and ``epochs`` whose product it is, and ``shuffle=False``.
-        directory: For precomputed rows: where the directory is that they were made from, if it was moved.
+        source: A Kipoi directory, such as one that ``Graph.save`` wrote; a name in a Kipoi source (``"kipoi:..."``); a
+            Kipoi dataloader class or object; or a file that ``precompute`` wrote.
+        dataloader_args: The dataloader's arguments, including ``targets_file``. Paths are relative to the current
+            folder. For precomputed rows, they are optional, and are compared with the arguments at that time.
+        batch_size: The number of rows in a batch; the last batch of an epoch has the remaining rows.
+        shuffle: Whether each epoch has its own order of rows. It must be False for dataloaders that go from the first
+            row to the last. ``model.fit`` also shuffles batches, unless it has ``shuffle=False``.
+        seed: The seed of the order; by default, a new one each time.
+        workers: The number of processes that read rows; packed models run in this process. For precomputed rows, the
+            number of threads, which help if the disk is slow.
+        steps: The number of batches in all, for dataloaders that go from the first row to the last. The data are read
+            again from the start when they end; without ``steps``, they are read once. Give ``model.fit``
+            ``steps_per_epoch`` and ``epochs`` with this product, and ``shuffle=False``.
+        directory: The directory that precomputed rows were made from, if it was moved.
 
     Returns:
-        A ``keras.utils.PyDataset`` whose length is the steps of an epoch; a generator for dataloaders without random
-        access. Both give ``(inputs, targets)``: inputs by name, targets as an array or, for several outputs, by name.
+        A ``keras.utils.PyDataset`` whose length is the number of steps in an epoch; a generator for dataloaders without
+        random access. Both give ``(inputs, targets)``: inputs by name, targets as an array or, for several outputs, by
+        name.
 
     Raises:
         StitchError: If there is no such dataloader, its arguments do not fit, or it gives no targets; if precomputed
-            rows are not finished, or the directory, the arguments or files of data changed since.
+            rows are not finished, or the directory, the arguments or the data files changed.
 
     Example:
         >>> import numpy as np, keras_stitch as ks

@@ -129,7 +129,7 @@ def test_the_card_says_how_to_run_it(composed: Path) -> None:
     assert "| model2 | the model | a saved Keras model |" in card
     assert "keras-stitch run . --cores 2 -o ../results" in card
     assert "- Without 'model1' and 'model3', which run in environments of their own." in card
-    assert "run through Kipoi, in the process" not in card
+    assert "Kipoi runs the models in the dataloader" not in card
 
 
 def test_saved_again_it_takes_the_same_files(composed: Path, files: Path, tmp_path: Path) -> None:
