@@ -112,7 +112,7 @@ def alignment_of(component: Component, dataloader: Dataloader) -> Alignment:
 
 
 def check_joins(alignments: Mapping[str, Alignment], in_order: Sequence[str]) -> dict[str, Alignment]:
-    """Checks that the rows of every part that is looked up can be; ``in_order`` are parts that are only read in order.
+    """Checks that the rows of every part that is looked up can be; those of parts ``in_order`` cannot.
 
     Returns:
         The same; where every part is looked up, the first one's rows give the order.

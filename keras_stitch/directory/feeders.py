@@ -76,7 +76,7 @@ class Feeder(ABC):
         """
 
     def _joined(self) -> list[str]:
-        """The arguments that say how its rows are joined; a component that is not compared has no keys, instead."""
+        """The arguments that say how its rows are joined; a component that is not compared only lacks its keys."""
         on, missing = self.alignment.align_on, self.alignment.missing
         found = [] if on is None else [f"align_on={literal(on)}"]
         found += ["compared=False"] if self.kind == "file" and not self.alignment.compared else []

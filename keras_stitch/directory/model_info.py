@@ -30,7 +30,7 @@ class Statement:
     part: str
     info: Mapping[str, Any]
     dependencies: Mapping[str, Sequence[str]]
-    is_model: bool
+    is_model: bool  # its framework is replaced by that of the stitched model
 
 
 def statements(spec: GraphSpec, merged: Merged, parts: Mapping[str, KipoiPart]) -> list[Statement]:

@@ -19,7 +19,7 @@ _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 @dataclass(frozen=True)
 class Needs:
-    """What the models of one environment and their dataloaders say that they need, and requirements of other files."""
+    """What the models of one environment, their dataloaders (``said``), and their files and objects (``more``) need."""
 
     environment: Environment
     said: Sequence[Mapping[str, Sequence[str]]] = ()
