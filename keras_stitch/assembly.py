@@ -17,8 +17,8 @@ from keras_stitch.graphs.spec import GraphSpec
 from keras_stitch.models import build as building
 from keras_stitch.models.custom_objects import CustomObjects
 from keras_stitch.models.load_keras import Blueprint
+from keras_stitch.placement.cut_into_stages import Stages
 from keras_stitch.placement.jobs import Flow
-from keras_stitch.placement.stages import Stages
 from keras_stitch.sources.added import Added
 from keras_stitch.terminal import Step
 from keras_stitch.verify.run_stages import Arrays, Packed, Runs

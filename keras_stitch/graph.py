@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from keras_stitch import checks, files
+from keras_stitch import checks
 from keras_stitch.assembly import Assembly
 from keras_stitch.description import Description, PathLike
 from keras_stitch.errors import StitchError
+from keras_stitch.files import new_files
 from keras_stitch.graphs import read_stitch_yaml, write_stitch_yaml
 from keras_stitch.graphs.freezing import Flags, frozen_states
 from keras_stitch.graphs.spec import GraphSpec, Wiring
@@ -254,7 +255,7 @@ class Graph(Description):
         def place(source: str) -> str:
             return Path(os.path.relpath(os.path.realpath(source), folder)).as_posix()
 
-        files.write_text(path, write_stitch_yaml.dump(self._spec, place=place))
+        new_files.write_text(path, write_stitch_yaml.dump(self._spec, place=place))
         return path
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from keras_stitch.kipoi.templates import WIDTH, literal
-from keras_stitch.placement.stages import Cast, Merged, Take
+from keras_stitch.placement.cut_into_stages import Cast, Merged, Take
 
 
 def source(value: Any, indent: int = 0, used: int = 0) -> str:

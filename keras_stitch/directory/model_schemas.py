@@ -13,7 +13,7 @@ from keras_stitch.graphs.subgraph import tensor_name
 from keras_stitch.kipoi.model_directory import KipoiPart
 from keras_stitch.kipoi.schema import Field
 from keras_stitch.kipoi.templates import template_module
-from keras_stitch.placement.stages import Connected, Stages, tensors
+from keras_stitch.placement.cut_into_stages import Connected, Stages, tensors
 
 
 def check_names(stages: Stages, merged: Merged) -> None:

@@ -18,7 +18,7 @@ from keras_stitch import directory_layout as layout
 from keras_stitch.directory import custom_objects_file
 from keras_stitch.directory.connections_code import source
 from keras_stitch.directory.hosting import hosted_model
-from keras_stitch.files import load_yaml
+from keras_stitch.files.read_files import load_yaml
 from keras_stitch.graphs.shapes import kind_of
 from keras_stitch.graphs.spec import Port
 from keras_stitch.keras_private import quiet_keras
@@ -28,7 +28,7 @@ from keras_stitch.kipoi.packed_copy import flattened, load_packed, nested, write
 from keras_stitch.kipoi.run_kipoi import needs_neighbours, quiet
 from keras_stitch.kipoi.templates import literal, template_module, template_text, write_stitched_model, write_yaml
 from keras_stitch.models.custom_objects import CustomObjects
-from keras_stitch.placement.stages import Cast, Connected, Merged, Stages, Step, Take
+from keras_stitch.placement.cut_into_stages import Cast, Connected, Merged, Stages, Step, Take
 from keras_stitch.verify.run_stages import Runs
 
 _WEIGHTS = layout.model_file("keras")

@@ -12,8 +12,8 @@ from keras_stitch.directory.packed_models import Packing
 from keras_stitch.graphs.spec import GraphSpec
 from keras_stitch.kipoi.model_directory import KipoiPart
 from keras_stitch.models.custom_objects import CustomObjects
+from keras_stitch.placement.cut_into_stages import Stages
 from keras_stitch.placement.jobs import Flow
-from keras_stitch.placement.stages import Stages
 from keras_stitch.verify.certificate import Certificate
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import keras
 
 from keras_stitch import directory_layout as layout
-from keras_stitch import files
 from keras_stitch.directory import custom_objects_file, example_files, model_info, model_schemas
 from keras_stitch.directory import hosting as hosting_of
 from keras_stitch.directory.card import ModelCard
@@ -20,13 +19,14 @@ from keras_stitch.directory.dataloader_plan import merge
 from keras_stitch.directory.save_request import SavedGraph, SaveOptions
 from keras_stitch.directory.split_plan import split
 from keras_stitch.errors import SaveError
+from keras_stitch.files import overwriting
 from keras_stitch.graphs.spec import GraphSpec
 from keras_stitch.keras_private import quiet_keras
 from keras_stitch.kipoi import run_kipoi
 from keras_stitch.kipoi.model_directory import KipoiPart
 from keras_stitch.kipoi.templates import write_stitched_model, write_yaml
 from keras_stitch.models.save_keras import check_format
-from keras_stitch.placement.stages import Stages
+from keras_stitch.placement.cut_into_stages import Stages
 from keras_stitch.terminal import Step
 from keras_stitch.verify.certificate import Certificate
 from keras_stitch.verify.run_stages import Whole
@@ -49,10 +49,10 @@ def write_directory(
     target, options, step = Path(directory), options or SaveOptions(), progress or (lambda _: None)
     if graph.model is not None:
         check_format(graph.model, options.format)
-    files.check_target(target, overwrite=options.overwrite)
+    overwriting.check_target(target, overwrite=options.overwrite)
     step("reading the dataloaders")
     draft = Draft(graph, options, step)
-    with files.new_directory(target, overwrite=options.overwrite) as place:
+    with overwriting.new_directory(target, overwrite=options.overwrite) as place:
         draft.write(place)
         step("putting it in place")
     return target

@@ -13,11 +13,11 @@ from typing import Any
 import keras
 
 from keras_stitch import directory_layout as layout
-from keras_stitch import files
 from keras_stitch.errors import SaveError, SourceError, StitchError, reason
 from keras_stitch.export import onnx_files, saved_model
 from keras_stitch.export.export_report import FORMATS, ONNX, SAVED_MODEL, Exported, checked_output, rows_text
 from keras_stitch.export.exportable import Exportable
+from keras_stitch.files import new_files, overwriting
 from keras_stitch.models.custom_objects import Given, in_registry
 from keras_stitch.verify.fresh_process import Arrays
 from keras_stitch.workflow.snakemake import has_workflow, workflow_config
@@ -168,14 +168,14 @@ def _target(source: Path, output: Path | None, format: str | None) -> tuple[Path
 
 def _check_target(target: Path, format: str, overwrite: bool) -> None:
     for folder in Path(os.path.realpath(target)).parents:
-        if files.is_generated(folder):
+        if overwriting.is_generated(folder):
             raise SaveError(
                 f"'{target}' would be in '{folder.name}', which is a generated directory.",
                 expected="a place outside it: a directory that holds anything else is not replaced any more",
                 fix=f"Choose another place: -o {os.path.relpath(folder.parent / target.name)}.",
             )
     if format == SAVED_MODEL:
-        files.check_target(target, overwrite=overwrite, **_FOLDER)
+        overwriting.check_target(target, overwrite=overwrite, **_FOLDER)
     elif target.is_dir():
         raise SaveError(f"'{target}' is a directory.", expected="a file, or nothing there yet")
     elif os.path.lexists(target) and not overwrite:
@@ -189,12 +189,12 @@ def _check_target(target: Path, format: str, overwrite: bool) -> None:
 def _written_to(target: Path, format: str, overwrite: bool) -> Iterator[Path]:
     """A place beside the target, which takes its place when the block ends without an error; makes folders above."""
     if format == SAVED_MODEL:
-        with files.new_directory(target, overwrite=overwrite, **_FOLDER) as place:
+        with overwriting.new_directory(target, overwrite=overwrite, **_FOLDER) as place:
             yield place
         return
-    with files.disk_errors(target):
+    with new_files.disk_errors(target):
         target.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with files.new_file(target) as place:
+        with new_files.new_file(target) as place:
             yield place
             _check_target(target, ONNX, overwrite)  # somebody may have written it meanwhile
 

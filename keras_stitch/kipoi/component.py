@@ -17,7 +17,7 @@ from kipoi.data import AVAILABLE_DATALOADERS
 from kipoi_utils.utils import infer_parent_class, override_default_kwargs
 
 from keras_stitch.errors import SourceError, StitchError, reason
-from keras_stitch.files import find_yaml, load_yaml
+from keras_stitch.files.read_files import find_yaml, load_yaml
 from keras_stitch.graphs.names import zoo_name
 from keras_stitch.kipoi import schema
 from keras_stitch.kipoi.dataloader import Dataloader, sources

@@ -13,7 +13,7 @@ import kipoi
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, StitchError
-from keras_stitch.files import find_yaml, load_yaml
+from keras_stitch.files.read_files import find_yaml, load_yaml
 from keras_stitch.kipoi.component import default_dataloader
 from keras_stitch.kipoi.dataloader import Dataloader
 from keras_stitch.kipoi.framework import framework_of

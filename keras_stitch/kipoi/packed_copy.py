@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, reason
-from keras_stitch.files import sha256 as sha256_of
+from keras_stitch.files.read_files import sha256 as sha256_of
 from keras_stitch.graphs.spec import shape_text
 from keras_stitch.kipoi.schema import Field
 from keras_stitch.kipoi.templates import template_module, write_yaml

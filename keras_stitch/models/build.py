@@ -16,7 +16,7 @@ from keras_stitch.models import merge_layers, ports
 from keras_stitch.models.clone import clone
 from keras_stitch.models.custom_objects import in_registry
 from keras_stitch.models.load_keras import Blueprint
-from keras_stitch.placement.stages import Stages
+from keras_stitch.placement.cut_into_stages import Stages
 
 
 class KerasInference(Inference):

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import keras
 
 from keras_stitch.errors import StitchError, nearest, reason
-from keras_stitch.files import load_python
+from keras_stitch.files.read_files import load_python
 from keras_stitch.graphs.names import names_file
 
 _ACCEPTED = (

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, nearest
-from keras_stitch.files import sha256
+from keras_stitch.files.read_files import sha256
 from keras_stitch.repairs.read_file import AGAIN, opened_archive, opened_hdf5
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"

@@ -14,8 +14,8 @@ from typing import Any
 
 import keras
 
-from keras_stitch import files
 from keras_stitch.errors import SourceError, StitchError
+from keras_stitch.files import read_files
 from keras_stitch.graphs.spec import LayerInfo, Port, Source, Submodel
 from keras_stitch.models import keras_file, ports
 from keras_stitch.models.clone import clone, copy_state, uncopied
@@ -109,7 +109,7 @@ def load_file(
     first = open_it()
 
     def make() -> keras.Model:
-        if files.sha256(weights) != first.sha256:
+        if read_files.sha256(weights) != first.sha256:
             message = f"'{weights}' has changed since it was added."
             raise SourceError(message, received="another sha256", fix="Add it to a new Graph.")
         return open_it().model

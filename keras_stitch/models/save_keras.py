@@ -9,8 +9,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_stitch import files
 from keras_stitch.errors import SaveError, reason
+from keras_stitch.files import new_files
 from keras_stitch.graphs.spec import GraphSpec
 from keras_stitch.keras_private import held_layers, quiet_keras
 from keras_stitch.models import ports
@@ -62,7 +62,7 @@ def save_model(model: keras.Model, path: Path) -> Path:
     check_format(model, format_of(path))
     if not path.absolute().parent.is_dir():
         raise SaveError(f"There is no folder '{path.absolute().parent}'.", fix="Make it first.")
-    with files.disk_errors(path), files.new_file(path) as place:
+    with new_files.disk_errors(path), new_files.new_file(path) as place:
         try:
             with quiet_keras():
                 model.save(place)

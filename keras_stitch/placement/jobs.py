@@ -13,10 +13,10 @@ from keras_stitch.errors import StitchError
 from keras_stitch.graphs.spec import GraphOutput, GraphSpec, Submodel, Wiring
 from keras_stitch.graphs.subgraph import Cut, cut, wanted
 from keras_stitch.graphs.upstream import levels
+from keras_stitch.placement.cut_into_stages import Stages, Step, group_name, stage
 from keras_stitch.placement.environments import Environment, settle
 from keras_stitch.placement.plan import Placed, Plan
 from keras_stitch.placement.plan import plan as place
-from keras_stitch.placement.stages import Stages, Step, group_name, stage
 from keras_stitch.placement.uv import Resolver
 
 

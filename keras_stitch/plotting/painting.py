@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
 from matplotlib.path import Path as Curve
 
-from keras_stitch import files
 from keras_stitch.errors import SaveError, StitchError
+from keras_stitch.files import new_files
 from keras_stitch.graphs.spec import GraphSpec, Wiring
 from keras_stitch.plotting.arrange import HEAD, LANE_PAD, MARGIN, TITLE, arrange
 from keras_stitch.plotting.scene import (
@@ -117,7 +117,7 @@ def save_plot(path: str | PathLike[str], spec: GraphSpec, wiring: Wiring, **mark
         raise SaveError(f"A plot cannot be saved as '{path}': no folder '{path.parent}'.", fix="Create it first.")
     picture = draw(spec, wiring, **marks, format=ending)
     try:
-        with files.new_file(path) as place:
+        with new_files.new_file(path) as place:
             place.write_bytes(picture)
     except OSError as error:
         raise SaveError(f"A plot cannot be saved as '{path}': {error.strerror}.") from error

@@ -16,7 +16,7 @@ import yaml
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import StitchError
-from keras_stitch.files import sha256
+from keras_stitch.files.read_files import sha256
 
 # Nothing of this decides what a dataloader gives: the model of model_files/, which model.yaml and stitch.yaml
 # describe, is the one that is trained on the rows.

@@ -23,8 +23,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from keras_stitch import files
 from keras_stitch.errors import SaveError, StitchError
+from keras_stitch.files import new_files
 from keras_stitch.training.batches import TEXT, Array, Leaf, split
 from keras_stitch.training.provenance import Key, differences, refusal
 
@@ -99,7 +99,7 @@ def discard(path: Path) -> None:
 def disk(place: Path) -> contextlib.AbstractContextManager[None]:
     """Errors of the disk as ``SaveError``; h5py raises two kinds."""
     fix = "Free some space or choose another place; the rows that are done are kept."
-    return files.disk_errors(place, fix, (OSError, RuntimeError))
+    return new_files.disk_errors(place, fix, (OSError, RuntimeError))
 
 
 class Unfinished:
@@ -144,7 +144,7 @@ class Unfinished:
             sync(file)
         leaves = [asdict(leaf) | {"bytes": size} for leaf, size in zip(self.leaves, self._sizes, strict=True)]
         state = {"key": self._key, "rows": self._rows, "done": self.done, "whole": self.whole}
-        with files.new_file(self.folder / "state.json", self.folder / "state.json.new") as new:
+        with new_files.new_file(self.folder / "state.json", self.folder / "state.json.new") as new:
             new.write_text(json.dumps(state | {"structure": self.structure, "leaves": leaves}), encoding="utf-8")
             sync(new)
         self._noted = time.monotonic()

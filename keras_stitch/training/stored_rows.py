@@ -20,8 +20,8 @@ import h5py
 import numpy as np
 
 import keras_stitch
-from keras_stitch import files
 from keras_stitch.errors import StitchError, reason
+from keras_stitch.files import new_files
 from keras_stitch.terminal import Step, rows_done
 from keras_stitch.training.batches import PARTS, TEXT, Array, Leaf, joined
 from keras_stitch.training.epochs import Epochs
@@ -211,7 +211,7 @@ def _join(part: Unfinished, path: Path, key: Key) -> None:
     """Make the HDF5 file of plain files, and put it in its place."""
     about = {"version": keras_stitch.__version__, "key": asdict(key), "structure": part.structure}
     about["leaves"] = list(map(asdict, part.leaves))
-    with disk(path), files.new_file(path, part.folder / "joined.h5") as new:
+    with disk(path), new_files.new_file(path, part.folder / "joined.h5") as new:
         _reserve(part, new)
         with h5py.File(new, "w", alignment_threshold=_PAGE, alignment_interval=_PAGE) as file:
             file.attrs[MARK], file.attrs["rows"] = FORMAT, part.done

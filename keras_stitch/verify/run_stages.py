@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_stitch.models import ports
-from keras_stitch.placement.stages import Stages
+from keras_stitch.placement.cut_into_stages import Stages
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 Runs = Callable[[list[np.ndarray[Any, Any]]], list[np.ndarray[Any, Any]]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from keras_stitch import files
+from keras_stitch.files import read_files
 from keras_stitch.graphs.spec import Submodel
 from keras_stitch.models.custom_objects import CustomObjects, Origin
 from keras_stitch.models.load_keras import Blueprint
@@ -49,7 +49,7 @@ class SubmodelSources:
             submodel.name,
             f"shares {submodel.share}" if submodel.share else source.label,
             source.sha256,
-            tuple((path.name, files.sha256(path)) for path in beside),
+            tuple((path.name, read_files.sha256(path)) for path in beside),
             weights.get(owner, "of the source"),
             tuple(str(repair) for repair in submodel.repairs),
         )

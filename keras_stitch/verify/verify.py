@@ -15,16 +15,16 @@ import numpy as np
 
 import keras_stitch
 from keras_stitch import directory_layout as layout
-from keras_stitch import files
 from keras_stitch.checks import whole_number
 from keras_stitch.errors import SourceError, StitchError, reason
+from keras_stitch.files import overwriting
 from keras_stitch.graphs.spec import GraphSpec, Port, Wiring
 from keras_stitch.models import sample_rows
 from keras_stitch.models.custom_objects import in_registry
 from keras_stitch.models.sample_rows import given_inputs
 from keras_stitch.models.save_keras import save_model
+from keras_stitch.placement.cut_into_stages import Stages
 from keras_stitch.placement.requirements import installed
-from keras_stitch.placement.stages import Stages
 from keras_stitch.verify.certificate import Certificate, Check, InputRange
 from keras_stitch.verify.equality import compare
 from keras_stitch.verify.fresh_process import Arrays
@@ -293,7 +293,7 @@ def check_recorded(path: Path) -> Iterator[None]:
         StitchError: At once for a directory, else where a source is not found in the block.
     """
     folder = path if path.is_dir() else path.parent
-    generated = files.is_generated(folder)
+    generated = overwriting.is_generated(folder)
     shown = f"'{folder}' is a generated directory: its stitch.yaml records what was stitched, and the sources are not "
     fix = f"Verify the stitch.yaml beside the sources. For the directory: cd {folder} && kipoi test ."
     if (folder / layout.CERTIFICATE).is_file():

@@ -13,7 +13,8 @@ from typing import Any
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import StitchError, nearest
-from keras_stitch.files import find_yaml, load_yaml, new_file
+from keras_stitch.files.new_files import new_file
+from keras_stitch.files.read_files import find_yaml, load_yaml
 from keras_stitch.workflow.snakemake import has_workflow, run_workflow, with_texts, workflow_config
 
 # Of files that Kipoi writes.

@@ -16,7 +16,7 @@ import yaml
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import StitchError
-from keras_stitch.files import load_python, load_yaml, sha256
+from keras_stitch.files.read_files import load_python, load_yaml, sha256
 
 _LOCK = ".running"
 _BACKENDS = ("uv", "conda")

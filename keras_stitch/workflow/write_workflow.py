@@ -12,7 +12,6 @@ from typing import Any
 import yaml
 
 from keras_stitch import directory_layout as layout
-from keras_stitch import files
 from keras_stitch.directory import example_files, model_info, model_schemas
 from keras_stitch.directory.dataloader_code import GeneratedDataloader, copy_components
 from keras_stitch.directory.dataloader_plan import Merged
@@ -20,6 +19,7 @@ from keras_stitch.directory.feeders import PredictionsFeeder
 from keras_stitch.directory.packed_models import Packing
 from keras_stitch.directory.runtime_files import write_runtime
 from keras_stitch.directory.split_plan import SplitLoaders
+from keras_stitch.files import read_files
 from keras_stitch.kipoi.model_directory import KipoiPart
 from keras_stitch.kipoi.templates import template_text, write_yaml
 from keras_stitch.placement.environments import Environment
@@ -157,7 +157,7 @@ def _configured(job: Job, merged: Merged, placed: Mapping[str, Any], folder: str
 def _manifest(folder: Path) -> str:
     """Writes the sha256 of all files of a job, its examples apart; returns that of what was written."""
     found = {
-        path.relative_to(folder).as_posix(): files.sha256(path)
+        path.relative_to(folder).as_posix(): read_files.sha256(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file()
         and path.parent.name != layout.COMPILED

@@ -15,8 +15,8 @@ from kipoi_utils.utils import load_module
 from keras_stitch.directory.save_request import SavedGraph, SaveOptions
 from keras_stitch.directory.write_directory import write_directory
 from keras_stitch.graphs.spec import Feed, GraphOutput, GraphSpec, Port, Source, Submodel, Tap, Wiring
+from keras_stitch.placement.cut_into_stages import Stages, stage
 from keras_stitch.placement.jobs import Flow
-from keras_stitch.placement.stages import Stages, stage
 
 
 @dataclass

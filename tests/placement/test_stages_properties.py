@@ -24,8 +24,8 @@ from wrapped_models import wrapped
 import keras_stitch as ks
 from keras_stitch.assembly import Assembly
 from keras_stitch.errors import StitchError
+from keras_stitch.placement.cut_into_stages import Stages
 from keras_stitch.placement.jobs import Flow, Job, flow
-from keras_stitch.placement.stages import Stages
 from keras_stitch.verify.run_stages import Whole
 
 

@@ -23,7 +23,7 @@ from keras_stitch.model_templates.kipoi.merging import records
 
 from keras_stitch.cli import main
 from keras_stitch.errors import StitchError
-from keras_stitch.files import sha256
+from keras_stitch.files.read_files import sha256
 from keras_stitch.workflow import snakemake as running
 from keras_stitch.workflow.predict_directory import predict, read_arguments
 

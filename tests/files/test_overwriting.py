@@ -12,18 +12,18 @@ from pathlib import Path
 import kipoi_cases
 import pytest
 
-from keras_stitch import files
 from keras_stitch.errors import SaveError
+from keras_stitch.files import new_files, overwriting
 
 WRITER = """
     import sys
     from pathlib import Path
-    from keras_stitch import files
+    from keras_stitch.files import new_files, overwriting
 
     target, version = Path(sys.argv[1]), int(sys.argv[2])
     while True:
         version += 1
-        with files.new_directory(target, overwrite=True) as place:
+        with overwriting.new_directory(target, overwrite=True) as place:
             (place / "stitch.yaml").write_text(str(version))
             (place / "model_files").mkdir()
             for number in range(20):
@@ -70,7 +70,7 @@ def test_a_killed_process_leaves_one_whole_directory(tmp_path):
         assert int(texts.copy().pop()) > version
         version = int(texts.pop())
         assert len(hidden(tmp_path)) <= 2
-    with files.new_directory(target, overwrite=True) as place:
+    with overwriting.new_directory(target, overwrite=True) as place:
         (place / "stitch.yaml").write_text("last")
     assert hidden(tmp_path) == []
 
@@ -90,7 +90,7 @@ def test_a_full_disk_leaves_the_old_directory(tmp_path):
 
 
 def test_an_error_in_the_block_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError), files.new_directory(tmp_path / "a" / "b") as place:
+    with pytest.raises(RuntimeError), overwriting.new_directory(tmp_path / "a" / "b") as place:
         (place / "x").write_text("")
         raise RuntimeError
     assert list((tmp_path / "a").iterdir()) == []
@@ -98,7 +98,7 @@ def test_an_error_in_the_block_leaves_nothing(tmp_path):
 
 def test_somebody_elses_directory_stays(tmp_path):
     target = tmp_path / "made"
-    with pytest.raises(SaveError, match="cannot be written"), files.new_directory(target) as place:
+    with pytest.raises(SaveError, match="cannot be written"), overwriting.new_directory(target) as place:
         (place / "mine").write_text("")
         target.mkdir()
         (target / "theirs").write_text("")
@@ -107,10 +107,10 @@ def test_somebody_elses_directory_stays(tmp_path):
 
 
 def test_without_the_system_call(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_exchange", lambda first, second: False)
+    monkeypatch.setattr(overwriting, "_exchange", lambda first, second: False)
     target = tmp_path / "made"
     for text in ("old", "new"):
-        with files.new_directory(target, overwrite=True) as place:
+        with overwriting.new_directory(target, overwrite=True) as place:
             (place / "stitch.yaml").write_text(text)
     assert (target / "stitch.yaml").read_text() == "new"
     assert hidden(tmp_path) == []
@@ -120,10 +120,10 @@ def test_what_two_renames_left_comes_back(tmp_path):
     target = tmp_path / "made"
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    old = tmp_path / f"{files._prefix(target)}{process.pid}-abc-old"
+    old = tmp_path / f"{overwriting._prefix(target)}{process.pid}-abc-old"
     old.mkdir()
     (old / "stitch.yaml").write_text("old")
-    with pytest.raises(RuntimeError), files.new_directory(target, overwrite=True):
+    with pytest.raises(RuntimeError), overwriting.new_directory(target, overwrite=True):
         raise RuntimeError
     assert (target / "stitch.yaml").read_text() == "old"
 
@@ -131,10 +131,10 @@ def test_what_two_renames_left_comes_back(tmp_path):
 @pytest.mark.parametrize("foreign", ["thesis.tex", ".git", "model.keras"])
 def test_what_was_not_generated_is_not_replaced(tmp_path, foreign):
     target = tmp_path / "made"
-    with files.new_directory(target) as place:
+    with overwriting.new_directory(target) as place:
         (place / "stitch.yaml").write_text("old")
     (target / foreign).write_text("precious")
-    with pytest.raises(SaveError) as error, files.new_directory(target, overwrite=True):
+    with pytest.raises(SaveError) as error, overwriting.new_directory(target, overwrite=True):
         pass
     assert str(error.value) == (
         f"'{target}' is not replaced: it holds what was not generated, and that would be lost.\n"
@@ -150,7 +150,7 @@ def test_a_kipoi_directory_that_was_not_generated_is_not_replaced(tmp_path):
     target.mkdir()
     (target / "model.yaml").write_text("by hand")
     with pytest.raises(SaveError, match=r"Received: model\.yaml"):
-        files.check_target(target, overwrite=True)
+        overwriting.check_target(target, overwrite=True)
 
 
 def test_the_current_directory_is_not_replaced(tmp_path, monkeypatch):
@@ -158,7 +158,7 @@ def test_the_current_directory_is_not_replaced(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "made" / "model_files")
     for target in (".", "..", tmp_path / "made"):
         with pytest.raises(SaveError) as error:
-            files.check_target(target, overwrite=True)
+            overwriting.check_target(target, overwrite=True)
         assert str(error.value) == (
             f"'{target}' is not replaced: the current directory is in it.\n"
             "  Fix: Go to another directory first, or choose another place."
@@ -168,7 +168,7 @@ def test_the_current_directory_is_not_replaced(tmp_path, monkeypatch):
 def test_a_link_to_a_directory_stays_a_link(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    with files.new_directory(tmp_path / "link", overwrite=True) as place:
+    with overwriting.new_directory(tmp_path / "link", overwrite=True) as place:
         (place / "stitch.yaml").write_text("new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real" / "stitch.yaml").read_text() == "new"
@@ -185,7 +185,7 @@ def test_no_permission(tmp_path):
         try:
             if os.geteuid() == 0:
                 os.setuid(65534)
-            with files.new_directory(folder / "made"):
+            with overwriting.new_directory(folder / "made"):
                 pass
             said = "written"
         except BaseException as error:
@@ -201,30 +201,33 @@ def test_no_permission(tmp_path):
 
 def test_a_file_on_the_way(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SaveError, match=r"cannot be (written|read)"), files.new_directory(tmp_path / "file" / "made"):
+    with (
+        pytest.raises(SaveError, match=r"cannot be (written|read)"),
+        overwriting.new_directory(tmp_path / "file" / "made"),
+    ):
         pass
 
 
 def test_a_new_file_is_there_whole_or_not_at_all(tmp_path):
     target = tmp_path / "model.keras"
     target.write_text("old")
-    with files.new_file(target) as place:
+    with new_files.new_file(target) as place:
         # The ending stays: Keras chooses a format by it.
         assert place.parent == tmp_path and place.suffix == ".keras" and place.name.startswith(".")
         place.write_text("new")
         assert target.read_text() == "old"
     assert target.read_text() == "new" and [path.name for path in tmp_path.iterdir()] == ["model.keras"]
-    with pytest.raises(RuntimeError), files.new_file(target) as place:
+    with pytest.raises(RuntimeError), new_files.new_file(target) as place:
         place.write_text("half")
         raise RuntimeError
     assert target.read_text() == "new" and [path.name for path in tmp_path.iterdir()] == ["model.keras"]
 
 
 def test_errors_of_the_disk_are_those_of_saving(tmp_path):
-    with pytest.raises(SaveError) as error, files.disk_errors("x"):
+    with pytest.raises(SaveError) as error, new_files.disk_errors("x"):
         (tmp_path / "nowhere" / "x").write_text("")
     assert str(error.value) == "'x' cannot be written: No such file or directory."
-    with pytest.raises(SaveError) as error, files.disk_errors("x", "Choose another place."):
+    with pytest.raises(SaveError) as error, new_files.disk_errors("x", "Choose another place."):
         (tmp_path / "nowhere" / "x").write_text("")
     assert str(error.value) == (
         "'x' cannot be written: No such file or directory.\n"

@@ -1,4 +1,4 @@
-"""Files: their sha256, YAML, and text files and directories that are written whole or not at all."""
+"""Directories that are written whole or not at all, and what may be overwritten."""
 
 from __future__ import annotations
 
@@ -13,100 +13,14 @@ import shutil
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Any
-
-import yaml
 
 from keras_stitch import directory_layout as layout
-from keras_stitch.errors import SaveError, SourceError
-
-
-def sha256(path: Path) -> str:
-    """The sha256 of a file, as hexadecimal digits.
-
-    Raises:
-        SourceError: If the file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise SourceError(f"'{path}' cannot be read any more: {error.strerror}.") from error
-
-
-def find_yaml(directory: Path, kind: str) -> Path | None:
-    """``model.yaml`` or ``dataloader.yaml``, with either ending."""
-    return next((path for end in ("yaml", "yml") if (path := directory / f"{kind}.{end}").is_file()), None)
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; a ``SourceError`` where there is none."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SourceError(f"'{path}' cannot be read.", received=str(error)) from error
-    if not isinstance(content, dict):
-        raise SourceError(f"'{path}' does not describe anything.", received=type(content).__name__)
-    return content
-
-
-def load_python(path: Path, content: bytes | None = None, *, name: str = "module") -> ModuleType:
-    """The module in a Python file: loaded by its path and alone, so that files of one name do not meet.
-
-    ``content`` is what is in it, where that was read already. The module has no entry in ``sys.modules``.
-    """
-    module = ModuleType(name)
-    module.__file__ = str(path)
-    exec(compile(path.read_bytes() if content is None else content, path, "exec"), vars(module))
-    return module
-
-
-@contextlib.contextmanager
-def disk_errors(
-    target: object, fix: str | None = None, kinds: tuple[type[Exception], ...] = (OSError,)
-) -> Iterator[None]:
-    """Raise errors of the disk as ``SaveError``; ``kinds`` are these errors, as h5py raises others, too.
-
-    With a fix, the message also names the file that the error is about.
-    """
-    try:
-        yield
-    except kinds as error:
-        file = getattr(error, "filename", None)
-        raise SaveError(
-            f"'{target}' cannot be written: {getattr(error, 'strerror', None) or error}.",
-            received=f"{type(error).__name__} on '{file}'" if fix and file else None,
-            fix=fix,
-        ) from error
-
-
-@contextlib.contextmanager
-def new_file(path: Path, place: Path | None = None) -> Iterator[Path]:
-    """A place to write a file, which becomes ``path`` in one step when the block ends without an error.
-
-    By default, the place is a hidden file beside ``path`` with the same ending. A file that is there is replaced.
-    """
-    place = place or path.with_name(f".keras-stitch-{secrets.token_hex(4)}-{path.name}")
-    try:
-        yield place
-        place.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):  # the first error is the one that matters
-            place.unlink(missing_ok=True)
-        raise
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    path = path.absolute()
-    if not path.parent.is_dir():
-        raise SaveError(f"There is no folder '{path.parent}'.", fix="Make it first.")
-    with disk_errors(path), new_file(path) as place:
-        place.write_text(text, encoding="utf-8")
-
+from keras_stitch.errors import SaveError
+from keras_stitch.files.new_files import disk_errors
 
 _AT_FDCWD = -100 if sys.platform.startswith("linux") else -2
+
+
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS are the same number
 
 

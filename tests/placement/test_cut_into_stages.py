@@ -11,7 +11,7 @@ from keras_stitch.directory.connections_code import source
 from keras_stitch.graphs.slices import Span
 from keras_stitch.graphs.spec import GraphSpec, Merge
 from keras_stitch.graphs.wiring import wire
-from keras_stitch.placement.stages import Cast, Merged, Stages, Take, stage, tensors
+from keras_stitch.placement.cut_into_stages import Cast, Merged, Stages, Take, stage, tensors
 
 
 def staged(graph: GraphSpec) -> Stages:
