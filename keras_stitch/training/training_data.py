@@ -90,8 +90,7 @@ def training_data(
 
     Returns:
         A ``keras.utils.PyDataset`` whose length is the number of steps in an epoch; a generator for dataloaders without
-        random access. Both give ``(inputs, targets)``: inputs by name, targets as an array or, for several outputs, by
-        name.
+        random access. Both give ``(inputs, targets)``: dicts by name, or the targets of one output as an array.
 
     Raises:
         StitchError: If there is no such dataloader, its arguments do not fit, or it gives no targets; if precomputed
