@@ -130,7 +130,7 @@ def test_all_missing_objects_are_said_at_once(tmp_path: Path, monkeypatch: pytes
     inner = sequential(layer("Twice", "t"), layer("Dense", "e", units=2, kernel_regularizer="my_penalty"), name="inner")
     said = [
         layer("Dense", "d", units=2, activation="swoosh", batch_input_shape=[None, 3]),
-        layer("zoo>Plus", "p"),
+        layer("garden>Plus", "p"),
         layer("LSTM", "l", units=2, recurrent_activation={"class_name": "function", "config": "my_gate"}),
         layer("TimeDistributed", "each", layer=layer("Wrapped", "w")),
         layer("Dense", "again", units=2, activation="swoosh"),
@@ -138,11 +138,11 @@ def test_all_missing_objects_are_said_at_once(tmp_path: Path, monkeypatch: pytes
     ]
     path = write_h5(tmp_path / "m.h5", sequential(*said), {})
     assert refusal(path) == (
-        f"'{path}' needs custom objects that are not known here: 'swoosh' (layer 'd'), 'zoo>Plus' (layer 'p'), "
+        f"'{path}' needs custom objects that are not known here: 'swoosh' (layer 'd'), 'garden>Plus' (layer 'p'), "
         "'my_gate' (layer 'l'), 'Wrapped' (layer 'each/w'), 'Twice' (layer 'inner/t'), "
         "'my_penalty' (layer 'inner/e').\n"
         "  Expected: layers and functions of Keras, or those in custom_objects\n"
-        '  Fix: graph.add(name, source, custom_objects={"swoosh": ..., "zoo>Plus": ..., "my_gate": ..., "Wrapped": '
+        '  Fix: graph.add(name, source, custom_objects={"swoosh": ..., "garden>Plus": ..., "my_gate": ..., "Wrapped": '
         '..., "Twice": ..., "my_penalty": ...})'
     )
     some = dict.fromkeys(["swoosh", "Plus", "my_gate", "Wrapped", "Twice"], lambda: None)
@@ -156,13 +156,13 @@ class Plus(layers.Layer):
         return x + 1
 
 
-@pytest.mark.parametrize("name", ["Plus", "zoo>Plus"])
+@pytest.mark.parametrize("name", ["Plus", "garden>Plus"])
 @pytest.mark.parametrize("how", ["given", "given in full", "registered", "registered by its name"])
 def test_a_class_with_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, how: str) -> None:
     path = write_h5(tmp_path / "m.h5", sequential(layer(name, "p", batch_input_shape=[None, 3])), {})
     x = floats(2, 3)
-    objects = {"given": {"Plus": Plus}, "given in full": {"zoo>Plus": Plus}}.get(how, {})
-    for key in {"registered": ["zoo>Plus"], "registered by its name": ["Plus"]}.get(how, []):
+    objects = {"given": {"Plus": Plus}, "given in full": {"garden>Plus": Plus}}.get(how, {})
+    for key in {"registered": ["garden>Plus"], "registered by its name": ["Plus"]}.get(how, []):
         monkeypatch.setitem(keras.saving.get_custom_objects(), key, Plus)
     model = open_file(path, custom_objects=objects).model
     assert_allclose(model(x), x + 1)
