@@ -8,7 +8,9 @@ import sys
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from keras_stitch.kipoi.templates import template_module
 
@@ -283,7 +285,13 @@ def test_an_index_of_parquet_without_a_name_is_no_column(tmp_path):
         (frame(a=["1", "2"]), (1,),
          "does not hold numbers in column 'a': 'F'. Expected: a number in every row. Got: string."),
         (frame(a=[True, None]), (1,),
-         "does not hold numbers in column 'a': 'F'. Expected: a number in every row. Got: bool."),
+         "has no number in row 1, column 'a': 'F'. Expected: numbers. Got: nothing."),
+        (frame(a=pd.array([1, None], "Int64")), (1,),
+         "has no number in row 1, column 'a': 'F'. Expected: numbers. Got: nothing."),
+        (frame(a=pd.array([1.5, None], "double[pyarrow]")), (1,),
+         "has no number in row 1, column 'a': 'F'. Expected: numbers. Got: nothing."),
+        (frame(a=pd.array([True, None], "boolean")), (1,),
+         "has no number in row 1, column 'a': 'F'. Expected: numbers. Got: nothing."),
         (frame(id=["p", None], a=[1, 2]), (1,),
          "has no value in row 1, column 'id': 'F'. Expected: one in every row. Got: nothing."),
         (frame(chr=["1"], start=["5"], end=[9], a=[1]), (1,),
@@ -296,6 +304,84 @@ def test_bad_parquet(tmp_path, content, shape, problem):
     path = write(tmp_path / "a.parquet", content)
     with pytest.raises(ValueError, match=re.escape(f"The file for 'x' {problem}".replace("'F'", f"'{path}'"))):
         Table("x", path, shape, "int8").read([0])
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "Float64", "boolean", "double[pyarrow]", "uint8[pyarrow]"])
+def test_parquet_of_the_other_dtypes_of_pandas(tmp_path, dtype):
+    table = frame(id=["p", "q"], a=pd.array([1, 0], dtype), b=[1.5, 2.0]).set_index("id")
+    block = Table("x", write(tmp_path / "a.parquet", table), (2,), "float32").read([1, 0])
+    assert block["inputs", "x"].tolist() == [[0, 2], [1, 1.5]]
+    assert block["metadata", "x", "id"].tolist() == ["q", "p"]
+
+
+def test_parquet_of_converted_dtypes(tmp_path):
+    table = frame(chr=["1", "X"], start=[5, 6], end=[9, 10], a=[1, 2], b=[1.5, 2.5], c=[True, False]).convert_dtypes()
+    block = Table("x", write(tmp_path / "a.parquet", table), (3,), "float32").read([0, 1])
+    assert block["inputs", "x"].tolist() == [[1, 1.5, 1], [2, 2.5, 0]]
+    assert block["keys", "x", "start"].tolist() == [5, 6] and block["keys", "x", "chr"].tolist() == ["1", "X"]
+
+
+@pytest.mark.parametrize(
+    ("index", "names"),
+    [
+        (pd.RangeIndex(3, 5, name="id"), ["3", "4"]),
+        (pd.RangeIndex(3, 5), ["0", "1"]),
+        (pd.Index([7, 8], dtype="Int64", name="id"), ["7", "8"]),
+        (pd.MultiIndex.from_tuples([("p", 1), ("q", 2)], names=["id", "a"]), ["p", "q"]),
+    ],
+)
+def test_kinds_of_the_index_of_parquet(tmp_path, index, names):
+    table = frame(b=[5, 6]).set_axis(index)
+    rows = [[1, 5], [2, 6]] if "a" in index.names else [[5], [6]]
+    block = Table("x", write(tmp_path / "a.parquet", table), (len(rows[0]),), "float32").read([0, 1])
+    assert block["inputs", "x"].tolist() == rows and block["metadata", "x", "id"].tolist() == names
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.tsv"])
+@pytest.mark.parametrize("other", [[0.0, 1.0], [False, True]])
+def test_columns_of_other_types_do_not_round_large_numbers(tmp_path, name, other):
+    table = frame(a=[2**53 + 1, 2**53 + 3], b=other)
+    path = write(tmp_path / name, table if name == "a.parquet" else table.to_csv(sep="\t", index=False))
+    assert Table("x", path, (2,), "int64").read([1, 0])["inputs", "x"].tolist() == [[2**53 + 3, 1], [2**53 + 1, 0]]
+
+
+def test_a_column_that_the_type_cannot_hold_beside_others(tmp_path):
+    path = write(tmp_path / "a.parquet", frame(a=[2**53 + 1, 2**53 + 3], b=[1.0, 0.5]))
+    message = f"has a value in row 1 that int64 cannot hold: '{path}'. Expected: int64. Got: 0.5."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Table("x", path, (2,), "int64")
+
+
+def test_null_and_nan_in_parquet_that_pandas_did_not_write(tmp_path):
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"a": pyarrow.array([1.0, float("nan")])}), path)
+    np.testing.assert_array_equal(Table("x", path, (1,), "float32").read([0, 1])["inputs", "x"], [[1], [np.nan]])
+    parquet.write_table(pyarrow.table({"a": pyarrow.array([float("nan"), None])}), path)
+    with pytest.raises(ValueError, match=re.escape(f"has no number in row 1, column 'a': '{path}'. Expected: numbers")):
+        Table("x", path, (1,), "float32")
+
+
+def test_columns_of_one_name_in_parquet(tmp_path):
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table([[1], [2], [3]], names=["c1", "c2", "c1"]), path)
+    message = (
+        f"The file for 'x' has several columns called 'c1': '{path}'. "
+        "Expected: a name for each column. Got: ['c1', 'c2', 'c1']."
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Table("x", path, (3,), "float32")
+
+
+@pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"PARE1234"])
+def test_other_files_that_are_called_parquet(tmp_path, content):
+    path = tmp_path / "a.parquet"
+    path.write_bytes(content)
+    message = (
+        f"The file for 'x' is not a Parquet file, but is called one: '{path}'. "
+        f"Expected: a file that starts with b'PAR1'. Got: {content[:4]}."
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Table("x", path, (2,), "float32")
 
 
 def test_parquet_that_was_cut_off(tmp_path):

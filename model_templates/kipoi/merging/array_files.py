@@ -37,6 +37,8 @@ class ArrayFile:
             if start.startswith(b"PK"):
                 self.fail("is an archive", f"an {listed()} file", "a zip file, such as NPZ")
             known = format_of(start, self.path)
+            if not known.start and self.path.lower().endswith(".parquet"):
+                self.fail("is not a Parquet file, but is called one", "a file that starts with b'PAR1'", start[:4])
             if len(arrays) > 1 and not known.several:
                 others = listed(known for known in FORMATS if known.several)
                 expected = f"{others} with {', '.join(arrays)}"
@@ -73,9 +75,13 @@ class ArrayFile:
         if len(set(counts.values())) > 1:
             self.fail("has datasets of different lengths", "one length", counts)
         (length,) = set(counts.values())
+        self.check_length(length)
+        return length
+
+    def check_length(self, length: int) -> None:
+        """Raises an error where there are no rows."""
         if length == 0:
             self.fail("has no rows", "at least one row", "none")
-        return length
 
     def check_columns(self, name: str, columns: int) -> None:
         """Raises an error where the columns of an array do not fit the shape of its rows."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import warnings
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from .data_errors import reason
 from .file_contents import Contents
 
 if TYPE_CHECKING:
+    import pyarrow
+
     from .array_files import ArrayFile
 
 _KEYS = ("id", "chr", "start", "end", "strand")
@@ -64,36 +68,73 @@ def read_parquet(file: ArrayFile) -> Contents:
         stored = ParquetFile(file.path).read()
     except ArrowException as error:
         file.fail("cannot be read as Parquet", "a whole file", reason(error))
-    types = {name: str(stored.schema.field(name).type) for name in stored.column_names}
-    table = stored.to_pandas()
-    table = table.reset_index(drop=not any(table.index.names))
-    table.columns = [str(name) for name in table.columns]
-    keys = key_columns(list(table.columns))
-    for column in table.columns:
-        if column not in keys and table[column].dtype.kind not in "biuf":
-            file.fail(f"does not hold numbers in column {column!r}", "a number in every row", types[column])
-        if column in keys and table[column].isna().any():
-            row = int(np.argmax(table[column].isna().to_numpy()))
-            file.fail(f"has no value in row {row}, column {column!r}", "one in every row", "nothing")
-        if column in ("start", "end") and column in keys and table[column].dtype.kind not in "iu":
-            file.fail(f"does not hold positions in column {column!r}", "whole numbers", types[column])
-        if column in keys and column not in ("start", "end"):
-            table[column] = as_text(table[column].to_numpy())
+    repeated = [name for name, count in Counter(stored.column_names).items() if count > 1]
+    if repeated:
+        file.fail(f"has several columns called {repeated[0]!r}", "a name for each column", stored.column_names)
+    described = stored.schema.pandas_metadata or {}
+    stored = _with_index(stored, described.get("index_columns", []))
+    # NumPy's floats have no null: pandas stores their NaN as one.
+    floats = [it["field_name"] for it in described.get("columns", []) if it["numpy_type"].startswith("float")]
+    keys = key_columns(stored.column_names)
+    for name in stored.column_names:
+        if name not in keys:
+            _check_numbers(file, stored, name, name in floats)
+    table = stored.to_pandas(ignore_metadata=True)  # without the dtypes of pandas, which NumPy does not know
+    for name in keys:
+        if table[name].isna().any():
+            row = int(np.argmax(table[name].isna().to_numpy()))
+            file.fail(f"has no value in row {row}, column {name!r}", "one in every row", "nothing")
+        if name not in ("start", "end"):
+            table[name] = as_text(table[name].to_numpy())
+        elif table[name].dtype.kind not in "iu":
+            stored_type = stored.schema.field(name).type
+            file.fail(f"does not hold positions in column {name!r}", "whole numbers", stored_type)
     return split_columns(file, table, keys)
+
+
+def _with_index(stored: pyarrow.Table, levels: list[Any]) -> pyarrow.Table:
+    """Returns a table whose first columns are the levels of the pandas index that have names, without the others."""
+    import pyarrow
+
+    for level in reversed(levels):
+        if isinstance(level, str) and level in stored.column_names:
+            column = stored.column(level)
+            stored = stored.drop_columns([level])
+            if not re.fullmatch(r"__index_level_\d+__", level):  # what pandas calls a level without a name
+                stored = stored.add_column(0, level, column)
+        elif isinstance(level, dict) and level["name"] not in (None, *stored.column_names):
+            numbers = range(level["start"], level["stop"], level["step"])
+            if len(numbers) == stored.num_rows:
+                stored = stored.add_column(0, level["name"], pyarrow.array(numbers))
+    return stored
+
+
+def _check_numbers(file: ArrayFile, stored: pyarrow.Table, name: str, null_is_nan: bool) -> None:
+    """Raises an error where a column does not have a number or a boolean in every row."""
+    from pyarrow import types
+
+    column = stored.column(name)
+    if not any(known(column.type) for known in (types.is_integer, types.is_floating, types.is_boolean)):
+        file.fail(f"does not hold numbers in column {name!r}", "a number in every row", column.type)
+    if column.null_count and not null_is_nan:
+        row = int(np.argmax(column.is_null().to_numpy()))
+        file.fail(f"has no number in row {row}, column {name!r}", "numbers", "nothing")
 
 
 def split_columns(file: ArrayFile, table: pd.DataFrame, keys: list[str]) -> Contents:
     """Returns the columns that name the rows, and the numbers of all others in the shapes of the arrays."""
     names = {name: table.pop(name).to_numpy() for name in keys}
     names = {name: column.astype("U") if column.dtype == "O" else column for name, column in names.items()}
-    for column in table.columns:
-        if table[column].dtype.kind == "b":
-            table[column] = table[column].astype("int8")
     found = Contents({}, names.pop("id", None), names)
     for name, columns in _share(file, list(table.columns)).items():
         file.check_columns(name, len(columns))
-        shape = [-1 if size is None else size for size in file.arrays[name][0]]
-        found.rows[name] = table[columns].to_numpy().reshape([len(table), *shape])
+        file.check_length(len(table))
+        shape, dtype = file.arrays[name]
+        # Each column by itself: a type that all columns have in common may round their numbers.
+        rows = np.empty((len(table), len(columns)), dtype)
+        for number, column in enumerate(columns):
+            rows[:, number] = file.cast(table[column].to_numpy(), name, np.arange(len(table)))
+        found.rows[name] = rows.reshape([len(table), *(-1 if size is None else size for size in shape)])
         found.labels[name] = (
             [column.removeprefix(f"{name}/") for column in columns] if len(file.arrays) > 1 else columns
         )
