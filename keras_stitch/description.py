@@ -257,6 +257,8 @@ class Description:
             SourceError: If the source cannot be used; the graph is then as before.
             StitchError: If there is no such submodel, or an option does not go with the source.
         """
+        for option in options.keys() - (Description.add.__kwdefaults__ or {}).keys():
+            raise TypeError(f"{type(self).__name__}.replace() got an unexpected keyword argument '{option}'")
         name = checks.one_name(name, "replace(...)")
         if name not in self._names():
             raise StitchError(f"There is no submodel '{name}' to replace.", expected=nearest(name, self._names()))

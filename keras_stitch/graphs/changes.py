@@ -21,9 +21,9 @@ def disconnected(spec: GraphSpec, target: str) -> GraphSpec:
     written, port = list(_targets(spec)), _port(spec, target)
     own = {text for text in written if text == target or (port is not None and _port(spec, text) == port)}
     if not own:
-        target_port(spec, target)  # tells what is wrong with the name
-        known = f"one of {', '.join(written)}" if written else "nothing is connected yet"
-        raise StitchError(f"Nothing is connected to '{target}'.", expected=known)
+        what = "Nothing is connected to '{}'." if port else "There is no connection to '{}' to take back."
+        known = nearest(target, written) if written else "nothing is connected yet"
+        raise StitchError(what.format(target), expected=known)
     return _without_targets(spec, own)
 
 
@@ -44,6 +44,23 @@ def removed(spec: GraphSpec, name: str) -> GraphSpec:
     raise StitchError(f"There is nothing called '{name}' to remove.", expected=nearest(name, known))
 
 
+def removals(spec: GraphSpec, name: str) -> tuple[str, ...]:
+    """A submodel behind all that need it: those that take its tensors or share its weights, each behind its own."""
+    found: list[str] = []
+    seen: set[str] = set()
+
+    def visit(needed: str) -> None:
+        seen.add(needed)
+        takers = _nodes(connection.target for connection in spec.connections if needed in _nodes(connection.sources))
+        for submodel in spec.submodels:
+            if submodel.name not in seen and (submodel.name in takers or submodel.share == needed):
+                visit(submodel.name)
+        found.append(needed)
+
+    visit(name)
+    return tuple(found)
+
+
 def replaced(spec: GraphSpec, submodel: Submodel) -> GraphSpec:
     """A graph with another submodel in the place of the one that has its name; what shares its weights shares these."""
 
@@ -59,9 +76,10 @@ def _without_submodel(spec: GraphSpec, name: str) -> GraphSpec:
     twins = [submodel.name for submodel in spec.submodels if submodel.share == name]
     if twins:
         calls = ", ".join(f'graph.remove("{twin}")' for twin in twins)
+        verb, them = ("shares", "that") if len(twins) == 1 else ("share", "them")
         raise StitchError(
-            f"The submodel '{name}' cannot be removed: {_listed(twins)} shares its weights.",
-            fix=f"Remove that first: {calls}.",
+            f"The submodel '{name}' cannot be removed: {_listed(twins)} {verb} its weights.",
+            fix=f"Remove {them} first: {calls}.",
         )
     into = {text for text in _targets(spec) if name in _nodes([text])}
     rest = _without_targets(spec, into)

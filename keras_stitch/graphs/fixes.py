@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 
 from keras_stitch.errors import StitchError
 from keras_stitch.graphs.merges import KINDS, merged_shape, unusual_options
@@ -42,13 +43,10 @@ def merge_fix(merge: Merge, ports: Sequence[Port], want: Shape | None, target: s
     ranks, made = {len(shape) for shape in shapes}, _tried(merge, shapes)
     if made is not None and shape_fits(made, want):
         return None  # the shapes are not what is wrong
-    if "axis" in KINDS[merge.kind].options:
-        for axis in range(1, min(ranks) + 2):
-            along = replace(merge, axis=axis)
-            found = _tried(along, shapes)
-            if found is not None and shape_fits(found, want):
-                anew = _reconnect(sources, target, along)
-                return f"Merge along axis={axis}, which gives {shape_text(found)}: {anew}."
+    for said, along in _along_others(merge, [len(shape) for shape in shapes]):
+        found = _tried(along, shapes)
+        if found is not None and shape_fits(found, want):
+            return f"Merge along {said}, which gives {shape_text(found)}: {_reconnect(sources, target, along)}."
     for rank in sorted(ranks | {len(want or ())}, reverse=True):
         for position in range(rank, -1, -1):
             wanted = [_with_rank(shape, rank, position) for shape in shapes]
@@ -60,6 +58,16 @@ def merge_fix(merge: Merge, ports: Sequence[Port], want: Shape | None, target: s
         cut = [port.name if (port.shape or ())[-1:] == (shortest,) else _first(port.name, shortest) for port in ports]
         return f"Take parts of one size: {_reconnect(cut, target, merge)}."
     return None
+
+
+def _along_others(merge: Merge, ranks: Sequence[int]) -> Iterator[tuple[str, Merge]]:
+    """The same merge along every axis, or pair of axes, with what a message calls these."""
+    if "axis" in KINDS[merge.kind].options:
+        for axis in range(1, min(ranks) + 2):
+            yield f"axis={axis}", replace(merge, axis=axis)
+    elif merge.kind == "dot" and len(ranks) == 2:
+        for one, other in product(range(1, ranks[0] + 1), range(1, ranks[1] + 1)):
+            yield f"axes=({one}, {other})", replace(merge, axes=(one, other))
 
 
 def _tried(merge: Merge, shapes: Sequence[Shape | None]) -> Shape | None:

@@ -161,38 +161,33 @@ def _stacked(merge: Merge, shapes: Sequence[Shape]) -> Shape:
 
 
 def _subtracted(merge: Merge, shapes: Sequence[Shape]) -> Shape:
-    if len(shapes) != 2:
-        raise StitchError(
-            "'subtract' takes the second source from the first.",
-            expected="2 sources",
-            received=f"{len(shapes)} sources",
-            fix="Add up what is to be taken away, in a node of its own: "
-            'graph.add("sum", keras.layers.Identity()), graph.connect([...], "sum", merge="add").',
-        )
+    add_up = (
+        "Add up what is to be taken away, in a node of its own: "
+        'graph.add("sum", keras.layers.Identity()), graph.connect([...], "sum", merge="add").'
+    )
+    _check_two(shapes, "'subtract' takes the second source from the first.", add_up if len(shapes) > 2 else None)
     return _broadcast(merge, shapes)
 
 
 def _dotted(merge: Merge, shapes: Sequence[Shape]) -> Shape:
-    if len(shapes) != 2:
-        raise StitchError("'dot' takes two sources.", expected="2 sources", received=f"{len(shapes)} sources")
+    _check_two(shapes, "'dot' takes two sources.")
     axes = [
         positive_axis(axis, len(shape), "axes") - 1 for axis, shape in zip(_axis_of_each(merge), shapes, strict=True)
     ]
     sizes = [shape[axis] for axis, shape in zip(axes, shapes, strict=True)]
     if sizes[0] != sizes[1]:
-        fitting = [
-            (one, other)
-            for one, size in enumerate(shapes[0], 1)
-            for other, same in enumerate(shapes[1], 1)
-            if size == same is not None
-        ]
         raise StitchError(
             f"axes={merge.axes} have the sizes {sizes[0]} and {sizes[1]}.",
             expected="axes of one size, or both of variable length",
-            fix=f"These fit: {' or '.join(f'axes={pair}' for pair in fitting)}." if fitting else None,
         )
     left = [dim for axis, shape in zip(axes, shapes, strict=True) for dim in (*shape[:axis], *shape[axis + 1 :])]
     return tuple(left) or (1,)
+
+
+def _check_two(shapes: Sequence[Shape], message: str, fix: str | None = None) -> None:
+    if len(shapes) != 2:
+        received = "1 source" if len(shapes) == 1 else f"{len(shapes)} sources"
+        raise StitchError(message, expected="2 sources", received=received, fix=fix)
 
 
 def _axis_of_each(merge: Merge) -> tuple[int, int]:
@@ -279,7 +274,7 @@ MERGES = tuple(KINDS)
 
 
 def _is_whole(value: object) -> bool:
-    return type(value) is int
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _are_two(value: object) -> bool:
@@ -303,8 +298,12 @@ DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Mer
 
 
 def misplaced(kind: str, options: Mapping[str, object]) -> list[str]:
-    """The options that have no meaning for a kind, and are given another value than their default."""
-    return [name for name, value in options.items() if name not in KINDS[kind].options and value != DEFAULTS[name]]
+    """The options that have no meaning for a kind, and are given another value than their default.
+
+    A Keras layer, the kind ``layer``, has options of its own.
+    """
+    known = () if kind == "layer" else KINDS[kind].options
+    return [name for name, value in options.items() if name not in known and value != DEFAULTS[name]]
 
 
 def invalid(options: Mapping[str, object]) -> list[str]:
@@ -319,9 +318,28 @@ def missing(kind: str, options: Mapping[str, object]) -> list[str]:
 
 def made(kind: str, options: Mapping[str, Any]) -> Merge:
     """A merge with those of some options that its kind reads; lists become tuples."""
-    given = {name: options[name] for name in KINDS[kind].options if name in options}
-    read: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    return Merge(kind, **read)
+    given = {name: _plain(options[name]) for name in KINDS[kind].options if name in options}
+    return Merge(kind, **given)
+
+
+def _plain(value: Any) -> Any:
+    """A list as a tuple, a whole number of NumPy as one of Python."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, value))
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def check_one_source(merge: Merge) -> None:
+    """Raise where one source cannot be passed on as it is, because the merge asks for something else."""
+    if merge.kind in ("dot", "subtract"):
+        merged_shape(merge, [()])  # tells that it takes two
+    if merge.kind == "layer":
+        raise StitchError(
+            "A Keras layer as merge= takes several sources, and this is one.",
+            fix="Name several sources, or add the layer as a submodel and connect the source to it.",
+        )
+    for name in unusual_options(merge):
+        raise StitchError(f"One source is passed on as it is, so {name}= has no meaning.", fix=f"Leave {name}= out.")
 
 
 def unusual_options(merge: Merge) -> dict[str, Any]:

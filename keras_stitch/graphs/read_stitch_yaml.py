@@ -274,6 +274,8 @@ class _Parser:
         kind, options = value.get("merge", "concatenate"), {key: value[key] for key in merges.OPTIONS if key in value}
         if isinstance(kind, dict) and isinstance(kind.get("layer"), dict):
             self._layer(kind["layer"], (*path, "merge", "layer"))
+            for key in merges.misplaced("layer", options):
+                self._mistake((*path, key), "has no meaning for a merge that is a Keras layer")
             return Connection(target, sources, Merge("layer", layer=kind["layer"]))
         for key in merges.invalid(options):
             self._mistake((*path, key), f"expected {merges.OPTIONS[key].what}, received {_shown(options[key])}")

@@ -12,7 +12,7 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
 from keras_stitch.errors import Problems, StitchError, WiringError
-from keras_stitch.graphs import fixes, merges, shapes
+from keras_stitch.graphs import changes, fixes, merges, shapes
 from keras_stitch.graphs.lookup import Key, Resolver, Taken, waited
 from keras_stitch.graphs.names import Names
 from keras_stitch.graphs.spec import (
@@ -192,6 +192,7 @@ class _Wirer:
 
     def _merged(self, merge: Merge, ports: Sequence[Port]) -> Port:
         if len(ports) == 1:
+            merges.check_one_source(merge)
             return ports[0]
         if merge.kind == "layer":
             return self.inference.merged(merge, ports)
@@ -255,8 +256,11 @@ class _Wirer:
         for submodel in self.spec.submodels:
             if submodel.name not in used:
                 source = submodel.name if len(submodel.outputs) == 1 else f"{submodel.name}.{submodel.outputs[0].name}"
-                self.problems.add(
-                    f"Submodel '{submodel.name}' reaches no graph output.",
-                    fix=f'Connect it, add graph.add_output("{submodel.name}_output", "{source}"), or leave it out: '
-                    f'graph.remove("{submodel.name}").',
-                )
+                output = f'graph.add_output("{submodel.name}_output", "{source}")'
+                removals = changes.removals(self.spec, submodel.name)
+                what = "it" if len(removals) == 1 else "it and what needs it"
+                calls = ", ".join(f'graph.remove("{name}")' for name in removals)
+                fix = f"Connect it, add {output}, or leave {what} out: {calls}."
+                if used.intersection(removals):
+                    fix = f"Connect it, or add {output}."
+                self.problems.add(f"Submodel '{submodel.name}' reaches no graph output.", fix=fix)

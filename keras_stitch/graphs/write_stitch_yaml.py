@@ -119,7 +119,7 @@ def _input_data(given: InputSpec) -> Any:
 
 def _connection_data(connection: Connection) -> Any:
     sources, merge = list(connection.sources), connection.merge
-    if len(sources) == 1 or merge == Merge():
+    if merge == Merge():
         return sources[0] if len(sources) == 1 else sources
     if merge.kind == "layer":
         return {"sources": sources, "merge": {"layer": _plain(merge.layer)}}

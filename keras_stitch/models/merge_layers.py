@@ -146,6 +146,8 @@ def merge_of(merge: object, **options: object) -> Merge:
                 f"A merge has no weights of its own, which this {type(merge).__name__} has.",
                 fix="Wrap it in a keras.Model with several inputs and add that as a submodel.",
             )
+        for name in merges.misplaced("layer", options):
+            raise StitchError(f"{name}= has no meaning for a merge that is a Keras layer.", expected="no option")
         return Merge("layer", layer=layer_config(merge))
     if not isinstance(merge, str) or merge not in merges.MERGES:
         known = nearest(str(merge), merges.MERGES)

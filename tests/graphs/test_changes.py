@@ -65,7 +65,12 @@ def test_what_cannot_be_disconnected() -> None:
     assert refused(lambda: ks.Graph().add("a", dense(3, 4)).disconnect("a")) == (
         "Nothing is connected to 'a'.\n  Expected: nothing is connected yet"
     )
-    assert refused(lambda: two().disconnect("c")).startswith("There is no submodel 'c' to connect to.")
+    named = ks.Graph().add("model2", dense(3, 4)).add("b", dense(4, 1)).add_input("x", ["model2", "b"])
+    near = "'model2', the nearest name"
+    for unknown, known in (("modle2", near), ("model2[0:3]", near), ("model2[::2]", near), ("c", "one of model2, b")):
+        assert refused(lambda unknown=unknown: named.disconnect(unknown)) == (  # type: ignore[misc]
+            f"There is no connection to '{unknown}' to take back.\n  Expected: {known}"
+        )
     assert refused(lambda: two().disconnect(3)) == (  # type: ignore[arg-type]
         "disconnect(...) takes one name.\n  Expected: text\n  Received: 3"
     )
@@ -99,6 +104,10 @@ def test_what_cannot_be_removed() -> None:
     )
     assert refused(lambda: two().share("c", of="a").remove("a")) == (
         "The submodel 'a' cannot be removed: 'c' shares its weights.\n  Fix: Remove that first: graph.remove(\"c\")."
+    )
+    assert refused(lambda: two().share("c", of="a").share("d", of="a").remove("a")) == (
+        "The submodel 'a' cannot be removed: 'c' and 'd' share its weights.\n"
+        '  Fix: Remove them first: graph.remove("c"), graph.remove("d").'
     )
     given = ks.Graph().add("a", dense(3, 4)).add_input("data").connect("data", "a")
     assert refused(lambda: given.remove("data")) == (
@@ -143,6 +152,13 @@ def test_what_cannot_be_replaced() -> None:
     refused(lambda: graph.replace("a", "missing.h5"))
     assert graph.spec is before
     assert "cannot be built" in refused(graph.replace("a", dense(3, 5)).build)
+
+
+@pytest.mark.parametrize("verb", ["add", "replace"])
+def test_an_option_that_there_is_not(verb: str) -> None:
+    graph = two()
+    with pytest.raises(TypeError, match=rf"{verb}\(\) got an unexpected keyword argument 'foo'"):
+        getattr(graph, verb)("a" if verb == "replace" else "c", dense(3, 4), foo=1)
 
 
 # -- the advice of the messages --------------------------------------------------------------------
@@ -196,6 +212,26 @@ def test_the_advice_about_shapes_leads_to_a_model(
         graph.add("m2", made("m2", *other))
     follow(graph.connect(["m1"] if other is None else ["m1", "m2"], "end", **options))  # type: ignore[arg-type]
     assert graph.verify().passed
+
+
+@pytest.mark.parametrize(("one", "other", "want"), [((3, 4), (4, 5), (3, 5)), ((4, 4), (4, 5), (4, 5))])
+def test_the_advice_about_dot_leads_to_a_model(one: tuple[int, ...], other: tuple[int, ...], want: object) -> None:
+    graph = ks.Graph().add("m1", made("m1", *one)).add("m2", made("m2", *other)).add("end", taking(*want))  # type: ignore[misc]
+    follow(graph.connect(["m1", "m2"], "end", merge="dot", axes=(1, 2)))
+    assert graph.verify().passed
+
+
+def test_the_advice_about_submodels_that_are_not_used_can_be_followed() -> None:
+    graph = two().add("c", dense(4, 4)).add("d", dense(4, 1)).share("e", of="c").connect("a", "c").connect("c", "d")
+    graph.connect("a", "e").add_output("score", "b")
+    with pytest.raises(WiringError) as error:
+        graph.build()
+    fix = error.value.problems[0].fix
+    assert fix is not None and fix.endswith(
+        'or leave it and what needs it out: graph.remove("d"), graph.remove("e"), graph.remove("c").'
+    )
+    graph.remove("d").remove("e").remove("c").build()
+    assert [submodel.name for submodel in graph.spec.submodels] == ["a", "b"]
 
 
 def test_two_ports_that_need_a_node_of_one_name() -> None:

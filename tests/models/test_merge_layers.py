@@ -235,7 +235,7 @@ def test_a_part_is_taken_once():
 
 
 def test_one_source_makes_no_merge_layer():
-    graph = ks.Graph().add("a", keras.layers.Dense(1)).add_input("x", shape=(3,)).connect(["x"], "a", merge="subtract")
+    graph = ks.Graph().add("a", keras.layers.Dense(1)).add_input("x", shape=(3,)).connect(["x"], "a", merge="add")
     assert [layer.name for layer in graph.build().layers] == ["x", "a"]
 
 
