@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from keras_stitch.errors import NamingError, Problems
 from keras_stitch.graphs import shapes
 from keras_stitch.graphs.names import check_name, clean
-from keras_stitch.graphs.references import Reference
+from keras_stitch.graphs.references import Reference, node_of
 from keras_stitch.graphs.spec import GraphSpec, InputSpec, Port, Submodel, port_text
 from keras_stitch.graphs.targets import PortKey, Targets
 
@@ -27,9 +27,11 @@ class GraphInputs:
         self.ports: dict[str, Port] = {}
         given = {one.name: one for one in spec.inputs}
         found = self._find(given)
+        named = {node_of(source) for connection in spec.connections for source in connection.sources}
         for name in given:
             # Where it was to feed something, that problem is already known.
-            if name not in found and not given[name].targets:
+            meant = given[name].targets or name in named - self._submodels.keys()
+            if name not in found and not meant:
                 self._problems.add(
                     f"The graph input '{name}' feeds nothing.",
                     fix=f'Name it in a connection, graph.connect("{name}", "submodel.port"), or take it back: '

@@ -34,6 +34,11 @@ class Reference:
         return f"{self.node}.{self.port}" if self.port else self.node
 
 
+def node_of(text: str) -> str:
+    """The submodel or graph input that a text names, even where the rest cannot be read."""
+    return re.split(r"[.\[]", text)[0].strip()
+
+
 def parse_reference(text: object) -> Reference:
     """Parse what the user wrote.
 

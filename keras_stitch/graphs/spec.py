@@ -332,9 +332,10 @@ def shape_text(shape: Shape | None) -> str:
 def port_text(node: str | None, port: Port) -> str:
     """A port as messages show it: ``'m1.input1' (3,) float32``."""
     full = f"{node}.{port.name}" if node else port.name
-    return f"'{full}' {shape_text(port.shape)} {port.dtype or 'any dtype'}"
+    dtype = port.dtype or "any dtype"
+    return f"'{full}' (any shape, {dtype})" if port.shape is None else f"'{full}' {shape_text(port.shape)} {dtype}"
 
 
 def ports_text(ports: Sequence[Port]) -> str:
     """Several ports as messages show them: ``'a' (4,) float32 and 'b' (3,) float32``."""
-    return " and ".join(f"'{port.name}' {shape_text(port.shape)} {port.dtype}" for port in ports)
+    return " and ".join(port_text(None, port) for port in ports)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from keras_stitch.errors import Problems, StitchError, nearest
-from keras_stitch.graphs.references import Reference, parse_reference
+from keras_stitch.graphs.references import Reference, node_of, parse_reference
 from keras_stitch.graphs.spec import Connection, GraphSpec, InputSpec, Port, Submodel, port_text, shape_text
 
 PortKey: TypeAlias = tuple[str, str]
@@ -36,7 +36,7 @@ class Targets:
             submodel, port = target_port(self._spec, target)
         except StitchError as problem:
             self._problems.append(problem)
-            self.mistaken.add(target.split(".")[0].split("[")[0].strip())
+            self.mistaken.add(node_of(target))
             return
         key = (submodel.name, port.name)
         if key in self.fed:

@@ -6,7 +6,7 @@ import pytest
 from plain_graphs import connection, node, problem, problems, spec
 
 from keras_stitch.graphs.slices import Span
-from keras_stitch.graphs.spec import InputSpec, Merge, Port, Source, Submodel, Tap
+from keras_stitch.graphs.spec import InputSpec, Merge, Port, Source, Submodel, Tap, port_text
 from keras_stitch.graphs.wiring import wire
 
 TWO = node("two", {"p": (3,), "q": (4,)}, {"u": (3,), "v": (4,)})
@@ -136,6 +136,20 @@ def test_an_input_that_feeds_nothing() -> None:
     )
 
 
+def test_how_messages_show_a_port() -> None:
+    assert port_text("m1", Port("x", (3,), "int32")) == "'m1.x' (3,) int32"
+    assert port_text("m1", Port("x", None, None)) == "'m1.x' (any shape, any dtype)"
+    assert port_text(None, Port("x", None)) == "'x' (any shape, float32)"
+
+
+def test_an_input_whose_only_mention_is_mistaken_feeds_something() -> None:
+    data = [InputSpec("data", (), (3,))]
+    assert problem(spec(node("m1"), connect={"m1": "data[::2]"}, inputs=data)).startswith(
+        "In the connection to 'm1.x': Cannot read 'data[::2]'"
+    )
+    assert problem(spec(node("m1"), connect={"m1.z": "data"}, inputs=data)).startswith("Submodel 'm1' has no input")
+
+
 def test_an_input_of_unknown_shape() -> None:
     port = Port("input", None, None, generated=True)
     layer = Submodel("head", Source("layer", "Dense"), (port,), (Port("output", None, None),))
@@ -207,6 +221,14 @@ def test_a_submodel_that_reaches_no_output() -> None:
     assert problem(graph) == (
         "Submodel 'two' reaches no graph output.\n"
         '  Fix: Connect it, add graph.add_output("two_output", "two.u"), or leave it out: graph.remove("two").'
+    )
+
+
+def test_what_something_used_needs_is_not_to_be_left_out() -> None:
+    nodes = node("m1"), node("again", share="m1")
+    graph = spec(*nodes, inputs=[InputSpec("data", ("m1", "again"))], outputs={"score": "again"})
+    assert problem(graph) == (
+        'Submodel \'m1\' reaches no graph output.\n  Fix: Connect it, or add graph.add_output("m1_output", "m1").'
     )
 
 
