@@ -1,6 +1,6 @@
 """A placed graph as what runs: the packed models of the dataloader, one after another, and the final model.
 
-Plain data: no Keras, no I/O. ``building`` makes the Keras models of it, ``kipoi`` the dataloader.
+Plain data: no Keras, no I/O. ``models.build`` makes the Keras models of it, ``directory`` the dataloader.
 """
 
 from __future__ import annotations
