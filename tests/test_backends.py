@@ -114,7 +114,8 @@ NAMES = {"jax": "JAX", "torch": "PyTorch"}
 def environment(backend: str) -> dict[str, str]:
     """What a process on a backend is started with: nothing of the pytest that runs this."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "HYPOTHESIS_"))}
-    return {**own, "KERAS_BACKEND": backend}
+    # Most of JAX's time would go into compiling what then runs once.
+    return {**own, "KERAS_BACKEND": backend, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 
 def python(backend: str, folder: Path, script: str, *args: Any) -> str:
@@ -174,8 +175,7 @@ def test_what_has_to_hold_everywhere_holds(backend: str, tmp_path: Path) -> None
     done = subprocess.run(
         command,
         cwd=TESTS.parent,
-        # Most of JAX's time goes into compiling what then runs once.
-        env={**environment(backend), "HYPOTHESIS_PROFILE": "few", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+        env={**environment(backend), "HYPOTHESIS_PROFILE": "few"},
         capture_output=True,
         text=True,
         timeout=900,

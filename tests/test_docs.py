@@ -12,6 +12,7 @@ from pathlib import Path
 
 import keras
 import pytest
+import warm_python
 from test_structure import LEVEL
 
 import keras_stitch
@@ -74,7 +75,7 @@ def workplace(tmp_path_factory):
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return warm_python.run(command, folder, environment)
 
 
 @pytest.mark.slow

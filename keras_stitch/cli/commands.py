@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import sys
 from collections.abc import Callable
@@ -171,6 +172,8 @@ def import_keras() -> None:
     finally:
         for name in hidden:
             del sys.modules[name]
+    # Python would take a second at the end to look for garbage in all of Keras.
+    gc.freeze()
 
 
 def _graph(options: argparse.Namespace, step: Callable[[str], None]) -> keras_stitch.Graph:

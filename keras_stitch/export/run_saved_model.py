@@ -7,6 +7,7 @@ and ``report.json`` there.
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -43,4 +44,5 @@ def _plain(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 if __name__ == "__main__":
+    gc.freeze()  # else Python takes a second at the end to look for garbage in all of TensorFlow
     main(Path(sys.argv[1]))

@@ -11,6 +11,7 @@ import keras
 import kipoi_runner
 import numpy as np
 import pytest
+import warm_python
 import yaml
 from kipoi_cases import load_objects
 from toy_objects import write_layers, write_package
@@ -122,7 +123,8 @@ def write_own(path: Path, name: str, before: str = "") -> Path:
 
 
 LOAD = """
-import runpy, sys, keras
+import runpy, sys, warnings, keras
+warnings.simplefilter("error")
 objects = runpy.run_path("composed/model_files/custom_objects.py")["OBJECTS"]
 model = keras.models.load_model("composed/model_files/model.keras", custom_objects=objects)
 assert "keras_stitch" not in sys.modules
@@ -132,14 +134,8 @@ print(sorted(objects))
 
 def loaded_by_keras(folder: Path, python_path: str = "") -> str:
     """What plain Keras is given to load the directory in a folder, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", LOAD],
-        cwd=folder,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": python_path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {**os.environ, "PYTHONPATH": python_path}
+    done = warm_python.run([sys.executable, "-c", LOAD], folder, environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout.strip()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import warm_python
 import yaml
 from kipoi_runner import kipoi_checks
 
@@ -25,7 +25,7 @@ def test_spliceai_ensemble(tmp_path):
     output = tmp_path / "spliceai_ensemble"
     command = [sys.executable, ROOT / "examples" / "spliceai_ensemble.py", output]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = warm_python.run(command, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "largest difference" in done.stdout
     arguments = {
@@ -54,7 +54,7 @@ def test_train_on_new_task(tmp_path):
     output, data = tmp_path / "enhancers", tmp_path / "enhancers_data"
     command = [sys.executable, ROOT / "examples" / "train_on_new_task.py", output]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = warm_python.run(command, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     losses = re.findall(r"^(\w+) loss: (\S+) in the first epoch, (\S+) in the last$", done.stdout, re.MULTILINE)
     assert [name for name, _, _ in losses] == ["training", "validation"]

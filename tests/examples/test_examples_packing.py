@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import warm_python
 import yaml
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ def run_example(name: str, output: Path) -> str:
     """Runs a script as a user would, without a warning; returns what it prints."""
     command = [sys.executable, ROOT / "examples" / f"{name}.py", output]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = warm_python.run(command, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     no_warnings(done.stdout + done.stderr)
     return done.stdout

@@ -17,6 +17,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import warm_python
 import yaml
 from test_examples_packing import differences, no_warnings, run_example
 
@@ -29,8 +30,8 @@ def places(printed: str) -> list[tuple[str, str, str]]:
 
 
 def kipoi_test(directory: Path) -> None:
-    command = [Path(sys.executable).with_name("kipoi"), "test", "."]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    command = [sys.executable, Path(sys.executable).with_name("kipoi"), "test", "."]
+    done = warm_python.run(command, directory)
     assert done.returncode == 0, done.stderr[-3000:]
     no_warnings(done.stdout + done.stderr)
     assert "Successfully ran test_predict" in done.stdout + done.stderr
@@ -64,7 +65,7 @@ def test_four_models_workflow(four_models: tuple[Path, str]) -> None:
 
 def stitch(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "keras_stitch", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return warm_python.run(command)
 
 
 def test_what_another_argument_runs_again(four_models: tuple[Path, str], tmp_path: Path) -> None:
@@ -106,8 +107,6 @@ def test_a_file_that_is_not_as_the_workflow_made_it(four_models: tuple[Path, str
     command = [sys.executable, "-c", "import sys; from kipoi.__main__ import main; sys.exit(main())", "predict"]
     options = ["--source=dir", f"--dataloader_args={json.dumps(given)}", "-o", str(tmp_path / "out.h5")]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        [*command, str(output), *options], env=environment, capture_output=True, text=True, check=False
-    )
+    done = warm_python.run([*command, output, *options], env=environment)
     assert done.returncode != 0
     assert f"The file '{broken}' with the predictions of 'model2' was changed at row 10." in done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import onnx
 import onnxruntime
 import pytest
 import toy_models
+import warm_python
 from backends import only_on
 from hypothesis import Phase, given, settings
 from keras import layers
@@ -163,8 +163,7 @@ def test_a_saved_model_in_plain_tensorflow(seed: Path, tmp_path: Path) -> None:
     )
     for rows in (1, 3, 32):
         np.savez(tmp_path / f"{rows}.npz", **numbers(rows))
-    command = [sys.executable, "-c", PLAIN_TENSORFLOW]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = warm_python.run([sys.executable, "-c", PLAIN_TENSORFLOW], tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     for rows in (1, 3, 32):
         expected = alone(seed, numbers(rows))

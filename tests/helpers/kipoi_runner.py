@@ -13,7 +13,6 @@ import logging
 import os
 import re
 import shlex
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -21,9 +20,11 @@ from pathlib import Path
 import h5py
 import kipoi
 import numpy as np
+import warm_python
 import yaml
 from kipoi_utils import cd
 
+_PROGRAM = Path(sys.executable).with_name("kipoi")
 _PROBLEM = re.compile(r"\bWARNING\b.*\[kipoi|mismatch|don't match|\w*Warning: |\bWARNING:absl|not compatible with")
 
 
@@ -55,7 +56,7 @@ def kipoi_checks(
     assert ["test", "."] in tests
     commands += [(directory, command) for command in tests]
     given = json.dumps([(str(place), command) for place, command in commands])
-    _run([given], directory, start=[sys.executable, "-c", _ONE_AFTER_ANOTHER])
+    _run([given], directory, start=["-c", _ONE_AFTER_ANOTHER])
     return [read_h5(output) for output in outputs]
 
 
@@ -141,18 +142,9 @@ print("all commands ended")
 def _run(command: list[str], cwd: Path, python_path: str = "", start: list[str] | None = None) -> str:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": python_path}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
-    done = subprocess.run(
-        [*(start or [Path(sys.executable).with_name("kipoi")]), *command],
-        cwd=cwd,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+    done = warm_python.run([sys.executable, *(start or [_PROGRAM]), *command], cwd, environment)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
     problems = [line for line in plain.splitlines() if _PROBLEM.search(line)]
     assert done.returncode == 0 and not problems, f"kipoi {' '.join(command)}\n{plain[-4000:]}"
-    assert not start or plain.rstrip().endswith("all commands ended"), plain[-4000:]
+    assert not start or "all commands ended" in plain.splitlines(), plain[-4000:]
     return plain

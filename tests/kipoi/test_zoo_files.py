@@ -15,6 +15,7 @@ import kipoi
 import kipoi_runner
 import numpy as np
 import pytest
+import warm_python
 import yaml
 from kipoi_cases import write_loader
 from toy_objects import write_layers
@@ -138,14 +139,8 @@ def test_a_source_of_the_users_own(zoo, tmp_path):
     (home / ".kipoi").mkdir(parents=True)
     sources = {"mine": {"type": "local", "local_path": str(zoo)}}
     (home / ".kipoi" / "config.yaml").write_text(yaml.safe_dump({"model_sources": sources}))
-    done = subprocess.run(
-        [sys.executable, "-m", "keras_stitch", "inspect", "mine:plain/predict"],
-        cwd=tmp_path,
-        env={**os.environ, "HOME": str(home), "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-m", "keras_stitch", "inspect", "mine:plain/predict"]
+    done = warm_python.run(command, tmp_path, {**os.environ, "HOME": str(home)})
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("mine:plain/predict\nsha256 ") and "input    x      (3,)" in done.stdout
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -12,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import toy_models
+import warm_python
 from backends import FLOAT64, as_array, only_on
 from toy_models import dense
 
@@ -68,8 +68,8 @@ assert not any(name.startswith("keras_stitch") for name in sys.modules)
 
 
 def python(script: str, *args: object) -> None:
-    command = [sys.executable, "-W", "error::UserWarning", "-c", script, *map(str, args)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    warned = "import warnings; warnings.simplefilter('error', UserWarning)\n"
+    done = warm_python.run([sys.executable, "-c", warned + script, *args])
     assert done.returncode == 0, done.stderr[-2000:]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import warm_python
 from backends import as_array, assert_allclose
 from hypothesis import given, settings
 from keras import layers
@@ -381,7 +382,7 @@ def test_custom_objects_of_a_file_are_loaded_in_the_fresh_process(tmp_path: Path
         "import keras, runpy; Thrice = runpy.run_path('thrice.py')['Thrice']\n"
         "keras.Sequential([keras.Input((3,), name='x'), Thrice(), keras.layers.Dense(2)]).save('m.keras')"
     )
-    subprocess.run([sys.executable, "-c", save], cwd=tmp_path, check=True, capture_output=True)
+    assert warm_python.run([sys.executable, "-c", save], tmp_path).returncode == 0
     graph = ks.Graph("g").add("a", tmp_path / "m.keras", custom_objects=str(tmp_path / "thrice.py"))
     certificate = graph.verify()
     assert certificate.passed and certificate.reloaded_in == "a fresh process", certificate

@@ -15,6 +15,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import warm_python
 import yaml
 from keras_stitch.model_templates.kipoi.merging import records
 from reference import assert_equal
@@ -203,9 +204,7 @@ def test_the_picture_has_a_box_for_each_stage(composed: Path) -> None:
 
 @pytest.mark.slow
 def test_kipoi_test(composed: Path) -> None:
-    command = [Path(sys.executable).with_name("kipoi"), "test", "."]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, cwd=composed, env=environment, capture_output=True, text=True, check=False)
+    done = warm_python.run([sys.executable, Path(sys.executable).with_name("kipoi"), "test", "."], composed)
     said = done.stdout + done.stderr
     assert done.returncode == 0 and "Successfully ran test_predict" in said, said[-2000:]
     warned = [line for line in said.splitlines() if re.search("WARNING|Warning:|mismatch", line)]
