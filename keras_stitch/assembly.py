@@ -12,7 +12,7 @@ import keras
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SaveError, StitchError
-from keras_stitch.graphs.freezing import Flags
+from keras_stitch.graphs.freezing import Flags, random_in_fit
 from keras_stitch.graphs.spec import GraphSpec
 from keras_stitch.models import build as building
 from keras_stitch.models.custom_objects import CustomObjects
@@ -66,7 +66,7 @@ class Assembly:
             built if model is None else model,
             trained=model is not None,
             packed=self.packing if packs else None,
-            remarks=self.flow.remarks,
+            remarks=(*self.flow.remarks, *self.notes),
             progress=step,
         )
 
@@ -96,7 +96,7 @@ class Assembly:
             return subject
         stages = replace(flow.stages, whole=flow.whole, steps=flow.steps)
         chain = _Chain(flow, self.job_packings(), subject.packed)
-        return replace(subject, spec=self.spec, stages=stages, packed=chain, remarks=())
+        return replace(subject, spec=self.spec, stages=stages, packed=chain, remarks=self.notes)
 
     @cached_property
     def packing(self) -> Packing | None:
@@ -141,6 +141,11 @@ class Assembly:
             # Of a Keras model, it is the sha256 of its weights alone.
             {it.name: str(it.source.sha256) for it in spec.submodels if added[it.name].blueprint is None},
         )
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What there is to know about the graph, in sentences."""
+        return random_in_fit(self.spec, self.flags, self.flow.outside)
 
     @cached_property
     def _parts(self) -> dict[str, KipoiPart]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,12 +75,13 @@ class Graph(Description):
             WiringError: With every problem of the graph.
             StitchError: If ``placement=`` asks for a later stage than a submodel can be in.
         """
-        return self._flow().plan
+        return replace(self._flow().plan, notes=self._assembly().notes)
 
     def summary(self) -> Summary:
         """Every submodel with its source, placement, parameters, ports and repairs; ``print`` shows a table."""
         wiring, _ = self._check()
-        return summarise(self._spec, wiring, self.plan(), self._frozen())
+        plan = self.plan()
+        return summarise(self._spec, wiring, plan, self._frozen(), plan.notes)
 
     def plot(self, path: PathLike) -> Path:
         """Draw the graph into a file that ends in ``.svg`` or ``.png``; returns its path."""

@@ -60,6 +60,25 @@ def frozen_state(trains: Collection[bool]) -> str:
     return "none" if all(trains) else "part" if any(trains) else "all"
 
 
+def random_in_fit(spec: GraphSpec, flags: Flags, outside: Collection[str] = ()) -> tuple[str, ...]:
+    """Which frozen submodels are random in ``fit`` all the same, a sentence for each.
+
+    Those ``outside`` the Keras model are not.
+    """
+    states, found = frozen_states(spec, flags), []
+    for submodel in spec.submodels:
+        layers = [f"'{layer.path}' ({layer.class_name})" for layer in submodel.layers if layer.augments]
+        if not layers or submodel.share is not None or submodel.name in outside:
+            continue
+        if states[submodel.name] == "all" or not any(flags[submodel.name].values()):
+            one = len(layers) == 1
+            found.append(
+                f"'{submodel.name}' is frozen, but in fit its {'layer' if one else 'layers'} {', '.join(layers)} "
+                f"still {'changes' if one else 'change'} data at random; predict and a direct call never do."
+            )
+    return tuple(found)
+
+
 def _start(submodel: Submodel) -> dict[str, bool]:
     given = submodel.trainable
     return {layer.path: layer.trainable if given is None else given for layer in submodel.layers}

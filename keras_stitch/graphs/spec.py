@@ -100,12 +100,14 @@ class LayerInfo:
         class_name: Its class.
         trainable: The flag as saved.
         parameters: Number of weights.
+        augments: Whether it changes its inputs at random in training, as Keras' random image layers do.
     """
 
     path: str
     class_name: str
     trainable: bool = True
     parameters: int = 0
+    augments: bool = False
 
 
 @dataclass(frozen=True)

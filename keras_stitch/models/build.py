@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,7 +12,7 @@ from keras_stitch.graphs.freezing import Flags, resolve_flags
 from keras_stitch.graphs.names import Names, clean
 from keras_stitch.graphs.spec import Feed, GraphOutput, GraphSpec, Merge, Port, Submodel, Tap, Wiring, port_text
 from keras_stitch.graphs.wiring import Inference, wire
-from keras_stitch.models import merge_layers, ports
+from keras_stitch.models import inference, merge_layers, ports
 from keras_stitch.models.clone import clone
 from keras_stitch.models.custom_objects import in_registry
 from keras_stitch.models.load_keras import Blueprint
@@ -133,6 +133,7 @@ class _Builder:
         taken = [*wiring.order, *(port.name for port in wiring.inputs), *(out.port.name for out in wiring.outputs)]
         self.names = Names([*taken, *self.existing])
         self.layers: dict[str, keras.Layer] = {}
+        self.inference = inference.may_start_training(self._all_layers())
         self.feeding = self._owners_that_feed()
         self.inputs = {port.name: keras.Input(port.shape, dtype=port.dtype, name=port.name) for port in wiring.inputs}
         self.tensors: dict[Tap, Any] = {Tap(None, name): tensor for name, tensor in self.inputs.items()}
@@ -148,6 +149,13 @@ class _Builder:
                 _set_flags(layer, self.flags[owner], is_layer=self.spec.submodel(owner).is_layer)
         return model
 
+    def _all_layers(self) -> Iterator[keras.Layer]:
+        for owner in dict.fromkeys(self.spec.submodel(node).owner for node in self.wiring.order):
+            yield self.existing[owner] if owner in self.existing else self.blueprints[owner].peek()
+        for feed in (feed for feeds in self.wiring.feeds.values() for feed in feeds):
+            if feed.merge.kind == "layer":
+                yield merge_layers.merge_layer(feed.merge, None, "float32")
+
     def _owners_that_feed(self) -> set[str]:
         """The owners of the weights of all submodels whose outputs some layer takes."""
         taps = [tap for feeds in self.wiring.feeds.values() for feed in feeds for tap in feed.taps]
@@ -161,7 +169,8 @@ class _Builder:
         layer = self._layer(submodel)
         # A bare layer with several inputs has them as arguments, a model as a list.
         try:
-            results = _listed(layer(*fed) if submodel.is_layer else layer(_one_or_list(fed)))
+            arguments = fed if submodel.is_layer else [_one_or_list(fed)]
+            results = _listed(inference.called(layer, *arguments, inference=self.inference))
         except Exception as error:
             arriving = " and ".join(port_text(submodel.name, feed.port) for feed in self.wiring.feeds[submodel.name])
             raise StitchError(f"Submodel '{submodel.name}' cannot take {arriving}: {reason(error)}") from error

@@ -16,7 +16,7 @@ import keras
 
 from keras_stitch.errors import SourceError, StitchError
 from keras_stitch.files import read_files
-from keras_stitch.graphs.spec import LayerInfo, Port, Source, Submodel
+from keras_stitch.graphs.spec import Port, Source, Submodel
 from keras_stitch.models import keras_file, ports
 from keras_stitch.models.clone import clone, copy_state, uncopied
 from keras_stitch.models.custom_objects import in_registry
@@ -189,7 +189,7 @@ def load_layer(name: str, layer: keras.Layer, *, outputs: Sequence[str] | None =
     except Exception as error:
         raise uncopied(f"Submodel '{name}' ({label})", error) from error
     described = Source("trained layer" if learnt else "layer", label, layer=config)
-    info = LayerInfo(name, label, bool(layer.trainable), layer.count_params() if layer.built else 0)
+    info = ports.layer_info(name, layer, bool(layer.trainable))
     submodel = Submodel(
         name,
         described,

@@ -13,6 +13,7 @@ from keras_stitch.graphs.names import Names
 from keras_stitch.graphs.shapes import kind_of
 from keras_stitch.graphs.slices import Span
 from keras_stitch.graphs.spec import Feed, Merge
+from keras_stitch.models.inference import called
 from keras_stitch.models.layer_config import layer_config, layer_from_config
 
 # Layers of Keras that add tensors of different shapes along the wrong axis, see ``_broadcast_sum``.
@@ -39,7 +40,7 @@ def merge(feed: Feed, tensors: Sequence[Any], names: Names, base: str) -> Any:
     # In the dtype of the sources: the port casts the result, not what is merged.
     dtype = merges.dtype_of(feed)
     if feed.merge.kind == "layer":
-        return merge_layer(feed.merge, names.new(f"{base}_merge"), dtype)(list(tensors))
+        return called(merge_layer(feed.merge, names.new(f"{base}_merge"), dtype), list(tensors))
     kind, base = merges.KINDS[feed.merge.kind], f"{base}_{feed.merge.kind}"
     if kind.new_axis:
         tensors = [_with_axis(tensor, feed.merge.axis, names, f"{base}_expand") for tensor in tensors]

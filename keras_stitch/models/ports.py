@@ -13,6 +13,7 @@ from keras_stitch import keras_private
 from keras_stitch.errors import SourceError, StitchError, nearest
 from keras_stitch.graphs.names import is_generated, unique_names
 from keras_stitch.graphs.spec import LayerInfo, Port, Shape
+from keras_stitch.models.inference import augments
 
 # What a value passes on its way to an Embedding without becoming another number.
 _MOVES = (
@@ -93,10 +94,13 @@ def inner_tensors(model: keras.Model, layers: Sequence[str]) -> list[keras.Keras
 def walk_layers(model: keras.Model) -> tuple[LayerInfo, ...]:
     """Every layer of a model, those of nested models with their path, as saved."""
     trains = flags(model)
-    return tuple(
-        LayerInfo(path, type(layer).__name__, trains[path], layer.count_params() if layer.built else 0)
-        for path, layer in leaves(model)
-    )
+    return tuple(layer_info(path, layer, trains[path]) for path, layer in leaves(model))
+
+
+def layer_info(path: str, layer: keras.Layer, trainable: bool) -> LayerInfo:
+    """A layer of a submodel as it was added."""
+    parameters = layer.count_params() if layer.built else 0
+    return LayerInfo(path, type(layer).__name__, trainable, parameters, augments(layer))
 
 
 def leaves(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:

@@ -32,11 +32,13 @@ class Plan:
         places: One for each submodel, in the order in which they were added.
         last: The submodel of another framework that is the directory's model, where no Keras model remains.
         remark: A remark about the whole graph; may be empty.
+        notes: What else there is to know about submodels, in sentences.
     """
 
     places: tuple[Placed, ...]
     last: str | None = None
     remark: str = ""
+    notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Placed]:
         return iter(self.places)
@@ -50,7 +52,7 @@ class Plan:
             headers.append("environment")
             rows = [[*row, place.environment or "-"] for row, place in zip(rows, self.places, strict=True)]
         table = render([*headers, "why"], [[*row, place.reason] for row, place in zip(rows, self.places, strict=True)])
-        return f"{table}\n{self.remark}" if self.remark else table
+        return "\n".join([table, *([self.remark] if self.remark else []), *self.notes])
 
     def at(self, placement: str) -> tuple[str, ...]:
         """The submodels of a stage, in the order in which they were added."""

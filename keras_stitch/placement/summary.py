@@ -33,12 +33,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """The submodels of a graph, its inputs and its outputs; ``print`` shows tables."""
+    """The submodels of a graph, its inputs and its outputs; ``print`` shows tables.
+
+    Attributes:
+        notes: What else there is to know about the graph, in sentences.
+    """
 
     name: str
     rows: tuple[Row, ...]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
@@ -61,16 +66,21 @@ class Summary:
         ends = [("input", port.name, shape_text(port.shape), port.dtype or "") for port in self.inputs]
         ends += [("output", port.name, shape_text(port.shape), port.dtype or "") for port in self.outputs]
         repairs = "".join(f"\n\n{row.submodel} {repaired_text(row.repairs)}" for row in self.rows if row.repairs)
-        return f"Graph '{self.name}'\n\n{table}\n\n{render(('graph', 'name', 'shape', 'dtype'), ends)}{repairs}"
+        notes = "".join(f"\n\n{note}" for note in self.notes)
+        ends_table = render(("graph", "name", "shape", "dtype"), ends)
+        return f"Graph '{self.name}'\n\n{table}\n\n{ends_table}{repairs}{notes}"
 
 
-def summarise(spec: GraphSpec, wiring: Wiring, plan: Plan, frozen: Mapping[str, str]) -> Summary:
+def summarise(
+    spec: GraphSpec, wiring: Wiring, plan: Plan, frozen: Mapping[str, str], notes: tuple[str, ...] = ()
+) -> Summary:
     """Collect the summary of a checked graph."""
     return Summary(
         spec.name,
         tuple(_row(submodel, wiring, plan, frozen) for submodel in spec.submodels),
         wiring.inputs,
         tuple(output.port for output in wiring.outputs),
+        notes,
     )
 
 

@@ -17,6 +17,7 @@ from keras_stitch.graphs.merges import merge_arrays
 from keras_stitch.graphs.spec import Feed, GraphSpec, Submodel, Tap, Wiring
 from keras_stitch.models import ports
 from keras_stitch.models.custom_objects import in_registry
+from keras_stitch.models.inference import called
 from keras_stitch.models.layer_config import layer_from_config
 from keras_stitch.verify.predict_program import BATCH, plain
 from keras_stitch.verify.submodel_sources import SubmodelSources
@@ -96,7 +97,7 @@ class Reference:
                 return merge_arrays(feed, arrays)
             assert feed.merge.layer is not None
             layer = layer_from_config(feed.merge.layer, self._sources.custom_objects())
-            return _in_batches(lambda batch: [layer(batch)], arrays)[0]
+            return _in_batches(lambda batch: [called(layer, batch)], arrays)[0]
         except Exception as error:
             raise StitchError(f"What feeds '{feed.node}.{feed.port.name}' cannot be merged: {reason(error)}") from error
 
@@ -138,13 +139,13 @@ class Reference:
     def _layer(self, owner: str, rows: Sequence[Array]) -> Callable[[list[Array]], list[Any]]:
         """A bare layer; one that has no weights in its source takes those that the stitched model drew."""
         layer = self._sources.blueprints[owner].take()
-        layer(*rows)
+        called(layer, *rows)
         if self._spec.submodel(owner).source.draws_weights:
             layer.set_weights(self._stitched[owner].get_layer(owner).get_weights())
             self.weights[owner] = ("trained" if self._trained else "new") if layer.weights else "of the source"
         else:
             self._take_weights(owner, {"": layer})
-        return lambda batch: _listed(layer(*batch))
+        return lambda batch: _listed(called(layer, *batch))
 
     def _take_weights(self, owner: str, own: Mapping[str, keras.Layer]) -> None:
         """Copy the stitched model's weights into a submodel, layer by layer, by path, where they were trained."""
