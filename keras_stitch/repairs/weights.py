@@ -7,6 +7,8 @@ shapes agree, nobody would notice. Here the architecture in the file says which 
 from __future__ import annotations
 
 import contextlib
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -17,7 +19,7 @@ import numpy as np
 
 from keras_stitch.errors import SourceError
 from keras_stitch.keras_private import layers_within
-from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_model, name_of
+from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_layer, is_model, name_of
 from keras_stitch.repairs.kernel_layouts import convert
 
 
@@ -31,11 +33,14 @@ class Array:
 
 @dataclass(frozen=True)
 class _Slot:
-    """The weights of a layer that train, or those that do not: how many of them, or of arrays in the file."""
+    """The weights of a layer that train, or those that do not: how many of them, or of arrays in the file.
+
+    ``path`` has the names in the file of the layers around it, from the outermost, and its own.
+    """
 
     leaf: keras.Layer
     said: Layer
-    trains: bool
+    path: tuple[str, ...]
     count: int
 
 
@@ -106,21 +111,59 @@ def _layer(model: keras.Model, said: Layer) -> keras.Layer | None:
 
 
 def _fill(layer: keras.Layer, said: Layer, arrays: list[Array], saved: Saved, name: str) -> None:
-    """One outer layer: its arrays are handed to the leaves in it in the order in which Keras 2 collected them."""
-    slots = sorted(_slots(layer, said), key=lambda slot: not slot.trains)
-    if len({id(slot.leaf) for slot in slots}) > 1 and sum(slot.count for slot in slots) != len(arrays):
+    """One outer layer: its arrays are handed to the leaves in it, by their names or in the order of Keras 2."""
+    slots = [slot for part in _slots(layer, said, saved) for slot in part]
+    leaves = list({id(slot.leaf): slot for slot in slots}.values())
+    if len(leaves) > 1 and sum(slot.count for slot in slots) != len(arrays):
         slots = [_in_file(slot, saved) for slot in slots]
-    if len({id(slot.leaf) for slot in slots}) == 1:
-        _fill_leaf(slots[0].leaf, slots[0].said, arrays, saved, name)
-        return
-    if sum(slot.count for slot in slots) != len(arrays):
+    if len(leaves) != 1 and sum(slot.count for slot in slots) != len(arrays):
         raise _misfit(name, layer.weights, arrays)
-    leaves: dict[int, tuple[_Slot, list[Array]]] = {}
+    handed = [arrays] if len(leaves) == 1 else _by_name(leaves, slots, arrays) or _in_order(leaves, slots, arrays)
+    for slot, given in zip(leaves, handed, strict=True):
+        _fill_leaf(slot.leaf, slot.said, given, saved, name)
+
+
+def _in_order(leaves: Sequence[_Slot], slots: Sequence[_Slot], arrays: Sequence[Array]) -> list[list[Array]]:
+    """The arrays of each leaf by the order of the slots."""
+    handed: dict[int, list[Array]] = {id(leaf.leaf): [] for leaf in leaves}
     rest = iter(arrays)
     for slot in slots:
-        leaves.setdefault(id(slot.leaf), (slot, []))[1].extend(islice(rest, slot.count))
-    for slot, given in leaves.values():
-        _fill_leaf(slot.leaf, slot.said, given, saved, name)
+        handed[id(slot.leaf)] += islice(rest, slot.count)
+    return list(handed.values())
+
+
+def _by_name(leaves: Sequence[_Slot], slots: Sequence[_Slot], arrays: Sequence[Array]) -> list[list[Array]] | None:
+    """The same by the names of layers in those of the arrays; ``None`` where they do not tell.
+
+    The order depends on what was frozen when the file was written, which files do not always say.
+    """
+    counts = Counter[int]()
+    for slot in slots:
+        counts[id(slot.leaf)] += slot.count
+    handed: dict[int, list[Array]] = {id(leaf.leaf): [] for leaf in leaves}
+    for array in arrays:
+        owner = _owner(array.name, leaves)
+        if owner is None:
+            return None
+        handed[id(owner.leaf)].append(array)
+    complete = all(len(given) == counts[leaf] for leaf, given in handed.items())
+    return list(handed.values()) if complete else None
+
+
+def _owner(name: str, leaves: Sequence[_Slot]) -> _Slot | None:
+    """The leaf that ``"inner/dense/kernel:0"`` names: as many names of its path as there are, the outermost first."""
+    scopes = f"/{name.rpartition('/')[0]}/"
+    for pattern in ("/{}/", "/{}_[0-9]+/"):  # TensorFlow 1 gave a scope a number that was there already
+        found: dict[tuple[int, int], list[_Slot]] = {}
+        for leaf in leaves:
+            for length in range(1, len(leaf.path) + 1):
+                end = re.escape("/".join(leaf.path[-length:]))
+                if match := re.search(pattern.format(end), scopes):
+                    found.setdefault((length, -match.start()), []).append(leaf)
+        if found:
+            best = found[max(found)]
+            return best[0] if len(best) == 1 else None
+    return None
 
 
 def _fill_leaf(leaf: keras.Layer, said: Layer, arrays: list[Array], saved: Saved, name: str) -> None:
@@ -142,14 +185,31 @@ def _sorted(weights: Sequence[keras.Variable], arrays: list[Array]) -> list[np.n
     return [array.value for array in arrays]
 
 
-def _slots(layer: keras.Layer, said: Layer) -> list[_Slot]:
-    """The weights of the leaves, leaf by leaf; Keras 2 listed those of a model that train before the others."""
+def _slots(
+    layer: keras.Layer, said: Layer, saved: Saved, path: tuple[str, ...] = ()
+) -> tuple[list[_Slot], list[_Slot]]:
+    """The weights of the leaves that train, and the others, in the order in which Keras 2 collected them."""
+    path = (*path, saved.name_in_file(said))
+    parts = _parts(layer, said)
+    if parts is None:
+        with _flag(layer, said):
+            counts = len(layer.trainable_weights), len(layer.non_trainable_weights)
+        trains, rest = ([_Slot(layer, said, path, count)] if count else [] for count in counts)
+        return trains, rest
+    pairs = [_slots(held, inner, saved, path) for held, inner in parts]
+    trains, rest = ([slot for pair in pairs for slot in pair[which]] for which in range(2))
+    return (trains, rest) if said["config"].get("trainable", True) else ([], trains + rest)
+
+
+def _parts(layer: keras.Layer, said: Layer) -> list[tuple[keras.Layer, Layer]] | None:
+    """The layers of a model, or the model that a TimeDistributed repeats; ``None`` where a layer is a leaf."""
     if is_model(said):
         found = [(_layer(layer, inner), inner) for inner in inner_layers(said)]
-        return [slot for held, inner in found if held is not None for slot in _slots(held, inner)]
-    with _flag(layer, said):
-        counts = {True: len(layer.trainable_weights), False: len(layer.non_trainable_weights)}
-    return [_Slot(layer, said, trains, count) for trains, count in counts.items() if count]
+        return [(held, inner) for held, inner in found if held is not None]
+    wrapped = said["config"].get("layer")
+    if said["class_name"] == "TimeDistributed" and is_layer(wrapped) and is_model(wrapped):
+        return [(layer.layer, wrapped)]
+    return None
 
 
 def _in_file(slot: _Slot, saved: Saved) -> _Slot:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +119,64 @@ def test_frozen_layers_of_a_nested_model_come_last(tmp_path: Path) -> None:
     loaded = opened(tmp_path, model, {"inner": [*arrays["two"], *arrays["one"]]}).model
     assert_close(loaded, x, two(x, arrays))
     assert [said.trainable for said in loaded.get_layer("inner").layers] == [False, True]
+
+
+def nested_and_frozen(said: bool) -> tuple[Layer, dict[str, list[tuple[str, np.ndarray]]]]:
+    """A model that is frozen as a whole, with a layer in it that is not, and one behind it; and their arrays.
+
+    ``said`` is whether the file says that the model is frozen, as Keras 2.4 did first.
+    """
+    inner = sequential(
+        dense("one", trainable=False, batch_input_shape=[None, 3]), dense("two", trainable=True), name="inner"
+    )
+    if said:
+        inner["config"]["trainable"] = False
+    middle = sequential(inner, dense("three"), name="middle")
+    arrays = {
+        name: [(f"{name}/kernel:0", floats(3, 3)), (f"{name}/bias:0", floats(3))] for name in ("one", "two", "three")
+    }
+    return sequential(middle, name="outer"), arrays
+
+
+def three(x: np.ndarray, arrays: dict[str, Any]) -> np.ndarray:
+    (_, w), (_, b) = arrays["three"]
+    return two(x, arrays) @ w + b
+
+
+@pytest.mark.parametrize("scope", ["", "outer/middle/", "_1"])
+@pytest.mark.parametrize("said", [False, True])
+def test_a_nested_model_that_is_frozen_as_a_whole(tmp_path: Path, said: bool, scope: str) -> None:
+    """What trains comes first, and nothing in a frozen model does; where the file does not say so, its names do."""
+    model, arrays = nested_and_frozen(said)
+    x = floats(2, 3)
+    want = three(x, arrays)
+    named = [(name, value) for layer in ("three", "two", "one") for name, value in arrays[layer]]
+    if scope == "_1":
+        named = [(name.replace("/", "_1/"), value) for name, value in named]
+    else:
+        named = [(scope + name, value) for name, value in named]
+    assert_close(opened(tmp_path, model, {"middle": named}).model, x, want)
+
+
+def test_a_nested_model_that_is_frozen_as_a_whole_without_names(tmp_path: Path) -> None:
+    model, arrays = nested_and_frozen(True)
+    x, unnamed = floats(2, 3), [value for layer in ("three", "two", "one") for _, value in arrays[layer]]
+    assert_close(opened(tmp_path, model, {"middle": unnamed}).model, x, three(x, arrays))
+
+
+@pytest.mark.slow
+def test_random_nested_models_of_keras_2(tmp_path: Path) -> None:
+    """Nested up to three deep, with frozen models and layers, all of the same shapes; as whole models and weights."""
+    script = Path(__file__).parents[1] / "helpers" / "nested_keras2.py"
+    subprocess.run([sys.executable, script, tmp_path, "16"], check=True, capture_output=True)
+    wrong = []
+    for number in range(16):
+        arrays = np.load(tmp_path / f"{number}.npz")
+        for name, arch in ((f"{number}.h5", None), (f"{number}.legacy.h5", tmp_path / f"{number}.json")):
+            model = open_file(tmp_path / name, arch=arch).model
+            if not np.allclose(as_array(model(arrays["x"], training=False)), arrays["y"], atol=1e-5, rtol=1e-5):
+                wrong.append(name)
+    assert wrong == []
 
 
 def test_a_nested_model_called_on_its_own_output(tmp_path: Path) -> None:
