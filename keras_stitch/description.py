@@ -63,6 +63,7 @@ class Description:
         placement: str | None = None,
         shapes: Any = None,
         method: str | None = None,
+        saved_backend: str | None = None,
     ) -> Self:
         """Add a submodel under a name.
 
@@ -87,6 +88,8 @@ class Description:
                 stands for a shape where a module takes no floats: ``((20,), "int64")``.
             method: What an estimator is asked: ``"predict"``, ``"predict_proba"`` or ``"predict_log_proba"``; by
                 default the probabilities of a classifier that has them, and ``"predict"`` of all else.
+            saved_backend: The backend of the old Keras that saved a file, ``"tensorflow"`` or ``"theano"``, where the
+                file does not say it or says it wrongly.
 
         Returns:
             The graph.
@@ -102,7 +105,8 @@ class Description:
         )
         new_name(name, "submodel", self._names(), fix=again)
         options = {"custom_objects": custom_objects, "arch": arch, "trainable": trainable, "outputs": outputs}
-        self._added[name] = _loaded(name, source, **options, placement=placement, shapes=shapes, method=method)
+        options |= {"shapes": shapes, "method": method, "saved_backend": saved_backend}
+        self._added[name] = _loaded(name, source, **options, placement=placement)
         return self._say(submodels=(*self._spec.submodels, self._added[name].submodel))
 
     def share(self, name: str, of: str) -> Self:

@@ -29,7 +29,8 @@ def inspect(options: argparse.Namespace) -> None:
     for file in options.files:
         with steps() as step:
             step(f"loading {file}")
-            added = load("inspected", file, arch=options.arch, custom_objects=options.custom_objects)
+            given = {"arch": options.arch, "custom_objects": options.custom_objects}
+            added = load("inspected", file, **given, saved_backend=options.saved_backend)
         print(describe(added.submodel, file))
 
 

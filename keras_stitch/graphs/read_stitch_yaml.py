@@ -34,7 +34,7 @@ import yaml
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, SpecFileError, nearest, reason
 from keras_stitch.graphs import merges
-from keras_stitch.graphs.spec import PLACEMENTS, Connection, FreezeRule, InputSpec, Merge, OutputSpec
+from keras_stitch.graphs.spec import PLACEMENTS, SAVED_BACKENDS, Connection, FreezeRule, InputSpec, Merge, OutputSpec
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ class SpecFile:
 
 
 _TOP = ("name", "models", "inputs", "connections", "outputs", "freeze")
-_MODEL = ("source", "layer", "share", "sha256", "trainable", "outputs", "arch", "custom_objects", "placement")
+_MODEL = ("source", "layer", "share", "sha256", "trainable", "outputs", "arch", "custom_objects", "placement",
+          "saved_backend")  # fmt: skip
 
 
 def read(path: Path) -> SpecFile:
@@ -241,13 +242,15 @@ class _Parser:
             ("trainable", bool, "true or false"),
             ("arch", str, "a path"),
             ("placement", str, "model, dataloader or workflow"),
+            ("saved_backend", str, "tensorflow or theano"),
         ):
             if key in value:
                 self._typed(value[key], kind, (*path, key), expected)
-        place = value.get("placement", "model")
-        if isinstance(place, str) and place not in PLACEMENTS:
-            self._mistake((*path, "placement"), f"expected {nearest(place, PLACEMENTS)}, received {_shown(place)}")
-        options = {key: value[key] for key in ("trainable", "arch", "placement") if key in value}
+        for key, known in (("placement", PLACEMENTS), ("saved_backend", SAVED_BACKENDS)):
+            text = value.get(key, known[0])
+            if isinstance(text, str) and text not in known:
+                self._mistake((*path, key), f"expected {nearest(text, known)}, received {_shown(text)}")
+        options = {key: value[key] for key in ("trainable", "arch", "placement", "saved_backend") if key in value}
         for key in ("outputs", "custom_objects"):
             if key in value:
                 options[key] = list(self._names(value[key], (*path, key)))

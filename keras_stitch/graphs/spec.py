@@ -15,6 +15,7 @@ from keras_stitch.graphs.slices import Span
 Shape = tuple[int | None, ...]
 
 PLACEMENTS = ("model", "dataloader", "workflow")
+SAVED_BACKENDS = ("tensorflow", "theano")
 
 # What runs a submodel, and what messages call it: Keras, or, through Kipoi, another framework or the model's own class.
 FRAMEWORKS = {
@@ -63,6 +64,7 @@ class Source:
         path: The absolute path, for ``file`` and ``kipoi``.
         layer: ``{"class_name": ..., "config": ...}`` for ``layer``.
         arch: The absolute path of the architecture JSON, for a weights-only file.
+        saved_backend: One of ``SAVED_BACKENDS``: that of the Keras that saved it, where the user said it.
         sha256: The sha256 of the file with the weights, where there is one.
         label: What tables and pictures show: a file name, ``Dense``.
         zoo: Its name in a source that Kipoi knows, ``"kipoi:DeepSEA/predict"``; ``path`` is where that lies here.
@@ -79,6 +81,7 @@ class Source:
     zoo: str | None = None
     custom_objects: tuple[str, ...] = ()
     live_objects: tuple[str, ...] = ()
+    saved_backend: str | None = None
 
     @property
     def in_memory(self) -> bool:

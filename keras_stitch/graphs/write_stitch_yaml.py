@@ -100,6 +100,8 @@ def _model_data(submodel: Submodel, place: Callable[[str], str], record: bool) -
         data["outputs"] = list(submodel.inner_outputs)
     if submodel.source.arch:
         data["arch"] = place(submodel.source.arch)
+    if submodel.source.saved_backend:
+        data["saved_backend"] = submodel.source.saved_backend
     if submodel.source.custom_objects:
         given = [place(text) if names_file(text) else text for text in submodel.source.custom_objects]
         data["custom_objects"] = given[0] if len(given) == 1 else given

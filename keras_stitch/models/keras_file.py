@@ -62,11 +62,17 @@ class Opened:
 
 
 def open_file(
-    path: Path, *, kind: str | None = None, arch: Path | None = None, custom_objects: CustomObjects | None = None
+    path: Path,
+    *,
+    kind: str | None = None,
+    arch: Path | None = None,
+    custom_objects: CustomObjects | None = None,
+    saved_backend: str | None = None,
 ) -> Opened:
     """Load a saved model, whatever its ending; ``arch`` is the architecture JSON of a weights-only file.
 
-    ``kind`` is what ``file_formats.recognise`` said of the file; it is asked if that is left out.
+    ``kind`` is what ``file_formats.recognise`` said of the file; it is asked if that is left out. ``saved_backend`` is
+    the backend of the Keras that saved it, where the file does not say it.
 
     Raises:
         SourceError: With the reason, if it cannot be loaded, or not without changing what it predicts.
@@ -77,7 +83,7 @@ def open_file(
     with ThreadPoolExecutor(1) as pool:
         checked = pool.submit(file_formats.checked_sha256, path, kind)
         try:
-            model, repairs = _open(path, kind, arch, dict(custom_objects or {}))
+            model, repairs = _open(path, kind, arch, dict(custom_objects or {}), saved_backend)
         except SourceError:
             # Damage explains more than what it led to.
             checked.result()
@@ -86,10 +92,13 @@ def open_file(
 
 
 def _open(
-    path: Path, kind: str, arch: Path | None, custom_objects: CustomObjects
+    path: Path, kind: str, arch: Path | None, custom_objects: CustomObjects, saved_backend: str | None
 ) -> tuple[keras.Model, tuple[Repair, ...]]:
     saved = read_json(arch, path) if arch is not None else read_archive(path) if kind == "keras" else read_h5(path)
     saved.custom = frozenset({*custom_objects, *keras.saving.get_custom_objects()})
+    if saved_backend is not None:
+        _check_saved_backend(path, saved, saved_backend)
+        saved.backend = saved_backend
     try:
         _check_code(arch or path, saved)
         repairs = _repair(arch or path, saved)
@@ -160,6 +169,15 @@ def _check_arch(path: Path, kind: str, arch: Path | None) -> None:
             f"'{path}' is a whole model, so arch= is not needed.",
             received=f"arch='{arch}'",
             fix="Leave arch= out, or give the weights-only file.",
+        )
+
+
+def _check_saved_backend(path: Path, saved: Saved, backend: str) -> None:
+    if not saved.is_legacy:
+        raise SourceError(
+            f"'{path}' is of Keras 3, which has no kernels of Theano, so saved_backend= is not needed.",
+            received=f"saved_backend={backend!r}",
+            fix="Leave it out.",
         )
 
 

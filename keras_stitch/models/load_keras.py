@@ -91,6 +91,7 @@ def load_file(
     arch: Path | None = None,
     custom_objects: CustomObjects | None = None,
     outputs: Sequence[str] | None = None,
+    saved_backend: str | None = None,
 ) -> tuple[Submodel, Blueprint]:
     """Load a saved model or, with the architecture JSON, its weights; see ``Graph.add`` and ``keras_file.open_file``.
 
@@ -104,7 +105,9 @@ def load_file(
     arch = None if arch is None else arch.absolute()
 
     def open_it() -> keras_file.Opened:
-        return keras_file.open_file(weights, kind=kind, arch=arch, custom_objects=custom_objects)
+        return keras_file.open_file(
+            weights, kind=kind, arch=arch, custom_objects=custom_objects, saved_backend=saved_backend
+        )
 
     first = open_it()
 

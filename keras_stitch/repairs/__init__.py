@@ -12,7 +12,9 @@ from keras_stitch.repairs import (
     layer_arguments,
     layer_classes,
     masks,
+    orderings,
     structure,
+    theano,
     unsupported,
 )
 from keras_stitch.repairs.architecture import Saved
@@ -30,6 +32,9 @@ QUIRKS: tuple[Rule | Check, ...] = (
     structure.nested_calls,
     structure.input_shape,
     keras1.arguments,
+    orderings.orderings,
+    theano.backend,
+    theano.kernels,
     layer_classes.class_names,
     unsupported.interpolation,
     unsupported.random_crop,

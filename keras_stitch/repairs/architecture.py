@@ -24,7 +24,8 @@ class Saved:
     Attributes:
         model: The outermost layer.
         version: The version of the Keras that wrote it, ``(2, 2, 4)``; ``(1,)`` if the file does not say.
-        backend: The backend of that Keras: ``"tensorflow"``, ``"theano"``.
+        backend: The backend of that Keras: ``"tensorflow"``, ``"theano"``; ``None`` if nothing tells.
+        is_tf_keras: Whether that Keras was part of TensorFlow.
         original_names: The name in the file of each renamed layer, by the ``id`` of the layer.
         original_classes: The class in the file of each layer that got another one, by ``id``.
         weights_version: The version of the Keras that wrote the weights, if they have a file of their own that says so.
@@ -33,7 +34,8 @@ class Saved:
 
     model: Layer
     version: tuple[int, ...] = (1,)
-    backend: str = "tensorflow"
+    backend: str | None = "tensorflow"
+    is_tf_keras: bool = False
     original_names: dict[int, str] = field(default_factory=dict)
     original_classes: dict[int, str] = field(default_factory=dict)
     weights_version: tuple[int, ...] | None = None

@@ -8,12 +8,12 @@ import keras
 import numpy as np
 
 from keras_stitch.repairs.architecture import Layer, Saved
+from keras_stitch.repairs.theano import TURNED
 
 _GATES = {"LSTM": 4, "GRU": 3}
 
 # Keras 1 wrote an LSTM gate by gate, (kernel, recurrent, bias) of i, c, f, o; Keras 2 has i, f, c, o side by side.
 _KERAS_1_GATES = {"LSTM": (0, 2, 1, 3), "ConvLSTM2D": (0, 2, 1, 3), "GRU": (0, 1, 2)}
-_CONVOLUTIONS = ("Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose", "ConvLSTM2D")
 
 
 def convert(layer: keras.Layer, said: Layer, arrays: Sequence[np.ndarray], saved: Saved) -> list[np.ndarray]:
@@ -31,19 +31,21 @@ def convert(layer: keras.Layer, said: Layer, arrays: Sequence[np.ndarray], saved
         # Keras 2 kept them by its order of axes, and did not mind it when it used them.
         return [value.reshape(weight.shape) for value, weight in zip(values, layer.weights, strict=True)]
     if saved.version < (2,):
-        values = _from_keras_1(kind, layer, values)
-    if saved.backend == "theano" and kind in _CONVOLUTIONS:
+        values = _from_keras_1(kind, layer, said, values)
+    if saved.backend == "theano" and kind in TURNED:
         values = _from_theano(kind, values)
     if kind in _GATES and len(values) == 3:
         values = _from_cudnn(kind, layer, values)
     return values
 
 
-def _from_keras_1(kind: str, layer: keras.Layer, values: list[np.ndarray]) -> list[np.ndarray]:
+def _from_keras_1(kind: str, layer: keras.Layer, said: Layer, values: list[np.ndarray]) -> list[np.ndarray]:
+    channels_first = said["config"].get("data_format") == "channels_first"
+    if kind == "ConvLSTM2D" and channels_first:
+        values = [value.transpose(2, 3, 1, 0) if value.ndim == 4 else value for value in values]
     if kind in _KERAS_1_GATES and len(values) == 3 * len(_KERAS_1_GATES[kind]):
         order = _KERAS_1_GATES[kind]
         values = [np.concatenate([values[3 * gate + part] for gate in order], axis=-1) for part in range(3)]
-    channels_first = getattr(layer, "data_format", None) == "channels_first"
     if kind == "Conv1D" and values[0].ndim == 4:
         kernel = values[0]
         if kernel.shape[:2] != (layer.kernel_size[0], 1):
@@ -55,14 +57,12 @@ def _from_keras_1(kind: str, layer: keras.Layer, values: list[np.ndarray]) -> li
         values[0] = values[0].transpose((2, 3, 0, 1) if channels_first else (0, 1, 3, 2))
     elif kind == "Conv3D" and channels_first:
         values[0] = values[0].transpose(2, 3, 4, 1, 0)
-    elif kind == "ConvLSTM2D" and channels_first:
-        values[:2] = [value.transpose(2, 3, 1, 0) for value in values[:2]]
     return values
 
 
 def _from_theano(kind: str, values: list[np.ndarray]) -> list[np.ndarray]:
     """Theano convolves, TensorFlow correlates: the kernel is turned round along its spatial axes."""
-    kernels = 2 if kind == "ConvLSTM2D" else 1
+    kernels = TURNED[kind]
     turned = [np.flip(value, axis=tuple(range(value.ndim - 2))) for value in values[:kernels]]
     return turned + values[kernels:]
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,8 @@ def read_h5(path: Path) -> Saved:
         text = _text(file.attrs["model_config"])
         group = file.get("model_weights", file)
         version, backend = (_first(key, file, group) for key in ("keras_version", "backend"))
-    return _saved(path, text, version, backend)
+        names = _weight_names(group)
+    return _saved(path, text, version, backend, names)
 
 
 def read_archive(path: Path) -> Saved:
@@ -62,7 +63,7 @@ def read_archive(path: Path) -> Saved:
     with opened_archive(path) as archive:
         text = archive.read("config.json").decode()
         version = json.loads(archive.read("metadata.json")).get("keras_version")
-    return _saved(path, text, version, None)
+    return _saved(path, text, version, "tensorflow")
 
 
 def read_json(path: Path, weights: Path) -> Saved:
@@ -86,38 +87,67 @@ def read_json(path: Path, weights: Path) -> Saved:
         raise SourceError(
             f"'{path}' is not the architecture of a Keras model.", expected=_ARCHITECTURE, received=received
         )
-    of_weights, backend = _of_weights(weights)
+    of_weights, backend, names = _of_weights(weights)
     if "module" in said and str(said["module"]).startswith("keras"):
         # Only Keras 3 says in which module a model's class is, and never its own version.
         return Saved(said, (3,), weights_version=of_weights)
     version = said.get("keras_version") or (".".join(map(str, of_weights)) if of_weights else None)
-    saved = _saved(path, text, version, said.get("backend") or backend)
+    # The kernels are in the weights, whatever the architecture says.
+    saved = _saved(path, text, version, backend or said.get("backend"), names)
     saved.weights_version = of_weights
     return saved
 
 
-def _of_weights(path: Path) -> tuple[tuple[int, ...] | None, str | None]:
-    """The version of Keras and the backend that weights in a file of their own are from, where they say."""
+def _of_weights(path: Path) -> tuple[tuple[int, ...] | None, str | None, list[str]]:
+    """The version of Keras and the backend of weights in a file of their own, where they say, and their names."""
     with opened_hdf5(path) as file:
         version, backend = _first("keras_version", file), _first("backend", file)
         # The newer layout says nothing, but only Keras 3 names the layers in it.
         named = "vars" in file and "name" in file["vars"].attrs
-    return (3,) if named else version_of(version) if version else None, backend
+        is_newer = "layer_names" not in file.attrs and "layer_names0" not in file.attrs
+        names = [] if is_newer else _weight_names(file)
+    of = (3,) if named else version_of(version) if version else None
+    return of, backend or ("tensorflow" if is_newer else _backend(of or (2,), names)), names
 
 
-def _saved(path: Path, text: str, version: str | None, backend: str | None) -> Saved:
+def texts(group: h5py.Group, name: str) -> list[str]:
+    """A list of texts among the attributes of a group, in pieces where it was too long for HDF5."""
+    if name in group.attrs:
+        pieces = [group.attrs[name]]
+    else:
+        count = next(index for index in range(len(group.attrs) + 1) if f"{name}{index}" not in group.attrs)
+        pieces = [group.attrs[f"{name}{index}"] for index in range(count)]
+    return [_text(item) for piece in pieces for item in piece]
+
+
+def _weight_names(group: h5py.Group) -> list[str]:
+    return [
+        name for layer in texts(group, "layer_names") if layer in group for name in texts(group[layer], "weight_names")
+    ]
+
+
+def _backend(version: tuple[int, ...], names: Sequence[str]) -> str | None:
+    """The backend of a file that does not say it: TensorFlow's names of weights end in ``:0``, Theano's never do."""
+    if any(name.endswith(":0") for name in names):
+        return "tensorflow"
+    # Keras 2 always said it: a file without it was changed, and so may be the names in it.
+    return "theano" if names and version < (2,) else None
+
+
+def _saved(path: Path, text: str, version: str | None, backend: str | None, names: Sequence[str] = ()) -> Saved:
     try:
         said = json.loads(text)
     except ValueError as error:
         raise SourceError(f"The architecture in '{path}' is damaged: {reason(error)}.", fix=AGAIN) from error
     if not is_layer(said):
         raise SourceError(f"'{path}' does not hold a model.", expected="a keras.Model", received=repr(said)[:100])
-    saved = Saved(said, version_of(version), backend or "tensorflow")
+    saved = Saved(said, version_of(version), is_tf_keras=bool(version and version.endswith("-tf")))
     if saved.version < (2,) and any(speaks_keras_2(layer) for _, layer in walk(saved.model)):
         # Early Keras wrote no version, and some tools leave it out of files of Keras 2.
         saved.version = (2,)
     if saved.is_legacy:
         saved.model = _plain(said)
+    saved.backend = backend or _backend(saved.version, names)
     return saved
 
 

@@ -21,6 +21,7 @@ from keras_stitch.errors import SourceError
 from keras_stitch.keras_private import layers_within
 from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_layer, is_model, name_of
 from keras_stitch.repairs.kernel_layouts import convert
+from keras_stitch.repairs.read_file import texts
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ def read_arrays(file: h5py.File) -> dict[str, list[Array]]:
     group = file.get("model_weights", file)
     try:
         return {
-            layer: [Array(name, _numbers(group[layer][name])) for name in _attribute(group[layer], "weight_names")]
-            for layer in _attribute(group, "layer_names")
+            layer: [Array(name, _numbers(group[layer][name])) for name in texts(group[layer], "weight_names")]
+            for layer in texts(group, "layer_names")
         }
     except (KeyError, OSError, RuntimeError) as error:
         raise SourceError(
@@ -66,16 +67,6 @@ def _numbers(dataset: h5py.Dataset) -> np.ndarray:
     value = np.asarray(dataset)
     # HDF5 has no bfloat16, so that it comes back as two bytes of anything.
     return value.view("bfloat16") if value.dtype.kind == "V" and value.dtype.itemsize == 2 else value
-
-
-def _attribute(group: h5py.Group, name: str) -> list[str]:
-    """A list of texts, in pieces where it was too long for HDF5."""
-    if name in group.attrs:
-        pieces = [group.attrs[name]]
-    else:
-        count = next(index for index in range(len(group.attrs) + 1) if f"{name}{index}" not in group.attrs)
-        pieces = [group.attrs[f"{name}{index}"] for index in range(count)]
-    return [item.decode() if isinstance(item, bytes) else str(item) for piece in pieces for item in piece]
 
 
 def assign(model: keras.Model, saved: Saved, arrays: Mapping[str, Sequence[Array]]) -> None:

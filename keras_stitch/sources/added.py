@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from keras_stitch.kipoi.model_directory import KipoiPart
 
 # The options that go with Keras models alone.
-OF_KERAS = ("custom_objects", "arch", "trainable", "outputs")
+OF_KERAS = ("custom_objects", "arch", "trainable", "outputs", "saved_backend")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Request:
     source: Any
     custom_objects: Given = None
     arch: Any = None
+    saved_backend: str | None = None
     trainable: bool | None = None
     outputs: Sequence[str] | None = None
     placement: str | None = None
@@ -77,6 +78,11 @@ class Added:
     @classmethod
     def of_keras(cls, request: Request, submodel: Submodel, blueprint: Blueprint, given: CustomObjects) -> Added:
         """A Keras model with what was asked for it; its source says which custom objects were given."""
-        source = replace(submodel.source, custom_objects=given.said, live_objects=given.live)
+        source = replace(
+            submodel.source,
+            custom_objects=given.said,
+            live_objects=given.live,
+            saved_backend=request.saved_backend,
+        )
         asked = replace(submodel, source=source, trainable=request.trainable, placement=request.placement)
         return cls(asked, blueprint, given)

@@ -51,7 +51,13 @@ def _load_keras(request: Request, part: KerasPart, source: Source) -> Added:
     objects = customs.for_keras()
     with in_registry(objects):
         submodel, blueprint = load_keras.load_file(
-            request.name, source, part.weights, arch=part.arch, custom_objects=objects, outputs=request.outputs
+            request.name,
+            source,
+            part.weights,
+            arch=part.arch,
+            custom_objects=objects,
+            outputs=request.outputs,
+            saved_backend=request.saved_backend,
         )
     submodel, part = described_by(part, submodel, blueprint)
     return replace(Added.of_keras(request, submodel, blueprint, given), customs=customs, part=part, arch=part.arch)

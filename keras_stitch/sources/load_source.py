@@ -16,10 +16,10 @@ from typing import Any
 import keras
 
 from keras_stitch.checks import path_of
-from keras_stitch.errors import SourceError, StitchError
+from keras_stitch.errors import SourceError, StitchError, nearest
 from keras_stitch.graphs.names import zoo_name
 from keras_stitch.graphs.read_stitch_yaml import ModelEntry
-from keras_stitch.graphs.spec import Source
+from keras_stitch.graphs.spec import SAVED_BACKENDS, Source
 from keras_stitch.models import custom_objects, file_formats, layer_config, load_keras
 from keras_stitch.models.custom_objects import Given, in_registry
 from keras_stitch.placement import requirements
@@ -54,7 +54,14 @@ def _load_file(request: Request) -> Added:
     objects, kind = given.for_keras(), file_formats.recognise(path)
     with in_registry(objects):
         submodel, blueprint = load_keras.load_file(
-            request.name, source, path, kind=kind, arch=arch, custom_objects=objects, outputs=request.outputs
+            request.name,
+            source,
+            path,
+            kind=kind,
+            arch=arch,
+            custom_objects=objects,
+            outputs=request.outputs,
+            saved_backend=request.saved_backend,
         )
     return Added.of_keras(request, submodel, blueprint, given)
 
@@ -157,7 +164,24 @@ def _check_options(request: Request, kind: Kind) -> None:
             )
     if not set(OF_KERAS) <= set(kind.options):
         request.refuse_keras_options()
+    _check_saved_backend(request)
     request.arch_file()  # no path is a mistake also where the source needs no file
+
+
+def _check_saved_backend(request: Request) -> None:
+    given = request.saved_backend
+    if given is not None and given not in SAVED_BACKENDS:
+        raise StitchError(
+            f"saved_backend= of submodel '{request.name}' is none that files are of.",
+            expected=nearest(str(given), SAVED_BACKENDS),
+            received=repr(given)[:200],
+        )
+    if given is not None and not _is_path(request.source):
+        raise StitchError(
+            f"saved_backend= of submodel '{request.name}' is for files, and this is a model in memory.",
+            received=f"saved_backend={given!r}",
+            fix="Leave it out.",
+        )
 
 
 def placed(entry: ModelEntry, folder: Path, given: Given) -> tuple[Any, dict[str, Any]]:

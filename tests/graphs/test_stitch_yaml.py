@@ -80,7 +80,8 @@ def submodels(draw: st.DrawFn, name: str) -> Submodel:
     customs = draw(st.just(()) | NAMES)
     zoo = draw(st.sampled_from([None, "kipoi:DeepSEA/predict"]))
     arch = draw(st.none() | TEXT.filter(bool))
-    source = Source("file", "m.h5", path=draw(TEXT), arch=arch, zoo=zoo, custom_objects=customs)
+    backend = draw(st.sampled_from([None, "tensorflow", "theano"]))
+    source = Source("file", "m.h5", path=draw(TEXT), arch=arch, zoo=zoo, custom_objects=customs, saved_backend=backend)
     return Submodel(name, source, inner_outputs=draw(st.none() | NAMES), **flags)
 
 
@@ -124,7 +125,7 @@ def entry(submodel: Submodel) -> ModelEntry:
     if submodel.share:
         return ModelEntry(submodel.name, share=submodel.share)
     options: dict[str, Any] = {"trainable": submodel.trainable, "placement": submodel.placement}
-    options |= {"arch": submodel.source.arch}
+    options |= {"arch": submodel.source.arch, "saved_backend": submodel.source.saved_backend}
     options |= {"outputs": None if submodel.inner_outputs is None else list(submodel.inner_outputs)}
     options |= {"custom_objects": list(submodel.source.custom_objects) or None}
     options = {key: value for key, value in options.items() if value is not None}
@@ -313,6 +314,8 @@ A = "models: {a: m.h5}\n"
         ("models: {a: {}}", "line 1, models.a: expected exactly one of source, layer and share"),
         ("models: {a: {source: m.h5, placement: moon}}", "line 1, models.a.placement: expected one of model, "
          "dataloader, workflow, received 'moon'"),
+        ("models: {a: {source: m.h5, saved_backend: teano}}", "line 1, models.a.saved_backend: expected 'theano', the "
+         "nearest name, received 'teano'"),
         ("models: {a: {source: m.h5, outputs: []}}", "line 1, models.a.outputs: expected a name or a list of names, "
          "received []"),
         ("models: {a: {source: m.h5, sha256: 12}}", "line 1, models.a.sha256: expected 64 hexadecimal digits, "

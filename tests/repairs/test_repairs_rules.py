@@ -59,7 +59,7 @@ def test_rules_have_names_and_reasons_of_their_own() -> None:
     assert len({quirk.name for quirk in QUIRKS}) == len(QUIRKS) == len(RULES) + len(CHECKS)
     for rule in RULES:
         assert rule.name == rule.name.lower() and " " not in rule.name
-        assert rule.why[0].islower() or rule.why.startswith(("Keras", "LeakyReLU",
+        assert rule.why[0].islower() or rule.why.startswith(("Keras", "LeakyReLU", "Theano",
                                                              "SeparableConv1D", "ThresholdedReLU"))  # fmt: skip
         assert not rule.why.endswith(".")
 

@@ -508,7 +508,13 @@ def test_imports_when_it_predicts(tmp_path):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("trainable", False), ("custom_objects", "x.py"), ("arch", "a.json"), ("outputs", ("dense",))],
+    [
+        ("trainable", False),
+        ("custom_objects", "x.py"),
+        ("arch", "a.json"),
+        ("outputs", ("dense",)),
+        ("saved_backend", "theano"),
+    ],
 )
 def test_options_of_keras_models(tmp_path, option, value):
     folder = zoo_models.write_custom(tmp_path / "m")
