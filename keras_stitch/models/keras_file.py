@@ -7,7 +7,7 @@ put where the file says that they belong.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from keras_stitch.repairs import (
     layer_classes,
     repair,
     weights,
+    weights_order,
 )
 from keras_stitch.repairs.architecture import Layer, Saved, walk
 from keras_stitch.repairs.read_file import read_archive, read_h5, read_json
@@ -114,7 +115,7 @@ def _open(
     with keras_private.quiet_keras():
         try:
             if repairs or saved.is_legacy:
-                model = _repaired(path, kind, saved, custom_objects, repairs)
+                model, repairs = _repaired(path, kind, saved, custom_objects, repairs)
             else:
                 model = _as_it_is(path, kind, arch, custom_objects)
         except SourceError:
@@ -228,8 +229,8 @@ def _names_function(layer: Layer) -> bool:
 
 
 def _repaired(
-    path: Path, kind: str, saved: Saved, custom_objects: CustomObjects, repairs: Sequence[Repair]
-) -> keras.Model:
+    path: Path, kind: str, saved: Saved, custom_objects: CustomObjects, repairs: tuple[Repair, ...]
+) -> tuple[keras.Model, tuple[Repair, ...]]:
     keras3_config.modernise(saved)
     # Keras takes a config apart while it reads it.
     model = keras.saving.deserialize_keras_object(copy.deepcopy(saved.model), custom_objects=custom_objects)
@@ -245,10 +246,14 @@ def _repaired(
         archives.load_weights(path, model, saved)
     else:
         with h5py.File(path, "r") as file:
-            weights.assign(model, saved, weights.read_arrays(file))
+            arrays = weights.read_arrays(file)
+        if kind == "h5 weights":
+            repairs += weights_order.assign(model, saved, arrays)
+        else:
+            weights.assign(model, saved, arrays)
     if any(done.rule == changed_functions.hard_sigmoid.name for done in repairs):
         hard_sigmoid.fold_hard_sigmoid(model)
-    return model
+    return model, repairs
 
 
 def _as_it_is(path: Path, kind: str, arch: Path | None, custom_objects: CustomObjects) -> keras.Model:

@@ -1,7 +1,7 @@
 """Files of old Keras, repaired on the way in: one small rule for each quirk, each named, reported and tested alone.
 
 ``repair`` changes the architecture, ``weights.assign`` brings the weights, ``hard_sigmoid`` what has to go into them.
-A new quirk is one entry in ``QUIRKS`` and one test.
+A new quirk is one entry in ``QUIRKS``, or in ``ARRAY_RULES`` where arrays are repaired, and one test.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from keras_stitch.repairs import (
     structure,
     theano,
     unsupported,
+    weights_order,
 )
 from keras_stitch.repairs.architecture import Saved
-from keras_stitch.repairs.rule import Check, Repair, Rule
+from keras_stitch.repairs.rule import ArrayRule, Check, Repair, Rule
 
 # In the order in which they are applied: first what the others need to find their way. A rule repairs and reports, a
 # check refuses the file. Checks stand before the rules that put in layers, which they would take for the file's own.
@@ -63,7 +64,8 @@ QUIRKS: tuple[Rule | Check, ...] = (
     structure.call_arguments,
     structure.single_ends,
 )
-RULES = tuple(quirk for quirk in QUIRKS if isinstance(quirk, Rule))
+ARRAY_RULES: tuple[ArrayRule, ...] = (weights_order.BY_ORDER,)
+RULES: tuple[Rule | ArrayRule, ...] = (*(quirk for quirk in QUIRKS if isinstance(quirk, Rule)), *ARRAY_RULES)
 
 
 def repair(saved: Saved) -> list[Repair]:
@@ -86,4 +88,4 @@ def repair(saved: Saved) -> list[Repair]:
     return done
 
 
-__all__ = ["QUIRKS", "RULES", "repair"]
+__all__ = ["ARRAY_RULES", "QUIRKS", "RULES", "repair"]

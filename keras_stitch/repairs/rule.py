@@ -27,6 +27,15 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class ArrayRule:
+    """One quirk that is repaired where arrays are assigned, and reported there."""
+
+    name: str
+    why: str
+    legacy: bool = True
+
+
+@dataclass(frozen=True)
 class Check:
     """One quirk of old files that nothing can repair: ``refuse`` raises where a file has it."""
 

@@ -213,6 +213,55 @@ def test_weights_beside_an_old_architecture(tmp_path: Path, ending: str) -> None
     assert_close(open_file(tmp_path / f"w.{ending}", arch=tmp_path / "arch.json").model, x, two(x, arrays))
 
 
+def open_beside(folder: Path, model: Layer, arrays: dict[str, Any]) -> Opened:
+    """An architecture and weights in a file of their own."""
+    (folder / "arch.json").write_text(json.dumps({**model, "keras_version": "2.2.4", "backend": "tensorflow"}))
+    with h5py.File(folder / "w.h5", "w") as file:
+        write_weights(file, arrays)
+    return open_file(folder / "w.h5", arch=folder / "arch.json")
+
+
+@pytest.mark.parametrize("names", [("three", "four"), ("two", "three"), ("zero", "one")])
+def test_weights_of_layers_with_other_names(tmp_path: Path, names: tuple[str, str]) -> None:
+    """Keras 2 counted layers through a session, and load_weights went by their order."""
+    arrays, x = two_arrays(), floats(2, 3)
+    found = open_beside(tmp_path, TWO, {"input": [], **dict(zip(names, arrays.values(), strict=True))})
+    assert_close(found.model, x, two(x, arrays))
+    assert [(done.rule, done.where) for done in found.repairs][-1] == ("weights-by-order", ("one", "two"))
+
+
+def test_weights_of_layers_with_other_names_in_another_order(tmp_path: Path) -> None:
+    arrays = two_arrays()
+    with pytest.raises(SourceError) as caught:
+        open_beside(tmp_path, TWO, dict(reversed(arrays.items())))
+    assert str(caught.value) == (
+        "The layers of the weights and of the architecture have the same names in another order, and the weights fit "
+        "by name and by order.\n  Expected: one, two\n  Received: two, one\n"
+        "  Fix: Give the architecture that the weights were saved with, by model.to_json() beside "
+        "model.save_weights(...), or the whole model."
+    )
+
+
+def test_weights_whose_order_contradicts_their_shapes_go_by_name(tmp_path: Path) -> None:
+    said = sequential(dense("one", 4, batch_input_shape=[None, 3]), dense("two", 2))
+    arrays, x = {"two": [floats(4, 2), floats(2)], "one": [floats(3, 4), floats(4)]}, floats(2, 3)
+    found = open_beside(tmp_path, said, arrays)
+    (w1, b1), (w2, b2) = arrays["one"], arrays["two"]
+    assert_close(found.model, x, (x @ w1 + b1) @ w2 + b2)
+    assert "weights-by-order" not in [done.rule for done in found.repairs]
+
+
+def test_weights_of_layers_with_other_names_and_shapes(tmp_path: Path) -> None:
+    with pytest.raises(SourceError) as caught:
+        open_beside(tmp_path, TWO, {"one": [floats(3, 3), floats(3)], "three": [floats(3, 4), floats(4)]})
+    assert str(caught.value) == (
+        "The weights belong to other layers than the architecture has, and in their order they do not fit them. "
+        "The weights of layer 'two' do not fit it.\n"
+        "  Expected: kernel (3, 3), bias (3,)\n  Received: three_0 (3, 4), three_1 (4,)\n"
+        "  Fix: Give the architecture that the weights were saved with."
+    )
+
+
 # -- what does not fit ----------------------------------------------------------------------------
 
 DAMAGED = "\n  Fix: The file may be damaged, or its architecture may be that of another version of the model."
