@@ -6,12 +6,11 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+import reload_here
 import tables_report
 from hypothesis import HealthCheck, Phase, settings
 
@@ -36,18 +35,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
-class _Done:
-    """A process that has ended well."""
-
-    returncode = 0
-
-    def poll(self) -> int:
-        return self.returncode
-
-    def communicate(self) -> tuple[bytes, bytes]:
-        return b"", b""
-
-
 @pytest.fixture(autouse=True, scope="session")
 def _no_directories_elsewhere() -> Iterator[None]:
     """``KERAS_BACKEND=jax pytest ...`` leaves out, on the spot, the tests that write Kipoi directories."""
@@ -69,12 +56,7 @@ def _reload_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.
     if "fresh_process" in request.keywords:
         return
 
-    def start(program: Path, folder: Path) -> _Done:
-        package = "export" if program.stem == "run_saved_model" else "verify"
-        importlib.import_module(f"keras_stitch.{package}.{program.stem}").main(folder)
-        return _Done()
-
-    monkeypatch.setattr("keras_stitch.verify.fresh_process.start", start)
+    monkeypatch.setattr("keras_stitch.verify.fresh_process.start", reload_here.start)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -75,7 +75,7 @@ def workplace(tmp_path_factory):
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return warm_python.run(command, folder, environment)
+    return warm_python.run(command, folder, environment, certify_here=True)
 
 
 @pytest.mark.slow

@@ -23,7 +23,12 @@ from pathlib import Path
 
 
 def run(
-    command: Sequence[object], cwd: Path | None = None, env: Mapping[str, str] | None = None, timeout: float = 300
+    command: Sequence[object],
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    *,
+    timeout: float = 300,
+    certify_here: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Like ``subprocess.run(command, capture_output=True, text=True)``.
 
@@ -32,6 +37,7 @@ def run(
         cwd: The working directory.
         env: All environment variables; TensorFlow and Keras have read theirs before.
         timeout: Seconds after which the program is killed.
+        certify_here: Whether certificates do without another process, see ``reload_here``.
 
     Raises:
         subprocess.TimeoutExpired: The program took longer.
@@ -39,7 +45,7 @@ def run(
     python, *arguments = map(str, command)
     assert python == sys.executable, python
     variables = dict(os.environ if env is None else env)
-    program = {"arguments": arguments, "cwd": str(cwd or Path.cwd()), "env": variables}
+    program = {"arguments": arguments, "cwd": str(cwd or Path.cwd()), "env": variables, "certify_here": certify_here}
     connection = _server()
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given.write(json.dumps(program).encode())
@@ -92,11 +98,15 @@ def _serve(connection: socket.socket) -> None:
         connection.send(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
 
 
-def _become(arguments: list[str], cwd: str, env: dict[str, str]) -> None:
+def _become(arguments: list[str], cwd: str, env: dict[str, str], certify_here: bool) -> None:
     """Does what ``python arguments`` does after the start of Python."""
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
+    if certify_here:
+        from keras_stitch.verify import fresh_process
+
+        fresh_process.start = reload_here.start
     first, *rest = arguments
     main = types.ModuleType("__main__")
     if first in ("-c", "-m"):
@@ -115,8 +125,10 @@ def _become(arguments: list[str], cwd: str, env: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    del sys.path[0]  # this folder
     import keras  # noqa: F401
+    import reload_here
+
+    del sys.path[0]  # this folder
 
     gc.freeze()  # else every program would take a second at its end to look through all of Keras
     _serve(socket.socket(fileno=int(sys.argv[1])))
