@@ -2,7 +2,7 @@
 
 ``JOBS.json`` holds a list of jobs: ``model`` is the file, ``inputs`` an ``.npz`` file with ``input0``, ``input1``, ...,
 and ``arrays`` the ``.npz`` file to write: the model's outputs by name, or, where Keras cannot load or run it,
-``error``.
+``error``. With ``custom``, Keras is given the layers of ``published_models``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 
 import keras
 import numpy as np
+import published_models
 
 
 def main(jobs: list[dict]) -> None:
@@ -26,7 +27,8 @@ def main(jobs: list[dict]) -> None:
         try:
             with np.load(job["inputs"]) as arrays:
                 inputs = [arrays[name] for name in arrays.files if name.startswith("input")]
-            model = keras.saving.load_model(job["model"], compile=False)
+            known = published_models.custom_layers(keras) if job.get("custom") else None
+            model = keras.saving.load_model(job["model"], compile=False, custom_objects=known)
             # A compiled function is worth its making only where there are many steps.
             recurrent = any(isinstance(layer, keras.layers.RNN) for layer in model._flatten_layers())
             compiled = recurrent and inputs[0].shape[1] > 100

@@ -1,8 +1,10 @@
 """What Keras 2 predicts with saved files: ``python tf_keras_oracle.py JOBS.json``, in a process without Keras 3.
 
 ``JOBS.json`` holds a list of jobs: ``model`` is the file, ``arrays`` the ``.npz`` file to write, ``length`` the size
-that stands for open dimensions of the inputs. Each ``.npz`` gets ``input0``, ``input1``, ... and ``output0``,
-``output1``, ..., or, where Keras 2 itself cannot load or run the file, ``error``. Inputs are the same each time.
+that stands for open dimensions of the inputs. Where the file holds weights only, ``arch`` is the architecture JSON;
+with ``made``, it is written first of all, by ``published_models``, from which the layers for ``custom`` come, too.
+Each ``.npz`` gets ``input0``, ``input1``, ... and ``output0``, ``output1``, ..., or, where Keras 2 itself cannot load
+or run the file, ``error``. Inputs are the same each time.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 
 import numpy as np
+import published_models
+import tensorflow as tf
 import tf_keras
 
 ROWS = 2
@@ -32,12 +36,29 @@ class GRU(tf_keras.layers.GRU):
         return super().from_config({"reset_after": False, **config})
 
 
+class MaxPooling2D(tf_keras.layers.MaxPooling2D):
+    """TensorFlow pools ``channels_first`` on a CPU with oneDNN only; here the channels are last meanwhile."""
+
+    def call(self, inputs):
+        """The pooled images, in the layout that they have."""
+        if self.data_format == "channels_last":
+            return super().call(inputs)
+        size, strides, padding = self.pool_size, self.strides, self.padding.upper()
+        return tf.transpose(tf.nn.max_pool2d(tf.transpose(inputs, (0, 2, 3, 1)), size, strides, padding), (0, 3, 1, 2))
+
+
 def main(jobs: list[dict]) -> None:
     """Runs the jobs one after another."""
     for job in jobs:
-        model, arrays, length = Path(job["model"]), Path(job["arrays"]), job.get("length", 256)
+        if job.get("made"):
+            part = Path(f"{job['arch']}.part")
+            part.write_text(published_models.architecture(job["made"], tf_keras).to_json(), encoding="utf-8")
+            part.replace(job["arch"])
+            tf_keras.backend.clear_session()
+    for job in jobs:
+        arrays = Path(job["arrays"])
         try:
-            found = predict(model, length)
+            found = predict(job)
         except Exception as error:
             found = {"error": np.array(f"{type(error).__name__}: {error}")}
         tf_keras.backend.clear_session()
@@ -46,9 +67,22 @@ def main(jobs: list[dict]) -> None:
         part.replace(arrays)
 
 
-def predict(path: Path, length: int) -> dict[str, np.ndarray]:
+def load(job: dict) -> tf_keras.Model:
+    """The model of a job."""
+    known = {"GRU": GRU, "MaxPooling2D": MaxPooling2D}
+    if job.get("custom"):
+        known |= published_models.custom_layers(tf_keras)
+    if not job.get("arch"):
+        return tf_keras.models.load_model(job["model"], custom_objects=known, compile=False)
+    model = tf_keras.models.model_from_json(Path(job["arch"]).read_text(encoding="utf-8"), custom_objects=known)
+    model.load_weights(job["model"])
+    return model
+
+
+def predict(job: dict) -> dict[str, np.ndarray]:
     """Seeded inputs that fit the model, and what it makes of them."""
-    model = tf_keras.models.load_model(path, custom_objects={"GRU": GRU}, compile=False)
+    path, length = Path(job["model"]), job.get("length", 256)
+    model = load(job)
     random = np.random.default_rng(zlib.crc32(path.name.encode()))
     inputs = [make_input(random, tensor, users(model, tensor), length) for tensor in model.inputs]
     outputs = model.predict(inputs, verbose=0, batch_size=ROWS)
@@ -74,7 +108,8 @@ def make_input(random: np.random.Generator, tensor, readers: list, length: int) 
     Plain noise saturates the softmax of most models for sounds, so that any other model would predict the same.
     """
     shape = (ROWS, *(length if size is None else size for size in tensor.shape[1:]))
-    vocabularies = [reader.input_dim for reader in readers if isinstance(reader, tf_keras.layers.Embedding)]
+    inner = [layer for reader in readers for layer in reader._flatten_layers()]
+    vocabularies = [layer.input_dim for layer in inner if isinstance(layer, tf_keras.layers.Embedding)]
     if vocabularies:
         return random.integers(0, min(vocabularies), shape).astype("float32")
     if len(shape) == 3 and shape[-1] == 4:
