@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_stitch.verify.equality import compare
+from keras_stitch.verify.equality import InFloat64, compare
 
 
 @given(st.floats(1e-3, 1e6), st.floats(0, 3))
@@ -48,3 +48,42 @@ def test_whole_numbers_booleans_and_text() -> None:
     assert compare(np.array([3, 4]), np.array([3, 5])).largest == 1
     assert compare(np.array([True, False]), np.array([True, True])).largest == 1
     assert compare(np.array([b"a", b"bb"]), np.array([b"a", b"bb"])).equal
+
+
+# A model that amplifies rounding: what should be there is 3e-5 from its own float64.
+TRUTH = np.array([0.5, 1.0])
+EXPECTED = np.array([0.50003, 1], "float32")
+FOUND = np.array([0.49997, 1], "float32")
+
+
+@pytest.mark.parametrize(
+    ("found", "in_float64", "equal"),
+    [
+        (FOUND, None, False),
+        (FOUND, np.array([0.50002, 1]), True),
+        (FOUND - np.float32(2e-4), TRUTH, True),
+        (FOUND - np.float32(3e-4), TRUTH, False),  # that is more than rounding
+        (FOUND, np.array([0.50004, 1]), False),  # it is another model
+        (FOUND, np.array([0.5, 1.00004]), False),
+        (FOUND, np.array([0.5, np.nan]), False),
+        (FOUND, TRUTH[:1], False),
+        (np.array([np.nan, 1], "float32"), TRUTH, False),
+        (np.array([np.inf, 1], "float32"), TRUTH, False),
+    ],
+)
+def test_rounding_counts_where_float64_ran(found: np.ndarray, in_float64: np.ndarray | None, equal: bool) -> None:
+    compared = compare(found, EXPECTED, None if in_float64 is None else InFloat64(in_float64, TRUTH))
+    assert compared.equal == equal
+    assert compared.allowed == 1e-5 and compared.is_rounding == equal
+
+
+def test_no_rounding_excuses_a_model_without_any() -> None:
+    """Where float32 is exact, float64 says nothing new."""
+    exact = TRUTH.astype("float32")
+    assert not compare(FOUND, exact, InFloat64(TRUTH + 1e-12, TRUTH)).equal
+    assert not compare(FOUND, exact, InFloat64(TRUTH, TRUTH)).equal
+
+
+def test_a_run_in_float32_is_none_in_float64() -> None:
+    with pytest.raises(ValueError, match="float32 is not what a run in float64 gives"):
+        InFloat64(TRUTH.astype("float32"), TRUTH)
