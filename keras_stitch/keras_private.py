@@ -63,6 +63,11 @@ def archive_name(class_name: str) -> str:
     return str(keras.src.utils.naming.to_snake_case(class_name))
 
 
+def shared_objects() -> contextlib.AbstractContextManager[None]:
+    """Within it, what has the same ``shared_object_id`` in a config becomes one object, as in a ``.keras`` file."""
+    return keras.src.saving.serialization_lib.ObjectSharingScope()
+
+
 @contextlib.contextmanager
 def quiet_keras() -> Iterator[None]:
     """Without Keras' remarks on the age of the HDF5 format and on arguments of old layers."""

@@ -21,12 +21,12 @@ from keras_stitch.directory.hosting import hosted_model
 from keras_stitch.files.read_files import load_yaml
 from keras_stitch.graphs.shapes import kind_of
 from keras_stitch.graphs.spec import Port
-from keras_stitch.keras_private import quiet_keras
 from keras_stitch.kipoi.framework import OLD_TYPES
 from keras_stitch.kipoi.model_directory import CopiedPart
 from keras_stitch.kipoi.packed_copy import flattened, load_packed, nested, write_packed
 from keras_stitch.kipoi.run_kipoi import needs_neighbours, quiet
 from keras_stitch.kipoi.templates import literal, template_module, template_text, write_stitched_model, write_yaml
+from keras_stitch.models import save_keras
 from keras_stitch.models.custom_objects import CustomObjects
 from keras_stitch.placement.cut_into_stages import Cast, Connected, Merged, Stages, Step, Take
 from keras_stitch.verify.run_stages import Runs
@@ -142,8 +142,7 @@ class Packing:
     def _write_keras(self, step: Step, place: Path) -> None:
         model, carried = self.models[step.name], self.carried[step.name]
         (place / _WEIGHTS).parent.mkdir(parents=True)
-        with quiet_keras():
-            model.save(place / _WEIGHTS)
+        save_keras.write(model, place / _WEIGHTS)
         _undated(place / _WEIGHTS)
         carried.write(place)
         names = " and ".join(step.submodels) or "A merge by a Keras layer"

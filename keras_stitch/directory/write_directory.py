@@ -21,11 +21,10 @@ from keras_stitch.directory.split_plan import split
 from keras_stitch.errors import SaveError
 from keras_stitch.files import overwriting
 from keras_stitch.graphs.spec import GraphSpec
-from keras_stitch.keras_private import quiet_keras
 from keras_stitch.kipoi import run_kipoi
 from keras_stitch.kipoi.model_directory import KipoiPart
 from keras_stitch.kipoi.templates import write_stitched_model, write_yaml
-from keras_stitch.models.save_keras import check_format
+from keras_stitch.models.save_keras import check_format, write
 from keras_stitch.placement.cut_into_stages import Stages
 from keras_stitch.terminal import Step
 from keras_stitch.verify.certificate import Certificate
@@ -229,8 +228,7 @@ def write_model(model: keras.Model, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     bare = keras.Model(model.inputs, model.output, name=model.name)
     try:
-        with quiet_keras():
-            bare.save(path)
+        write(bare, path)
         if path.suffix == ".h5":
             path.with_suffix(".json").write_text(bare.to_json(), encoding="utf-8")
     except OSError:

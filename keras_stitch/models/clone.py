@@ -37,12 +37,16 @@ def clone(model: keras.Model, what: str) -> keras.Model:
     done: dict[int, keras.Layer] = {}
 
     def fresh(layer: keras.Layer) -> keras.Layer:
-        # A layer that several nested models hold stays one layer.
+        # A layer that several models or wrappers hold stays one layer.
         if id(layer) not in done:
             if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
                 # Weight paths are the names inside .h5, where two nested models may each have a `dense/kernel`.
                 with keras.name_scope(layer.name):
                     done[id(layer)] = _copy_structure(layer, fresh)
+            elif type(layer) is keras.layers.TimeDistributed:
+                config = layer.get_config()
+                del config["layer"]
+                done[id(layer)] = keras.layers.TimeDistributed(fresh(layer.layer), **config)
             else:
                 done[id(layer)] = layer.__class__.from_config(_in_inference(layer.get_config()))
         return done[id(layer)]

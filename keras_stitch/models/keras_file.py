@@ -233,7 +233,8 @@ def _repaired(
 ) -> tuple[keras.Model, tuple[Repair, ...]]:
     keras3_config.modernise(saved)
     # Keras takes a config apart while it reads it.
-    model = keras.saving.deserialize_keras_object(copy.deepcopy(saved.model), custom_objects=custom_objects)
+    with keras_private.shared_objects():
+        model = keras.saving.deserialize_keras_object(copy.deepcopy(saved.model), custom_objects=custom_objects)
     if kind in ("keras", "keras weights") and any(done.rule == layer_classes.cudnn.name for done in repairs):
         raise SourceError(
             f"'{path}' has layers that only ran on a GPU, whose weights are read from .h5 files only.",

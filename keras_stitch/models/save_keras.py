@@ -14,8 +14,10 @@ from keras_stitch.files import new_files
 from keras_stitch.graphs.spec import GraphSpec
 from keras_stitch.keras_private import held_layers, quiet_keras
 from keras_stitch.models import ports
+from keras_stitch.repairs import archives
 
 FORMATS = {"keras": ".keras", "h5": ".h5"}
+_AS_KERAS = 'Save as .keras: graph.save(..., format="keras").'
 _BACKENDS = {"jax": "JAX", "torch": "PyTorch"}
 
 
@@ -24,11 +26,11 @@ def check_format(model: keras.Model, format: str) -> None:
     if format not in FORMATS:
         raise SaveError(f"There is no format {format!r}.", expected=" or ".join(FORMATS))
     for layer in model.layers:
-        if twice := _held_twice(layer):
+        if format == "h5" and (twice := _held_twice(layer)):
             raise SaveError(
-                f"No format of Keras can hold submodel '{layer.name}': its layer '{twice[0]}' is also '{twice[1]}', "
-                "and on loading they would be two layers, one of them without its weights.",
-                expected="a layer is used within one model, not in a nested one and outside it",
+                f"An .h5 file cannot hold submodel '{layer.name}': its layer '{twice[0]}' is also '{twice[1]}', and on "
+                "loading they would be two layers.",
+                fix=_AS_KERAS,
             )
         for path, leaf in ports.leaves(layer) if isinstance(layer, keras.Model) else [("", layer)]:
             if not leaf.trainable and _thaws(leaf):
@@ -41,7 +43,7 @@ def check_format(model: keras.Model, format: str) -> None:
         for path, what in _not_for_h5(layer, layer.name) if format == "h5" else ():
             raise SaveError(
                 f"An .h5 file cannot hold submodel '{layer.name}': it has {what} ('{path}').",
-                fix='Save as .keras: graph.save(..., format="keras").',
+                fix=_AS_KERAS,
             )
 
 
@@ -64,8 +66,8 @@ def save_model(model: keras.Model, path: Path) -> Path:
         raise SaveError(f"There is no folder '{path.absolute().parent}'.", fix="Make it first.")
     with new_files.disk_errors(path), new_files.new_file(path) as place:
         try:
+            write(model, place)
             with quiet_keras():
-                model.save(place)
                 weights = keras.saving.load_model(place, compile=False).weights
             if len(weights) != len(model.weights) or not all(map(_same, weights, model.weights)):
                 raise ValueError("it would have other weights")
@@ -77,6 +79,14 @@ def save_model(model: keras.Model, path: Path) -> Path:
                 fix="Save as .keras." if path.suffix != ".keras" else None,
             ) from error
     return path
+
+
+def write(model: keras.Model, path: Path) -> None:
+    """Write a model as Keras does, so that Keras can load the layers that several models in it hold."""
+    with quiet_keras():
+        model.save(path)
+    if path.suffix == ".keras":
+        archives.share_layers(path)
 
 
 def _same(one: keras.Variable, other: keras.Variable) -> bool:
@@ -137,13 +147,20 @@ def _thaws(layer: keras.Layer) -> bool:
 
 
 def _held_twice(layer: keras.Layer) -> tuple[str, str] | None:
-    """Both paths of a layer that a nested model and one around it hold."""
+    """Both paths of a layer with weights that several models or wrappers hold."""
     seen: dict[int, str] = {}
-    for path, leaf in ports.leaves(layer) if isinstance(layer, keras.Model) else ():
-        if id(leaf) in seen:
-            return path, seen[id(leaf)]
-        seen[id(leaf)] = path
+    for path, inner in _inner(layer):
+        if id(inner) in seen and inner.weights:
+            return path, seen[id(inner)]
+        seen[id(inner)] = path
     return None
+
+
+def _inner(layer: keras.Layer, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
+    """The layers in a layer at any depth, those in wrappers as well, with their paths."""
+    for inner in layer.layers if isinstance(layer, keras.Model) else held_layers(layer):
+        yield f"{prefix}{inner.name}", inner
+        yield from _inner(inner, f"{prefix}{inner.name}/")
 
 
 def _adapted(layer: keras.Layer, *, nested: bool) -> bool:

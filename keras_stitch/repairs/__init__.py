@@ -13,6 +13,7 @@ from keras_stitch.repairs import (
     layer_classes,
     masks,
     orderings,
+    shared_layers,
     structure,
     theano,
     unsupported,
@@ -63,6 +64,7 @@ QUIRKS: tuple[Rule | Check, ...] = (
     changed_functions.hard_sigmoid,
     structure.call_arguments,
     structure.single_ends,
+    shared_layers.shared_layers,
 )
 ARRAY_RULES: tuple[ArrayRule, ...] = (weights_order.BY_ORDER,)
 RULES: tuple[Rule | ArrayRule, ...] = (*(quirk for quirk in QUIRKS if isinstance(quirk, Rule)), *ARRAY_RULES)

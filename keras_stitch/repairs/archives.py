@@ -11,15 +11,20 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import keras
+import numpy as np
 
+from keras_stitch.errors import SourceError
 from keras_stitch.keras_private import archive_name
-from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_model, name_of
+from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_layer, is_model, name_of
+from keras_stitch.repairs.shared_layers import ID, share
 
+_CONFIG = "config.json"
 _WEIGHTS = "model.weights.h5"
 _BEFORE_2_14 = "_layer_checkpoint_dependencies"
 
@@ -32,11 +37,28 @@ def load(path: Path, model: keras.Model, saved: Saved, custom_objects: Mapping[s
             archive.extractall(place / "old")
         if (place / "old" / _WEIGHTS).exists():
             _move_groups(place / "old" / _WEIGHTS, model, saved)
-        (place / "old" / "config.json").write_text(json.dumps(saved.model), encoding="utf-8")
+        (place / "old" / _CONFIG).write_text(json.dumps(saved.model), encoding="utf-8")
         made = Path(shutil.make_archive(str(place / "new"), "zip", place / "old"))
         return keras.saving.load_model(
             made.rename(place / "new.keras"), compile=False, custom_objects=dict(custom_objects)
         )
+
+
+def share_layers(path: Path) -> None:
+    """Make an archive that Keras 3 wrote say of every layer that several models hold that it is one."""
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read(_CONFIG))
+        if not share(config):
+            return
+        changed = path.with_name(f"{path.name}.shared")
+        with zipfile.ZipFile(changed, "w") as new:
+            for item in archive.infolist():
+                if item.filename == _CONFIG:
+                    new.writestr(item, json.dumps(config))
+                else:
+                    with archive.open(item) as old, new.open(item, "w", force_zip64=True) as copy:
+                        shutil.copyfileobj(old, copy)
+    changed.replace(path)
 
 
 def load_weights(path: Path, model: keras.Model, saved: Saved) -> None:
@@ -48,39 +70,100 @@ def load_weights(path: Path, model: keras.Model, saved: Saved) -> None:
         model.load_weights(copy)
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where the file has a layer, under what name in the same place Keras 3 looks for it, and where after all moves.
+
+    ``old`` is ``None`` where Keras 2 wrote nothing, because the layer is at a place before.
+    """
+
+    old: str | None
+    new: str
+    path: str
+    shared: str | None
+
+
 def _move_groups(file: Path, model: keras.Model, saved: Saved) -> None:
     with h5py.File(file, "r+") as weights:
         if _BEFORE_2_14 in weights:
             # Keras 3 knows this layout, and has no other way in.
             return
-        moves = {old: new for old, new in _places(model, saved.model, saved, "", "") if old != new and old in weights}
+        places = list(_places(model, saved.model, saved, "", "", set()))
+        moves = {place.old: place.new for place in places if place.old and place.old in weights}
         # Two groups may change places: all of them step aside first. Inner ones go before those that hold them.
-        inner_first = sorted(moves, key=lambda old: -old.count("/"))
+        inner_first = sorted((old for old, new in moves.items() if old != new), key=lambda old: -old.count("/"))
         for number, old in enumerate(inner_first):
             weights.move(old, f"{old.rpartition('/')[0]}/moving_{number}".lstrip("/"))
         for number, old in enumerate(inner_first):
             parent, _, _ = old.rpartition("/")
             weights.move(f"{parent}/moving_{number}".lstrip("/"), f"{parent}/{moves[old].rpartition('/')[2]}")
+        _copy_shared(weights, places)
 
 
-def _places(model: keras.Model, said: Layer, saved: Saved, old_path: str, new_path: str) -> Iterator[tuple[str, str]]:
-    """Where the file has each layer, and under what name in the same place Keras 3 will look for it."""
-    old = dict(_numbered((name_of(layer), saved.class_in_file(layer)) for layer in inner_layers(said)))
-    new = dict(_numbered((layer.name, type(layer).__name__) for layer in model.layers))
+def _copy_shared(weights: h5py.File, places: list[_Place]) -> None:
+    """Put what a shared layer has at one of its places at all others, as Keras 3 may come to another one first."""
+    for name in {place.shared: None for place in places if place.shared}:
+        paths = [place.path for place in places if place.shared == name]
+        full = [path for path in paths if path in weights and _arrays(weights[path])]
+        for path in full[1:]:
+            if not all(map(np.array_equal, _arrays(weights[full[0]]), _arrays(weights[path]))):
+                raise SourceError(f"The file says that '{name}' is one layer in several models, and has two for it.")
+        for path in paths if full else ():
+            if path not in full:
+                if path in weights:
+                    del weights[path]
+                weights.copy(full[0], path)
+
+
+def _arrays(group: h5py.Group) -> list[np.ndarray]:
+    found: list[np.ndarray] = []
+    group.visititems(lambda _, item: found.append(np.asarray(item)) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def _places(
+    model: keras.Model, said: Layer, saved: Saved, old_path: str, path: str, seen: set[str]
+) -> Iterator[_Place]:
+    """The places of all layers, those of inner models after that of the model, in the order in which they are saved."""
+    old_names, new_names = _Numbers(), _Numbers()
+    new = {layer.name: new_names.next(type(layer).__name__) for layer in model.layers}
     for layer in inner_layers(said):
-        name = name_of(layer)
+        name, shared = name_of(layer), layer.get(ID)
+        old = None
+        if not (saved.is_legacy and shared in seen):
+            old = f"{old_path}layers/{old_names.next(saved.class_in_file(layer))}"
+        if shared:
+            seen.add(shared)
         if name not in new:
             continue
-        yield f"{old_path}layers/{old[name]}", f"{old_path}layers/{new[name]}"
-        if is_model(layer):
-            inner = f"{old_path}layers/{old[name]}/"
-            yield from _places(model.get_layer(name), layer, saved, inner, inner)
+        place = _Place(old, f"{old_path}layers/{new[name]}", f"{path}layers/{new[name]}", shared)
+        yield place
+        held = model.get_layer(name)
+        wrapped = layer["config"].get("layer")
+        if old and layer["class_name"] == "TimeDistributed" and is_layer(wrapped):
+            yield from _wrapped_places(held.layer, wrapped, saved, place, seen)
+        elif old and is_model(layer):
+            yield from _places(held, layer, saved, f"{old}/", f"{place.path}/", seen)
 
 
-def _numbered(layers: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """The names that Keras' archives give to layers, from their own names and classes."""
-    seen: dict[str, int] = {}
-    for name, class_name in layers:
+def _wrapped_places(held: keras.Layer, said: Layer, saved: Saved, around: _Place, seen: set[str]) -> Iterator[_Place]:
+    shared = said.get(ID)
+    old = None if saved.is_legacy and shared in seen else f"{around.old}/layer"
+    if shared:
+        seen.add(shared)
+    yield _Place(old, f"{around.old}/layer", f"{around.path}/layer", shared)
+    if old and is_model(said):
+        yield from _places(held, said, saved, f"{old}/", f"{around.path}/layer/", seen)
+
+
+class _Numbers:
+    """The names that Keras' archives give to the layers of a model, one after another."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+
+    def next(self, class_name: str) -> str:
+        """The name of the next layer, of a class."""
         key = archive_name(class_name)
-        count = seen[key] = seen.get(key, -1) + 1
-        yield name, f"{key}_{count}" if count else key
+        count = self._seen[key] = self._seen.get(key, -1) + 1
+        return f"{key}_{count}" if count else key

@@ -22,11 +22,12 @@ from keras_stitch.repairs.architecture import (
     references,
     walk,
 )
+from keras_stitch.repairs.shared_layers import ID
 
 _MODELS = {"Functional": FUNCTIONAL_MODULE, "Sequential": "keras"}
 
 # What Keras 2 wrote beside the config of a layer, for itself: Keras 3 would look objects up by it, and build by it.
-_OF_KERAS_2 = ("shared_object_id", "build_config", "compile_config")
+_OF_KERAS_2 = (ID, "build_config", "compile_config")
 
 _FUNCTIONS = {
     "activation": keras.activations,
@@ -41,7 +42,8 @@ def modernise(saved: Saved) -> None:
     """Say of every layer of Keras where it is to be found; custom ones are looked up by their names."""
     for _, layer in walk(saved.model):
         for key in _OF_KERAS_2 if saved.is_legacy else ():
-            layer.pop(key, None)
+            if key != ID or isinstance(layer.get(key), int):
+                layer.pop(key, None)
         name = layer["class_name"]
         if not saved.is_legacy and layer.get("module"):
             continue

@@ -77,14 +77,17 @@ def assign(model: keras.Model, saved: Saved, arrays: Mapping[str, Sequence[Array
     """
     if arrays.get("top_level_model_weights"):
         raise SourceError("The model has weights of its own, outside any layer, which plain Keras does not load.")
-    used = set()
+    used, assigned = set(), dict[int, np.ndarray]()
     for said in inner_layers(saved.model):
         layer = _layer(model, said)
         name = saved.name_in_file(said)
         used.add(name)
         given = list(arrays.get(name, ()))
         if layer is not None and (given or layer.weights):
-            _fill(layer, said, given, saved, name)
+            for weight, value in _filled(layer, said, given, saved, name):
+                if not np.array_equal(assigned.setdefault(id(weight), value), value, equal_nan=True):
+                    raise SourceError(f"The file says that '{weight.path}' is one weight, and has two values for it.")
+                weight.assign(value)
     unused = [name for name, given in arrays.items() if given and name not in used]
     if unused:
         raise SourceError(
@@ -101,8 +104,10 @@ def _layer(model: keras.Model, said: Layer) -> keras.Layer | None:
     return model.get_layer(name_of(said))
 
 
-def _fill(layer: keras.Layer, said: Layer, arrays: list[Array], saved: Saved, name: str) -> None:
-    """One outer layer: its arrays are handed to the leaves in it, by their names or in the order of Keras 2."""
+def _filled(
+    layer: keras.Layer, said: Layer, arrays: list[Array], saved: Saved, name: str
+) -> Iterator[tuple[keras.Variable, np.ndarray]]:
+    """The weights of one outer layer, each with its array: by the names of the arrays, or in the order of Keras 2."""
     slots = [slot for part in _slots(layer, said, saved) for slot in part]
     leaves = list({id(slot.leaf): slot for slot in slots}.values())
     if len(leaves) > 1 and sum(slot.count for slot in slots) != len(arrays):
@@ -111,7 +116,7 @@ def _fill(layer: keras.Layer, said: Layer, arrays: list[Array], saved: Saved, na
         raise _misfit(name, layer.weights, arrays)
     handed = [arrays] if len(leaves) == 1 else _by_name(leaves, slots, arrays) or _in_order(leaves, slots, arrays)
     for slot, given in zip(leaves, handed, strict=True):
-        _fill_leaf(slot.leaf, slot.said, given, saved, name)
+        yield from _filled_leaf(slot.leaf, slot.said, given, saved, name)
 
 
 def _in_order(leaves: Sequence[_Slot], slots: Sequence[_Slot], arrays: Sequence[Array]) -> list[list[Array]]:
@@ -157,14 +162,15 @@ def _owner(name: str, leaves: Sequence[_Slot]) -> _Slot | None:
     return None
 
 
-def _fill_leaf(leaf: keras.Layer, said: Layer, arrays: list[Array], saved: Saved, name: str) -> None:
+def _filled_leaf(
+    leaf: keras.Layer, said: Layer, arrays: list[Array], saved: Saved, name: str
+) -> Iterator[tuple[keras.Variable, np.ndarray]]:
     with _flag(leaf, said):
         weights = list(leaf.trainable_weights) + list(leaf.non_trainable_weights)
     values = convert(leaf, said, _sorted(weights, arrays), saved)
     if [tuple(value.shape) for value in values] != [tuple(weight.shape) for weight in weights]:
         raise _misfit(f"{name}/{leaf.name}" if leaf.name != name else name, weights, arrays)
-    for weight, value in zip(weights, values, strict=True):
-        weight.assign(value)
+    yield from zip(weights, values, strict=True)
 
 
 def _sorted(weights: Sequence[keras.Variable], arrays: list[Array]) -> list[np.ndarray]:

@@ -41,6 +41,14 @@ def sharing() -> keras.Model:
     return keras.Model(x, keras.layers.Add()([keras.Model(inside, layer(inside), name="inner")(x), layer(x)]))
 
 
+def repeating() -> keras.Model:
+    layer = dense(4)
+    inside = keras.Input((3, 4))
+    x = keras.Input((3, 4), name="x")
+    repeated = keras.layers.TimeDistributed(layer)(x)
+    return keras.Model(x, keras.Model(inside, layer(inside), name="inner")(repeated))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -72,11 +80,23 @@ def test_constants_of_preprocessing_are_no_obstacle(tmp_path):
     assert allclose(again([X]), model([X]), atol=1e-6)
 
 
-@pytest.mark.parametrize("format", ["keras", "h5"])
-def test_a_layer_in_two_places_is_refused(format, tmp_path):
+def test_a_layer_in_two_places_is_refused_by_h5(tmp_path):
     model = ks.Graph().add("odd", sharing()).build()
-    with pytest.raises(SaveError, match=r"'odd': its layer '.*dense' is also '.*dense'"):
-        save_model(model, tmp_path / f"m.{format}")
+    with pytest.raises(SaveError, match=r"'odd': its layer '.*dense' is also '.*dense', and on loading"):
+        save_model(model, tmp_path / "m.h5")
+
+
+@pytest.mark.parametrize("make", [sharing, repeating], ids=["models", "wrapper"])
+def test_a_layer_in_two_places_is_one_in_plain_keras(make, tmp_path):
+    """A step of training changes both places alike, before and after loading."""
+    model = ks.Graph().add("odd", make()).build()
+    again = keras.saving.load_model(save_model(model, tmp_path / "m.keras"), compile=False)
+    assert len(again.weights) == len(model.weights) == 2
+    data = np.random.default_rng(0).normal(0, 1, (3, *model.inputs[0].shape[1:])).astype("float32")
+    for one in (model, again):
+        one.compile(keras.optimizers.SGD(0.1), "mse")
+        one.fit(data, np.ones((3, *one.outputs[0].shape[1:])), verbose=0, batch_size=3)
+    assert allclose(again.predict(data, verbose=0), model.predict(data, verbose=0), atol=1e-6)
 
 
 def test_a_frozen_attention_layer_is_forgotten_by_keras_and_said_so():
