@@ -2,7 +2,8 @@
 
 ``JOBS.json`` holds a list of jobs: ``model`` is the file, ``inputs`` an ``.npz`` file with ``input0``, ``input1``, ...,
 and ``arrays`` the ``.npz`` file to write: the model's outputs by name, or, where Keras cannot load or run it,
-``error``. With ``custom``, Keras is given the layers of ``published_models``.
+``error``. With ``custom``, Keras is given the layers of ``published_models``. With ``float64``, the outputs of the same
+model in float64 are there, too, as ``float64 NAME``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 import keras
 import numpy as np
 import published_models
+from float64 import in_float64
 
 
 def main(jobs: list[dict]) -> None:
@@ -33,6 +35,8 @@ def main(jobs: list[dict]) -> None:
             recurrent = any(isinstance(layer, keras.layers.RNN) for layer in model._flatten_layers())
             compiled = recurrent and inputs[0].shape[1] > 100
             outputs = model.predict_on_batch(inputs) if compiled else model(inputs, training=False)
+            if job.get("float64"):
+                outputs |= {f"float64 {name}": value for name, value in in_float64(model, inputs).items()}
             found = {name: np.asarray(value) for name, value in outputs.items()}
         except Exception as error:
             found = {"error": np.array(f"{type(error).__name__}: {error}")}

@@ -32,12 +32,14 @@ class Model:
         beside: The end of the path of its architecture JSON, where the file holds weights only.
         made: How ``published_models.architecture`` makes the architecture, where only the package's code has it.
         custom: The custom objects that it needs, of ``published_models.custom_layers``.
+        float64: Whether it runs in float64 as well, because it amplifies rounding.
     """
 
     name: str
     beside: str = ""
     made: str = ""
     custom: tuple[str, ...] = ()
+    float64: bool = False
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,18 @@ RELEASES = (
         "0.0.5",
         "be72da13b68ad7db97d778a56f7b66174b461977d0239a1bd8975366ff425d28",
         ("conv_model_0256", "conv_model_03", Model("conv_weights_01", beside="conv_model_01.json")),
+    ),
+    Release(
+        "astrorapid",
+        "0.2.17",
+        "90fb0ba5f097121f34b9fa16e103d9c8e86390ca93fae878dbf3a0c5e137ae4d",
+        (
+            "ZTF_unknown_redshift",
+            "keras_model_no_redshift_08042020",
+            Model("keras_model_no_redshift_pre18032020", float64=True),
+            "keras_model_old",
+            "keras_model_with_redshift_0804020",
+        ),
     ),
     Release(
         "pycda",

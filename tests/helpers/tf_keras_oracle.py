@@ -4,7 +4,8 @@
 that stands for open dimensions of the inputs. Where the file holds weights only, ``arch`` is the architecture JSON;
 with ``made``, it is written first of all, by ``published_models``, from which the layers for ``custom`` come, too.
 Each ``.npz`` gets ``input0``, ``input1``, ... and ``output0``, ``output1``, ..., or, where Keras 2 itself cannot load
-or run the file, ``error``. Inputs are the same each time.
+or run the file, ``error``. Inputs are the same each time; ``rows`` is how many. With ``float64``, there are
+``float64 output0``, ... as well: what the same model predicts in float64.
 """
 
 from __future__ import annotations
@@ -23,8 +24,7 @@ import numpy as np
 import published_models
 import tensorflow as tf
 import tf_keras
-
-ROWS = 2
+from float64 import in_float64
 
 
 class GRU(tf_keras.layers.GRU):
@@ -81,14 +81,18 @@ def load(job: dict) -> tf_keras.Model:
 
 def predict(job: dict) -> dict[str, np.ndarray]:
     """Seeded inputs that fit the model, and what it makes of them."""
-    path, length = Path(job["model"]), job.get("length", 256)
+    path, rows, length = Path(job["model"]), job.get("rows", 2), job.get("length", 256)
     model = load(job)
     random = np.random.default_rng(zlib.crc32(path.name.encode()))
-    inputs = [make_input(random, tensor, users(model, tensor), length) for tensor in model.inputs]
-    outputs = model.predict(inputs, verbose=0, batch_size=ROWS)
+    inputs = [make_input(random, tensor, users(model, tensor), rows, length) for tensor in model.inputs]
+    outputs = model.predict(inputs, verbose=0, batch_size=rows)
     outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-    named = {f"input{number}": array for number, array in enumerate(inputs)}
-    return named | {f"output{number}": array for number, array in enumerate(outputs)}
+    found = {f"input{number}": array for number, array in enumerate(inputs)}
+    found |= {f"output{number}": array for number, array in enumerate(outputs)}
+    if job.get("float64"):
+        exact = tf.nest.flatten(in_float64(model, inputs))
+        found |= {f"float64 output{number}": np.asarray(value) for number, value in enumerate(exact)}
+    return found
 
 
 def users(model: tf_keras.Model, tensor) -> list[tf_keras.layers.Layer]:
@@ -102,12 +106,12 @@ def users(model: tf_keras.Model, tensor) -> list[tf_keras.layers.Layer]:
     ]
 
 
-def make_input(random: np.random.Generator, tensor, readers: list, length: int) -> np.ndarray:
+def make_input(random: np.random.Generator, tensor, readers: list, rows: int, length: int) -> np.ndarray:
     """Numbers for one input: indices for an embedding, one-hot bases, beats in a spectrogram, or normal ones.
 
     Plain noise saturates the softmax of most models for sounds, so that any other model would predict the same.
     """
-    shape = (ROWS, *(length if size is None else size for size in tensor.shape[1:]))
+    shape = (rows, *(length if size is None else size for size in tensor.shape[1:]))
     inner = [layer for reader in readers for layer in reader._flatten_layers()]
     vocabularies = [layer.input_dim for layer in inner if isinstance(layer, tf_keras.layers.Embedding)]
     if vocabularies:
@@ -115,7 +119,7 @@ def make_input(random: np.random.Generator, tensor, readers: list, length: int) 
     if len(shape) == 3 and shape[-1] == 4:
         return np.eye(4, dtype="float32")[random.integers(0, 4, shape[:-1])]
     if len(shape) == 4:
-        period = random.uniform(8, 25, (ROWS, 1, 1, 1))
+        period = random.uniform(8, 25, (rows, 1, 1, 1))
         since_beat = np.arange(shape[2])[:, None] % period
         return (np.exp(-since_beat / 3) * random.random((*shape[:2], 1, shape[3]))).astype("float32")
     return random.normal(size=shape).astype("float32")
