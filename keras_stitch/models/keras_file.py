@@ -25,6 +25,7 @@ from keras_stitch.repairs import (
     hard_sigmoid,
     keras3_config,
     layer_classes,
+    rebuild,
     repair,
     weights,
     weights_order,
@@ -37,8 +38,6 @@ CustomObjects = Mapping[str, Any]
 
 _GONE = frozenset(
     [
-        "LocallyConnected1D",
-        "LocallyConnected2D",
         "RandomHeight",
         "RandomWidth",
         "RandomFourierFeatures",
@@ -231,6 +230,7 @@ def _names_function(layer: Layer) -> bool:
 def _repaired(
     path: Path, kind: str, saved: Saved, custom_objects: CustomObjects, repairs: tuple[Repair, ...]
 ) -> tuple[keras.Model, tuple[Repair, ...]]:
+    rebuild.rebuild(saved, custom_objects)
     keras3_config.modernise(saved)
     # Keras takes a config apart while it reads it.
     with keras_private.shared_objects():

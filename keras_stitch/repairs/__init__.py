@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from keras_stitch.repairs import (
     changed_functions,
+    gone_layers,
     keras1,
     layer_arguments,
     layer_classes,
@@ -38,6 +39,7 @@ QUIRKS: tuple[Rule | Check, ...] = (
     theano.backend,
     theano.kernels,
     layer_classes.class_names,
+    gone_layers.gone_layers,
     unsupported.interpolation,
     unsupported.random_crop,
     unsupported.renorm,

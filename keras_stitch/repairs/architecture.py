@@ -7,14 +7,32 @@ A layer is the dict that Keras writes: ``{"class_name", "config", ...}``. A mode
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 Layer = dict[str, Any]
+
+# The weights of a layer, made of the arrays that a file has for the layer in whose place it is.
+Fill = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 RECURRENT = ("SimpleRNN", "GRU", "LSTM", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 _WRAPPED = ("layer", "forward_layer", "backward_layer", "cell")
 _NODE = 3
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A layer that Keras 3 does not have, and that is a functional model now.
+
+    Attributes:
+        arrays: How many arrays the file has for it: those that train, and those that do not.
+        fills: What makes the weights of the layers in that model, by their names.
+    """
+
+    arrays: tuple[int, int]
+    fills: Mapping[str, Fill]
 
 
 @dataclass
@@ -30,6 +48,7 @@ class Saved:
         original_classes: The class in the file of each layer that got another one, by ``id``.
         weights_version: The version of the Keras that wrote the weights, if they have a file of their own that says so.
         custom: The names of the custom objects that the user gave; rules do not change their layers.
+        rebuilt: The layers that were rebuilt from others, by ``id``.
     """
 
     model: Layer
@@ -40,6 +59,7 @@ class Saved:
     original_classes: dict[int, str] = field(default_factory=dict)
     weights_version: tuple[int, ...] | None = None
     custom: frozenset[str] = frozenset()
+    rebuilt: dict[int, Rebuilt] = field(default_factory=dict)
 
     @property
     def is_legacy(self) -> bool:

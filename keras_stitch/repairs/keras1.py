@@ -19,6 +19,7 @@ from keras_stitch.repairs.architecture import (
     name_of,
     walk,
 )
+from keras_stitch.repairs.gone_layers import COSINE, SAMPLE_NORMALIZATION
 from keras_stitch.repairs.rule import layer_rule, rule
 
 _CLASSES = {
@@ -55,8 +56,11 @@ _OF_CLASS: dict[str, dict[str, str]] = {
     **dict.fromkeys(("Dropout", "GaussianDropout"), _RATE),
     **{f"SpatialDropout{rank}D": _RATE for rank in (1, 2, 3)},
     **dict.fromkeys(("MaxPooling1D", "AveragePooling1D"), _POOLS),
-    **dict.fromkeys(("Conv2D", "Conv3D", "Conv2DTranspose", "SeparableConv2D", "ConvLSTM2D"), _STRIDES),
-    "Conv1D": {"filter_length": "kernel_size", "subsample_length": "strides", "atrous_rate": "dilation_rate"},
+    **dict.fromkeys(("Conv2D", "Conv3D", "Conv2DTranspose", "SeparableConv2D", "ConvLSTM2D", "LocallyConnected2D"), _STRIDES),
+    **dict.fromkeys(
+        ("Conv1D", "LocallyConnected1D"),
+        {"filter_length": "kernel_size", "subsample_length": "strides", "atrous_rate": "dilation_rate"},
+    ),
     "UpSampling1D": {"length": "size"},
     "GaussianNoise": {"sigma": "stddev"},
     "PReLU": {"init": "alpha_initializer"},
@@ -74,7 +78,10 @@ _DROPPED = ("input_dim", "input_length", "consume_less", "forget_bias_init", "ou
 _KERNEL_AXES = (("nb_row", "nb_col"), ("kernel_dim1", "kernel_dim2", "kernel_dim3"))
 _ORDERINGS = {"tf": "channels_last", "th": "channels_first"}
 
-_MERGES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum", "concat": "Concatenate", "dot": "Dot"}
+_MERGES = {
+    **{"sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum"},
+    **{"concat": "Concatenate", "dot": "Dot", "cos": COSINE},
+}
 
 _LISTS = ("strides", "kernel_size", "pool_size", "size", "dilation_rate")
 
@@ -115,11 +122,8 @@ def arguments(layer: Layer, saved: Saved) -> bool:
     if "dim_ordering" in config:
         default = "channels_first" if saved.backend == "theano" else "channels_last"
         config["data_format"] = _ORDERINGS.get(config.pop("dim_ordering"), default)
-    if kind == "BatchNormalization" and config.pop("mode", 0) != 0:
-        raise SourceError(
-            f"The layer '{name_of(layer)}' has mode=1 or 2 of Keras 1's BatchNormalization, which is gone.",
-            expected="mode=0, which normalises by moving averages",
-        )
+    if kind == "BatchNormalization":
+        _mode(layer, saved)
     if config.get("forget_bias_init") == "one":
         config["unit_forget_bias"] = True
     for key in _DROPPED:
@@ -133,6 +137,19 @@ def arguments(layer: Layer, saved: Saved) -> bool:
         # They matter in training only, and were written in many ways.
         config[key] = _penalty(config[key])
     return config != before
+
+
+def _mode(layer: Layer, saved: Saved) -> None:
+    mode = layer["config"].pop("mode", 0)
+    if mode == 2:
+        raise SourceError(
+            f"The layer '{name_of(layer)}' is a BatchNormalization of Keras 1 with mode=2, which normalises by the batch "
+            "even when it predicts: what it predicts for a row depends on the other rows.",
+            expected="mode=0, which normalises by moving averages, or mode=1, which normalises each row",
+            fix="Keep this model in an environment with Keras 1.",
+        )
+    if mode == 1:
+        saved.rename_class(layer, SAMPLE_NORMALIZATION)
 
 
 def _padding(kind: str, config: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import keras
 
 from keras_stitch.errors import SourceError
 from keras_stitch.keras_private import FUNCTIONAL_MODULE
+from keras_stitch.repairs import gone_layers
 from keras_stitch.repairs.architecture import (
     Layer,
     Saved,
@@ -154,11 +155,12 @@ def _importable(layer: Layer) -> bool:
 def _names(layer: Layer) -> Iterator[str]:
     """The names in a layer that are not those of Keras."""
     name = layer["class_name"]
-    if not _is_keras(name) and not (name in (*_MODELS, "Model") and is_model(layer)):
+    known = _is_keras(name) or name in gone_layers.KINDS
+    if not known and not (name in (*_MODELS, "Model") and is_model(layer)):
         yield name
     for key, value in layer["config"].items():
         space = _FUNCTIONS.get(key) or _FUNCTIONS.get(key.rsplit("_", 1)[-1])
-        if space is None or not _is_keras(name):
+        if space is None or not known:
             continue
         wanted = _function_name(value)
         if wanted is not None and not _resolves(space, wanted):

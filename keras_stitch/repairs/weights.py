@@ -19,7 +19,7 @@ import numpy as np
 
 from keras_stitch.errors import SourceError
 from keras_stitch.keras_private import layers_within
-from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_layer, is_model, name_of
+from keras_stitch.repairs.architecture import Layer, Rebuilt, Saved, inner_layers, is_layer, is_model, name_of
 from keras_stitch.repairs.kernel_layouts import convert
 from keras_stitch.repairs.read_file import texts
 
@@ -165,12 +165,32 @@ def _owner(name: str, leaves: Sequence[_Slot]) -> _Slot | None:
 def _filled_leaf(
     leaf: keras.Layer, said: Layer, arrays: list[Array], saved: Saved, name: str
 ) -> Iterator[tuple[keras.Variable, np.ndarray]]:
+    if id(said) in saved.rebuilt:
+        yield from _filled_inside(leaf, saved.rebuilt[id(said)], arrays, name)
+        return
     with _flag(leaf, said):
         weights = list(leaf.trainable_weights) + list(leaf.non_trainable_weights)
     values = convert(leaf, said, _sorted(weights, arrays), saved)
     if [tuple(value.shape) for value in values] != [tuple(weight.shape) for weight in weights]:
         raise _misfit(f"{name}/{leaf.name}" if leaf.name != name else name, weights, arrays)
     yield from zip(weights, values, strict=True)
+
+
+def _filled_inside(
+    model: keras.Model, rebuilt: Rebuilt, arrays: Sequence[Array], name: str
+) -> Iterator[tuple[keras.Variable, np.ndarray]]:
+    """The same of a model that stands for a layer that Keras 3 does not have."""
+    if len(arrays) != sum(rebuilt.arrays):
+        raise _misfit(name, model.weights, arrays)
+    for inner, fill in rebuilt.fills.items():
+        layer = model.get_layer(inner)
+        try:
+            values = fill([array.value for array in arrays])
+        except (ValueError, IndexError) as error:
+            raise _misfit(f"{name}/{inner}", layer.weights, arrays) from error
+        if [value.shape for value in values] != [tuple(weight.shape) for weight in layer.weights]:
+            raise _misfit(f"{name}/{inner}", layer.weights, arrays)
+        yield from zip(layer.weights, values, strict=True)
 
 
 def _sorted(weights: Sequence[keras.Variable], arrays: list[Array]) -> list[np.ndarray]:
@@ -187,15 +207,23 @@ def _slots(
 ) -> tuple[list[_Slot], list[_Slot]]:
     """The weights of the leaves that train, and the others, in the order in which Keras 2 collected them."""
     path = (*path, saved.name_in_file(said))
-    parts = _parts(layer, said)
+    parts = None if id(said) in saved.rebuilt else _parts(layer, said)
     if parts is None:
-        with _flag(layer, said):
-            counts = len(layer.trainable_weights), len(layer.non_trainable_weights)
+        counts = _counts(layer, said, saved)
         trains, rest = ([_Slot(layer, said, path, count)] if count else [] for count in counts)
         return trains, rest
     pairs = [_slots(held, inner, saved, path) for held, inner in parts]
     trains, rest = ([slot for pair in pairs for slot in pair[which]] for which in range(2))
     return (trains, rest) if said["config"].get("trainable", True) else ([], trains + rest)
+
+
+def _counts(layer: keras.Layer, said: Layer, saved: Saved) -> tuple[int, int]:
+    """How many weights of a leaf train, and how many do not."""
+    if id(said) in saved.rebuilt:
+        trains, rest = saved.rebuilt[id(said)].arrays
+        return (trains, rest) if said["config"].get("trainable", True) else (0, trains + rest)
+    with _flag(layer, said):
+        return len(layer.trainable_weights), len(layer.non_trainable_weights)
 
 
 def _parts(layer: keras.Layer, said: Layer) -> list[tuple[keras.Layer, Layer]] | None:

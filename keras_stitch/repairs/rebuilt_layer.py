@@ -1,0 +1,119 @@
+"""A layer that Keras 3 has no longer, while layers that it has are put together in its place.
+
+They become a functional model of the layer's name, so that its calls, its wrappers, its output and its frozen state
+stay what they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_stitch.repairs.architecture import Fill, Layer, name_of
+
+Shape = tuple[int | None, ...]
+
+_IN_TRAINING = ("kernel_regularizer", "bias_regularizer", "activity_regularizer")
+
+
+class Inside:
+    """The functional model that takes the place of a layer.
+
+    Args:
+        said: The layer in the file, its arguments named as in Keras 2.
+        shapes: The shape of each tensor that it takes, with the batch axis.
+        backend: The backend of the Keras that wrote the file.
+    """
+
+    def __init__(self, said: Layer, shapes: Sequence[Shape], backend: str):
+        self.name = name_of(said)
+        self.config: dict[str, Any] = said["config"]
+        self.shapes = [tuple(shape) for shape in shapes]
+        self.backend = backend
+        self.fills: dict[str, Fill] = {}
+        self._trainable = bool(self.config.get("trainable", True))
+        self._put: list[Layer] = []
+        self.inputs = [self._input(number, shape) for number, shape in enumerate(self.shapes)]
+
+    @property
+    def features(self) -> int:
+        """The size of the last axis."""
+        size = self.shapes[0][-1]
+        assert size is not None, f"the last axis of what '{self.name}' takes has no size"
+        return size
+
+    @property
+    def penalties(self) -> dict[str, Any]:
+        """The arguments of the layer that matter in training only."""
+        return {key: self.config[key] for key in _IN_TRAINING if self.config.get(key)}
+
+    def add(
+        self, class_name: str, suffix: str, *sources: str, fill: Fill | None = None, frozen: bool = False, **config: Any
+    ) -> str:
+        """Put in a layer that takes some of those that are there; returns its name.
+
+        Args:
+            class_name: A class of ``keras.layers``.
+            suffix: What its name has after that of the layer in the file.
+            sources: The names of what it takes.
+            fill: Makes its weights.
+            frozen: Whether its weights are constants, which never train.
+            config: Its arguments.
+        """
+        name = f"{self.name}_{suffix}"
+        trainable = self._trainable and not frozen
+        dtype = self.config.get("dtype") or "float32"
+        self._put.append(
+            {
+                "class_name": class_name,
+                "config": {"name": name, "trainable": trainable, "dtype": dtype, **config},
+                "name": name,
+                "inbound_nodes": [[[source, 0, 0, {}] for source in sources]],
+            }
+        )
+        if fill is not None:
+            self.fills[name] = fill
+        return name
+
+    def model(self, output: str) -> Layer:
+        """All of it as a layer."""
+        config = {
+            "name": self.name,
+            "trainable": self._trainable,
+            "layers": self._put,
+            "input_layers": [[name, 0, 0] for name in self.inputs],
+            "output_layers": [output, 0, 0],
+        }
+        return {"class_name": "Functional", "config": config}
+
+    def _input(self, number: int, shape: Shape) -> str:
+        name = f"{self.name}_input{number or ''}"
+        config = {"name": name, "batch_shape": [None, *shape[1:]], "dtype": "float32"}
+        self._put.append({"class_name": "InputLayer", "config": config, "name": name, "inbound_nodes": []})
+        return name
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of layer that is gone.
+
+    Attributes:
+        build: Puts in the layers that do the same, and returns the name of the last.
+        arrays: How many arrays a file has for a layer of this config: those that train, and those that do not.
+    """
+
+    build: Callable[[Inside], str]
+    arrays: Callable[[Mapping[str, Any]], tuple[int, int]]
+
+
+def constant(*arrays: np.ndarray) -> Fill:
+    """Weights that no array of the file gives."""
+    return lambda _: [np.asarray(array, "float32") for array in arrays]
+
+
+def pick(*indices: int) -> Fill:
+    """Some of the arrays as they are."""
+    return lambda arrays: [arrays[index] for index in indices if index < len(arrays)]

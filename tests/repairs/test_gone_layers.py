@@ -1,0 +1,132 @@
+"""Layers that Keras 3 does not have: what they predicted, after loading here and after saving for plain Keras."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from repairs_files import Layer, called, floats, functional, given, layer, sequential, sigmoid, write_h5
+
+from keras_stitch.errors import SourceError
+from keras_stitch.models import keras_file
+
+Arrays = dict[str, Any]
+
+
+def predicted(path: Path, *inputs: np.ndarray, copies: bool = True) -> np.ndarray:
+    """What a file predicts here; plain Keras predicts the same from a copy in either format."""
+    opened = keras_file.open_file(path)
+    found = np.asarray(opened.model(list(inputs) if len(inputs) > 1 else inputs[0], training=False))
+    for ending in ("keras", "h5") if copies else ():
+        copy = path.with_name(f"copy.{ending}")
+        opened.model.save(copy)
+        again = keras.saving.load_model(copy, compile=False)
+        np.testing.assert_array_equal(found, again(list(inputs) if len(inputs) > 1 else inputs[0], training=False))
+    return found
+
+
+def near(found: np.ndarray, expected: np.ndarray) -> None:
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= 1e-5 * max(1.0, np.abs(expected).max())
+
+
+def keras_1(path: Path, said: Layer, shape: tuple[int, ...], *arrays: np.ndarray, backend: str = "tensorflow") -> Path:
+    """A file of Keras 1 with one layer."""
+    said["config"]["batch_input_shape"] = [None, *shape]
+    return write_h5(
+        path / "old.h5", sequential(said), {said["config"]["name"]: list(arrays)}, version=None, backend=backend
+    )
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 1, 3)])
+@pytest.mark.parametrize("activation", ["relu", "hard_sigmoid"])
+def test_highway(tmp_path: Path, order: tuple[int, ...], activation: str) -> None:
+    x, w, carry, b, carry_b = floats(5, 4), floats(4, 4), floats(4, 4), floats(4), floats(4)
+    arrays = [(w, carry, b, carry_b)[index] for index in order]
+    said = layer("Highway", "highway_1", init="uniform", activation=activation, bias=True, transform_bias=-2)
+    gate = sigmoid(x @ carry + carry_b)
+    new = np.maximum(x @ w + b, 0) if activation == "relu" else np.clip(0.2 * (x @ w + b) + 0.5, 0, 1)
+    near(predicted(keras_1(tmp_path, said, (4,), *arrays), x), gate * new + (1 - gate) * x)
+
+
+def test_highway_without_bias(tmp_path: Path) -> None:
+    x, w, carry = floats(5, 4), floats(4, 4), floats(4, 4)
+    gate = sigmoid(x @ carry)
+    said = layer("Highway", "highway_1", init="uniform", activation="linear", bias=False)
+    near(predicted(keras_1(tmp_path, said, (4,), w, carry), x), gate * (x @ w) + (1 - gate) * x)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_maxout(tmp_path: Path, bias: bool) -> None:
+    x, w, b = floats(5, 4), floats(3, 4, 2), floats(3, 2)
+    said = layer("MaxoutDense", "maxoutdense_1", init="uniform", output_dim=2, nb_feature=3, bias=bias)
+    path = keras_1(tmp_path, said, (4,), *([w, b] if bias else [w]))
+    near(predicted(path, x), (np.einsum("bi,kio->bko", x, w) + bias * b).max(1))
+
+
+@pytest.mark.parametrize("shape", [(4,), (3, 4), (None, 4)])
+def test_parametric_softplus(tmp_path: Path, shape: tuple[int | None, ...]) -> None:
+    """Keras 1.2 does not write along which axes it shares weights; those of an unknown size it has to."""
+    of_weights = tuple(size or 1 for size in shape)
+    x, alpha, beta = floats(5, *(size or 6 for size in shape)), floats(*of_weights), floats(*of_weights)
+    said = layer("ParametricSoftplus", "parametricsoftplus_1", alpha_init=0.2, beta_init=5.0)
+    near(predicted(keras_1(tmp_path, said, shape, alpha, beta), x), alpha * np.log1p(np.exp(beta * x)))
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "theano"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_srelu(tmp_path: Path, backend: str, shared: bool) -> None:
+    x = floats(9, 3, 4, scale=2)
+    t_left, a_left, t_right, a_right = (floats(*((1, 4) if shared else (3, 4))) for _ in range(4))
+    end = np.abs(t_right)
+    z = x - t_left
+    middle = np.where(z < 0, a_left * z, np.minimum(z, end))
+    middle = np.minimum(middle, end) if backend == "theano" else middle
+    expected = t_left + middle + a_right * np.maximum(z - end, 0)
+    said = layer("SReLU", "srelu_1", t_left_init="zero", a_left_init="glorot_uniform")
+    path = keras_1(tmp_path, said, (3, 4), t_left, a_left, t_right, a_right, backend=backend)
+    near(predicted(path, x), expected)
+
+
+@pytest.mark.parametrize("epsilon", [1e-3, 1e-5])
+@pytest.mark.parametrize("shape", [(6,), (3, 6)])
+def test_batch_normalization_of_each_row(tmp_path: Path, shape: tuple[int, ...], epsilon: float) -> None:
+    x, gamma, beta = floats(5, *shape), floats(6), floats(6)
+    x[0] *= 1e-3
+    x[1] = 0.5 + x[1] * 1e-2
+    x[2] = 0
+    deviation = np.sqrt(x.astype("float64").var(-1, keepdims=True) + epsilon)
+    expected = gamma * (x - x.mean(-1, keepdims=True, dtype="float64")) / (deviation + epsilon) + beta
+    said = layer("BatchNormalization", "batchnormalization_1", mode=1, axis=-1, epsilon=epsilon, gamma_init="one")
+    near(predicted(keras_1(tmp_path, said, shape, gamma, beta, floats(6), floats(6)), x), expected)
+
+
+def test_batch_normalization_by_the_batch_is_refused(tmp_path: Path) -> None:
+    said = layer("BatchNormalization", "batchnormalization_1", mode=2, axis=-1, epsilon=1e-3, gamma_init="one")
+    path = keras_1(tmp_path, said, (6,), *(floats(6) for _ in range(4)))
+    with pytest.raises(SourceError, match="'batchnormalization_1' is a BatchNormalization of Keras 1 with mode=2"):
+        keras_file.open_file(path)
+
+
+def cosine_file(path: Path, *shape: int) -> Path:
+    merge = called(layer("Merge", "merge_1", mode="cos", dot_axes=[1, 1], output_shape=None), ["a", "b"])
+    model = functional([given("a", *shape), given("b", *shape), merge], ["a", "b"], ["merge_1"])
+    return write_h5(path / "old.h5", model, {"a": [], "b": [], "merge_1": []}, version=None)
+
+
+def test_cosine_merge(tmp_path: Path) -> None:
+    x, y = floats(7, 4), floats(7, 4)
+    for row, (of_x, of_y) in enumerate([(1e-4, 1e-4), (1e-7, 10), (0, 1), (1e-2, 1e-5), (1e5, 1e-3)]):
+        x[row] *= np.float32(of_x)
+        y[row] *= np.float32(of_y)
+    lengths = np.sqrt((x.astype("float64") ** 2).sum(1) * (y.astype("float64") ** 2).sum(1))
+    expected = ((x * y).sum(1) / np.maximum(lengths, 1e-7))[:, None, None]
+    near(predicted(cosine_file(tmp_path, 4), x, y), expected)
+
+
+def test_cosine_merge_of_more_axes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="'merge_1' is a cosine merge of Keras 1 of tensors with more than one"):
+        keras_file.open_file(cosine_file(tmp_path, 3, 4))
