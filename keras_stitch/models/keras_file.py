@@ -6,8 +6,9 @@ put where the file says that they belong.
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,10 +142,18 @@ def _check_learnt(path: Path, model: keras.Model) -> None:
 
 
 def _repair(path: Path, saved: Saved) -> tuple[Repair, ...]:
-    try:
+    with _of_file(path):
         repairs = tuple(repair(saved))
         if saved.is_legacy:
             keras3_config.fit_arguments(saved)
+    return repairs
+
+
+@contextlib.contextmanager
+def _of_file(path: Path) -> Iterator[None]:
+    """What cannot be repaired, with the name of the file."""
+    try:
+        yield
     except SourceError as error:
         raise SourceError(
             f"'{path}' cannot be loaded without changing what it predicts. {error.message}",
@@ -152,7 +161,6 @@ def _repair(path: Path, saved: Saved) -> tuple[Repair, ...]:
             received=error.received,
             fix=error.fix,
         ) from None
-    return repairs
 
 
 def _check_arch(path: Path, kind: str, arch: Path | None) -> None:
@@ -230,7 +238,8 @@ def _names_function(layer: Layer) -> bool:
 def _repaired(
     path: Path, kind: str, saved: Saved, custom_objects: CustomObjects, repairs: tuple[Repair, ...]
 ) -> tuple[keras.Model, tuple[Repair, ...]]:
-    rebuild.rebuild(saved, custom_objects)
+    with _of_file(path):
+        rebuild.rebuild(saved, custom_objects)
     keras3_config.modernise(saved)
     # Keras takes a config apart while it reads it.
     with keras_private.shared_objects():

@@ -98,6 +98,28 @@ def _move_groups(file: Path, model: keras.Model, saved: Saved) -> None:
             parent, _, _ = old.rpartition("/")
             weights.move(f"{parent}/moving_{number}".lstrip("/"), f"{parent}/{moves[old].rpartition('/')[2]}")
         _copy_shared(weights, places)
+        _fill_rebuilt(weights, model, saved.model, saved)
+
+
+def _fill_rebuilt(group: h5py.Group, held: keras.Layer, said: Layer, saved: Saved) -> None:
+    """Give a model that stands for a layer that is gone a group for each of its layers, wherever it is."""
+    inner, numbers = {}, _Numbers()
+    for layer in held.layers if is_model(said) else ():
+        inner[layer.name] = layer, f"layers/{numbers.next(type(layer).__name__)}"
+    if id(said) in saved.rebuilt:
+        rebuilt = saved.rebuilt[id(said)]
+        arrays = [group[f"vars/{number}"][()] for number in range(sum(rebuilt.arrays))]
+        del group["vars"]
+        for name, fill in rebuilt.fills.items():
+            for number, value in enumerate(fill(arrays)):
+                group[f"{inner[name][1]}/vars/{number}"] = value
+        return
+    parts = [(*inner[name_of(layer)], layer) for layer in inner_layers(said) if name_of(layer) in inner]
+    if said["class_name"] == "TimeDistributed":
+        parts.append((held.layer, "layer", said["config"]["layer"]))
+    for layer, path, of_file in parts:
+        if path in group:
+            _fill_rebuilt(group[path], layer, of_file, saved)
 
 
 def _copy_shared(weights: h5py.File, places: list[_Place]) -> None:

@@ -49,6 +49,7 @@ _ARGUMENTS = {
 _UNITS = {"output_dim": "units"}
 _RATE = {"p": "rate"}
 _POOLS = {"pool_length": "pool_size", "stride": "strides"}
+_WINDOW = {"filter_length": "kernel_size", "subsample_length": "strides", "atrous_rate": "dilation_rate"}
 _STRIDES = {"subsample": "strides", "atrous_rate": "dilation_rate"}
 
 _OF_CLASS: dict[str, dict[str, str]] = {
@@ -56,11 +57,9 @@ _OF_CLASS: dict[str, dict[str, str]] = {
     **dict.fromkeys(("Dropout", "GaussianDropout"), _RATE),
     **{f"SpatialDropout{rank}D": _RATE for rank in (1, 2, 3)},
     **dict.fromkeys(("MaxPooling1D", "AveragePooling1D"), _POOLS),
-    **dict.fromkeys(("Conv2D", "Conv3D", "Conv2DTranspose", "SeparableConv2D", "ConvLSTM2D", "LocallyConnected2D"), _STRIDES),
-    **dict.fromkeys(
-        ("Conv1D", "LocallyConnected1D"),
-        {"filter_length": "kernel_size", "subsample_length": "strides", "atrous_rate": "dilation_rate"},
-    ),
+    **dict.fromkeys(("Conv2D", "Conv3D", "Conv2DTranspose", "SeparableConv2D"), _STRIDES),
+    **dict.fromkeys(("ConvLSTM2D", "LocallyConnected2D"), _STRIDES),
+    **dict.fromkeys(("Conv1D", "LocallyConnected1D"), _WINDOW),
     "UpSampling1D": {"length": "size"},
     "GaussianNoise": {"sigma": "stddev"},
     "PReLU": {"init": "alpha_initializer"},
@@ -143,8 +142,8 @@ def _mode(layer: Layer, saved: Saved) -> None:
     mode = layer["config"].pop("mode", 0)
     if mode == 2:
         raise SourceError(
-            f"The layer '{name_of(layer)}' is a BatchNormalization of Keras 1 with mode=2, which normalises by the batch "
-            "even when it predicts: what it predicts for a row depends on the other rows.",
+            f"The layer '{name_of(layer)}' is a BatchNormalization of Keras 1 with mode=2, which normalises by the "
+            "batch even when it predicts: what it predicts for a row depends on the other rows.",
             expected="mode=0, which normalises by moving averages, or mode=1, which normalises each row",
             fix="Keep this model in an environment with Keras 1.",
         )
@@ -194,7 +193,14 @@ def merge_layers(saved: Saved) -> list[str]:
 def _merge(layer: Layer, saved: Saved) -> None:
     config = layer["config"]
     mode = config.get("mode")
-    if mode not in _MERGES or config.get("mode_type") == "lambda":
+    if config.get("mode_type", "raw") != "raw" or not isinstance(mode, str):
+        raise SourceError(
+            f"The layer '{name_of(layer)}' is a Merge of Keras 1 by a function, that is Python code, and loading "
+            "it would run whatever its author wrote.",
+            expected=f"one of the modes {', '.join(_MERGES)}",
+            fix="Rebuild the model with a merge of Keras, and save it again.",
+        )
+    if mode not in _MERGES:
         raise SourceError(
             f"The layer '{name_of(layer)}' is a Merge of Keras 1 that no layer of Keras 3 does.",
             expected=f"one of the modes {', '.join(_MERGES)}",

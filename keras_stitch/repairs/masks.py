@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_stitch.errors import SourceError
+from keras_stitch.repairs import gone_layers
 from keras_stitch.repairs.architecture import (
     RECURRENT,
     Layer,
@@ -39,6 +40,8 @@ _PASSES = (
     "TimeDistributed",
 )
 
+# They are rebuilt from layers that stop masks.
+_PASSED_IN_KERAS_1 = ("ParametricSoftplus", "SReLU", gone_layers.SAMPLE_NORMALIZATION)
 _PASSES_IN_KERAS_3 = ("Identity", "Normalization", "Rescaling")
 _MERGES = ("Add", "Subtract", "Average", "Concatenate", "Multiply", "Maximum", "Minimum")
 
@@ -174,6 +177,8 @@ def _of(layer: Layer, masks: list[_Mask], path: str) -> list[_Mask]:
         return [_Mask(first.keras_2, frozenset(["a mask that was not reduced"]))]
     if kind in _PASSES or kind in _ATTENTION:
         return [first]
+    if kind in _PASSED_IN_KERAS_1:
+        return [_Mask(first.keras_2, None)]
     if kind in _PASSES_IN_KERAS_3:
         return [_Mask(None, first.keras_3)]
     return [_NONE]

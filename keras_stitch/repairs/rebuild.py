@@ -8,11 +8,10 @@ from typing import Any
 
 import keras
 
-from keras_stitch.errors import SourceError
 from keras_stitch.repairs.architecture import Layer, Rebuilt, Saved, name_of
 from keras_stitch.repairs.gone_layers import KINDS, gone
 from keras_stitch.repairs.keras3_config import modernise
-from keras_stitch.repairs.rebuilt_layer import Inside, Shape
+from keras_stitch.repairs.rebuilt_layer import Inside, Shape, unknown_shape
 
 _STAND_IN = "KerasStitchStandIn"
 
@@ -29,11 +28,7 @@ def rebuild(saved: Saved, custom_objects: Mapping[str, Any]) -> None:
     shapes = _shapes(saved, custom_objects)
     for layer, given in zip(layers, shapes, strict=True):
         if not given:
-            raise SourceError(
-                f"The layer '{name_of(layer)}' ({layer['class_name']}) is gone from Keras 3, and is not rebuilt where "
-                "the file does not say the shape of what it takes.",
-                fix="Give its model an input of a known shape in the model that made the file, and save it again.",
-            )
+            raise unknown_shape(name_of(layer))
         kind = KINDS[layer["class_name"]]
         inside = Inside(layer, given, saved.backend)
         model = inside.model(kind.build(inside))

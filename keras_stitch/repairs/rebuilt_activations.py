@@ -69,7 +69,7 @@ def _axes(inside: Inside) -> tuple[str, str]:
     return every, "".join(letter for letter, size in zip(every, sizes, strict=True) if size is not None)
 
 
-def _shared(inside: Inside) -> dict[str, list[int]]:
+def _shared(inside: Inside) -> dict[str, Any]:
     shared = [axis for axis, size in enumerate(inside.shapes[0]) if axis and size is None]
     return {"shared_axes": shared} if shared else {}
 

@@ -41,9 +41,7 @@ def maxout(inside: Inside) -> str:
 
     use_bias = inside.config.get("use_bias", True)
     every = inside.add("Dense", "sums", x, fill=fill, units=units * sums, use_bias=use_bias, **inside.penalties)
-    return inside.add(
-        "GlobalMaxPooling1D", "max", inside.add("Reshape", "features", every, target_shape=[sums, units])
-    )
+    return inside.add("GlobalMaxPooling1D", "max", inside.add("Reshape", "features", every, target_shape=[sums, units]))
 
 
 def cosine(inside: Inside) -> str:
@@ -59,7 +57,9 @@ def cosine(inside: Inside) -> str:
             received=", ".join(map(str, inside.shapes)),
             fix="Merge flat tensors in the model that made the file, and save it again.",
         )
-    longer = [inside.add("Rescaling", f"longer{number}", x, scale=1e3, offset=0.0) for number, x in enumerate(inside.inputs)]
+    longer = [
+        inside.add("Rescaling", f"longer{number}", x, scale=1e3, offset=0.0) for number, x in enumerate(inside.inputs)
+    ]
     units = [inside.add("UnitNormalization", f"unit{number}", x, axis=-1) for number, x in enumerate(longer)]
     lengths = [
         inside.add("Dot", f"length{number}", *pair, axes=1)

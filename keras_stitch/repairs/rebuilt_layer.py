@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_stitch.errors import SourceError
 from keras_stitch.repairs.architecture import Fill, Layer, name_of
 
 Shape = tuple[int | None, ...]
@@ -41,9 +42,19 @@ class Inside:
     @property
     def features(self) -> int:
         """The size of the last axis."""
-        size = self.shapes[0][-1]
-        assert size is not None, f"the last axis of what '{self.name}' takes has no size"
+        (size,) = self.known(self.shapes[0][-1:])
         return size
+
+    def known(self, sizes: Sequence[int | None]) -> tuple[int, ...]:
+        """Sizes without which the layer cannot be rebuilt.
+
+        Raises:
+            SourceError: If one of them is not known.
+        """
+        known = tuple(size for size in sizes if size is not None)
+        if len(known) < len(sizes):
+            raise unknown_shape(self.name)
+        return known
 
     @property
     def penalties(self) -> dict[str, Any]:
@@ -94,6 +105,15 @@ class Inside:
         config = {"name": name, "batch_shape": [None, *shape[1:]], "dtype": "float32"}
         self._put.append({"class_name": "InputLayer", "config": config, "name": name, "inbound_nodes": []})
         return name
+
+
+def unknown_shape(name: str) -> SourceError:
+    """The error of a layer that would be rebuilt if the file said more."""
+    return SourceError(
+        f"Keras 3 does not have the layer '{name}', and it is not rebuilt because the file does not say the shape of "
+        "what it takes.",
+        fix="Give the model an input of a known shape where the file was made, and save it again.",
+    )
 
 
 @dataclass(frozen=True)

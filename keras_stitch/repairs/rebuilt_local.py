@@ -97,14 +97,13 @@ def _window(inside: Inside, first: bool) -> _Window:
     rank = len(shape) - 1
     size, strides = (_each_axis(config.get(key, 1), rank) for key in ("kernel_size", "strides"))
     channels, given = (shape[0], shape[1:]) if first else (shape[-1], shape[:-1])
-    assert channels is not None and None not in given, f"'{inside.name}' needs an input of a known shape"
-    known = tuple(axis for axis in given if axis is not None)
+    channels, *known = inside.known((channels, *given))
     same = config.get("padding") == "same"
     axes = list(zip(known, size, strides, strict=True))
     return _Window(
         size,
         strides,
-        known,
+        tuple(known),
         tuple(axis // 2 if same else 0 for axis in size),
         tuple(-(-(axis if same else axis - window + 1) // stride) for axis, window, stride in axes),
         channels,
@@ -131,7 +130,7 @@ def _weights(arrays: Sequence[np.ndarray], window: _Window, first: bool, impleme
         dense = _of_matrix(kernel, window, first) if implementation == 2 else _of_list(kernel, window, first)
         kernel = np.zeros((*window.places, *window.size, *end), "float32")
         for place, inner, source in window.seen():
-            kernel[(*place, *inner)] = dense[(*source, slice(None), *place)]
+            kernel[place + inner] = np.moveaxis(dense[source], 0, -2)[place]
     kernel = kernel.reshape(*window.places, -1, window.filters)
     if first:
         # Old Keras gave the numbers of a bias that has its channels last another shape, not another order.

@@ -1038,8 +1038,18 @@ def _lookup(layer: Any, x: Any, values: list) -> Any:
 
 # --- Layers that Keras 3 does not have -----------------------------------------------------------------------------
 
-family(L.LocallyConnected1D, (9, 4), {"default": {}, "implementation_2": {"implementation": 2}}, 3, 2)
-family(L.LocallyConnected2D, (5, 4, 3), {"default": {}}, 3, 2)
+LOCAL: dict[str, dict[str, Any]] = {
+    "default": {},
+    "strides": {"strides": 2, "use_bias": False, "activation": "hard_sigmoid"},
+    "channels_first": {"data_format": "channels_first"},
+    **{
+        f"implementation_{number}{name}": {"implementation": number, "padding": "same", "strides": 2, **options}
+        for number in (2, 3)
+        for name, options in {"": {}, "_first": {"data_format": "channels_first"}}.items()
+    },
+}
+family(L.LocallyConnected1D, (9, 4), LOCAL, 3, 2)
+family(L.LocallyConnected2D, (5, 4, 3), LOCAL, 3, (2, 3))
 family(L.experimental.RandomFourierFeatures, (4,), {"default": {}}, 3)
 
 # --- Graphs --------------------------------------------------------------------------------------------------------

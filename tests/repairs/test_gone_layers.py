@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from repairs_files import Layer, called, floats, functional, given, layer, sequential, sigmoid, write_h5
 
+import keras_stitch as ks
 from keras_stitch.errors import SourceError
 from keras_stitch.models import keras_file
 
@@ -104,13 +105,6 @@ def test_batch_normalization_of_each_row(tmp_path: Path, shape: tuple[int, ...],
     near(predicted(keras_1(tmp_path, said, shape, gamma, beta, floats(6), floats(6)), x), expected)
 
 
-def test_batch_normalization_by_the_batch_is_refused(tmp_path: Path) -> None:
-    said = layer("BatchNormalization", "batchnormalization_1", mode=2, axis=-1, epsilon=1e-3, gamma_init="one")
-    path = keras_1(tmp_path, said, (6,), *(floats(6) for _ in range(4)))
-    with pytest.raises(SourceError, match="'batchnormalization_1' is a BatchNormalization of Keras 1 with mode=2"):
-        keras_file.open_file(path)
-
-
 def cosine_file(path: Path, *shape: int) -> Path:
     merge = called(layer("Merge", "merge_1", mode="cos", dot_axes=[1, 1], output_shape=None), ["a", "b"])
     model = functional([given("a", *shape), given("b", *shape), merge], ["a", "b"], ["merge_1"])
@@ -130,3 +124,67 @@ def test_cosine_merge(tmp_path: Path) -> None:
 def test_cosine_merge_of_more_axes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="'merge_1' is a cosine merge of Keras 1 of tensors with more than one"):
         keras_file.open_file(cosine_file(tmp_path, 3, 4))
+
+
+def test_a_layer_in_time_distributed_shared_and_frozen(tmp_path: Path) -> None:
+    """A gone layer wherever a layer can be, with the names and the flags that it had."""
+    x, w, carry, b, carry_b = floats(5, 3, 4), floats(4, 4), floats(4, 4), floats(4), floats(4)
+    inner = layer("Highway", "highway_1", activation="tanh", bias=True, trainable=False)
+    each = called(layer("TimeDistributed", "each", layer=inner, trainable=False), "x", "each")
+    path = write_h5(
+        tmp_path / "old.h5",
+        functional([given("x", 3, 4), each], ["x"], [["each", 1, 0]]),
+        {"x": [], "each": [("highway_1_W", w), ("highway_1_W_carry", carry), ("b", b), ("highway_1_b_carry", carry_b)]},
+        version=None,
+    )
+    expected = x
+    for _ in range(2):
+        gate = sigmoid(expected @ carry + carry_b)
+        expected = gate * np.tanh(expected @ w + b) + (1 - gate) * expected
+    near(predicted(path, x), expected)
+    model = keras_file.open_file(path).model
+    assert not model.trainable_weights and model.count_params() == 40
+    assert model.get_layer("each").layer.get_layer("highway_1_gate").name == "highway_1_gate"
+
+
+def test_in_a_graph(tmp_path: Path) -> None:
+    """Old names for outputs and for what is frozen."""
+    hidden = layer("Highway", "highway_1", activation="tanh", bias=True, batch_input_shape=[None, 4])
+    maxout = layer("MaxoutDense", "maxoutdense_1", output_dim=2, nb_feature=3)
+    arrays = {
+        "highway_1": [floats(4, 4), floats(4, 4), floats(4), floats(4)],
+        "maxoutdense_1": [floats(3, 4, 2), floats(3, 2)],
+    }
+    path = write_h5(tmp_path / "old.h5", sequential(hidden, maxout), arrays, version=None)
+    graph = ks.Graph("g").add("body", path, outputs=["highway_1"]).add("whole", path)
+    graph.add_input("x", ["body", "whole"]).freeze("whole", layers="highway_1/highway_1_gate").freeze("body")
+    model = graph.build()
+    assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == 20 + 30
+    x = floats(5, 4)
+    whole = keras_file.open_file(path).model
+    np.testing.assert_array_equal(model([x])["body"], whole.get_layer("highway_1")([x]))
+    assert graph.verify().passed
+
+
+def test_without_the_shape_of_its_input(tmp_path: Path) -> None:
+    said = layer("LocallyConnected1D", "local", filters=2, kernel_size=[2], batch_input_shape=[None, None, 3])
+    path = write_h5(tmp_path / "old.h5", sequential(said), {"local": [floats(2, 6, 2), floats(2, 2)]})
+    with pytest.raises(SourceError, match="'local', and it is not rebuilt because the file does not say the shape"):
+        keras_file.open_file(path)
+
+
+def test_arrays_that_do_not_fit(tmp_path: Path) -> None:
+    said = layer("MaxoutDense", "maxoutdense_1", output_dim=2, nb_feature=3)
+    with pytest.raises(SourceError, match="The weights of layer 'maxoutdense_1/maxoutdense_1_sums' do not fit"):
+        keras_file.open_file(keras_1(tmp_path, said, (4,), floats(3, 5, 2), floats(3, 2)))
+    with pytest.raises(SourceError, match="The weights of layer 'maxoutdense_1' do not fit it"):
+        keras_file.open_file(keras_1(tmp_path, said, (4,), floats(3, 4, 2)))
+
+
+def test_a_mask_that_would_stop_at_it(tmp_path: Path) -> None:
+    """Keras 1 passed it on; the layers that make it do not."""
+    masking = layer("Masking", "masking_1", mask_value=0.0, batch_input_shape=[None, 3, 4])
+    gru = layer("GRU", "gru_1", output_dim=2, activation="tanh", inner_activation="sigmoid")
+    said = sequential(masking, layer("ParametricSoftplus", "softplus"), gru)
+    with pytest.raises(SourceError, match=r"'gru_1' \(GRU\) heeds a mask that Keras 3 would make otherwise"):
+        keras_file.open_file(write_h5(tmp_path / "old.h5", said, {}, version=None))

@@ -56,7 +56,7 @@ FAMILIES = _NAMES.split()
 REFUSED = {
     r"Operation\..*": "calls TensorFlow's own functions between its layers",
     r"Lambda\..*": "holds a Lambda layer",
-    r"(LocallyConnected.D|RandomFourierFeatures|RandomHeight|RandomWidth)\..*": "that Keras 3 no longer has",
+    r"(RandomFourierFeatures|RandomHeight|RandomWidth)\..*": "that Keras 3 no longer has",
     r"(LSTM|GRU|SimpleRNN)\.time_major.*": "time_major=True",
     r"LSTM\.stateful_batch.*": "stateful",
     r"(LSTM\.hard_activation|LSTM\.hard_all|ConvLSTM.D\.hard_all).*": "hard_sigmoid",
@@ -76,9 +76,9 @@ REFUSED = {
     r"Conv1D\.rank_4.*": "cannot load",
 }
 
-# Weights that Keras 2 held in another shape, a flag that no public method sets, and layers that make their inner
-# layers themselves, of which Keras 3 forgets that they were frozen.
-OTHER_COUNTS = r"CuDNN.*|Graph\.frozen_outside_only|(Bidirectional|MultiHeadAttention)\.frozen"
+# Weights that Keras 2 held in another shape, or that make a layer that is gone, a flag that no public method sets, and
+# layers that make their inner layers themselves, of which Keras 3 forgets that they were frozen.
+OTHER_COUNTS = r"CuDNN.*|LocallyConnected.*|Graph\.frozen_outside_only|(Bidirectional|MultiHeadAttention)\.frozen"
 # Keras 3 gives indices of another type.
 OTHER_DTYPE = r"Discretization\..*|StringLookup\..*|IntegerLookup\..*|TextVectorization\..*"
 # Half precision: a few units in the last place.

@@ -168,10 +168,10 @@ def test_a_class_with_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 
 def test_layers_that_keras_no_longer_has(tmp_path: Path) -> None:
-    said = layer("LocallyConnected1D", "local", filters=2, kernel_size=[1], batch_input_shape=[None, 3, 2])
+    said = layer("RandomHeight", "h", factor=0.1, batch_input_shape=[None, 3, 2, 1])
     path = write_h5(tmp_path / "m.h5", sequential(said, layer("RandomWidth", "w")), {})
     assert refusal(path) == (
-        f"'{path}' has layers that Keras 3 no longer has: 'local' (LocallyConnected1D), 'w' (RandomWidth).\n"
+        f"'{path}' has layers that Keras 3 no longer has: 'h' (RandomHeight), 'w' (RandomWidth).\n"
         "  Fix: Rebuild them with other layers, or give classes of your own for them in custom_objects."
     )
 
