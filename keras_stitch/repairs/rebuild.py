@@ -30,7 +30,7 @@ def rebuild(saved: Saved, custom_objects: Mapping[str, Any]) -> None:
         if not given:
             raise unknown_shape(name_of(layer))
         kind = KINDS[layer["class_name"]]
-        inside = Inside(layer, given, saved.backend)
+        inside = Inside(layer, given, saved.backend == "theano")
         model = inside.model(kind.build(inside))
         saved.rebuilt[id(layer)] = Rebuilt(kind.arrays(layer["config"]), inside.fills)
         saved.rename_class(layer, model["class_name"])
@@ -52,7 +52,7 @@ def _shapes(saved: Saved, custom_objects: Mapping[str, Any]) -> list[list[Shape]
         def build(self, input_shape: Any) -> None:
             given = input_shape if isinstance(input_shape, list) else [input_shape]
             shapes[self.number] = [tuple(shape) for shape in given]
-            self.inside = _model(layers[self.number], shapes[self.number], saved.backend)
+            self.inside = _model(layers[self.number], shapes[self.number], saved.backend == "theano")
 
         def compute_output_shape(self, input_shape: Any) -> Any:
             return self.inside.compute_output_shape(input_shape)
@@ -69,8 +69,8 @@ def _shapes(saved: Saved, custom_objects: Mapping[str, Any]) -> list[list[Shape]
     return shapes
 
 
-def _model(layer: Layer, shapes: Sequence[Shape], backend: str) -> keras.Model:
-    inside = Inside(layer, shapes, backend)
+def _model(layer: Layer, shapes: Sequence[Shape], on_theano: bool) -> keras.Model:
+    inside = Inside(layer, shapes, on_theano)
     model = inside.model(KINDS[layer["class_name"]].build(inside))
     place = Saved(copy.deepcopy(model), (3,))
     modernise(place)

@@ -30,7 +30,7 @@ def srelu(inside: Inside) -> str:
     left = inside.add("PReLU", "left", middle, fill=lambda arrays: [_spread(inside, arrays[1])], **_shared(inside))
     end = _shift(inside, "from_right", middle, _length, activation="relu")
     right = _scale(inside, "right", end, lambda arrays: arrays[3])
-    over = end if inside.backend != "theano" else _shift(inside, "over", left, _length, activation="relu")
+    over = _shift(inside, "over", left, _length, activation="relu") if inside.on_theano else end
     sum_ = inside.add("Add", "sum", inside.add("Subtract", "cut", left, over), right)
     return _shift(inside, "to_left", sum_, lambda arrays: arrays[0])
 

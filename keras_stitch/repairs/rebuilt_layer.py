@@ -26,14 +26,14 @@ class Inside:
     Args:
         said: The layer in the file, its arguments named as in Keras 2.
         shapes: The shape of each tensor that it takes, with the batch axis.
-        backend: The backend of the Keras that wrote the file.
+        on_theano: Whether the Keras that wrote the file ran on Theano.
     """
 
-    def __init__(self, said: Layer, shapes: Sequence[Shape], backend: str):
+    def __init__(self, said: Layer, shapes: Sequence[Shape], on_theano: bool):
         self.name = name_of(said)
         self.config: dict[str, Any] = said["config"]
         self.shapes = [tuple(shape) for shape in shapes]
-        self.backend = backend
+        self.on_theano = on_theano
         self.fills: dict[str, Fill] = {}
         self._trainable = bool(self.config.get("trainable", True))
         self._put: list[Layer] = []
