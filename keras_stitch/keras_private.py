@@ -50,6 +50,11 @@ def maker(tensor: keras.KerasTensor) -> keras.Operation:
     return tensor._keras_history.operation
 
 
+def mask_of(tensor: Any) -> Any:
+    """The mask that Keras attached to a tensor, ``None`` where there is none."""
+    return getattr(tensor, "_keras_mask", None)
+
+
 def given_vocabulary(layer: keras.Layer) -> Any:
     """The vocabulary that a lookup layer was made with, ``None`` where it learns one by ``adapt``.
 

@@ -62,7 +62,7 @@ class Exportable:
                 for name, tensor in zip(_names(added.submodel.inputs), model.inputs, strict=True)
             )
             inputs = {port.name: keras.Input(port.shape, dtype=port.dtype, name=port.name) for port in self.inputs}
-            listed = keras.Model(list(model.inputs), added.blueprint.outputs(model))
+            listed = keras.Model(list(model.inputs), list(model.outputs))
             made = listed(list(inputs.values()))
             outputs = dict(zip(_names(added.submodel.outputs), keras.tree.flatten(made), strict=True))
             # Keras keeps the order of a dict, and lists its tensors in another.

@@ -227,12 +227,11 @@ def _functional(
 
     A model that is to be kept, and is all that already, is only given the name.
     """
-    outputs = blueprint.outputs(model)
     paths = [weight.path for weight in model.weights]
     if len(set(paths)) < len(paths):
         with in_registry(blueprint.custom_objects):
             model = clone(model, f"Submodel '{name}'")
-        outputs = blueprint.outputs(model)
+    outputs = list(model.outputs)
     if stop_masks and any(_makes_mask(layer) for _, layer in ports.leaves(model)):
         inner = Names(layer.name for layer in model.layers)
         outputs = [merge_layers.without_mask(tensor, inner) for tensor in outputs]

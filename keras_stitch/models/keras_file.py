@@ -11,6 +11,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import keras
 
 from keras_stitch import keras_private
 from keras_stitch.errors import SourceError, reason
-from keras_stitch.models import file_formats
+from keras_stitch.models import channels_last, file_formats
 from keras_stitch.repairs import (
     archives,
     changed_functions,
@@ -55,11 +56,22 @@ _OPERATIONS = (
 
 @dataclass(frozen=True)
 class Opened:
-    """A loaded model, uncompiled, with the sha256 of its file and the repairs that the file needed."""
+    """A loaded model, uncompiled, with the sha256 of its file and the repairs that it needs.
 
-    model: keras.Model
+    Attributes:
+        as_saved: The model with the layers of the file, in which convolutions may have their channels first.
+        sha256: The checksum of the file.
+        repairs: Of the file and of ``as_saved``.
+    """
+
+    as_saved: keras.Model
     sha256: str
     repairs: tuple[Repair, ...] = ()
+
+    @cached_property
+    def model(self) -> keras.Model:
+        """The model with all repairs; ``as_saved`` is not to be used any more."""
+        return channels_last.with_channels_last(self.as_saved)
 
 
 def open_file(
@@ -89,7 +101,7 @@ def open_file(
             # Damage explains more than what it led to.
             checked.result()
             raise
-        return Opened(model, checked.result(), repairs)
+        return Opened(model, checked.result(), (*repairs, *channels_last.repairs_of(model)))
 
 
 def _open(

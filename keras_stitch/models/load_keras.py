@@ -17,7 +17,7 @@ import keras
 from keras_stitch.errors import SourceError, StitchError
 from keras_stitch.files import read_files
 from keras_stitch.graphs.spec import Port, Source, Submodel
-from keras_stitch.models import keras_file, ports
+from keras_stitch.models import channels_last, keras_file, ports
 from keras_stitch.models.clone import clone, copy_state, uncopied
 from keras_stitch.models.custom_objects import in_registry
 from keras_stitch.models.layer_config import layer_config
@@ -31,10 +31,10 @@ class Blueprint:
     """Makes the Keras object of one submodel, a fresh one at every ``take``.
 
     Args:
-        make: Makes one.
+        make: Makes one with the layers of the source.
         inner_outputs: Inner layers whose outputs replace the model's own.
         custom_objects: What the object is made with.
-        first: The first one, if it is there already; made at once if not.
+        first: The first one that was made, if it is there already; made at once if not.
     """
 
     def __init__(
@@ -47,14 +47,23 @@ class Blueprint:
         self._make = make
         self.custom_objects = dict(custom_objects or {})
         self.inner_outputs = tuple(inner_outputs) if inner_outputs is not None else None
-        self._spare = first
-        self.peek()
+        self._spare: keras.Layer | None
+        with in_registry(self.custom_objects):
+            first = self._make() if first is None else first
+            self._changes = isinstance(first, keras.Model) and bool(channels_last.repairs_of(first))
+            self._spare = self._finished(first)
+
+    def _finished(self, made: keras.Layer, *, one_by_one: bool = False) -> keras.Layer:
+        """A model with the outputs that are exposed, and layers that run on every CPU."""
+        if not isinstance(made, keras.Model):
+            return made
+        return channels_last.with_channels_last(made, self.inner_outputs, one_by_one=one_by_one)
 
     def peek(self) -> keras.Layer:
         """The object to look at, not to change."""
         if self._spare is None:
             with in_registry(self.custom_objects):
-                self._spare = self._make()
+                self._spare = self._finished(self._make())
         return self._spare
 
     def take(self) -> keras.Layer:
@@ -62,9 +71,12 @@ class Blueprint:
         taken, self._spare = self.peek(), None
         return taken
 
-    def outputs(self, model: keras.Model) -> list[keras.KerasTensor]:
-        """The output tensors that this submodel exposes, of a model it made."""
-        return list(model.outputs) if self.inner_outputs is None else ports.inner_tensors(model, self.inner_outputs)
+    def take_reference(self) -> keras.Layer:
+        """A fresh object to compare others to: where layers had to be changed, each was by itself."""
+        if not self._changes:
+            return self.take()
+        with in_registry(self.custom_objects):
+            return self._finished(self._make(), one_by_one=True)
 
 
 def load_model(name: str, model: keras.Model, *, outputs: Sequence[str] | None = None) -> tuple[Submodel, Blueprint]:
@@ -76,10 +88,11 @@ def load_model(name: str, model: keras.Model, *, outputs: Sequence[str] | None =
     label = f"{type(model).__name__} '{model.name}'"
     _check_ends(name, label, model)
     snapshot = clone(model, f"Submodel '{name}'")
-    blueprint = Blueprint(lambda: clone(snapshot, name), outputs)
     rule, training = changed_functions.training, ports.always_training(model)
-    repairs = (Repair(rule.name, rule.why, tuple(training)),) if training else ()
-    return _described(name, Source("model", label), blueprint, repairs), blueprint
+    repairs = [Repair(rule.name, rule.why, tuple(training))] if training else []
+    repairs += channels_last.repairs_of(snapshot)
+    submodel = _described(name, Source("model", label), snapshot, outputs, repairs)
+    return submodel, Blueprint(lambda: clone(snapshot, name), outputs)
 
 
 def load_file(
@@ -115,19 +128,20 @@ def load_file(
         if read_files.sha256(weights) != first.sha256:
             message = f"'{weights}' has changed since it was added."
             raise SourceError(message, received="another sha256", fix="Add it to a new Graph.")
-        return open_it().model
+        return open_it().as_saved
 
-    blueprint = Blueprint(make, outputs, custom_objects, first.model)
-    source = replace(source, sha256=first.sha256)
-    return _described(name, source, blueprint, first.repairs), blueprint
+    submodel = _described(name, replace(source, sha256=first.sha256), first.as_saved, outputs, first.repairs)
+    return submodel, Blueprint(make, outputs, custom_objects, first.as_saved)
 
 
-def _described(name: str, source: Source, blueprint: Blueprint, repairs: Sequence[Repair]) -> Submodel:
-    model = blueprint.peek()
+def _described(
+    name: str, source: Source, model: keras.Model, inner_outputs: Sequence[str] | None, repairs: Sequence[Repair]
+) -> Submodel:
+    """What a model looks like as it was saved: whatever is done to it, its ports and layers keep their names."""
     _check_ends(name, source.label, model)
     ports.check_stateless(model, name)
     try:
-        tensors = blueprint.outputs(model)
+        tensors = list(model.outputs) if inner_outputs is None else ports.inner_tensors(model, inner_outputs)
     except StitchError as problem:
         raise SourceError(
             f"outputs= of submodel '{name}': {problem.message}",
@@ -140,7 +154,7 @@ def _described(name: str, source: Source, blueprint: Blueprint, repairs: Sequenc
         source,
         inputs=ports.input_ports(model),
         outputs=ports.output_ports(model, tensors),
-        inner_outputs=blueprint.inner_outputs,
+        inner_outputs=None if inner_outputs is None else tuple(inner_outputs),
         layers=ports.walk_layers(model),
         repairs=tuple(map(str, repairs)),
     )
@@ -175,6 +189,7 @@ def load_layer(name: str, layer: keras.Layer, *, outputs: Sequence[str] | None =
             expected="a stateless recurrent layer",
             fix="Make it with stateful=False.",
         )
+    channels_last.check(layer, fix="Add keras.Sequential([keras.Input(shape=...), layer]) instead.")
     # What a layer learnt, by training or by adapt, cannot be said by its config.
     learnt = bool(layer.built and layer.weights) or ports.learnt_vocabulary(layer)
 

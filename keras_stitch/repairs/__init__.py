@@ -21,7 +21,7 @@ from keras_stitch.repairs import (
     weights_order,
 )
 from keras_stitch.repairs.architecture import Saved
-from keras_stitch.repairs.rule import ArrayRule, Check, Repair, Rule
+from keras_stitch.repairs.rule import ArrayRule, Check, ModelRule, Repair, Rule
 
 # In the order in which they are applied: first what the others need to find their way. A rule repairs and reports, a
 # check refuses the file. Checks stand before the rules that put in layers, which they would take for the file's own.
@@ -69,7 +69,17 @@ QUIRKS: tuple[Rule | Check, ...] = (
     shared_layers.shared_layers,
 )
 ARRAY_RULES: tuple[ArrayRule, ...] = (weights_order.BY_ORDER,)
-RULES: tuple[Rule | ArrayRule, ...] = (*(quirk for quirk in QUIRKS if isinstance(quirk, Rule)), *ARRAY_RULES)
+# Of files and of models in memory; see ``models/channels_last.py``.
+CHANNELS_FIRST = ModelRule(
+    "channels-first",
+    "TensorFlow convolves channels_first on some CPUs only; the layers are channels_last now, between Permutes",
+)
+MODEL_RULES: tuple[ModelRule, ...] = (CHANNELS_FIRST,)
+RULES: tuple[Rule | ArrayRule | ModelRule, ...] = (
+    *(quirk for quirk in QUIRKS if isinstance(quirk, Rule)),
+    *ARRAY_RULES,
+    *MODEL_RULES,
+)
 
 
 def repair(saved: Saved) -> list[Repair]:
@@ -92,4 +102,4 @@ def repair(saved: Saved) -> list[Repair]:
     return done
 
 
-__all__ = ["ARRAY_RULES", "QUIRKS", "RULES", "repair"]
+__all__ = ["ARRAY_RULES", "CHANNELS_FIRST", "MODEL_RULES", "QUIRKS", "RULES", "repair"]

@@ -45,6 +45,15 @@ class Check:
 
 
 @dataclass(frozen=True)
+class ModelRule:
+    """One quirk whose repair changes the loaded model, not its architecture; ``name``, ``why`` as of a ``Rule``."""
+
+    name: str
+    why: str
+    legacy: bool = False
+
+
+@dataclass(frozen=True)
 class Repair:
     """That a rule was needed: its name and reason, and the paths of the layers; "" is the model as a whole."""
 

@@ -127,12 +127,8 @@ class Reference:
 
     def _model(self, owner: str) -> Callable[[list[Array]], list[Any]]:
         """A saved model as its own Keras model: called in the structure that it was saved with."""
-        blueprint = self._sources.blueprints[owner]
-        model = blueprint.take()
+        model = self._sources.blueprints[owner].take_reference()
         self._take_weights(owner, dict(ports.leaves(model)))
-        if blueprint.inner_outputs is not None:
-            cut = keras.Model(list(model.inputs), blueprint.outputs(model))
-            return lambda batch: _listed(cut(batch, training=False))
         structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
         return lambda batch: _listed(model(keras.tree.pack_sequence_as(structure, batch), training=False))
 

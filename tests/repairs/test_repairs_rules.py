@@ -13,6 +13,7 @@ from repairs_files import Layer, called, functional, given, layer, sequential
 from keras_stitch.errors import SourceError
 from keras_stitch.repairs import (
     ARRAY_RULES,
+    MODEL_RULES,
     QUIRKS,
     RULES,
     changed_functions,
@@ -57,16 +58,18 @@ def refusal(quirk: Rule | Check, said: Layer, **options: Any) -> str:
 
 def test_rules_have_names_and_reasons_of_their_own() -> None:
     assert len(BY_NAME) == len(RULES) == len({rule.why for rule in RULES})
-    assert len({quirk.name for quirk in QUIRKS}) == len(QUIRKS) == len(RULES) - len(ARRAY_RULES) + len(CHECKS)
+    later = len(ARRAY_RULES) + len(MODEL_RULES)
+    assert len({quirk.name for quirk in QUIRKS}) == len(QUIRKS) == len(RULES) - later + len(CHECKS)
     for rule in RULES:
         assert rule.name == rule.name.lower() and " " not in rule.name
-        assert rule.why[0].islower() or rule.why.startswith(("Keras", "LeakyReLU", "Theano",
-                                                             "SeparableConv1D", "ThresholdedReLU"))  # fmt: skip
+        assert rule.why[0].islower() or rule.why.startswith(("Keras", "LeakyReLU", "SeparableConv1D", "TensorFlow",
+                                                             "Theano", "ThresholdedReLU"))  # fmt: skip
         assert not rule.why.endswith(".")
 
 
 def test_rules_for_files_of_keras_3() -> None:
-    assert [rule.name for rule in RULES if not rule.legacy] == ["axis-list", "training-flag", "shared-layers"]
+    names = ["axis-list", "training-flag", "shared-layers", "channels-first"]
+    assert [rule.name for rule in RULES if not rule.legacy] == names
     assert [check.name for check in CHECKS if not check.legacy] == ["mixed-versions"]
 
 
