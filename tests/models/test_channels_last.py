@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,8 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+import keras_stitch as ks
 from keras_stitch import keras_private
-from keras_stitch.models import load_keras
+from keras_stitch.errors import SourceError
+from keras_stitch.models import channels_last, load_keras
+from keras_stitch.repairs import channels_first
 
 L = keras.layers
 FIRST, LAST = "channels_first", "channels_last"
@@ -254,3 +261,263 @@ def test_a_net_has_permutes_at_its_ends_only() -> None:
     found = [(layer.name, layer.dims) for layer in model.layers if isinstance(layer, L.Permute)]
     assert found == [("x_channels_last", (2, 3, 1)), ("pool_channels_first", (3, 1, 2))]
     assert (model.get_layer("norm").axis, model.get_layer("both").axis) == (3, 3)
+
+
+# -- what holds convolutions ------------------------------------------------------------------------------------------
+def same_with(make: Callable[[str], keras.Model], *given: np.ndarray) -> keras.Model:
+    """The new model, once it computes what the model made with channels last computes; channels are the third axis."""
+    original, same = randomized(make(FIRST)), make(LAST)
+    same.set_weights(original.get_weights())
+    found = turned(original)
+    expected = numbers(same, *(np.moveaxis(array, -3, -1) for array in given))
+    equal(numbers(found, *given), [np.moveaxis(array, -1, -3) if array.ndim > 3 else array for array in expected])
+    return found
+
+
+def images(order: str, *before: int) -> keras.KerasTensor:
+    return keras.Input((*before, 2, 6, 5) if order == FIRST else (*before, 6, 5, 2), name="x")
+
+
+def test_layers_that_are_called_step_by_step() -> None:
+    def make(order: str) -> keras.Model:
+        inputs = images(order, 3)
+        x = L.TimeDistributed(L.Conv2D(4, 2, strides=2, padding="same", data_format=order), name="conv")(inputs)
+        x = L.TimeDistributed(L.Activation("tanh"), name="act")(x)
+        x = L.TimeDistributed(L.MaxPooling2D(2, data_format=order), name="pool")(x)
+        return keras.Model(inputs, [x, L.TimeDistributed(L.Flatten(data_format=order), name="flat")(x)])
+
+    model = same_with(make, floats(ROWS, 3, 2, 6, 5))
+    assert sum("channels" in layer.name for layer in model.layers) == 2
+
+
+def test_recurrent_convolutions_and_their_states() -> None:
+    def make(order: str) -> keras.Model:
+        inputs = images(order, 3)
+        options = {"padding": "same", "data_format": order}
+        x, *states = L.ConvLSTM2D(3, 2, return_sequences=True, return_state=True, name="all", **options)(inputs)
+        last = L.ConvLSTM2D(3, 2, name="last", **options)(inputs, initial_state=states)
+        both = L.Bidirectional(L.ConvLSTM2D(2, 2, **options), merge_mode="sum", name="both")(x)
+        return keras.Model(inputs, [x, *states, last, both])
+
+    same_with(make, floats(ROWS, 3, 2, 6, 5))
+
+
+def nested(order: str) -> keras.Model:
+    inputs = images(order)
+    layers = [L.Conv2D(2, 3, padding="same", data_format=order, name="conv"), L.ReLU(name="relu")]
+    norm = L.BatchNormalization(axis=along(order == LAST), name="norm")
+    inner = keras.Sequential([keras.Input(inputs.shape[1:]), *layers, norm], name="inner")
+    conv = L.Conv2D(2, 1, data_format=order, name="shared")
+    x = inner(inner(inputs))
+    return keras.Model(inputs, L.Add(name="sum")([norm(conv(x)), norm(conv(inputs))]))
+
+
+def test_nested_models_and_layers_that_are_called_more_than_once() -> None:
+    model = same_with(nested, floats(ROWS, 2, 6, 5))
+    assert model.get_layer("norm") is model.get_layer("inner").get_layer("norm")
+
+
+def test_models_that_are_called_step_by_step() -> None:
+    def make(order: str) -> keras.Model:
+        inputs, one = images(order, 3), images(order)
+        x = L.Conv2D(2, 3, data_format=order, name="conv")(one)
+        inner = keras.Model(one, L.BatchNormalization(axis=along(order == LAST), name="norm")(x), name="inner")
+        return keras.Model(inputs, L.TimeDistributed(inner, name="steps")(inputs))
+
+    same_with(make, floats(ROWS, 3, 2, 6, 5))
+
+
+def test_what_trains_and_what_is_frozen_stays_so() -> None:
+    model = nested(FIRST)
+    model.get_layer("inner").get_layer("conv").trainable = False
+    model.get_layer("norm").trainable = False
+    submodel, blueprint = load_keras.load_model("m", model)
+    flags = {info.path: info.trainable for info in submodel.layers}
+    assert {path for path, trains in flags.items() if not trains} == {"inner/conv", "inner/norm", "norm"}
+    found = blueprint.take()
+    assert [weight.path.split("/")[-2] for weight in found.trainable_weights] == ["shared", "shared"]
+    stitched = ks.Graph("g").add("m", model).build()
+    assert len(stitched.trainable_weights) == 2
+
+
+def test_a_softmax_goes_along_the_axis_that_it_had() -> None:
+    """Keras' activation softmax takes the last axis, the width, where channels are first."""
+    x = floats(ROWS, 2, 6, 5)
+    model = keras.Sequential([keras.Input((2, 6, 5)), L.Conv2D(4, 1, activation="softmax", data_format=FIRST)])
+    kernel, bias = randomized(model).get_weights()
+    linear = np.einsum("nchw,cd->ndhw", x, kernel[0, 0]) + bias[:, None, None]
+    powers = np.exp(linear)
+    found = turned(model)
+    equal(numbers(found, x), [powers / powers.sum(-1, keepdims=True)])
+    assert found.layers[-1].name == f"{model.layers[0].name}_activation"
+
+
+def test_a_mask_of_steps_goes_with_what_is_permuted() -> None:
+    inputs = keras.Input((3, 4))
+    x = L.TimeDistributed(L.Reshape((1, 2, 2)))(L.Masking()(inputs))
+    steps = L.TimeDistributed(L.Flatten())(L.TimeDistributed(L.Conv2D(2, 1, data_format=FIRST), name="conv")(x))
+    model = randomized(keras.Model(inputs, [L.LSTM(3, name="lstm")(steps), steps]))
+    given = floats(2, 3, 4)
+    given[0, 1:] = 0
+    lstm = model.get_layer("lstm")
+    found = numbers(turned(model), given)
+    equal([found[0][:1]], [keras.ops.convert_to_numpy(lstm(found[1][:1, :1]))])
+
+
+# -- what users see --------------------------------------------------------------------------------------------------
+def small() -> keras.Model:
+    inputs = keras.Input((2, 7, 6), name="x")
+    conv = L.Conv2D(3, 3, strides=2, padding="same", data_format=FIRST, name="conv")(inputs)
+    pool = L.MaxPooling2D(2, data_format=FIRST, name="pool")(L.ReLU(name="relu")(conv))
+    return randomized(keras.Model(inputs, [L.Dense(2, name="dense")(L.Flatten(name="flat")(pool)), pool], name="net"))
+
+
+def same_strided(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, strides: int) -> np.ndarray:
+    """A convolution of ``(rows, channels, height, width)`` with ``same`` borders as TensorFlow has them, by NumPy."""
+    height, width = (-(-size // strides) for size in x.shape[2:])
+    padding = []
+    for size, taken, made in zip(x.shape[2:], kernel.shape, (height, width), strict=False):
+        missing = max((made - 1) * strides + taken - size, 0)
+        padding.append((missing // 2, missing - missing // 2))
+    x = np.pad(x.astype("float64"), ((0, 0), (0, 0), *padding))
+    found = np.zeros((len(x), kernel.shape[-1], height, width))
+    for (row, column), _ in np.ndenumerate(kernel[:, :, 0, 0]):
+        seen = x[:, :, row:, column:][
+            :, :, : (height - 1) * strides + 1 : strides, : (width - 1) * strides + 1 : strides
+        ]
+        found += np.einsum("nchw,cd->ndhw", seen, kernel[row, column])
+    return found + bias[:, None, None]
+
+
+def by_formula(model: keras.Model, x: np.ndarray) -> dict[str, np.ndarray]:
+    """What every layer of ``small`` makes, by NumPy."""
+    conv = same_strided(x, *model.get_layer("conv").get_weights(), strides=2)
+    relu = np.maximum(conv, 0)
+    pool = relu[:, :, :4, :2].reshape(len(x), 3, 2, 2, 1, 2).max((3, 5))
+    kernel, bias = model.get_layer("dense").get_weights()
+    return {"conv": conv, "relu": relu, "pool": pool, "dense": pool.reshape(len(x), -1) @ kernel + bias}
+
+
+def test_ports_and_reports_are_those_of_the_file(tmp_path: Path) -> None:
+    model, x = small(), floats(ROWS, 2, 7, 6)
+    model.save(tmp_path / "net.keras")
+    for source in (model, tmp_path / "net.keras"):
+        submodel = ks.Graph("g").add("m", source).spec.submodels[0]
+        assert [(port.name, port.shape) for port in submodel.outputs] == [("dense", (2,)), ("pool", (3, 2, 1))]
+        assert [info.path for info in submodel.layers] == [layer.name for layer in model.layers]
+        assert submodel.repairs == (f"{channels_first.name} (conv, pool): {channels_first.why}",)
+    stitched = ks.Graph("g").add("m", tmp_path / "net.keras", outputs=["relu", "conv"]).build()
+    expected = by_formula(model, x)
+    equal([keras.ops.convert_to_numpy(stitched(x)[f"m_{name}"]) for name in ("relu", "conv")],
+          [expected["relu"], expected["conv"]])  # fmt: skip
+
+
+def test_a_model_without_convolutions_is_left_as_it_is() -> None:
+    model = keras.Sequential([keras.Input((2, 6, 5)), L.MaxPooling2D(data_format=FIRST)])
+    assert channels_last.repairs_of(model) == ()
+    assert channels_last.with_channels_last(model) is model
+
+
+def test_verify_sees_a_mistake_in_an_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference has every layer by itself, so that what is wrong in one that is not permuted cannot hide."""
+    graph = ks.Graph("g").add("m", small())
+    assert graph.verify().passed
+    monkeypatch.setattr("keras_stitch.models.channel_axes._ELEMENTWISE", (L.ReLU, L.Flatten))
+    assert not ks.Graph("g").add("m", small()).verify().passed
+
+
+class Holding(L.Layer):
+    """A layer that convolves by another one."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        self.conv = L.Conv2D(2, 1, data_format=FIRST, name="held")
+
+    def build(self, shape: tuple[int, ...]) -> None:
+        self.conv.build(shape)
+
+    def call(self, x: Any) -> Any:
+        return self.conv(x)
+
+
+class OwnConv2D(L.Conv2D):
+    """A class of a user's."""
+
+
+REFUSED = {
+    "a layer that holds one": (lambda: Holding(), "'held' (Conv2D)", "only its author can change"),
+    "a class of one's own": (lambda: OwnConv2D(2, 1, data_format=FIRST, name="own"), "'own' (OwnConv2D)", "its author"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_turned_is_refused(kind: str) -> None:
+    make, layer, why = REFUSED[kind]
+    model = keras.Sequential([keras.Input((2, 6, 5)), make()])
+    if keras.backend.backend() != "tensorflow":
+        ks.Graph("g").add("m", model)
+        return
+    with pytest.raises(SourceError) as caught:
+        ks.Graph("g").add("m", model)
+    assert layer in str(caught.value) and why in str(caught.value) and "Fix: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("layer", "why"),
+    [
+        (L.Bidirectional(L.ConvLSTM2D(2, 1, data_format=FIRST), name="both"), "joins both directions"),
+        (L.ConvLSTM2D(2, 1, data_format=FIRST, activation="softmax", name="both"), "works along an axis"),
+    ],
+)
+def test_recurrent_convolutions_along_another_axis_are_refused(layer: keras.Layer, why: str) -> None:
+    model = keras.Sequential([keras.Input((3, 2, 6, 5)), layer])
+    with pytest.raises(SourceError, match=rf"'both' .*{why}"):
+        ks.Graph("g").add("m", model)
+
+
+def test_a_bare_layer_has_no_place_for_permutes() -> None:
+    layer = L.Conv2D(2, 1, data_format=FIRST, name="bare")
+    if keras.backend.backend() == "tensorflow":
+        with pytest.raises(SourceError, match=r"'bare' .*cannot be made channels_last") as caught:
+            ks.Graph("g").add("m", layer)
+        assert "keras.Sequential([keras.Input(shape=...), layer])" in str(caught.value)
+    ks.Graph("g").add("m", keras.Sequential([keras.Input((2, 6, 5)), layer]))
+
+
+PROGRAM = """
+import sys
+import keras, numpy as np
+import keras_stitch as ks
+folder = sys.argv[1]
+x = np.load(f"{folder}/x.npy")
+models = {"saved": keras.saving.load_model(f"{folder}/saved.keras"),
+          "saved_h5": keras.saving.load_model(f"{folder}/saved.h5", compile=False),
+          "built": ks.Graph("g").add("m", f"{folder}/net.keras").build()}
+found = {}
+for name, model in models.items():
+    for way, made in (("predicted", model.predict(x, verbose=0)), ("called", model(x, training=False))):
+        found |= {f"{name} {way} {key}": np.asarray(value) for key, value in made.items()}
+np.savez(f"{folder}/found.npz", **found)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("onednn", [None, "0", "1"])
+def test_strided_same_borders_on_every_cpu(onednn: str | None, tmp_path: Path) -> None:
+    """TensorFlow reads the variable when it starts, so each is a process of its own."""
+    model, x = small(), floats(ROWS, 2, 7, 6)
+    model.save(tmp_path / "net.keras")
+    np.save(tmp_path / "x.npy", x)
+    stitched = ks.Graph("g").add("m", model).build()
+    for ending in ("keras", "h5"):
+        stitched.save(tmp_path / f"saved.{ending}")
+    environment = {key: value for key, value in os.environ.items() if key != "TF_ENABLE_ONEDNN_OPTS"}
+    environment |= {} if onednn is None else {"TF_ENABLE_ONEDNN_OPTS": onednn}
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    expected = by_formula(model, x)
+    with np.load(tmp_path / "found.npz") as found:
+        assert len(found.files) == 3 * 2 * 2
+        for name in found.files:
+            equal([found[name]], [expected[name.rpartition("m_")[2]]])
