@@ -21,7 +21,7 @@ import keras_stitch as ks
 from keras_stitch import keras_private
 from keras_stitch.errors import SourceError
 from keras_stitch.models import channels_last, load_keras
-from keras_stitch.repairs import channels_first
+from keras_stitch.repairs import CHANNELS_FIRST
 
 L = keras.layers
 FIRST, LAST = "channels_first", "channels_last"
@@ -405,7 +405,7 @@ def test_ports_and_reports_are_those_of_the_file(tmp_path: Path) -> None:
         submodel = ks.Graph("g").add("m", source).spec.submodels[0]
         assert [(port.name, port.shape) for port in submodel.outputs] == [("dense", (2,)), ("pool", (3, 2, 1))]
         assert [info.path for info in submodel.layers] == [layer.name for layer in model.layers]
-        assert submodel.repairs == (f"{channels_first.name} (conv, pool): {channels_first.why}",)
+        assert submodel.repairs == (f"{CHANNELS_FIRST.name} (conv, pool): {CHANNELS_FIRST.why}",)
     stitched = ks.Graph("g").add("m", tmp_path / "net.keras", outputs=["relu", "conv"]).build()
     expected = by_formula(model, x)
     equal([keras.ops.convert_to_numpy(stitched(x)[f"m_{name}"]) for name in ("relu", "conv")],
