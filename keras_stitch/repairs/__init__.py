@@ -7,6 +7,7 @@ A new quirk is one entry in ``QUIRKS``, or in ``ARRAY_RULES`` where arrays are r
 from __future__ import annotations
 
 from keras_stitch.repairs import (
+    bilinear,
     changed_functions,
     gone_layers,
     keras1,
@@ -17,6 +18,8 @@ from keras_stitch.repairs import (
     shared_layers,
     structure,
     theano,
+    theano_borders,
+    transposed_convolutions,
     unsupported,
     weights_order,
 )
@@ -62,6 +65,10 @@ QUIRKS: tuple[Rule | Check, ...] = (
     layer_arguments.causal,
     masks.masks,
     masks.attention_copies,
+    theano_borders.convolutions,
+    theano_borders.pooling,
+    transposed_convolutions.transposed,
+    bilinear.bilinear_upsampling,
     changed_functions.training,
     changed_functions.hard_sigmoid,
     structure.call_arguments,

@@ -126,7 +126,8 @@ def arguments(layer: Layer, saved: Saved) -> bool:
     if config.get("forget_bias_init") == "one":
         config["unit_forget_bias"] = True
     for key in _DROPPED:
-        if kind != "Embedding" or key != "input_dim":
+        # The one says how much is embedded, the other where a transposed convolution is cut off.
+        if (kind, key) not in (("Embedding", "input_dim"), ("Conv2DTranspose", "output_shape")):
             config.pop(key, None)
     for key in _LISTS:
         if isinstance(config.get(key), list) and len(config[key]) == 1:

@@ -33,7 +33,7 @@ def convert(layer: keras.Layer, said: Layer, arrays: Sequence[np.ndarray], saved
     if saved.version < (2,):
         values = _from_keras_1(kind, layer, said, values)
     if saved.backend == "theano" and kind in TURNED:
-        values = _from_theano(kind, values)
+        values = _from_theano(kind, layer, values)
     if kind in _GATES and len(values) == 3:
         values = _from_cudnn(kind, layer, values)
     return values
@@ -60,10 +60,14 @@ def _from_keras_1(kind: str, layer: keras.Layer, said: Layer, values: list[np.nd
     return values
 
 
-def _from_theano(kind: str, values: list[np.ndarray]) -> list[np.ndarray]:
+def _from_theano(kind: str, layer: keras.Layer, values: list[np.ndarray]) -> list[np.ndarray]:
     """Theano convolves, TensorFlow correlates: the kernel is turned round along its spatial axes."""
     kernels = TURNED[kind]
     turned = [np.flip(value, axis=tuple(range(value.ndim - 2))) for value in values[:kernels]]
+    if kind == "ConvLSTM2D":
+        # ``theano_borders`` made even kernels longer.
+        more = [(0, size - had) for size, had in zip(layer.kernel_size, turned[0].shape[:2], strict=True)]
+        turned = [np.pad(value, [*more, (0, 0), (0, 0)]) for value in turned]
     return turned + values[kernels:]
 
 

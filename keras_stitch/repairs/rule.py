@@ -68,6 +68,7 @@ class Repair:
 
 
 _SHOWN = 3
+_WRAPPERS = ("TimeDistributed", "Bidirectional")
 
 
 def rule(name: str, why: str, *, legacy: bool = True) -> Callable[[Callable[[Saved], list[str]]], Rule]:
@@ -116,7 +117,51 @@ def inner_calls(saved: Saved) -> Iterator[tuple[str, Layer, Layer]]:
                 yield layer_path(path, layer), model, layer
 
 
-def insert_before(model: Layer, layer: Layer, class_name: str, suffix: str, **config: Any) -> None:
+def held_layers(saved: Saved) -> Iterator[tuple[str, Layer, Layer, Layer]]:
+    """Every layer of every model with what it wraps at last: the path, the model, the outer layer and the inner one."""
+    for start, model in list(walk(saved.model)):
+        for outer in list(inner_layers(model)):
+            path, layer = layer_path(start, outer), outer
+            while layer["class_name"] in _WRAPPERS:
+                layer = layer["config"]["layer"]
+                path = layer_path(path, layer)
+            yield path, model, outer, layer
+
+
+def listed(value: Any, rank: int) -> list[Any]:
+    """An argument that has a value for every axis, or one for all."""
+    return list(value) if isinstance(value, list | tuple) else [value] * rank
+
+
+def distributed(outer: Layer, layer: Layer, class_name: str, **config: Any) -> tuple[str, dict[str, Any]]:
+    """A new layer, within as many ``TimeDistributed`` as a layer is in an outer one: its class and its arguments."""
+    while outer is not layer:
+        if outer["class_name"] == "TimeDistributed":
+            inner = {"class_name": class_name, "config": {"name": f"{class_name.lower()}_of_steps", **config}}
+            class_name, config = "TimeDistributed", {"layer": inner}
+        outer = outer["config"]["layer"]
+    return class_name, config
+
+
+def insert_after(saved: Saved, model: Layer, layer: Layer, class_name: str, suffix: str, /, **config: Any) -> None:
+    """Put a new layer behind a layer of a model, in each of its calls, which give a single tensor.
+
+    The new layer gets the name of the layer, and the layer that name with the suffix; ``config`` has its arguments.
+    """
+    name, calls = name_of(layer), len(layer.get("inbound_nodes") or [])
+    inner = free_name(model, f"{name}_{suffix}")
+    saved.original_names.setdefault(id(layer), name)
+    layer["config"]["name"] = inner
+    new: Layer = {"class_name": class_name, "config": {"name": name, **config}}
+    # The weights in the file are those of the layer.
+    saved.original_names[id(new)] = inner
+    if is_functional(model):
+        layer["name"] = inner
+        new |= {"name": name, "inbound_nodes": [[[inner, call, 0, {}]] for call in range(calls)]}
+    inner_layers(model).insert(position(model, layer) + 1, new)
+
+
+def insert_before(model: Layer, layer: Layer, class_name: str, suffix: str, /, **config: Any) -> None:
     """Put a new layer in front of a layer of a model, in each of its calls, which take a single tensor.
 
     The new layer is called like the layer, with the suffix; ``config`` has its arguments.
