@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_stitch import keras_private
 from keras_stitch.errors import SourceError, reason
@@ -48,7 +49,7 @@ def clone(model: keras.Model, what: str) -> keras.Model:
                 del config["layer"]
                 done[id(layer)] = keras.layers.TimeDistributed(fresh(layer.layer), **config)
             else:
-                done[id(layer)] = layer.__class__.from_config(_in_inference(layer.get_config()))
+                done[id(layer)] = layer.__class__.from_config(_in_inference(_config(layer)))
         return done[id(layer)]
 
     try:
@@ -74,6 +75,21 @@ def _copy_structure(model: keras.Model, fresh: Callable[[keras.Layer], keras.Lay
     return keras.models.clone_model(model, clone_function=fresh, call_function=_call)
 
 
+def is_adapted(layer: keras.Layer) -> bool:
+    """Whether a layer has statistics that it learnt by ``adapt``, in weights."""
+    if not isinstance(layer, keras.layers.Normalization) or layer.input_mean is not None or not layer.built:
+        return False
+    return bool(np.any(layer.adapt_mean) or np.any(np.asarray(layer.adapt_variance) != 1))
+
+
+def _config(layer: keras.Layer) -> dict[str, Any]:
+    """The config of a layer, with the statistics that it learnt: from weights, Keras brings them back in part only."""
+    if not is_adapted(layer):
+        return layer.get_config()
+    learnt = {"mean": layer.adapt_mean, "variance": layer.adapt_variance}
+    return layer.get_config() | {key: np.asarray(value).tolist() for key, value in learnt.items()}
+
+
 def _in_inference(config: Any) -> Any:
     """The same config, where models in it call their layers without a training flag."""
     if isinstance(config, list | tuple):
@@ -92,12 +108,13 @@ def _call(layer: keras.Layer, *arguments: Any, **options: Any) -> Any:
 
 def copy_state(source: keras.Layer, target: keras.Layer) -> None:
     """Copy the weights, and what preprocessing layers learnt in ``adapt``, which is not all in weights."""
-    target.set_weights(source.get_weights())
+    for new, old in zip(_weights(target), _weights(source), strict=True):
+        new.assign(old)
     olds = dict(ports.leaves(source)) if isinstance(source, keras.Model) else {"": source}
     news = dict(ports.leaves(target)) if isinstance(target, keras.Model) else {"": target}
     for path in olds.keys() & news.keys():
         for old, new in zip(*map(keras_private.layers_within, (olds[path], news[path])), strict=True):
-            if not hasattr(old, "finalize_state"):
+            if not hasattr(old, "finalize_state") or (is_adapted(old) and new.input_mean is not None):
                 continue
             store: dict[str, Any] = {}
             old.save_own_variables(store)
@@ -106,3 +123,10 @@ def copy_state(source: keras.Layer, target: keras.Layer) -> None:
                 with tempfile.TemporaryDirectory(prefix="keras-stitch-") as folder:
                     old.save_assets(folder)
                     new.load_assets(folder)
+
+
+def _weights(layer: keras.Layer) -> list[keras.Variable]:
+    """All weights but those of Normalization, which may be in the config of a copy."""
+    inner = [held for held in keras_private.layers_within(layer) if isinstance(held, keras.layers.Normalization)]
+    statistics = {id(weight) for held in inner for weight in held.weights}
+    return [weight for weight in layer.weights if id(weight) not in statistics]

@@ -20,13 +20,14 @@ import keras
 
 from keras_stitch import keras_private
 from keras_stitch.errors import SourceError, reason
-from keras_stitch.models import channels_last, file_formats
+from keras_stitch.models import channels_last, clone, file_formats
 from keras_stitch.repairs import (
     archives,
     changed_functions,
     hard_sigmoid,
     keras3_config,
     layer_classes,
+    learnt_state,
     rebuild,
     repair,
     weights,
@@ -139,6 +140,9 @@ def _open(
     if not isinstance(model, keras.Model):
         raise SourceError(f"'{path}' does not hold a model.", expected="a keras.Model", received=type(model).__name__)
     _check_learnt(path, model)
+    weights.finalize(model)
+    if any(map(clone.is_adapted, keras_private.layers_within(model))):
+        model = clone.clone(model, f"'{path}'")
     return model, repairs
 
 
@@ -250,6 +254,13 @@ def _names_function(layer: Layer) -> bool:
 def _repaired(
     path: Path, kind: str, saved: Saved, custom_objects: CustomObjects, repairs: tuple[Repair, ...]
 ) -> tuple[keras.Model, tuple[Repair, ...]]:
+    arrays = {}
+    if kind.startswith("keras"):
+        repairs += learnt_state.from_archive(saved, path) if saved.is_legacy else ()
+    else:
+        with h5py.File(path, "r") as file:
+            arrays = weights.read_arrays(file)
+        repairs += learnt_state.from_arrays(saved, arrays) if saved.is_legacy else ()
     with _of_file(path):
         rebuild.rebuild(saved, custom_objects)
     keras3_config.modernise(saved)
@@ -266,13 +277,10 @@ def _repaired(
         model = archives.load(path, model, saved, custom_objects)
     elif kind == "keras weights":
         archives.load_weights(path, model, saved)
+    elif kind == "h5 weights":
+        repairs += weights_order.assign(model, saved, arrays)
     else:
-        with h5py.File(path, "r") as file:
-            arrays = weights.read_arrays(file)
-        if kind == "h5 weights":
-            repairs += weights_order.assign(model, saved, arrays)
-        else:
-            weights.assign(model, saved, arrays)
+        weights.assign(model, saved, arrays)
     if any(done.rule == changed_functions.hard_sigmoid.name for done in repairs):
         hard_sigmoid.fold_hard_sigmoid(model)
     return model, repairs

@@ -13,6 +13,7 @@ from keras_stitch.repairs import (
     keras1,
     layer_arguments,
     layer_classes,
+    learnt_state,
     masks,
     orderings,
     shared_layers,
@@ -60,6 +61,7 @@ QUIRKS: tuple[Rule | Check, ...] = (
     layer_arguments.arguments,
     layer_arguments.time_major,
     layer_arguments.axis,
+    learnt_state.normalization_invert,
     layer_arguments.leaky_relu,
     layer_classes.thresholded_relu,
     layer_arguments.causal,
@@ -75,7 +77,7 @@ QUIRKS: tuple[Rule | Check, ...] = (
     structure.single_ends,
     shared_layers.shared_layers,
 )
-ARRAY_RULES: tuple[ArrayRule, ...] = (weights_order.BY_ORDER,)
+ARRAY_RULES: tuple[ArrayRule, ...] = (learnt_state.ADAPTED, weights_order.BY_ORDER)
 # Of files and of models in memory; see ``models/channels_last.py``.
 CHANNELS_FIRST = ModelRule(
     "channels-first",

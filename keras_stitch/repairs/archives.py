@@ -25,7 +25,7 @@ from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_lay
 from keras_stitch.repairs.shared_layers import ID, share
 
 _CONFIG = "config.json"
-_WEIGHTS = "model.weights.h5"
+WEIGHTS = "model.weights.h5"
 _BEFORE_2_14 = "_layer_checkpoint_dependencies"
 
 
@@ -35,8 +35,8 @@ def load(path: Path, model: keras.Model, saved: Saved, custom_objects: Mapping[s
         place = Path(folder)
         with zipfile.ZipFile(path) as archive:
             archive.extractall(place / "old")
-        if (place / "old" / _WEIGHTS).exists():
-            _move_groups(place / "old" / _WEIGHTS, model, saved)
+        if (place / "old" / WEIGHTS).exists():
+            _move_groups(place / "old" / WEIGHTS, model, saved)
         (place / "old" / _CONFIG).write_text(json.dumps(saved.model), encoding="utf-8")
         made = Path(shutil.make_archive(str(place / "new"), "zip", place / "old"))
         return keras.saving.load_model(
@@ -64,7 +64,7 @@ def share_layers(path: Path) -> None:
 def load_weights(path: Path, model: keras.Model, saved: Saved) -> None:
     """Load a ``.weights.h5`` file into a model that was made from a repaired architecture."""
     with tempfile.TemporaryDirectory(prefix="keras-stitch-") as folder:
-        copy = Path(folder) / _WEIGHTS
+        copy = Path(folder) / WEIGHTS
         shutil.copyfile(path, copy)
         _move_groups(copy, model, saved)
         model.load_weights(copy)
@@ -103,7 +103,7 @@ def _move_groups(file: Path, model: keras.Model, saved: Saved) -> None:
 
 def _fill_rebuilt(group: h5py.Group, held: keras.Layer, said: Layer, saved: Saved) -> None:
     """Give a model that stands for a layer that is gone a group for each of its layers, wherever it is."""
-    inner, numbers = {}, _Numbers()
+    inner, numbers = {}, Numbers()
     for layer in held.layers if is_model(said) else ():
         inner[layer.name] = layer, f"layers/{numbers.next(type(layer).__name__)}"
     if id(said) in saved.rebuilt:
@@ -147,7 +147,7 @@ def _places(
     model: keras.Model, said: Layer, saved: Saved, old_path: str, path: str, seen: set[str]
 ) -> Iterator[_Place]:
     """The places of all layers, those of inner models after that of the model, in the order in which they are saved."""
-    old_names, new_names = _Numbers(), _Numbers()
+    old_names, new_names = Numbers(), Numbers()
     new = {layer.name: new_names.next(type(layer).__name__) for layer in model.layers}
     for layer in inner_layers(said):
         name, shared = name_of(layer), layer.get(ID)
@@ -178,7 +178,7 @@ def _wrapped_places(held: keras.Layer, said: Layer, saved: Saved, around: _Place
         yield from _places(held, said, saved, f"{old}/", f"{around.path}/layer/", seen)
 
 
-class _Numbers:
+class Numbers:
     """The names that Keras' archives give to the layers of a model, one after another."""
 
     def __init__(self) -> None:

@@ -93,8 +93,12 @@ def assign(model: keras.Model, saved: Saved, arrays: Mapping[str, Sequence[Array
         raise SourceError(
             "The file has weights for layers that its architecture does not have.", received=", ".join(unused[:5])
         )
+
+
+def finalize(model: keras.Model) -> None:
+    """Let layers compute what they make of weights that they learnt by ``adapt``: Keras asks the outer ones alone."""
     for layer in layers_within(model):
-        if hasattr(layer, "finalize_state"):
+        if hasattr(layer, "finalize_state") and layer.weights:
             layer.finalize_state()
 
 
