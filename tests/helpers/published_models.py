@@ -201,7 +201,7 @@ def _tcn(keras: ModuleType) -> type:
         def __init__(self, nb_filters, kernel_size, dilations, padding, use_layer_norm, **options):
             own = {name: options.pop(name) for name in list(options) if name not in ("name", "trainable", "dtype")}
             super().__init__(**options)
-            self.said = {**own, "nb_filters": nb_filters, "kernel_size": kernel_size, "dilations": dilations}
+            self.said = {**own, "nb_filters": nb_filters, "kernel_size": kernel_size, "dilations": tuple(dilations)}
             self.said |= {"padding": padding, "use_layer_norm": use_layer_norm}
             self.blocks = [
                 block(nb_filters, kernel_size, dilation, padding, use_layer_norm, name=f"residual_block_{number}")
