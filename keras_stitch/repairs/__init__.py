@@ -15,6 +15,7 @@ from keras_stitch.repairs import (
     layer_classes,
     learnt_state,
     masks,
+    nested_sequentials,
     orderings,
     shared_layers,
     structure,
@@ -31,9 +32,11 @@ from keras_stitch.repairs.rule import ArrayRule, Check, ModelRule, Repair, Rule
 # check refuses the file. Checks stand before the rules that put in layers, which they would take for the file's own.
 QUIRKS: tuple[Rule | Check, ...] = (
     unsupported.mixed_versions,
+    nested_sequentials.sequential_names,
     structure.sequential_list,
     keras1.class_names,
     keras1.merge_layers,
+    nested_sequentials.several_inputs,
     structure.layer_names,
     structure.mask_operations,
     structure.nested_calls,
@@ -63,6 +66,7 @@ QUIRKS: tuple[Rule | Check, ...] = (
     layer_arguments.axis,
     learnt_state.normalization_invert,
     layer_arguments.leaky_relu,
+    layer_arguments.prelu_shared_axes,
     layer_classes.thresholded_relu,
     layer_arguments.causal,
     masks.masks,

@@ -48,6 +48,7 @@ class Saved:
         original_classes: The class in the file of each layer that got another one, by ``id``.
         weights_version: The version of the Keras that wrote the weights, if they have a file of their own that says so.
         custom: The names of the custom objects that the user gave; rules do not change their layers.
+        arrays: The shape of each array in an HDF5 file, by its group, in their order, and by its name.
         rebuilt: The layers that were rebuilt from others, by ``id``.
     """
 
@@ -59,6 +60,7 @@ class Saved:
     original_classes: dict[int, str] = field(default_factory=dict)
     weights_version: tuple[int, ...] | None = None
     custom: frozenset[str] = frozenset()
+    arrays: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
     rebuilt: dict[int, Rebuilt] = field(default_factory=dict)
 
     @property

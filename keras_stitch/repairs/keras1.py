@@ -5,7 +5,6 @@ Source: the conversions that Keras 2.0 to 2.3 made (``keras/legacy/interfaces.py
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 from keras_stitch.errors import SourceError
@@ -20,7 +19,9 @@ from keras_stitch.repairs.architecture import (
     walk,
 )
 from keras_stitch.repairs.gone_layers import COSINE, SAMPLE_NORMALIZATION
+from keras_stitch.repairs.nested_sequentials import connect
 from keras_stitch.repairs.rule import layer_rule, rule
+from keras_stitch.repairs.structure import shape_of_first
 
 _CLASSES = {
     **{f"Convolution{rank}D": f"Conv{rank}D" for rank in (1, 2, 3)},
@@ -228,9 +229,9 @@ def _open_merge(model: Layer, saved: Saved) -> None:
             inputs += branch["config"]["input_layers"]
             ends.append(branch["config"]["output_layers"][0])
             continue
-        first, *_ = chain = inner_layers(branch)
+        first, *_ = chain = inner_layers(branch) or [branch]
         if first["class_name"] != "InputLayer":
-            shape = first["config"].get("batch_input_shape")
+            shape, _ = shape_of_first(first)
             if shape is None:
                 raise SourceError(
                     f"The branch '{name_of(branch)}' of '{name_of(model)}' does not say its input's shape."
@@ -238,13 +239,13 @@ def _open_merge(model: Layer, saved: Saved) -> None:
             config = {"batch_input_shape": shape, "name": f"{name_of(first)}_input"}
             chain = [{"class_name": "InputLayer", "config": config}, *chain]
         chain[0] |= {"name": name_of(chain[0]), "inbound_nodes": []}
-        _connect(chain)
+        connect(chain)
         layers += chain
         inputs.append([name_of(chain[0]), 0, 0])
         ends.append([name_of(chain[-1]), 0, 0])
     _merge(merge, saved)
     merge |= {"name": name_of(merge), "inbound_nodes": [[[*end[:3], {}] for end in ends]]}
-    _connect([merge, *rest])
+    connect([merge, *rest])
     layers += [merge, *rest]
     model["config"] = {
         "name": name_of(model),
@@ -253,9 +254,3 @@ def _open_merge(model: Layer, saved: Saved) -> None:
         "output_layers": [[name_of(layers[-1]), 0, 0]],
     }
     saved.rename_class(model, "Functional")
-
-
-def _connect(layers: list[Layer]) -> None:
-    """Call each layer on the output of the one before it."""
-    for before, layer in pairwise(layers):
-        layer |= {"name": name_of(layer), "inbound_nodes": [[[name_of(before), 0, 0, {}]]]}

@@ -173,3 +173,15 @@ def causal(saved: Saved) -> list[str]:
                 item[3]["use_causal_mask"] = True
             found.append(path)
     return found
+
+
+@layer_rule("prelu-shared-axes", "Keras 1 did not write along which axes a PReLU shares its weights; their shape tells")
+def prelu_shared_axes(layer: Layer, saved: Saved) -> bool:
+    if layer["class_name"] != "PReLU" or "shared_axes" in layer["config"]:
+        return False
+    name = f"{name_of(layer)}_alphas"
+    every = (item for group in saved.arrays.values() for item in group.items())
+    shape = next((shape for array, shape in every if array.split("/")[-1].split(":")[0] == name), ())
+    shared = [axis for axis, size in enumerate(shape, start=1) if size == 1]
+    layer["config"]["shared_axes"] = shared or None
+    return bool(shared)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ import h5py
 from keras_stitch.errors import SourceError, reason
 from keras_stitch.repairs.architecture import Saved, is_layer, version_of, walk
 from keras_stitch.repairs.keras1 import speaks_keras_2
+
+# The shape of each array, by its group and its name.
+Arrays = Mapping[str, Mapping[str, tuple[int, ...]]]
 
 AGAIN = "Copy or download it again."
 _ARCHITECTURE = "the JSON text that model.to_json() gives"
@@ -50,8 +53,8 @@ def read_h5(path: Path) -> Saved:
         text = _text(file.attrs["model_config"])
         group = file.get("model_weights", file)
         version, backend = (_first(key, file, group) for key in ("keras_version", "backend"))
-        names = _weight_names(group)
-    return _saved(path, text, version, backend, names)
+        arrays = _arrays(group)
+    return _saved(path, text, version, backend, arrays)
 
 
 def read_archive(path: Path) -> Saved:
@@ -87,27 +90,27 @@ def read_json(path: Path, weights: Path) -> Saved:
         raise SourceError(
             f"'{path}' is not the architecture of a Keras model.", expected=_ARCHITECTURE, received=received
         )
-    of_weights, backend, names = _of_weights(weights)
+    of_weights, backend, arrays = _of_weights(weights)
     if "module" in said and str(said["module"]).startswith("keras"):
         # Only Keras 3 says in which module a model's class is, and never its own version.
         return Saved(said, (3,), weights_version=of_weights)
     version = said.get("keras_version") or (".".join(map(str, of_weights)) if of_weights else None)
     # The kernels are in the weights, whatever the architecture says.
-    saved = _saved(path, text, version, backend or said.get("backend"), names)
+    saved = _saved(path, text, version, backend or said.get("backend"), arrays)
     saved.weights_version = of_weights
     return saved
 
 
-def _of_weights(path: Path) -> tuple[tuple[int, ...] | None, str | None, list[str]]:
-    """The version of Keras and the backend of weights in a file of their own, where they say, and their names."""
+def _of_weights(path: Path) -> tuple[tuple[int, ...] | None, str | None, Arrays]:
+    """The version of Keras and the backend of weights in a file of their own, where they say, and their arrays."""
     with opened_hdf5(path) as file:
         version, backend = _first("keras_version", file), _first("backend", file)
         # The newer layout says nothing, but only Keras 3 names the layers in it.
         named = "vars" in file and "name" in file["vars"].attrs
         is_newer = "layer_names" not in file.attrs and "layer_names0" not in file.attrs
-        names = [] if is_newer else _weight_names(file)
+        arrays = {} if is_newer else _arrays(file)
     of = (3,) if named else version_of(version) if version else None
-    return of, backend or ("tensorflow" if is_newer else _backend(of or (2,), names)), names
+    return of, backend or ("tensorflow" if is_newer else _backend(of or (2,), arrays)), arrays
 
 
 def texts(group: h5py.Group, name: str) -> list[str]:
@@ -120,21 +123,24 @@ def texts(group: h5py.Group, name: str) -> list[str]:
     return [_text(item) for piece in pieces for item in piece]
 
 
-def _weight_names(group: h5py.Group) -> list[str]:
-    return [
-        name for layer in texts(group, "layer_names") if layer in group for name in texts(group[layer], "weight_names")
-    ]
+def _arrays(group: h5py.Group) -> Arrays:
+    return {
+        layer: {name: group[layer][name].shape for name in texts(group[layer], "weight_names") if name in group[layer]}
+        for layer in texts(group, "layer_names")
+        if layer in group
+    }
 
 
-def _backend(version: tuple[int, ...], names: Sequence[str]) -> str | None:
+def _backend(version: tuple[int, ...], arrays: Arrays) -> str | None:
     """The backend of a file that does not say it: TensorFlow's names of weights end in ``:0``, Theano's never do."""
+    names = [name for group in arrays.values() for name in group]
     if any(name.endswith(":0") for name in names):
         return "tensorflow"
     # Keras 2 always said it: a file without it was changed, and so may be the names in it.
     return "theano" if names and version < (2,) else None
 
 
-def _saved(path: Path, text: str, version: str | None, backend: str | None, names: Sequence[str] = ()) -> Saved:
+def _saved(path: Path, text: str, version: str | None, backend: str | None, arrays: Arrays | None = None) -> Saved:
     try:
         said = json.loads(text)
     except ValueError as error:
@@ -147,7 +153,8 @@ def _saved(path: Path, text: str, version: str | None, backend: str | None, name
         saved.version = (2,)
     if saved.is_legacy:
         saved.model = _plain(said)
-    saved.backend = backend or _backend(saved.version, names)
+    saved.arrays = arrays or {}
+    saved.backend = backend or _backend(saved.version, saved.arrays)
     return saved
 
 

@@ -60,7 +60,7 @@ def _add_input(model: Layer) -> bool:
     layers = inner_layers(model)
     if not layers or layers[0]["class_name"] == "InputLayer":
         return False
-    shape, dtype = _shape_of_first(layers[0])
+    shape, dtype = shape_of_first(layers[0])
     shape = shape or model["config"].get("build_input_shape")
     if shape is None:
         return False
@@ -69,7 +69,7 @@ def _add_input(model: Layer) -> bool:
     return True
 
 
-def _shape_of_first(layer: Layer) -> tuple[list[int | None] | None, str]:
+def shape_of_first(layer: Layer) -> tuple[list[int | None] | None, str]:
     """The shape and dtype of what a layer takes, if it says so itself or in what it holds first."""
     config = layer["config"]
     dtype = config.get("input_dtype") or config.get("dtype")
@@ -81,12 +81,12 @@ def _shape_of_first(layer: Layer) -> tuple[list[int | None] | None, str]:
     if is_functional(layer):
         named = {name_of(inner): inner for inner in held}
         first = next(references(layer["config"]["input_layers"]), None)
-        return _shape_of_first(named[first[0]]) if first and first[0] in named else (None, "float32")
+        return shape_of_first(named[first[0]]) if first and first[0] in named else (None, "float32")
     if held:
-        return _shape_of_first(held[0])
+        return shape_of_first(held[0])
     # A wrapper takes what its layer takes; TimeDistributed was given the shape itself.
     if layer["class_name"] == "Bidirectional":
-        return _shape_of_first(config["layer"])
+        return shape_of_first(config["layer"])
     return None, "float32"
 
 
@@ -157,7 +157,7 @@ def nested_calls(saved: Saved) -> list[str]:
 
 def _counted_from_one(layer: Layer, calls: list[int]) -> bool:
     # A model that knew its inputs only once it was called was counted as any layer.
-    return min(calls) > 0 and (max(calls) >= len(layer["inbound_nodes"]) or _shape_of_first(layer)[0] is not None)
+    return min(calls) > 0 and (max(calls) >= len(layer["inbound_nodes"]) or shape_of_first(layer)[0] is not None)
 
 
 @rule("call-arguments", "calls took tensors as arguments, masks or first states in a form that Keras 3 does not read")
