@@ -133,7 +133,7 @@ def arguments(layer: Layer, saved: Saved) -> bool:
     for key in _LISTS:
         if isinstance(config.get(key), list) and len(config[key]) == 1:
             config[key] = config[key][0]
-    _padding(kind, config)
+    _padding(kind, config, saved.version)
     for key in [key for key in config if key.endswith(("_regularizer", "_constraint"))]:
         # They matter in training only, and were written in many ways.
         config[key] = _penalty(config[key])
@@ -153,13 +153,15 @@ def _mode(layer: Layer, saved: Saved) -> None:
         saved.rename_class(layer, SAMPLE_NORMALIZATION)
 
 
-def _padding(kind: str, config: dict[str, Any]) -> None:
+def _padding(kind: str, config: dict[str, Any], version: tuple[int, ...]) -> None:
     padding = config.get("padding")
     sides = ("left", "right") if kind == "ZeroPadding1D" else ("top", "bottom", "left", "right")
     if isinstance(padding, dict):
         padding = config["padding"] = [int(padding.get(f"{side}_pad", 0)) for side in sides]
     if kind == "ZeroPadding2D" and isinstance(padding, list) and len(padding) == 4:
-        config["padding"] = [padding[:2], padding[2:]]
+        # Before it could have four sides, Keras took the first two for both sides of the axes.
+        old = (1,) < version < (1, 1, 1)
+        config["padding"] = [[padding[0]] * 2, [padding[1]] * 2] if old else [padding[:2], padding[2:]]
 
 
 def _penalty(value: Any) -> Any:

@@ -32,7 +32,7 @@ def convert(layer: keras.Layer, said: Layer, arrays: Sequence[np.ndarray], saved
         return [value.reshape(weight.shape) for value, weight in zip(values, layer.weights, strict=True)]
     if saved.version < (2,):
         values = _from_keras_1(kind, layer, said, values)
-    if saved.backend == "theano" and kind in TURNED:
+    if saved.backend == "theano" and kind in TURNED and not saved.is_custom(said):
         values = _from_theano(kind, layer, values)
     if kind in _GATES and len(values) == 3:
         values = _from_cudnn(kind, layer, values)

@@ -203,6 +203,13 @@ def test_zero_padding_2d(tmp_path: Path, padding: Any, sides: tuple[int, ...]) -
     check(keras_1(tmp_path, chain(said), {}), x, np.pad(x, ((0, 0), sides[:2], sides[2:], (0, 0))))
 
 
+@pytest.mark.parametrize(("version", "shape"), [("1.0.8", (2, 4, 7, 1)), ("1.1.1", (2, 5, 10, 1))])
+def test_four_sides_that_keras_did_not_know_yet(tmp_path: Path, version: str, shape: tuple[int, ...]) -> None:
+    said = layer("ZeroPadding2D", "pad", padding=[1, 2, 3, 4], dim_ordering="tf", batch_input_shape=[None, 2, 3, 1])
+    path = write_h5(tmp_path / "model.h5", chain(said), {}, version, "theano")
+    assert open_file(path).model(floats(2, 2, 3, 1)).shape == shape
+
+
 @pytest.mark.parametrize(
     ("padding", "sides"), [(2, (2, 2)), ([1, 3], (1, 3)), ({"left_pad": 1, "right_pad": 2}, (1, 2))]
 )
