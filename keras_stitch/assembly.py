@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
@@ -62,7 +64,7 @@ class Assembly:
         return Subject(
             self.flow.spec,
             stages,
-            SubmodelSources(self._blueprints, self._customs, archs),
+            SubmodelSources(self._blueprints, self._customs, archs, self._merged),
             built if model is None else model,
             trained=model is not None,
             packed=self.packing if packs else None,
@@ -84,7 +86,7 @@ class Assembly:
             packing=self.packing,
             workflow=self._workflow(),
             parts=self._parts,
-            custom_objects=self._customs,
+            custom_objects=self._carried,
             trained=subject.trained,
             certify=subject.certify,
         )
@@ -137,7 +139,7 @@ class Assembly:
             stages,
             building.packed_models(spec, stages, blueprints, flags),
             parts,
-            self._customs,
+            self._carried,
             # Of a Keras model, it is the sha256 of its weights alone.
             {it.name: str(it.source.sha256) for it in spec.submodels if added[it.name].blueprint is None},
         )
@@ -154,6 +156,17 @@ class Assembly:
     @cached_property
     def _customs(self) -> dict[str, CustomObjects]:
         return {name: added.customs for name, added in self.added.items()}
+
+    @cached_property
+    def _merged(self) -> CustomObjects:
+        """The custom objects of merges."""
+        given = [connection.merge.objects for connection in self.spec.connections if connection.merge.objects]
+        return functools.reduce(operator.or_, given, CustomObjects())
+
+    @property
+    def _carried(self) -> dict[str, CustomObjects]:
+        """The custom objects of submodels by name, and those of merges."""
+        return {**self._customs, "merge=": self._merged}
 
     @cached_property
     def _blueprints(self) -> dict[str, Blueprint]:

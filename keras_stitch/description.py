@@ -131,6 +131,7 @@ class Description:
         axis: int = -1,
         axes: int | Sequence[int] | None = None,
         normalize: bool = False,
+        custom_objects: Given = None,
     ) -> Self:
         """Connect one or more sources to an input port.
 
@@ -141,19 +142,21 @@ class Description:
                 axis, in their order. All axes keep their places: ``[0]`` has size 1.
             target: A submodel with one input port, or ``"submodel.port"``.
             merge: How several sources become one: ``concatenate``, ``add``, ``average``, ``maximum``, ``minimum``,
-                ``multiply``, ``subtract``, ``stack``, ``dot``, or a Keras layer that takes a list.
+                ``multiply``, ``subtract``, ``stack``, ``dot``, or a Keras layer that takes a list, or its class.
             axis: For ``concatenate`` and ``stack``, with the batch axis as 0.
             axes: For ``dot``, the axis of each of the two sources that is summed over, with the batch axis as 0: one
                 number for both, or a pair.
             normalize: For ``dot``, whether each source is divided by its L2 norm along that axis first, which makes
                 cosines.
+            custom_objects: What a merge that is a layer of one's own needs when it is loaded, as ``add`` takes it.
 
         Returns:
             The graph. Names and shapes are checked by ``build``, all at once.
         """
         target = checks.one_name(target, "connect(..., target)")
         names = checks.names(sources, f"connect(..., '{target}')")
-        connection = Connection(target, names, merge_layers.merge_of(merge, axis=axis, axes=axes, normalize=normalize))
+        options = {"axis": axis, "axes": axes, "normalize": normalize}
+        connection = Connection(target, names, merge_layers.merge_of(merge, custom_objects, **options))
         return self._say(connections=(*self._spec.connections, connection))
 
     def connect_by_name(self) -> dict[str, list[str]]:

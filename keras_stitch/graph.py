@@ -286,7 +286,11 @@ class Graph(Description):
             graph.add_input(given.name, given.targets, shape=given.shape, dtype=given.dtype)
         for output in said.outputs:
             graph.add_output(output.name, output.source)
-        return graph._say(connections=said.connections, freezes=said.freezes)
+        connections = (
+            load_source.with_objects(connection, said.merge_objects, path.parent, custom_objects)
+            for connection in said.connections
+        )
+        return graph._say(connections=tuple(connections), freezes=said.freezes)
 
     # -- within --------------------------------------------------------------
 

@@ -93,7 +93,7 @@ def carry(model: keras.Model, customs: Mapping[str, CustomObjects]) -> Carried:
         for path, name in _custom(config):
             found = _find(layer, name, [customs[layer.name]] if layer.name in customs else customs.values())
             if found is None:
-                raise _unavailable(layer.name, path, name)
+                raise _unavailable(layer.name, path, name, is_merge=layer.name not in customs)
             if name in needed and not _same(needed[name], found):
                 raise _two_of_one_name(name, needed[name], found)
             needed.setdefault(name, found)
@@ -174,13 +174,14 @@ def _same(one: _Needed, other: _Needed) -> bool:
     return same_name and one.content is not None and one.content == other.content
 
 
-def _unavailable(submodel: str, path: str, name: str) -> SaveError:
+def _unavailable(submodel: str, path: str, name: str, *, is_merge: bool) -> SaveError:
     inner = "" if path == submodel else f", in its layer '{path.removeprefix(submodel + '/')}'"
+    call = "graph.connect(..., merge=...," if is_merge else f'graph.add("{submodel}", ...,'
     return SaveError(
-        f"The submodel '{submodel}' needs '{name}'{inner}, which is not in Keras: whoever downloads the directory "
-        "could not load it.",
+        f"The {'merge' if is_merge else 'submodel'} '{submodel}' needs '{name}'{inner}, which is not in Keras: whoever "
+        "downloads the directory could not load it.",
         expected="classes and functions of Keras, of an installed package, or of a Python file with a dict OBJECTS",
-        fix=f'Put it into such a file, and give that: graph.add("{submodel}", ..., custom_objects="layers.py").',
+        fix=f'Put it into such a file, and give that: {call} custom_objects="layers.py").',
     )
 
 

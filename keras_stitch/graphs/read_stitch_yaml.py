@@ -61,7 +61,7 @@ class ModelEntry:
 
 @dataclass(frozen=True)
 class SpecFile:
-    """What a ``stitch.yaml`` says, before anything is loaded."""
+    """What a ``stitch.yaml`` says, before anything is loaded; ``merge_objects`` by the target of the connection."""
 
     name: str
     models: tuple[ModelEntry, ...]
@@ -69,6 +69,7 @@ class SpecFile:
     inputs: tuple[InputSpec, ...] = ()
     outputs: tuple[OutputSpec, ...] = ()
     freezes: tuple[FreezeRule, ...] = ()
+    merge_objects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 _TOP = ("name", "models", "inputs", "connections", "outputs", "freeze")
@@ -109,6 +110,7 @@ class _Parser:
         self.where = where
         self.lines: dict[tuple[Any, ...], int] = {}
         self.mistakes: list[tuple[int, str]] = []
+        self.merge_objects: dict[str, tuple[str, ...]] = {}
 
     def parse(self, text: str) -> SpecFile:
         try:
@@ -138,6 +140,7 @@ class _Parser:
                 for key, value in self._mapping(data, "outputs")
             ),
             freezes=self._freezes(data.get("freeze") or []),
+            merge_objects=self.merge_objects,
         )
         if self.mistakes:
             count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
@@ -272,14 +275,18 @@ class _Parser:
         path = ("connections", target)
         if not isinstance(value, dict):
             return Connection(target, self._names(value, path))
-        self._known(value, ("sources", "merge", *merges.OPTIONS), path)
+        self._known(value, ("sources", "merge", "custom_objects", *merges.OPTIONS), path)
         sources = self._names(value.get("sources"), (*path, "sources"))
         kind, options = value.get("merge", "concatenate"), {key: value[key] for key in merges.OPTIONS if key in value}
         if isinstance(kind, dict) and isinstance(kind.get("layer"), dict):
             self._layer(kind["layer"], (*path, "merge", "layer"))
             for key in merges.misplaced("layer", options):
                 self._mistake((*path, key), "has no meaning for a merge that is a Keras layer")
+            if "custom_objects" in value:
+                self.merge_objects[target] = self._names(value["custom_objects"], (*path, "custom_objects"))
             return Connection(target, sources, Merge("layer", layer=kind["layer"]))
+        if "custom_objects" in value:
+            self._mistake((*path, "custom_objects"), "is for a merge that is a Keras layer")
         for key in merges.invalid(options):
             self._mistake((*path, key), f"expected {merges.OPTIONS[key].what}, received {_shown(options[key])}")
         if not isinstance(kind, str) or kind not in merges.MERGES:

@@ -180,6 +180,7 @@ class Merge:
         layer: ``{"class_name", "config"}`` of a Keras layer that takes a list.
         axes: For ``dot``, the axis of each source that is summed over, counted likewise; one number stands for both.
         normalize: For ``dot``, whether the sources are divided by their L2 norms along these axes before.
+        objects: The ``CustomObjects`` that the layer needs, if any.
     """
 
     kind: str = "concatenate"
@@ -187,6 +188,7 @@ class Merge:
     layer: Mapping[str, Any] | None = None
     axes: int | tuple[int, int] | None = None
     normalize: bool = False
+    objects: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

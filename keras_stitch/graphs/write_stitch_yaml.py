@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def dump(spec: GraphSpec, *, place: Callable[[str], str] = str, record: bool = F
     models = {submodel.name: _model_data(submodel, place, record) for submodel in spec.submodels}
     more = {
         "inputs": {given.name: _input_data(given) for given in spec.inputs},
-        "connections": {connection.target: _connection_data(connection) for connection in spec.connections},
+        "connections": {connection.target: _connection_data(connection, place) for connection in spec.connections},
         "outputs": {output.name: output.source for output in spec.outputs},
         "freeze": [_freeze_data(rule) for rule in spec.freezes],
     }
@@ -76,6 +76,8 @@ def dump(spec: GraphSpec, *, place: Callable[[str], str] = str, record: bool = F
 def _remark(spec: GraphSpec) -> str:
     owners = [submodel for submodel in spec.submodels if submodel.share is None]
     live = [f"{name!a} of {submodel.name}" for submodel in owners for name in submodel.source.live_objects]
+    merged = [connection for connection in spec.connections if connection.merge.objects]
+    live += [f"{name!a} of {connection.target}" for connection in merged for name in connection.merge.objects.live]
     if not live:
         return ""
     return f"# Given in memory, so to give again, Graph.from_yaml(..., custom_objects=...): {', '.join(live)}\n"
@@ -102,9 +104,7 @@ def _model_data(submodel: Submodel, place: Callable[[str], str], record: bool) -
         data["arch"] = place(submodel.source.arch)
     if submodel.source.saved_backend:
         data["saved_backend"] = submodel.source.saved_backend
-    if submodel.source.custom_objects:
-        given = [place(text) if names_file(text) else text for text in submodel.source.custom_objects]
-        data["custom_objects"] = given[0] if len(given) == 1 else given
+    data |= _given_objects(submodel.source.custom_objects, place)
     return data["source"] if list(data) == ["source"] else data
 
 
@@ -119,12 +119,21 @@ def _input_data(given: InputSpec) -> Any:
     return data
 
 
-def _connection_data(connection: Connection) -> Any:
+def _given_objects(said: Sequence[str], place: Callable[[str], str]) -> dict[str, Any]:
+    given = [place(text) if names_file(text) else text for text in said]
+    return {"custom_objects": given[0] if len(given) == 1 else given} if given else {}
+
+
+def _connection_data(connection: Connection, place: Callable[[str], str]) -> Any:
     sources, merge = list(connection.sources), connection.merge
     if merge == Merge():
         return sources[0] if len(sources) == 1 else sources
     if merge.kind == "layer":
-        return {"sources": sources, "merge": {"layer": _plain(merge.layer)}}
+        return {
+            "sources": sources,
+            "merge": {"layer": _plain(merge.layer)},
+            **_given_objects(merge.objects.said if merge.objects else (), place),
+        }
     return {"sources": sources, "merge": merge.kind, **_plain(merges.options_of(merge))}
 
 

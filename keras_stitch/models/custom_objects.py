@@ -24,11 +24,15 @@ import keras
 from keras_stitch.errors import StitchError, nearest, reason
 from keras_stitch.files.read_files import load_python
 from keras_stitch.graphs.names import names_file
+from keras_stitch.keras_private import layers_within
 
 _ACCEPTED = (
     "a dict of classes and functions by name, the path of a Python file with a dict OBJECTS, the name of a module, "
     "'package.module:Name', or a list of those"
 )
+
+# What Keras writes into configs by its class.
+_SAVED = (keras.Layer, keras.Initializer, keras.Regularizer, keras.constraints.Constraint)
 
 _OBJECTS = 'OBJECTS = {"Name": Name}, classes and functions by name'
 
@@ -162,6 +166,22 @@ def placed(given: Any, folder: Path) -> Any:
     if isinstance(given, list):
         return [placed(item, folder) for item in given]
     return folder / given if isinstance(given, str) and names_file(given) else given
+
+
+def held_by(layer: keras.Layer) -> CustomObjects:
+    """The custom objects that a layer or model in memory is made of, registered or not.
+
+    They are its layers' classes, and functions and such as activations and initializers among their attributes.
+    """
+    found = {}
+    for inner in layers_within(layer):
+        own = [value for key, value in vars(inner).items() if not hasattr(keras.Layer, key)]
+        for item in (inner, *own):
+            known = item if inspect.isfunction(item) else type(item)
+            named = known.__name__.isidentifier() and not f"{known.__module__}.".startswith("keras.")
+            if named and (known is item or isinstance(item, _SAVED)):
+                found[registered_name(known, known.__name__)] = known
+    return CustomObjects(found, {name: origin for name, item in found.items() if (origin := importable(item))})
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from keras_stitch.files import read_files
 from keras_stitch.graphs.spec import Port, Source, Submodel
 from keras_stitch.models import channels_last, keras_file, ports
 from keras_stitch.models.clone import clone, copy_state, uncopied
-from keras_stitch.models.custom_objects import in_registry
+from keras_stitch.models.custom_objects import held_by, in_registry
 from keras_stitch.models.layer_config import layer_config
 from keras_stitch.repairs import changed_functions
 from keras_stitch.repairs.rule import Repair
@@ -79,20 +79,30 @@ class Blueprint:
             return self._finished(self._make(), one_by_one=True)
 
 
-def load_model(name: str, model: keras.Model, *, outputs: Sequence[str] | None = None) -> tuple[Submodel, Blueprint]:
+def load_model(
+    name: str,
+    model: keras.Model,
+    *,
+    custom_objects: CustomObjects | None = None,
+    outputs: Sequence[str] | None = None,
+) -> tuple[Submodel, Blueprint]:
     """Load a model in memory, which is cloned; ``outputs`` are inner layers, see ``Graph.add``.
+
+    Custom objects are those that the model is made of, and those given.
 
     Raises:
         SourceError: If it cannot be a submodel.
     """
     label = f"{type(model).__name__} '{model.name}'"
     _check_ends(name, label, model)
-    snapshot = clone(model, f"Submodel '{name}'")
+    known = {**held_by(model).for_keras(), **(custom_objects or {})}
+    with in_registry(known):
+        snapshot = clone(model, f"Submodel '{name}'")
     rule, training = changed_functions.training, ports.always_training(model)
     repairs = [Repair(rule.name, rule.why, tuple(training))] if training else []
     repairs += channels_last.repairs_of(snapshot)
     submodel = _described(name, Source("model", label), snapshot, outputs, repairs)
-    return submodel, Blueprint(lambda: clone(snapshot, name), outputs)
+    return submodel, Blueprint(lambda: clone(snapshot, name), outputs, known)
 
 
 def load_file(
@@ -170,7 +180,13 @@ def _check_ends(name: str, label: str, model: keras.Model) -> None:
         )
 
 
-def load_layer(name: str, layer: keras.Layer, *, outputs: Sequence[str] | None = None) -> tuple[Submodel, Blueprint]:
+def load_layer(
+    name: str,
+    layer: keras.Layer,
+    *,
+    custom_objects: CustomObjects | None = None,
+    outputs: Sequence[str] | None = None,
+) -> tuple[Submodel, Blueprint]:
     """Load a bare layer, which is copied; the arguments are those of ``load_model``.
 
     Raises:
@@ -201,9 +217,11 @@ def load_layer(name: str, layer: keras.Layer, *, outputs: Sequence[str] | None =
             copy_state(original, fresh)
         return fresh
 
+    known = {**held_by(layer).for_keras(), **(custom_objects or {})}
     try:
         config = layer_config(layer)
-        snapshot = copy_of(layer)
+        with in_registry(known):
+            snapshot = copy_of(layer)
     except Exception as error:
         raise uncopied(f"Submodel '{name}' ({label})", error) from error
     described = Source("trained layer" if learnt else "layer", label, layer=config)
@@ -215,4 +233,4 @@ def load_layer(name: str, layer: keras.Layer, *, outputs: Sequence[str] | None =
         outputs=(Port("output", None, None),),
         layers=(info,),
     )
-    return submodel, Blueprint(lambda: copy_of(snapshot))
+    return submodel, Blueprint(lambda: copy_of(snapshot), custom_objects=known)

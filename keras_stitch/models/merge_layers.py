@@ -7,12 +7,14 @@ from typing import Any, TypeAlias
 
 import keras
 
-from keras_stitch.errors import StitchError, nearest
+from keras_stitch.errors import StitchError, nearest, reason
 from keras_stitch.graphs import merges
 from keras_stitch.graphs.names import Names
 from keras_stitch.graphs.shapes import kind_of
 from keras_stitch.graphs.slices import Span
 from keras_stitch.graphs.spec import Feed, Merge
+from keras_stitch.models import custom_objects as custom_objects_of
+from keras_stitch.models.custom_objects import Given
 from keras_stitch.models.inference import called
 from keras_stitch.models.layer_config import layer_config, layer_from_config
 
@@ -30,7 +32,8 @@ def merge_layer(merge: Merge, name: str | None, dtype: str) -> keras.Layer:
     if merge.kind == "layer":
         assert merge.layer is not None
         named = {} if name is None else {"name": name}
-        return layer_from_config({**merge.layer, "config": {**merge.layer.get("config", {}), **named}})
+        config = {**merge.layer, "config": {**merge.layer.get("config", {}), **named}}
+        return layer_from_config(config, merge.objects.for_keras() if merge.objects else None)
     layer = getattr(keras.layers, merges.KINDS[merge.kind].layer)
     return layer(**merges.options_of(merge), name=name, dtype=float_policy(dtype))
 
@@ -136,20 +139,42 @@ def without_mask(tensor: Any, names: Names, base: str = "unmask") -> Any:
     return layers.Add(name=names.new(base), dtype=policy)([tensor, zeros])
 
 
-MergeLike: TypeAlias = "str | keras.Layer"
+MergeLike: TypeAlias = "str | keras.Layer | type[keras.Layer]"
 
 
-def merge_of(merge: object, **options: object) -> Merge:
+def with_weights(layer: keras.Layer) -> StitchError:
+    """Why a layer is no merge, as an error to raise."""
+    return StitchError(
+        f"A merge has no weights of its own, which this {type(layer).__name__} has.",
+        fix="Wrap it in a keras.Model with several inputs and add that as a submodel.",
+    )
+
+
+def _made_of(layer: type[keras.Layer]) -> keras.Layer:
+    try:
+        return layer()
+    except Exception as error:
+        raise StitchError(
+            f"The class {layer.__name__} as merge= cannot be made without arguments: {reason(error)}",
+            fix=f"Give a layer: merge={layer.__name__}(...).",
+        ) from error
+
+
+def merge_of(merge: object, custom_objects: Given = None, **options: object) -> Merge:
     """How the sources of a connection become one tensor, as a user gives it; options: ``graphs.merges.OPTIONS``."""
+    if isinstance(merge, type) and issubclass(merge, keras.Layer):
+        merge = _made_of(merge)
     if isinstance(merge, keras.Layer):
         if merge.built and merge.weights:
-            raise StitchError(
-                f"A merge has no weights of its own, which this {type(merge).__name__} has.",
-                fix="Wrap it in a keras.Model with several inputs and add that as a submodel.",
-            )
+            raise with_weights(merge)
         for name in merges.misplaced("layer", options):
             raise StitchError(f"{name}= has no meaning for a merge that is a Keras layer.", expected="no option")
-        return Merge("layer", layer=layer_config(merge))
+        given = custom_objects_of.read(custom_objects, "custom_objects= of a merge")
+        return Merge("layer", layer=layer_config(merge), objects=custom_objects_of.held_by(merge) | given)
+    if custom_objects is not None:
+        raise StitchError(
+            f"custom_objects= has no meaning for merge={merge!r}.", expected="a merge that is a Keras layer"
+        )
     if not isinstance(merge, str) or merge not in merges.MERGES:
         known = nearest(str(merge), merges.MERGES)
         raise StitchError(f"There is no merge {merge!r}.", expected=f"{known}, or a Keras layer")

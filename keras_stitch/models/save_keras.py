@@ -14,6 +14,7 @@ from keras_stitch.files import new_files
 from keras_stitch.graphs.spec import GraphSpec
 from keras_stitch.keras_private import held_layers, quiet_keras
 from keras_stitch.models import ports
+from keras_stitch.models.custom_objects import held_by, in_registry
 from keras_stitch.repairs import archives
 
 FORMATS = {"keras": ".keras", "h5": ".h5"}
@@ -67,8 +68,9 @@ def save_model(model: keras.Model, path: Path) -> Path:
     with new_files.disk_errors(path), new_files.new_file(path) as place:
         try:
             write(model, place)
-            with quiet_keras():
-                weights = keras.saving.load_model(place, compile=False).weights
+            known = held_by(model).for_keras()
+            with quiet_keras(), in_registry(known):
+                weights = keras.saving.load_model(place, custom_objects=known, compile=False).weights
             if len(weights) != len(model.weights) or not all(map(_same, weights, model.weights)):
                 raise ValueError("it would have other weights")
         except OSError:
@@ -141,7 +143,8 @@ def _thaws(layer: keras.Layer) -> bool:
     """Whether a frozen layer trains once it is made from its config, because it makes sublayers only when built."""
     if not layer.built or not held_layers(layer):
         return False
-    again = type(layer).from_config(layer.get_config())
+    with in_registry(held_by(layer).for_keras()):
+        again = type(layer).from_config(layer.get_config())
     again.build_from_config(layer.get_build_config())
     return any(weight.trainable for weight in again.weights if "moving_" not in weight.path)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from keras_stitch.checks import path_of
 from keras_stitch.errors import SourceError, StitchError, nearest
 from keras_stitch.graphs.names import zoo_name
 from keras_stitch.graphs.read_stitch_yaml import ModelEntry
-from keras_stitch.graphs.spec import SAVED_BACKENDS, Source
+from keras_stitch.graphs.spec import SAVED_BACKENDS, Connection, Source
 from keras_stitch.models import custom_objects, file_formats, layer_config, load_keras
-from keras_stitch.models.custom_objects import Given, in_registry
+from keras_stitch.models.custom_objects import CustomObjects, Given, in_registry
 from keras_stitch.placement import requirements
 from keras_stitch.sources.added import OF_KERAS, Added, Request
 
@@ -70,8 +70,7 @@ def _load_held(request: Request) -> Added:
     """A ``keras.Model`` or a layer in memory."""
     given = request.objects()
     load = load_keras.load_model if isinstance(request.source, keras.Model) else load_keras.load_layer
-    with in_registry(given.for_keras()):
-        submodel, blueprint = load(request.name, request.source, outputs=request.outputs)
+    submodel, blueprint = load(request.name, request.source, custom_objects=given.for_keras(), outputs=request.outputs)
     return Added.of_keras(request, submodel, blueprint, given)
 
 
@@ -196,9 +195,7 @@ def placed(entry: ModelEntry, folder: Path, given: Given) -> tuple[Any, dict[str
         StitchError: If there is no such layer, or the custom objects cannot be had.
     """
     options = dict(entry.options)
-    named = custom_objects.placed(options.get("custom_objects"), folder)
-    objects = custom_objects.read(given, "custom_objects= of from_yaml")
-    objects |= custom_objects.read(named, f"custom_objects of models.{entry.name}")
+    objects = _named_objects(options.get("custom_objects"), f"models.{entry.name}", folder, given)
     options["custom_objects"] = objects
     if "arch" in options:
         options["arch"] = folder / options["arch"]
@@ -206,3 +203,20 @@ def placed(entry: ModelEntry, folder: Path, given: Given) -> tuple[Any, dict[str
         return layer_config.layer_from_config(entry.layer, objects.for_keras()), options
     assert entry.source is not None
     return entry.source if is_in_zoo(entry.source, folder) else folder / entry.source, options
+
+
+def with_objects(connection: Connection, named: Mapping[str, Any], folder: Path, given: Given) -> Connection:
+    """A connection of a ``stitch.yaml`` with the custom objects of its merge; the arguments are those of ``placed``.
+
+    ``named`` has what the file names for some connections, by target.
+    """
+    if connection.merge.kind != "layer":
+        return connection
+    objects = _named_objects(named.get(connection.target), f"connections.{connection.target}", folder, given)
+    return replace(connection, merge=replace(connection.merge, objects=objects))
+
+
+def _named_objects(named: Any, place: str, folder: Path, given: Given) -> CustomObjects:
+    objects = custom_objects.read(given, "custom_objects= of from_yaml")
+    found = custom_objects.placed(list(named) if named else None, folder)
+    return objects | custom_objects.read(found, f"custom_objects of {place}")

@@ -22,20 +22,25 @@ class SubmodelSources:
         blueprints: The blueprints of the submodels that own their weights; they make what runs separately.
         customs: The custom objects that were given for submodels, with the places where a fresh process finds them.
         archs: The architecture JSON of submodels that are Kipoi directories, where they have one.
+        merges: The custom objects of merges.
     """
 
     blueprints: Mapping[str, Blueprint]
     customs: Mapping[str, CustomObjects] = field(default_factory=dict)
     archs: Mapping[str, Path] = field(default_factory=dict)
+    merges: CustomObjects = field(default_factory=CustomObjects)
 
     def custom_objects(self) -> dict[str, Any]:
         """All custom objects by the names that submodels are loaded with."""
-        return {name: item for blueprint in self.blueprints.values() for name, item in blueprint.custom_objects.items()}
+        given = [blueprint.custom_objects for blueprint in self.blueprints.values()]
+        return {name: item for objects in (*given, self.merges.for_keras()) for name, item in objects.items()}
 
     def origins(self) -> dict[str, Origin]:
         """Where each of them can be had again, also by the name under which it is registered."""
         places = {
-            id(item): given.origins.get(key) for given in self.customs.values() for key, item in given.objects.items()
+            id(item): given.origins.get(key)
+            for given in (*self.customs.values(), self.merges)
+            for key, item in given.objects.items()
         }
         return {name: origin for name, item in self.custom_objects().items() if (origin := places.get(id(item)))}
 

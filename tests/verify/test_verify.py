@@ -354,9 +354,7 @@ def test_custom_objects_of_this_process_are_loaded_here(tmp_path: Path) -> None:
     graph = ks.Graph("g").add("a", keras.Sequential([keras.Input((3,), name="x"), Twice()]))
     certificate = graph.verify()
     assert certificate.passed and certificate.reloaded_in == "this process"
-    assert certificate.notes[0].startswith(
-        "A fresh process cannot load the saved model: Could not locate class 'Twice'"
-    )
+    assert certificate.notes == ("A fresh process cannot import the custom object 'tests>Twice'.",)
     assert "loaded again in this process.\n" in str(certificate)
 
 
