@@ -64,6 +64,7 @@ class Description:
         shapes: Any = None,
         method: str | None = None,
         saved_backend: str | None = None,
+        stateless: bool = False,
     ) -> Self:
         """Add a submodel under a name.
 
@@ -90,6 +91,8 @@ class Description:
                 default the probabilities of a classifier that has them, and ``"predict"`` of all else.
             saved_backend: The backend of the old Keras that saved a file, ``"tensorflow"`` or ``"theano"``, where the
                 file does not say it or says it wrongly.
+            stateless: Whether the stateful recurrent layers of a file of Keras 1 or 2 become stateless. They predict
+                what they predicted right after ``reset_states``, in batches of any size.
 
         Returns:
             The graph.
@@ -105,7 +108,7 @@ class Description:
         )
         new_name(name, "submodel", self._names(), fix=again)
         options = {"custom_objects": custom_objects, "arch": arch, "trainable": trainable, "outputs": outputs}
-        options |= {"shapes": shapes, "method": method, "saved_backend": saved_backend}
+        options |= {"shapes": shapes, "method": method, "saved_backend": saved_backend, "stateless": stateless}
         self._added[name] = _loaded(name, source, **options, placement=placement)
         return self._say(submodels=(*self._spec.submodels, self._added[name].submodel))
 
@@ -314,6 +317,7 @@ def _loaded(
     trainable: object = None,
     outputs: Any = None,
     placement: str | None = None,
+    stateless: object = False,
     **options: Any,
 ) -> load_source.Added:
     """A source as ``add`` takes it, with its options checked."""
@@ -324,5 +328,6 @@ def _loaded(
         trainable=checks.flag_of(trainable, f"trainable= of submodel '{name}'"),
         outputs=None if outputs is None else checks.names(outputs, f"outputs= of submodel '{name}'"),
         placement=placement,
+        stateless=checks.flag_of(stateless, f"stateless= of submodel '{name}'") or None,
         **options,
     )

@@ -372,8 +372,9 @@ def test_a_stateful_model(saved: Path, ending: str) -> None:
     assert refusal(saved / f"stateful.{ending}") == (
         "Submodel 'm1' has a stateful layer, 'lstm': what it predicts depends on the batches before.\n"
         "  Expected: stateless recurrent layers\n"
-        "  Fix: Rebuild the model with stateful=False, copy the weights with set_weights(get_weights()), "
-        "and save it again."
+        "  Fix: Where it is a file of Keras 1 or 2 and each batch stands for itself, say so: "
+        "graph.add(name, source, stateless=True). Else rebuild the model with stateful=False, copy the weights "
+        "with set_weights(get_weights()), and save it again."
     )
 
 

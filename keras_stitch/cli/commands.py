@@ -30,7 +30,8 @@ def inspect(options: argparse.Namespace) -> None:
         with steps() as step:
             step(f"loading {file}")
             given = {"arch": options.arch, "custom_objects": options.custom_objects}
-            added = load("inspected", file, **given, saved_backend=options.saved_backend)
+            given |= {"saved_backend": options.saved_backend, "stateless": options.stateless or None}
+            added = load("inspected", file, **given)
         print(describe(added.submodel, file))
 
 

@@ -52,6 +52,7 @@ def _inspect(commands: Any) -> None:
     inspect = _command(commands, "inspect", "Show what is in saved models: ports, shapes, layers.")
     inspect.add_argument("files", nargs="+", metavar="FILE")
     inspect.add_argument("--arch", metavar="JSON", help="the architecture of a weights-only file")
+    inspect.add_argument("--stateless", action="store_true", help="make the stateful layers of old files stateless")
     inspect.add_argument("--saved-backend", metavar="NAME", help="tensorflow or theano, if an old file does not say it")
     _add_custom_objects(inspect)
 

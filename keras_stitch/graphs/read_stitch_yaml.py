@@ -74,7 +74,7 @@ class SpecFile:
 
 _TOP = ("name", "models", "inputs", "connections", "outputs", "freeze")
 _MODEL = ("source", "layer", "share", "sha256", "trainable", "outputs", "arch", "custom_objects", "placement",
-          "saved_backend")  # fmt: skip
+          "saved_backend", "stateless")  # fmt: skip
 
 
 def read(path: Path) -> SpecFile:
@@ -246,6 +246,7 @@ class _Parser:
             ("arch", str, "a path"),
             ("placement", str, "model, dataloader or workflow"),
             ("saved_backend", str, "tensorflow or theano"),
+            ("stateless", bool, "true or false"),
         ):
             if key in value:
                 self._typed(value[key], kind, (*path, key), expected)
@@ -253,7 +254,8 @@ class _Parser:
             text = value.get(key, known[0])
             if isinstance(text, str) and text not in known:
                 self._mistake((*path, key), f"expected {nearest(text, known)}, received {_shown(text)}")
-        options = {key: value[key] for key in ("trainable", "arch", "placement", "saved_backend") if key in value}
+        plain = ("trainable", "arch", "placement", "saved_backend", "stateless")
+        options = {key: value[key] for key in plain if key in value}
         for key in ("outputs", "custom_objects"):
             if key in value:
                 options[key] = list(self._names(value[key], (*path, key)))

@@ -65,6 +65,7 @@ class Source:
         layer: ``{"class_name": ..., "config": ...}`` for ``layer``.
         arch: The absolute path of the architecture JSON, for a weights-only file.
         saved_backend: One of ``SAVED_BACKENDS``: that of the Keras that saved it, where the user said it.
+        stateless: Whether its stateful layers were to become stateless.
         sha256: The sha256 of the file with the weights, where there is one.
         label: What tables and pictures show: a file name, ``Dense``.
         zoo: Its name in a source that Kipoi knows, ``"kipoi:DeepSEA/predict"``; ``path`` is where that lies here.
@@ -82,6 +83,7 @@ class Source:
     custom_objects: tuple[str, ...] = ()
     live_objects: tuple[str, ...] = ()
     saved_backend: str | None = None
+    stateless: bool = False
 
     @property
     def in_memory(self) -> bool:

@@ -104,6 +104,8 @@ def _model_data(submodel: Submodel, place: Callable[[str], str], record: bool) -
         data["arch"] = place(submodel.source.arch)
     if submodel.source.saved_backend:
         data["saved_backend"] = submodel.source.saved_backend
+    if submodel.source.stateless:
+        data["stateless"] = True
     data |= _given_objects(submodel.source.custom_objects, place)
     return data["source"] if list(data) == ["source"] else data
 

@@ -33,6 +33,7 @@ from keras_stitch.repairs import (
     weights,
     weights_order,
 )
+from keras_stitch.repairs import stateless as stateless_layers
 from keras_stitch.repairs.architecture import Layer, Saved, walk
 from keras_stitch.repairs.read_file import read_archive, read_h5, read_json
 from keras_stitch.repairs.rule import Repair
@@ -82,11 +83,13 @@ def open_file(
     arch: Path | None = None,
     custom_objects: CustomObjects | None = None,
     saved_backend: str | None = None,
+    stateless: bool = False,
 ) -> Opened:
     """Load a saved model, whatever its ending; ``arch`` is the architecture JSON of a weights-only file.
 
     ``kind`` is what ``file_formats.recognise`` said of the file; it is asked if that is left out. ``saved_backend`` is
-    the backend of the Keras that saved it, where the file does not say it.
+    the backend of the Keras that saved it, where the file does not say it. ``stateless`` makes its stateful layers
+    stateless.
 
     Raises:
         SourceError: With the reason, if it cannot be loaded, or not without changing what it predicts.
@@ -97,7 +100,7 @@ def open_file(
     with ThreadPoolExecutor(1) as pool:
         checked = pool.submit(file_formats.checked_sha256, path, kind)
         try:
-            model, repairs = _open(path, kind, arch, dict(custom_objects or {}), saved_backend)
+            model, repairs = _open(path, kind, arch, dict(custom_objects or {}), saved_backend, stateless)
         except SourceError:
             # Damage explains more than what it led to.
             checked.result()
@@ -106,16 +109,23 @@ def open_file(
 
 
 def _open(
-    path: Path, kind: str, arch: Path | None, custom_objects: CustomObjects, saved_backend: str | None
+    path: Path,
+    kind: str,
+    arch: Path | None,
+    custom_objects: CustomObjects,
+    saved_backend: str | None,
+    stateless: bool,
 ) -> tuple[keras.Model, tuple[Repair, ...]]:
     saved = read_json(arch, path) if arch is not None else read_archive(path) if kind == "keras" else read_h5(path)
     saved.custom = frozenset({*custom_objects, *keras.saving.get_custom_objects()})
     if saved_backend is not None:
         _check_saved_backend(path, saved, saved_backend)
         saved.backend = saved_backend
+    saved.stateless = stateless
     try:
         _check_code(arch or path, saved)
         repairs = _repair(arch or path, saved)
+        _check_stateless(path, saved, repairs)
         _check_known(arch or path, saved, custom_objects)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, SourceError):
@@ -203,6 +213,17 @@ def _check_saved_backend(path: Path, saved: Saved, backend: str) -> None:
             received=f"saved_backend={backend!r}",
             fix="Leave it out.",
         )
+
+
+def _check_stateless(path: Path, saved: Saved, repairs: tuple[Repair, ...]) -> None:
+    if not saved.stateless or any(done.rule == stateless_layers.stateless.name for done in repairs):
+        return
+    if saved.is_legacy:
+        raise SourceError(f"'{path}' has no stateful layer, so stateless= is not needed.", fix="Leave it out.")
+    raise SourceError(
+        f"'{path}' is of Keras 3, and stateless= is for files of Keras 1 and 2.",
+        fix="Rebuild the model with stateful=False, copy the weights, and save it again.",
+    )
 
 
 def _check_code(path: Path, saved: Saved) -> None:

@@ -115,6 +115,7 @@ def load_file(
     custom_objects: CustomObjects | None = None,
     outputs: Sequence[str] | None = None,
     saved_backend: str | None = None,
+    stateless: bool = False,
 ) -> tuple[Submodel, Blueprint]:
     """Load a saved model or, with the architecture JSON, its weights; see ``Graph.add`` and ``keras_file.open_file``.
 
@@ -129,7 +130,12 @@ def load_file(
 
     def open_it() -> keras_file.Opened:
         return keras_file.open_file(
-            weights, kind=kind, arch=arch, custom_objects=custom_objects, saved_backend=saved_backend
+            weights,
+            kind=kind,
+            arch=arch,
+            custom_objects=custom_objects,
+            saved_backend=saved_backend,
+            stateless=stateless,
         )
 
     first = open_it()

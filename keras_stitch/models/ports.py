@@ -161,8 +161,9 @@ def check_stateless(model: keras.Model, name: str) -> None:
             raise SourceError(
                 f"Submodel '{name}' has a stateful layer, '{path}': what it predicts depends on the batches before.",
                 expected="stateless recurrent layers",
-                fix="Rebuild the model with stateful=False, copy the weights with set_weights(get_weights()), "
-                "and save it again.",
+                fix="Where it is a file of Keras 1 or 2 and each batch stands for itself, say so: "
+                "graph.add(name, source, stateless=True). Else rebuild the model with stateful=False, copy the weights "
+                "with set_weights(get_weights()), and save it again.",
             )
 
 

@@ -49,6 +49,7 @@ class Saved:
         weights_version: The version of the Keras that wrote the weights, if they have a file of their own that says so.
         custom: The names of the custom objects that the user gave; rules do not change their layers.
         arrays: The shape of each array in an HDF5 file, by its group, in their order, and by its name.
+        stateless: Whether the user asked for stateful layers to become stateless.
         rebuilt: The layers that were rebuilt from others, by ``id``.
     """
 
@@ -61,6 +62,7 @@ class Saved:
     weights_version: tuple[int, ...] | None = None
     custom: frozenset[str] = frozenset()
     arrays: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
+    stateless: bool = False
     rebuilt: dict[int, Rebuilt] = field(default_factory=dict)
 
     @property

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from keras_stitch.kipoi.model_directory import KipoiPart
 
 # The options that go with Keras models alone.
-OF_KERAS = ("custom_objects", "arch", "trainable", "outputs", "saved_backend")
+OF_KERAS = ("custom_objects", "arch", "trainable", "outputs", "saved_backend", "stateless")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Request:
     custom_objects: Given = None
     arch: Any = None
     saved_backend: str | None = None
+    stateless: bool | None = None
     trainable: bool | None = None
     outputs: Sequence[str] | None = None
     placement: str | None = None
@@ -83,6 +84,7 @@ class Added:
             custom_objects=given.said,
             live_objects=given.live,
             saved_backend=request.saved_backend,
+            stateless=bool(request.stateless),
         )
         asked = replace(submodel, source=source, trainable=request.trainable, placement=request.placement)
         return cls(asked, blueprint, given)

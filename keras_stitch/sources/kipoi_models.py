@@ -58,6 +58,7 @@ def _load_keras(request: Request, part: KerasPart, source: Source) -> Added:
             custom_objects=objects,
             outputs=request.outputs,
             saved_backend=request.saved_backend,
+            stateless=bool(request.stateless),
         )
     submodel, part = described_by(part, submodel, blueprint)
     return replace(Added.of_keras(request, submodel, blueprint, given), customs=customs, part=part, arch=part.arch)

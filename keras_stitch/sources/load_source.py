@@ -62,6 +62,7 @@ def _load_file(request: Request) -> Added:
             custom_objects=objects,
             outputs=request.outputs,
             saved_backend=request.saved_backend,
+            stateless=bool(request.stateless),
         )
     return Added.of_keras(request, submodel, blueprint, given)
 
@@ -164,6 +165,11 @@ def _check_options(request: Request, kind: Kind) -> None:
     if not set(OF_KERAS) <= set(kind.options):
         request.refuse_keras_options()
     _check_saved_backend(request)
+    if request.stateless and not _is_path(request.source):
+        raise StitchError(
+            f"stateless= of submodel '{request.name}' is for files, and this is a model in memory.",
+            fix="Leave it out, and make the layer with stateful=False.",
+        )
     request.arch_file()  # no path is a mistake also where the source needs no file
 
 

@@ -81,7 +81,8 @@ def submodels(draw: st.DrawFn, name: str) -> Submodel:
     zoo = draw(st.sampled_from([None, "kipoi:DeepSEA/predict"]))
     arch = draw(st.none() | TEXT.filter(bool))
     backend = draw(st.sampled_from([None, "tensorflow", "theano"]))
-    source = Source("file", "m.h5", path=draw(TEXT), arch=arch, zoo=zoo, custom_objects=customs, saved_backend=backend)
+    told: dict[str, Any] = {"saved_backend": backend, "stateless": draw(st.booleans())}
+    source = Source("file", "m.h5", path=draw(TEXT), arch=arch, zoo=zoo, custom_objects=customs, **told)
     return Submodel(name, source, inner_outputs=draw(st.none() | NAMES), **flags)
 
 
@@ -126,6 +127,7 @@ def entry(submodel: Submodel) -> ModelEntry:
         return ModelEntry(submodel.name, share=submodel.share)
     options: dict[str, Any] = {"trainable": submodel.trainable, "placement": submodel.placement}
     options |= {"arch": submodel.source.arch, "saved_backend": submodel.source.saved_backend}
+    options |= {"stateless": submodel.source.stateless or None}
     options |= {"outputs": None if submodel.inner_outputs is None else list(submodel.inner_outputs)}
     options |= {"custom_objects": list(submodel.source.custom_objects) or None}
     options = {key: value for key, value in options.items() if value is not None}

@@ -514,6 +514,7 @@ def test_imports_when_it_predicts(tmp_path):
         ("arch", "a.json"),
         ("outputs", ("dense",)),
         ("saved_backend", "theano"),
+        ("stateless", True),
     ],
 )
 def test_options_of_keras_models(tmp_path, option, value):
