@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
@@ -110,6 +111,7 @@ class Description:
         options = {"custom_objects": custom_objects, "arch": arch, "trainable": trainable, "outputs": outputs}
         options |= {"shapes": shapes, "method": method, "saved_backend": saved_backend, "stateless": stateless}
         self._added[name] = _loaded(name, source, **options, placement=placement)
+        self._warn_of_copies(name)
         return self._say(submodels=(*self._spec.submodels, self._added[name].submodel))
 
     def share(self, name: str, of: str) -> Self:
@@ -122,6 +124,21 @@ class Description:
         shared = self._spec.submodel(of)
         twin = replace(shared, name=name, share=shared.owner, trainable=None)
         return self._say(submodels=(*self._spec.submodels, twin))
+
+    def _warn_of_copies(self, name: str) -> None:
+        """Say where two models hold one layer: of each model, the stitched model has a copy."""
+        held = self._added[name].layers
+        for other, added in self._added.items():
+            both = held & added.layers
+            if other == name or not both or held == added.layers:
+                continue
+            shown = ", ".join(sorted(f"'{layer.name}'" for layer in both)[:3])
+            warnings.warn(
+                f"Submodels '{other}' and '{name}' hold the same layers in memory ({shown}). The stitched model has a "
+                "copy for each, and training would change them apart. To train them as one, put both models into one "
+                "keras.Model and add that.",
+                stacklevel=3,
+            )
 
     # -- connections ---------------------------------------------------------
 

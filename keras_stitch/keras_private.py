@@ -69,7 +69,10 @@ def archive_name(class_name: str) -> str:
 
 
 def shared_objects() -> contextlib.AbstractContextManager[None]:
-    """Within it, what has the same ``shared_object_id`` in a config becomes one object, as in a ``.keras`` file."""
+    """Within it, what has the same ``shared_object_id`` in a config becomes one object, as in a ``.keras`` file.
+
+    Keras also gives ids to objects that it copies and drops, whose ids later objects may have: only where it is needed.
+    """
     return keras.src.saving.serialization_lib.ObjectSharingScope()
 
 

@@ -362,9 +362,19 @@ def test_models_that_do_not_say_their_inputs(tmp_path: Path) -> None:
     assert refusal(model) == f"Submodel 'm1' (Subclassed 'sub'){NO_INPUTS.format('Subclassed')}"
     text = refusal(tmp_path / "sub.keras", custom_objects={"Subclassed": Subclassed})
     assert text == f"Submodel 'm1' (sub.keras){NO_INPUTS.format('Subclassed')}"
-    for inside in ([layers.Dense(2)], []):
-        sequential = keras.Sequential(inside, name="s")
-        assert refusal(sequential) == f"Submodel 'm1' (Sequential 's'){NO_INPUTS.format('Sequential')}"
+
+
+@pytest.mark.parametrize("inside", [["dense"], []])
+def test_models_that_were_never_built(inside: list[str], tmp_path: Path) -> None:
+    """Their weights would be new ones, made when they are called."""
+    model = keras.Sequential([layers.Dense(2, name=name) for name in inside], name="s")
+    text = """ was never built, so it holds no weights.
+  Expected: a functional model, or a Sequential whose first layer is an Input
+  Received: a Sequential without weights
+  Fix: Build it with its Input and train it, or load its weights, before it is added or saved."""
+    assert refusal(model) == f"Submodel 'm1' (Sequential 's'){text}"
+    model.save(tmp_path / "m.keras")
+    assert refusal(tmp_path / "m.keras") == f"Submodel 'm1' (m.keras){text}"
 
 
 @pytest.mark.parametrize("ending", ["h5", "keras"])

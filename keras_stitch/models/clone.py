@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -12,6 +14,8 @@ import numpy as np
 from keras_stitch import keras_private
 from keras_stitch.errors import SourceError, reason
 from keras_stitch.models import ports
+from keras_stitch.repairs.architecture import is_layer
+from keras_stitch.repairs.shared_layers import ID as SHARED
 
 
 def uncopied(what: str, error: Exception) -> SourceError:
@@ -36,6 +40,7 @@ def clone(model: keras.Model, what: str) -> keras.Model:
         SourceError: If Keras cannot clone it.
     """
     done: dict[int, keras.Layer] = {}
+    shared = _shared_in_wrappers(model)
 
     def fresh(layer: keras.Layer) -> keras.Layer:
         # A layer that several models or wrappers hold stays one layer.
@@ -49,12 +54,13 @@ def clone(model: keras.Model, what: str) -> keras.Model:
                 del config["layer"]
                 done[id(layer)] = keras.layers.TimeDistributed(fresh(layer.layer), **config)
             else:
-                done[id(layer)] = layer.__class__.from_config(_in_inference(_config(layer)))
+                done[id(layer)] = layer.__class__.from_config(_plain(_config(layer, shared)))
         return done[id(layer)]
 
     try:
         with keras_private.quiet_keras():
-            copied = _copy_structure(model, fresh)
+            with keras_private.shared_objects() if shared else contextlib.nullcontext():
+                copied = _copy_structure(model, fresh)
             copy_state(model, copied)
     except Exception as error:
         raise uncopied(f"{what} ({type(model).__name__})", error) from error
@@ -82,23 +88,57 @@ def is_adapted(layer: keras.Layer) -> bool:
     return bool(np.any(layer.adapt_mean) or np.any(np.asarray(layer.adapt_variance) != 1))
 
 
-def _config(layer: keras.Layer) -> dict[str, Any]:
+def _wrapped(layer: keras.Layer) -> Iterator[tuple[str, list[keras.Layer]]]:
+    """The layers and cells that a wrapper holds, by the key that its config has for them."""
+    for key in ("layer", "backward_layer", "cell", "cells"):
+        held = getattr(layer, key, None)
+        listed = list(held) if isinstance(held, list | tuple) else [held]
+        if all(isinstance(one, keras.Layer) for one in listed):
+            yield key, listed
+
+
+def _shared_in_wrappers(model: keras.Model) -> set[int]:
+    """The ``id`` of each layer or cell that wrappers hold several times."""
+    layers = {id(layer): layer for layer in keras_private.layers_within(model)}
+    held = Counter(id(one) for layer in layers.values() for _, listed in _wrapped(layer) for one in listed)
+    return {one for one, times in held.items() if times > 1}
+
+
+def _mark(config: dict[str, Any], layer: keras.Layer, shared: set[int]) -> None:
+    """Say in the config of a wrapper which layers in it are one."""
+    for key, listed in _wrapped(layer):
+        said = config.get(key)
+        for one, inner in zip(listed, said if isinstance(said, list) else [said], strict=True):
+            if not is_layer(inner):
+                continue
+            if id(one) in shared:
+                inner[SHARED] = id(one)
+            _mark(inner["config"], one, shared)
+
+
+def _config(layer: keras.Layer, shared: set[int]) -> dict[str, Any]:
     """The config of a layer, with the statistics that it learnt: from weights, Keras brings them back in part only."""
     if not is_adapted(layer):
-        return layer.get_config()
+        config = layer.get_config()
+        if shared:
+            _mark(config, layer, shared)
+        return config
     learnt = {"mean": layer.adapt_mean, "variance": layer.adapt_variance}
     return layer.get_config() | {key: np.asarray(value).tolist() for key, value in learnt.items()}
 
 
-def _in_inference(config: Any) -> Any:
-    """The same config, where models in it call their layers without a training flag."""
+def _plain(config: Any) -> Any:
+    """The same config, where models in it call their layers without a training flag, and wrappers build their layers.
+
+    Keras would build a wrapped layer at once, and its weights would not have the wrapper in their names.
+    """
     if isinstance(config, list | tuple):
-        return type(config)(map(_in_inference, config))
+        return type(config)(map(_plain, config))
     if not isinstance(config, dict):
         return config
     if {"args", "kwargs"} == config.keys() and isinstance(config["kwargs"], dict) and config["kwargs"].get("training"):
         return {**config, "kwargs": {key: value for key, value in config["kwargs"].items() if key != "training"}}
-    return {key: _in_inference(value) for key, value in config.items()}
+    return {key: _plain(value) for key, value in config.items() if not (key == "build_config" and is_layer(config))}
 
 
 def _call(layer: keras.Layer, *arguments: Any, **options: Any) -> Any:

@@ -30,6 +30,7 @@ from keras_stitch.repairs import (
     learnt_state,
     rebuild,
     repair,
+    shared_layers,
     weights,
     weights_order,
 )
@@ -286,7 +287,8 @@ def _repaired(
         rebuild.rebuild(saved, custom_objects)
     keras3_config.modernise(saved)
     # Keras takes a config apart while it reads it.
-    with keras_private.shared_objects():
+    shares = any(done.rule == shared_layers.shared_layers.name for done in repairs)
+    with keras_private.shared_objects() if shares else contextlib.nullcontext():
         model = keras.saving.deserialize_keras_object(copy.deepcopy(saved.model), custom_objects=custom_objects)
     if kind in ("keras", "keras weights") and any(done.rule == layer_classes.cudnn.name for done in repairs):
         raise SourceError(

@@ -177,6 +177,13 @@ def _described(
 
 
 def _check_ends(name: str, label: str, model: keras.Model) -> None:
+    if not model.built:
+        raise SourceError(
+            f"Submodel '{name}' ({label}) was never built, so it holds no weights.",
+            expected="a functional model, or a Sequential whose first layer is an Input",
+            received=f"a {type(model).__name__} without weights",
+            fix="Build it with its Input and train it, or load its weights, before it is added or saved.",
+        )
     if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
         raise SourceError(
             f"Submodel '{name}' ({label}) does not say what its inputs are.",

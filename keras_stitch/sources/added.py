@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
+import keras
+
+from keras_stitch import keras_private
 from keras_stitch.checks import path_of
 from keras_stitch.errors import StitchError
 from keras_stitch.graphs.spec import Submodel
@@ -67,6 +71,7 @@ class Added:
         part: What its Kipoi directory says, with the fields of its schema in the order of the ports.
         arch: The architecture JSON of its Kipoi directory, where the weights alone are in a file.
         kept: Whatever has to live as long as this, such as a temporary folder.
+        layers: The layers with weights in a model in memory, of which this has copies.
     """
 
     submodel: Submodel
@@ -75,6 +80,7 @@ class Added:
     part: KipoiPart | None = None
     arch: Path | None = None
     kept: object = None
+    layers: WeakSet[keras.Layer] = field(default_factory=WeakSet)
 
     @classmethod
     def of_keras(cls, request: Request, submodel: Submodel, blueprint: Blueprint, given: CustomObjects) -> Added:
@@ -87,4 +93,5 @@ class Added:
             stateless=bool(request.stateless),
         )
         asked = replace(submodel, source=source, trainable=request.trainable, placement=request.placement)
-        return cls(asked, blueprint, given)
+        inner = keras_private.layers_within(request.source) if isinstance(request.source, keras.Model) else ()
+        return cls(asked, blueprint, given, layers=WeakSet(layer for layer in inner if layer.weights))

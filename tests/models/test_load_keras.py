@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from toy_models import KINDS, dense
 
 import keras_stitch as ks
 from keras_stitch.errors import SourceError
+from keras_stitch.models.save_keras import save_model
 
 pytestmark = pytest.mark.backends
 
@@ -285,3 +287,50 @@ def test_custom_objects_in_nested_models_of_equal_names(tmp_path):
     stitched = ks.Graph("g").add("m", path, custom_objects={"Twice": Twice}).build()
     assert len({weight.path for weight in stitched.weights}) == 4
     assert_allclose(stitched([data]), model(data), atol=1e-6)
+
+
+# -- layers that are at several places ----------------------------------------------------------------------------
+
+
+def recurrent(*cells: keras.layers.Layer, name: str) -> keras.layers.RNN:
+    return keras.layers.RNN(list(cells) if len(cells) > 1 else cells[0], return_sequences=True, name=name)
+
+
+@pytest.mark.parametrize("places", ["one layer", "two layers"])
+def test_a_cell_that_is_wrapped_twice(places, tmp_path):
+    cell = keras.layers.SimpleRNNCell(3)
+    steps = [recurrent(cell, cell, name="r")] if places == "one layer" else [recurrent(cell, name=n) for n in "rs"]
+    y = x = keras.Input((4, 3), name="x")
+    for step in steps:
+        y = step(y)
+    source = keras.Model(x, y)
+    model = ks.Graph().add("m", source).build()
+    data = np.random.default_rng(0).normal(0, 1, (2, 4, 3)).astype("float32")
+    assert len(model.weights) == 3
+    assert allclose(model([data]), source([data]), atol=1e-6)
+    again = keras.saving.load_model(save_model(model, tmp_path / "m.keras"), compile=False)
+    assert len(again.weights) == 3 and allclose(again([data]), source([data]), atol=1e-6)
+
+
+def test_wrapped_layers_keep_their_wrappers_in_their_names(tmp_path):
+    """An .h5 file goes by these names, and two of one name cannot be in it."""
+    x = keras.Input((3,), name="x")
+    wrapped = [keras.layers.SpectralNormalization(keras.layers.Dense(3, name="d"), name=name) for name in "ab"]
+    source = keras.Model(x, wrapped[1](wrapped[0](x)))
+    model = ks.Graph().add("m", source).build()
+    assert len({weight.path for weight in model.weights}) == len(model.weights)
+    again = keras.saving.load_model(save_model(model, tmp_path / "m.h5"), compile=False)
+    data = np.ones((2, 3), "float32")
+    assert allclose(again([data]), source([data]), atol=1e-6)
+
+
+def test_two_submodels_with_a_layer_in_common():
+    shared = keras.layers.Dense(2, name="shared")
+    one, other = (keras.Sequential([keras.Input((2,), name="x"), shared, keras.layers.Dense(2)]) for _ in range(2))
+    graph = ks.Graph().add("one", one)
+    with pytest.warns(UserWarning, match=r"Submodels 'one' and 'other' hold the same layers in memory \('shared'\)"):
+        graph.add("other", other)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        graph.add("again", keras.Sequential([keras.Input((2,), name="x"), keras.layers.Dense(2)]))
+        ks.Graph().add("one", one).add("two", one)
