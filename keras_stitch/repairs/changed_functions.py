@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -57,15 +58,10 @@ def hard_sigmoid(saved: Saved) -> list[str]:
     for path, layer in walk(saved.model):
         if is_model(layer):
             continue
-        if layer["class_name"] in _ON_THE_CELL and _is_hard_sigmoid(layer["config"].get("activation")):
-            raise SourceError(
-                f"The layer '{path}' squashes its cell by Keras 2's hard_sigmoid, clip(0.2 x + 0.5), which no layer of "
-                "Keras 3 does.",
-                expected="hard_sigmoid for gates (recurrent_activation), not as activation of an LSTM",
-                fix="Keep this model in an environment with tf_keras.",
-            )
         if has_hard_sigmoid(layer):
             found.append(path)
+        if layer["class_name"] in _ON_THE_CELL and _is_hard_sigmoid(layer["config"].get("activation")):
+            layer["config"]["activation"] = _on_the_cell(layer)
     for _, model in list(walk(saved.model)):
         for layer in list(inner_layers(model)):
             if layer["class_name"] == "Activation" and has_hard_sigmoid(layer):
@@ -76,6 +72,23 @@ def hard_sigmoid(saved: Saved) -> list[str]:
                 }
                 insert_before(model, layer, "Rescaling", "rescaling", **config)
     return found
+
+
+def _on_the_cell(layer: Layer) -> Layer:
+    """The old function as a model, which serves as an activation: the cell is no sum of weights that could grow."""
+    name, rank = name_of(layer), 2 + int(re.sub(r"\D", "", layer["class_name"]) or 0)
+    dtype = layer["config"].get("dtype") or "float32"
+    layers = [
+        ("InputLayer", {"name": f"{name}_cell", "batch_shape": [None] * rank, "dtype": "float32"}),
+        ("Rescaling", {"name": f"{name}_rescaling", "scale": HARD_SIGMOID_FACTOR, "offset": 0.0, "dtype": dtype}),
+        ("Activation", {"name": f"{name}_hard_sigmoid", "activation": "hard_sigmoid", "dtype": dtype}),
+    ]
+    held = [
+        {"module": "keras.layers", "class_name": kind, "config": config, "registered_name": None}
+        for kind, config in layers
+    ]
+    config = {"name": f"{name}_activation", "layers": held}
+    return {"module": "keras", "class_name": "Sequential", "config": config, "registered_name": None}
 
 
 def _is_elementwise(layer: Layer) -> bool:

@@ -59,7 +59,6 @@ REFUSED = {
     r"(RandomFourierFeatures|RandomHeight|RandomWidth)\..*": "that Keras 3 no longer has",
     r"(LSTM|GRU|SimpleRNN)\.time_major.*": "time_major=True",
     r"LSTM\.stateful_batch.*": "stateful",
-    r"(LSTM\.hard_activation|LSTM\.hard_all|ConvLSTM.D\.hard_all).*": "hard_sigmoid",
     r"(UpSampling2D|Resizing)\.(gaussian|mitchellcubic).*": "interpolates in a way",
     r"BatchNormalization\.two_axes.*": "over several axes",
     r"BatchNormalization\.renorm.*": "renorm=True",

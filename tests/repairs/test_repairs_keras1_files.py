@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from backends import allclose, assert_allclose
@@ -27,6 +28,7 @@ from repairs_files import (
     write_h5,
 )
 
+import keras_stitch as ks
 from keras_stitch.errors import SourceError
 from keras_stitch.models.keras_file import Opened, open_file
 
@@ -403,3 +405,19 @@ def test_a_keras_1_model_in_a_keras_1_model(tmp_path: Path) -> None:
     assert_allclose(first, x @ w + b, atol=1e-5)
     assert_allclose(second, y @ w + b, atol=1e-5)
     assert [done.where for done in opened.repairs if done.rule == "nested-calls"] == [("inner",)]
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_an_lstm_that_squashes_its_cell_by_hard_sigmoid(tmp_path: Path, wrapped: bool) -> None:
+    gates, x = per_gate(3, 2, "icfo"), floats(4, 5, 3, scale=3)
+    said = recurrent("LSTM", "lstm_1", 5, 3, units=2, activation="hard_sigmoid")
+    arrays = [array for gate in "icfo" for array in gates[gate]]
+    want = lstm(x, gates, activation=old_hard_sigmoid)
+    if wrapped:
+        said = layer("Bidirectional", "both", merge_mode="sum", layer=said, batch_input_shape=[None, 5, 3])
+        want = want + lstm(x, gates, activation=old_hard_sigmoid, backwards=True)
+        arrays = arrays * 2
+    check(keras_1(tmp_path, chain(said), {said["config"]["name"]: arrays}, "tensorflow"), x, want)
+    graph = ks.Graph("g").add("rnn", tmp_path / "model.h5")
+    graph.add("head", keras.layers.Dense(2)).connect("rnn", "head").freeze("rnn")
+    assert graph.verify().passed and graph.verify(format="h5").passed

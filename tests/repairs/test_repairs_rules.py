@@ -256,14 +256,6 @@ REFUSALS: list[tuple[str, Layer, str]] = [
         "  Received: interpolation='gaussian'",
     ),
     (
-        "hard-sigmoid",
-        layer("LSTM", "l", activation="hard_sigmoid"),
-        "The layer 'l' squashes its cell by Keras 2's hard_sigmoid, clip(0.2 x + 0.5), which no layer of Keras 3 "
-        "does.\n"
-        "  Expected: hard_sigmoid for gates (recurrent_activation), not as activation of an LSTM\n"
-        "  Fix: Keep this model in an environment with tf_keras.",
-    ),
-    (
         "keras-1-merge",
         layer("Merge", "m", mode="other"),
         "The layer 'm' is a Merge of Keras 1 that no layer of Keras 3 does.\n"
@@ -786,3 +778,13 @@ def test_what_keras_2_wrote_for_itself_is_dropped_without_a_repair() -> None:
     assert repair(saved) == []
     keras3_config.modernise(saved)
     assert said.keys() == {"class_name", "config", "module", "registered_name"}
+
+
+@pytest.mark.parametrize(("kind", "rank"), [("LSTM", 2), ("LSTMCell", 2), ("ConvLSTM1D", 3), ("ConvLSTM3D", 5)])
+def test_hard_sigmoid_on_the_cell(kind: str, rank: int) -> None:
+    changed, where = on_one(changed_functions.hard_sigmoid, layer(kind, "l", activation="hard_sigmoid"))
+    activation = changed["config"]["activation"]
+    assert activation["class_name"] == "Sequential" and where == ["l"]
+    given, rescaling, squashing = (inner["config"] for inner in activation["config"]["layers"])
+    assert (given["batch_shape"], rescaling["scale"]) == ([None] * rank, 1.2)
+    assert squashing["activation"] == "hard_sigmoid"
