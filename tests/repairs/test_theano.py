@@ -10,9 +10,22 @@ import h5py
 import numpy as np
 import pytest
 from backends import assert_allclose
-from repairs_files import Layer, convolve, correlate, floats, given, layer, sequential, write_h5, write_weights
+from repairs_files import (
+    Layer,
+    called,
+    convolve,
+    correlate,
+    floats,
+    functional,
+    given,
+    layer,
+    sequential,
+    write_h5,
+    write_weights,
+)
 
 import keras_stitch as ks
+from keras_stitch import cli
 from keras_stitch.errors import SourceError, StitchError
 from keras_stitch.models.keras_file import Opened, open_file
 from keras_stitch.repairs import orderings, read_file, theano
@@ -168,13 +181,20 @@ def test_what_the_user_says_counts_more_than_the_file(tmp_path: Path) -> None:
     path = write_h5(tmp_path / "m.h5", keras_1(convolution()), {"conv": OF_THEANO}, "1.2.2", None)
     graph = ks.Graph("g").add("conv", path, saved_backend="tensorflow")
     x = floats(2, 8, 2)
-    assert_allclose(graph.build()(x), correlate(x, KERNEL, BIAS), atol=1e-5)
+    assert_allclose(graph.build()([x]), correlate(x, KERNEL, BIAS), atol=1e-5)
     assert "theano-kernels" not in str(graph.summary())
     graph.to_yaml(tmp_path / "stitch.yaml")
     assert "saved_backend: tensorflow" in (tmp_path / "stitch.yaml").read_text()
-    assert_allclose(ks.Graph.from_yaml(tmp_path / "stitch.yaml").build()(x), correlate(x, KERNEL, BIAS), atol=1e-5)
+    assert_allclose(ks.Graph.from_yaml(tmp_path / "stitch.yaml").build()([x]), correlate(x, KERNEL, BIAS), atol=1e-5)
     graph.replace("conv", path)
     assert "theano-kernels (conv): Theano convolved" in str(graph.summary())
+
+
+def test_inspect_is_told_the_backend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_h5(tmp_path / "m.h5", keras_1(convolution()), {"conv": OF_THEANO}, "1.2.2", None)
+    for options, is_turned in (((), True), (("--saved-backend", "tensorflow"), False)):
+        assert cli.main(["inspect", str(path), *options]) == 0
+        assert ("theano-kernels (conv): Theano convolved" in capsys.readouterr().out) == is_turned
 
 
 def test_backends_that_cannot_be(tmp_path: Path) -> None:
@@ -218,6 +238,22 @@ def test_layers_take_the_ordering_of_the_others(kind: str, ordering: str) -> Non
     assert where == (["it"] if ordering == "channels_first" else [])
 
 
+def test_where_layers_disagree_the_nearest_ones_tell() -> None:
+    first, last = (layer("Conv2D", kind, data_format=f"channels_{kind}") for kind in ("first", "last"))
+    up, pad = layer("UpSampling2D", "up"), layer("TimeDistributed", "each", layer=layer("ZeroPadding2D", "pad"))
+    chain = sequential(first, layer("Activation", "relu"), up, layer("Permute", "p"), last, layer("Dropout", "d"), pad)
+    assert orderings.orderings.apply(Saved(chain, (1, 2, 2))) == ["up"]
+    assert pad["config"]["layer"]["config"]["data_format"] == "channels_last"
+    up = layer("UpSampling2D", "up")
+    graph = functional(
+        [given("x", 2, 8, 8), called(last, "x"), called(first, "x"), called(layer("Flatten", "f"), "last"),
+         called(up, "first")],
+        ["x"],
+        ["f", "up"],
+    )  # fmt: skip
+    assert orderings.orderings.apply(Saved(graph, (1, 2, 2))) == ["up"]
+
+
 def test_an_ordering_that_nothing_tells_is_refused() -> None:
     with pytest.raises(SourceError) as caught:
         orderings.orderings.apply(Saved(sequential(layer("UpSampling2D", "up")), (1, 2, 2)))
@@ -226,7 +262,7 @@ def test_an_ordering_that_nothing_tells_is_refused() -> None:
         "  Expected: the argument dim_ordering\n"
         '  Fix: Write "dim_ordering": "th" (channels first) or "tf" (last) into its config in the architecture.'
     )
-    both = [layer("Conv2D", ordering, data_format=f"channels_{ordering}") for ordering in ("first", "last")]
+    one, other = (layer("Conv2D", kind, data_format=f"channels_{kind}") for kind in ("first", "last"))
     with pytest.raises(SourceError, match="and the other layers disagree"):
-        orderings.orderings.apply(Saved(sequential(layer("UpSampling2D", "up"), *both), (1, 2, 2)))
+        orderings.orderings.apply(Saved(sequential(one, layer("UpSampling2D", "up"), other), (1, 2, 2)))
     assert orderings.orderings.apply(Saved(sequential(layer("UpSampling2D", "up")), (2, 0, 8))) == []
