@@ -12,7 +12,7 @@ from keras_stitch.graphs.freezing import Flags, resolve_flags
 from keras_stitch.graphs.names import Names, clean
 from keras_stitch.graphs.spec import Feed, GraphOutput, GraphSpec, Merge, Port, Submodel, Tap, Wiring, port_text
 from keras_stitch.graphs.wiring import Inference, wire
-from keras_stitch.models import inference, merge_layers, ports
+from keras_stitch.models import inference, merge_layers, named_targets, ports
 from keras_stitch.models.clone import clone
 from keras_stitch.models.custom_objects import in_registry
 from keras_stitch.models.load_keras import Blueprint
@@ -146,6 +146,7 @@ class _Builder:
         outputs = {output.port.name: self._output(output) for output in self.wiring.outputs}
         given = outputs if len(outputs) > 1 else next(iter(outputs.values()))
         model = keras.Model(list(self.inputs.values()), given, name=name)
+        named_targets.refuse_lists(model, list(outputs))
         for owner, layer in self.layers.items():
             if owner not in self.existing:
                 _set_flags(layer, self.flags[owner], is_layer=self.spec.submodel(owner).is_layer)

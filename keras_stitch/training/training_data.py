@@ -54,6 +54,23 @@ class TrainingData(Epochs):
         """What the rows are made from, by the content of all files; computed anew each time."""
         return None if self._key is None else self._key()
 
+    @functools.cached_property
+    def note(self) -> str | None:
+        """Which parts another order of rows would not be noticed in, as only the number of a row says where it belongs.
+
+        ``None`` where all parts are compared by ids or genomic ranges, or nothing is known of the dataloader.
+        """
+        by_number = getattr(self._dataloader, "by_number", None) if is_merged(self._dataloader) else None
+        names = [] if by_number is None else by_number()
+        if not names:
+            return None
+        listed = " and ".join(f"'{name}'" for name in names)
+        return f"Row i of {listed} is row i of the others: no ids or genomic ranges were found to compare."
+
+    def __repr__(self) -> str:
+        note = "" if self.note is None else f" {self.note}"
+        return f"<TrainingData of {self.rows:,} rows in batches of {self.batch_size}.{note}>"
+
     def read(self, rows: Array) -> Mapping[str, Any]:
         """The batch of some rows as Kipoi has it, with metadata, read by this process."""
         return read_rows(self._dataloader, rows)

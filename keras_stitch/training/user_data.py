@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_stitch.errors import StitchError, nearest
 from keras_stitch.graphs.spec import Wiring
+from keras_stitch.models.named_targets import check_named
 from keras_stitch.models.sample_rows import given_inputs
 from keras_stitch.training.batches import Array, split
 from keras_stitch.training.dataloading import failure
@@ -202,6 +203,8 @@ def _check_outputs(targets: Any, weights: Any, wiring: Wiring) -> None:
             if names and name not in names:
                 message = f"The {what} in data= name '{name}', which is no output."
                 raise StitchError(message, expected=nearest(str(name), names))
+    if not isinstance(weights, Mapping):
+        check_named(weights, "The sample weights in data=", names)
     if len(names) > 1 and not isinstance(targets, Mapping):
         raise StitchError(
             "The targets in data= do not say which output they are for.",

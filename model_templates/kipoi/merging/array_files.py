@@ -39,10 +39,6 @@ class ArrayFile:
             known = format_of(start, self.path)
             if not known.start and self.path.lower().endswith(".parquet"):
                 self.fail("is not a Parquet file, but is called one", "a file that starts with b'PAR1'", start[:4])
-            if len(arrays) > 1 and not known.several:
-                others = listed(known for known in FORMATS if known.several)
-                expected = f"{others} with {', '.join(arrays)}"
-                self.fail(f"is {known.name}, which holds one array", expected, "one array")
             if known.package is not None:
                 self.check_installed(known)
             contents = known.read(self)
@@ -50,8 +46,8 @@ class ArrayFile:
             raise
         except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             self.fail("cannot be read", f"a whole {listed()} file", reason(error))
-        self.rows, self.ids = contents.rows, contents.ids
-        self.ranges, self.labels = contents.ranges or None, contents.labels
+        self.rows, self.labels = contents.rows, contents.labels
+        self.ids, self.ranges = contents.ids, contents.ranges or None
         self.length = self.check_lengths({name: rows.shape for name, rows in self.rows.items()})
 
     def check_installed(self, known: TableFormat) -> None:
@@ -62,6 +58,12 @@ class ArrayFile:
             expected = f"pip install '{known.requirement}'"
             self.fail(f"is {known.name}, which the package {known.package} reads", expected, reason(error))
 
+    def check_one_array(self, name: str) -> None:
+        """Raises an error where several arrays are wanted of a file of a format that holds one without names."""
+        if len(self.arrays) > 1:
+            several = listed(known for known in FORMATS if known.several)
+            self.fail(f"is {name}, which holds one array", f"{several} with {', '.join(self.arrays)}", "one array")
+
     def check_lengths(self, received: Mapping[str, tuple[int, ...]]) -> int:
         """Returns the number of rows; shapes that are not those of the arrays are an error."""
         for name, shape in received.items():
@@ -71,7 +73,8 @@ class ArrayFile:
                     f"has rows of another shape{self.of(name)}", expected, shape[1:] if shape else "a single number"
                 )
         counts = {name: shape[0] for name, shape in received.items()}
-        counts |= {"id": self.ids.shape[0]} if self.ids is not None else {}
+        keys = ({} if self.ids is None else {"id": self.ids}) | (self.ranges or {})
+        counts |= {name: int(np.prod(column.shape)) for name, column in keys.items()}
         if len(set(counts.values())) > 1:
             self.fail("has datasets of different lengths", "one length", counts)
         (length,) = set(counts.values())
@@ -110,7 +113,7 @@ class ArrayFile:
         if self.ids is not None:
             found["keys", part, "ids"] = names
         for field, column in (self.ranges or {}).items():
-            found["keys", part, field] = column[rows]
+            found["keys", part, field] = np.ravel(column[rows])
         return found
 
     def of(self, name: str) -> str:

@@ -13,14 +13,12 @@ import pandas as pd
 
 from .blocks import as_text
 from .data_errors import reason
-from .file_contents import Contents
+from .file_contents import KEYS, RANGE, Contents, keys_among
 
 if TYPE_CHECKING:
     import pyarrow
 
     from .array_files import ArrayFile
-
-_KEYS = ("id", "chr", "start", "end", "strand")
 
 
 def read_text(file: ArrayFile, separator: str) -> Contents:
@@ -124,8 +122,8 @@ def _check_numbers(file: ArrayFile, stored: pyarrow.Table, name: str, null_is_na
 def split_columns(file: ArrayFile, table: pd.DataFrame, keys: list[str]) -> Contents:
     """Returns the columns that name the rows, and the numbers of all others in the shapes of the arrays."""
     names = {name: table.pop(name).to_numpy() for name in keys}
-    names = {name: column.astype("U") if column.dtype == "O" else column for name, column in names.items()}
-    found = Contents({}, names.pop("id", None), names)
+    found = Contents({})
+    found.name_rows({name: as_text(column) if column.dtype == "O" else column for name, column in names.items()})
     for name, columns in _share(file, list(table.columns)).items():
         file.check_columns(name, len(columns))
         file.check_length(len(table))
@@ -155,10 +153,8 @@ def _share(file: ArrayFile, columns: list[str]) -> dict[str, list[str]]:
 
 def key_columns(columns: list[str]) -> list[str]:
     """Returns the first columns that name the rows: id, or a genomic range, or both in any order."""
-    count = next((number for number, name in enumerate(columns) if name not in _KEYS), len(columns))
-    if {"chr", "start", "end"} <= set(columns[:count]):
-        return columns[:count]
-    return columns[:1] if columns[:1] == ["id"] else []
+    count = next((number for number, name in enumerate(columns) if name not in KEYS), len(columns))
+    return keys_among(columns[: count if set(RANGE) <= set(columns[:count]) else 1])
 
 
 def is_number(name: str) -> bool:

@@ -15,6 +15,7 @@ from kipoi_utils.data_utils import numpy_collate
 from .blocks import Block, FieldPath, leaves
 from .data_errors import DataError, problem, reason
 from .keys import with_keys
+from .shared_sequences import bed_names
 
 if TYPE_CHECKING:
     from .dataloader_part import Part
@@ -34,6 +35,7 @@ class Source:
         before = _open_files()
         self.loader = self.make()
         self.opens_files = _opened_since(before)
+        self.bed_names = bed_names(self.loader)
 
     def make(self) -> Any:
         """Returns a new dataloader object."""
@@ -60,7 +62,7 @@ class Source:
                 f"The rows of {self.name} do not all have the same fields.", received=f"{changed} in some only"
             )
         for part in self.parts:
-            with_keys(block, part)
+            with_keys(block, part, self.bed_names)
         return block
 
     def collate(self, rows: Sequence[Any], where: str) -> Block:

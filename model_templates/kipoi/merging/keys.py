@@ -15,11 +15,23 @@ KINDS = ("ids", "ranges")
 _UNKNOWN = ["", "."]  # as in BED files without names
 
 
-def with_keys(block: Block, part: BasePart) -> Block:
-    """Adds the keys of a part to a block that has its metadata."""
+def with_keys(block: Block, part: BasePart, bed_names: np.ndarray | None = None) -> Block:
+    """Adds the keys of a part to a block that has its metadata.
+
+    Args:
+        block: Rows of the part.
+        part: The part.
+        bed_names: The names of all rows of a BED file, where the ids of its ranges are numbers of rows in it.
+    """
     fields = {} if part.ids is None else {"ids": part.ids}
     if part.ranges is not None:
         fields |= {field: (*part.ranges, field) for field in ("chr", "start", "end", "strand")}
+        ids = block.get(("metadata", part.name, *part.ranges, "id"))
+        if ids is not None and part.ids in (None, (*part.ranges, "id")) and bed_names is not None:
+            block["keys", part.name, "ids"] = bed_names[_texts(ids).astype("int64")]
+            fields.pop("ids", None)
+        elif ids is not None and part.ids is None:
+            block["keys", part.name, "ids"] = _names(ids)
     for field, path in fields.items():
         array = block.get(("metadata", part.name, *path))
         if array is not None:
@@ -32,9 +44,20 @@ def with_keys(block: Block, part: BasePart) -> Block:
     return block
 
 
+def _names(array: np.ndarray) -> np.ndarray:
+    """Returns the names of genomic ranges; whole numbers are not known, as they are mostly numbers of rows."""
+    texts = _texts(array)
+    return np.where([text.isdecimal() for text in texts.tolist()], "", texts)
+
+
 def has(block: Block, name: str, kind: str) -> bool:
     """Whether a block has the keys of a part."""
     return ("keys", name, "ids" if kind == "ids" else "start") in block
+
+
+def known(block: Block, part: BasePart) -> set[str]:
+    """Returns the kinds of keys that the first row of a part has, and knows."""
+    return {kind for kind in KINDS if has(block, part.name, kind) and values(block, part, kind, False, False)[0]}
 
 
 def compare(block: Block, parts: Sequence[BasePart], rows: Sequence[int] | np.ndarray) -> None:

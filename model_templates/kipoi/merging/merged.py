@@ -10,7 +10,7 @@ from kipoi.data import Dataset
 
 from .blocks import Block, Rows, nest, size
 from .data_errors import DataError, problem
-from .keys import compare, of_rows
+from .keys import compare, known, of_rows
 from .part_base import BasePart, Reader, open_parts
 from .row_lookup import Join, orders, scan
 from .workers import numbers
@@ -149,6 +149,13 @@ class MergedDataset(Merged, Dataset):
     def raw(self, rows: Rows) -> dict[str, Any]:
         """Returns what workers read of some rows, before the models run; ``finish`` makes it a batch."""
         return self.batch(self._block(rows))
+
+    def by_number(self) -> list[str]:
+        """Returns the parts whose rows are not compared with any others: they share no key, as the first row shows."""
+        block = self._block([0])
+        kinds = {part.name: known(block, part) for part in self.parts}
+        others = {name: [own for other, own in kinds.items() if other != name] for name in kinds}
+        return [name for name, own in kinds.items() if others[name] and own.isdisjoint(set().union(*others[name]))]
 
     def numbered_batches(
         self, batch_size: int = 32, num_workers: int = 0, rows: range | None = None

@@ -13,7 +13,7 @@ class BasePart:
 
     Attributes:
         name: Its name in the merged dataloader.
-        ids: Where the names of its rows are; None if they have no names.
+        ids: Where the names of its rows are; None if they have no names, or only those of genomic ranges.
         ranges: Where the genomic ranges of its rows are; None if they have no ranges.
         resized: Whether its dataloader made all ranges equally long, around their centres.
         align_on: "ids" or "ranges" if its rows are looked up by them; None if row i belongs to row i.

@@ -180,13 +180,15 @@ class Predictions(FilePart):
 
     def names(self, arrays: Mapping[FieldPath, np.ndarray], rows: slice | np.ndarray) -> np.ndarray:
         """Returns the ids of rows; if there are none, their genomic ranges, or else their numbers."""
-        if self.ids is not None:
-            return decoded(arrays["rows", "id"][rows])
+        found = None if self.ids is None else decoded(arrays["rows", "id"][rows])
+        if found is not None and (self.ranges is None or (found != "").all()):
+            return found
         if self.ranges is None:
             return arrays["rows", "number"][rows].astype("U")
         chromosomes = decoded(arrays["rows", "chr"][rows])
         ranges = (field.tolist() for field in (chromosomes, arrays["rows", "start"][rows], arrays["rows", "end"][rows]))
-        return np.asarray([f"{name}:{start}-{end}" for name, start, end in zip(*ranges, strict=True)], dtype="U")
+        shown = np.asarray([f"{name}:{start}-{end}" for name, start, end in zip(*ranges, strict=True)], dtype="U")
+        return shown if found is None else np.where(found == "", shown, found)
 
     def open(self) -> None:
         """Opens the file, once in each process: an open file cannot be shared."""

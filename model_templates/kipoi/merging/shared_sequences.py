@@ -6,6 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from .blocks import as_text
+
 _SETTINGS = ("intervals_file", "fasta_file", "num_chr_fasta", "use_strand", "force_upper")
 _BED_SETTINGS = ("bed_columns", "num_chr", "ambiguous_mask", "incl_chromosomes", "excl_chromosomes", "ignore_targets")
 
@@ -47,6 +51,28 @@ def share_extraction(loaders: Sequence[Any]) -> None:
 def length_of(loader: Any) -> int:
     """Returns the length of its sequences; 0 if that is the interval's."""
     return _inner(loader).auto_resize_len or 0
+
+
+def bed_names(loader: Any) -> np.ndarray | None:
+    """Returns the names of all rows of the BED file of a dataloader, which kipoiseq does not pass on.
+
+    They are the fourth column, unless that has only numbers and kipoiseq takes it for a label.
+    """
+    inner = _inner(loader)
+    table = None if inner is None else getattr(inner.bed, "df", None)
+    if table is None or table.shape[1] < 4:
+        return None
+    texts = as_text(table.iloc[:, 3].fillna("").to_numpy(dtype="O"))
+    if inner.bed.bed_columns < 4 and all(_is_number(text) for text in texts.tolist()):
+        return None
+    return texts
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return float(text) is not None
+    except ValueError:
+        return text in ("", ".")
 
 
 def _bare(bed: Any) -> Any:

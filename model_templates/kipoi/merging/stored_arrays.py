@@ -3,49 +3,76 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+import pandas as pd
 
 from .blocks import as_text
-from .file_contents import Contents
+from .column_tables import split_columns
+from .file_contents import KEYS, RANGE, Contents, keys_among
 
 if TYPE_CHECKING:
     from .array_files import ArrayFile
 
 
 def read_npy(file: ArrayFile) -> Contents:
-    """Opens an NPY file, which holds one array."""
-    (name,) = file.arrays
+    """Opens an NPY file: one array, or a structured one, whose fields are arrays and what names the rows."""
     try:
-        return Contents({name: np.load(file.path, mmap_mode="r")})
+        stored = np.load(file.path, mmap_mode="r")
     except ValueError as error:  # Python objects, or a file that was cut off
         file.fail("cannot be read as NPY", "an array of numbers", error)
+    if stored.dtype.names is None:
+        file.check_one_array("NPY")
+        return Contents(dict.fromkeys(file.arrays, stored))
+    if stored.ndim != 1:
+        file.fail("is a structured array of several axes", "one entry for each row", f"shape {stored.shape}")
+    fields = {name: stored[name] for name in stored.dtype.names}
+    keys = _keys_of(file, fields, "field")
+    if all(field.ndim == 1 for field in fields.values()):
+        return split_columns(file, pd.DataFrame(fields), keys)
+    return _named_arrays(file, fields, keys, "field")
 
 
 def read_hdf5(file: ArrayFile) -> Contents:
-    """Finds the datasets of the arrays in an HDF5 file, and the names of its rows."""
-    names: list[str] = []
-    opened = _Opened(file.path)
+    """Finds the datasets of the arrays in an HDF5 file, and what names its rows."""
+    opened, datasets = _Opened(file.path), {}
+
+    def add(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            datasets[name] = _Dataset(opened, name, item.shape or ())
+            labels = item.attrs.get("column_labels")
+            datasets[name].labels = None if labels is None else as_text(np.ravel(labels)).tolist()
+
     with h5py.File(file.path, "r") as stored:
-        stored.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-        found = Contents({})
-        if "id" in names and "id" not in file.arrays:
-            names.remove("id")
-            found.ids = _Dataset(opened, "id", (stored["id"].size,))
-        for name in file.arrays:
-            if name not in names and (len(names) != 1 or len(file.arrays) > 1):
-                file.fail(
-                    "lacks the data",
-                    f"a dataset '{name}'" + (", or a single one" if len(file.arrays) == 1 else ""),
-                    ", ".join(names) or "none",
-                )
-            dataset = stored[name if name in names else names[0]]
-            found.rows[name] = _Dataset(opened, dataset.name, dataset.shape or ())
-            labels = dataset.attrs.get("column_labels")
-            if labels is not None:
-                found.labels[name] = as_text(np.ravel(labels)).tolist()
+        stored.visititems(add)
+    return _named_arrays(file, datasets, _keys_of(file, datasets, "dataset"), "dataset")
+
+
+def _keys_of(file: ArrayFile, stored: Collection[str], kind: str) -> list[str]:
+    """Returns those of the names in a file that name its rows."""
+    fields = [name for name in stored if name not in file.arrays]
+    if "chr" in fields and not set(RANGE) <= set(fields):
+        received = ", ".join(name for name in KEYS if name in fields)
+        file.fail("has no whole genomic range", f"a {kind} for each of {', '.join(RANGE)}", received)
+    return keys_among(fields)
+
+
+def _named_arrays(file: ArrayFile, stored: Mapping[str, Any], keys: Collection[str], kind: str) -> Contents:
+    """Returns the arrays of a file that are called like those that are wanted, and those that name the rows."""
+    found = Contents({})
+    found.name_rows({name: stored[name] for name in keys})
+    names = [name for name in stored if name not in keys]
+    for name in file.arrays:
+        if name not in names and (len(names) != 1 or len(file.arrays) > 1):
+            expected = f"a {kind} '{name}'" + (", or a single one" if len(file.arrays) == 1 else "")
+            file.fail("lacks the data", expected, ", ".join(names) or "none")
+        found.rows[name] = array = stored[name if name in names else names[0]]
+        labels = getattr(array, "labels", None)
+        if labels is not None:
+            found.labels[name] = labels
     return found
 
 
@@ -66,6 +93,7 @@ class _Dataset:
 
     def __init__(self, opened: _Opened, name: str, shape: tuple[int, ...]) -> None:
         self.opened, self.name, self.shape = opened, name, shape
+        self.labels: list[str] | None = None  # of columns, where the file has some
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         dataset = self.opened.dataset(self.name)

@@ -24,7 +24,7 @@ class TableFormat:
         endings: What the names of its files end in; text is told apart by them, compressed or not.
         read: Returns what is in a file.
         start: The first bytes of every file; none for text.
-        several: Whether a file can hold several arrays.
+        several: Whether every file can hold several arrays.
         columns: Whether a row is one number for each column, and not an array of any shape.
         package: The package that has to be imported to read it, where not every generated directory has it.
         requirement: The same as pip installs it.
