@@ -22,6 +22,7 @@ from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SaveError, reason
 from keras_stitch.graphs.spec import Wiring
 from keras_stitch.kipoi.templates import template_module
+from keras_stitch.models.sample_rows import as_text
 from keras_stitch.verify.equality import TOLERANCE, compare
 
 _BATCH = 32
@@ -103,7 +104,7 @@ def check_predictions(model: Any, inputs: Sequence[str], wiring: Wiring, expecte
 def stored_inputs(expected: Path, wiring: Wiring, rows: int) -> dict[str, np.ndarray[Any, Any]]:
     """The first rows of the inputs that ``run_examples`` stored, by graph input."""
     with h5py.File(expected) as file:
-        return {port.name: file["inputs"][port.name][:rows] for port in wiring.inputs}
+        return {port.name: as_text(file["inputs"][port.name][:rows]) for port in wiring.inputs}
 
 
 def read_inputs(directory: Path, rows: int) -> dict[str, np.ndarray[Any, Any]]:
@@ -118,7 +119,8 @@ def read_inputs(directory: Path, rows: int) -> dict[str, np.ndarray[Any, Any]]:
             with cd(loader.source_dir):
                 made = loader.init_example()
                 made.packed = None
-                return dict(next(iter(made.batch_iter(batch_size=rows)))["inputs"])
+                batch = next(iter(made.batch_iter(batch_size=rows)))["inputs"]
+                return {name: as_text(array) for name, array in batch.items()}
         except Exception as error:  # whatever a component does
             raise SaveError(
                 "The merged dataloader cannot read its examples once more.", received=readable(error, directory)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -27,6 +27,7 @@ _MOVES = (
     ),
     *(keras.layers.Permute, keras.layers.RepeatVector, keras.layers.Reshape),
 )
+_LOOKUPS = (keras.layers.StringLookup, keras.layers.TextVectorization)
 
 
 def input_ports(model: keras.Model) -> tuple[Port, ...]:
@@ -169,24 +170,42 @@ def check_stateless(model: keras.Model, name: str) -> None:
 
 def embedding_bounds(model: keras.Model) -> dict[str, int]:
     """For the inputs that feed an Embedding, through layers that only move values: how many tokens it knows."""
-    found = {tensor.name: min(_bounds(model, tensor), default=0) for tensor in model.inputs}
-    return {name: bound for name, bound in found.items() if bound}
+    return {
+        tensor.name: min(layer.input_dim for layer in layers)
+        for tensor in model.inputs
+        if (layers := [it for it in _takers(model, tensor) if isinstance(it, keras.layers.Embedding)])
+    }
 
 
-def _bounds(model: keras.Model, given: Any) -> Iterable[int]:
+def vocabularies(model: keras.Model) -> dict[str, tuple[str, ...]]:
+    """For the inputs of text that feed lookup layers, through layers that only move values: words that all know."""
+    found = {}
+    for tensor in model.inputs:
+        lookups = [layer for layer in _takers(model, tensor) if isinstance(layer, _LOOKUPS)]
+        if lookups and tensor.dtype == "string":
+            first, *others = (list(map(str, layer.get_vocabulary())) for layer in lookups)
+            known = [word for word in first if all(word in other for other in others)]
+            # A text of several words shows more of a layer that splits it.
+            splits = all(isinstance(layer, keras.layers.TextVectorization) for layer in lookups)
+            found[tensor.name] = (*known, *((" ".join(known[:8]), " ".join(known[-8:])) if splits else ()))
+    return {name: words for name, words in found.items() if words}
+
+
+def _takers(model: keras.Model, given: Any) -> Iterator[keras.Layer]:
+    """The layers that take the values of an input as they are."""
     reached = {id(given)}
     for node in keras_private.calls(model):
         taken = [tensor for tensor in node.input_tensors if id(tensor) in reached]
         if not taken:
             continue
         operation = node.operation
-        if isinstance(operation, keras.layers.Embedding):
-            yield operation.input_dim
+        if isinstance(operation, (keras.layers.Embedding, *_LOOKUPS)):
+            yield operation
         elif isinstance(operation, keras.Model) and getattr(operation, "inputs", None):
             # A model that is nested passes values on to what is in it, and from there no further.
             for outer, inner in zip(node.input_tensors, operation.inputs, strict=True):
                 if id(outer) in reached:
-                    yield from _bounds(operation, inner)
+                    yield from _takers(operation, inner)
         elif isinstance(operation, _MOVES):
             reached |= {id(tensor) for tensor in node.output_tensors}
 

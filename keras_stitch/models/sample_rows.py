@@ -14,26 +14,40 @@ from keras_stitch.graphs.shapes import dtype_fits, shape_fits
 from keras_stitch.graphs.spec import Port, Shape, Wiring, port_text, shape_text
 
 Array = np.ndarray[Any, Any]
+# What is drawn for an input: whole numbers below a number, or some of these texts.
+Bound = int | tuple[str, ...]
+TEXT = "str"  # NumPy's name
+TEXTS = ("A", "C", "G", "T", "ACGT", "TTGACC")
 SIZES = tuple(2**power for power in range(3, 16))
 
 
-def random_rows(port: Port, count: int, size: int, seed: int | Sequence[int], bound: int | None = None) -> Array:
-    """Random rows for an input: normal for floats, 0 and 1 for all else, which every embedding takes.
+def random_rows(port: Port, count: int, size: int, seed: int | Sequence[int], bound: Bound | None = None) -> Array:
+    """Random rows for an input: normal for floats, short texts for text, and 0 and 1 for all else.
 
     ``size`` is what an open dimension becomes. Where a bound is given, the rows are whole numbers below it, also for
-    floats.
+    floats, or its texts.
     """
     shape = row_shape(port, size)
     generator = np.random.default_rng(seed)
     dtype = table_dtype(port)
+    if dtype == TEXT:
+        return generator.choice(np.asarray(_texts(bound)), (count, *shape))
+    assert not isinstance(bound, tuple)
     if bound is None and np.dtype(dtype).kind == "f":
         return generator.standard_normal((count, *shape)).astype(dtype)
     return generator.integers(0, _top(dtype, bound), (count, *shape)).astype(dtype)
 
 
-def values_text(port: Port, bound: int | None) -> str:
-    """What ``random_rows`` draws, in words: ``"normal"`` or ``"0 to 19"``."""
+def _texts(bound: Bound | None) -> tuple[str, ...]:
+    return bound if isinstance(bound, tuple) else TEXTS
+
+
+def values_text(port: Port, bound: Bound | None) -> str:
+    """What ``random_rows`` draws, in words: ``"normal"``, ``"0 to 19"`` or ``"12 texts"``."""
     dtype = table_dtype(port)
+    if dtype == TEXT:
+        return f"{len(_texts(bound))} texts"
+    assert not isinstance(bound, tuple)
     return "normal" if bound is None and np.dtype(dtype).kind == "f" else f"0 to {_top(dtype, bound) - 1}"
 
 
@@ -52,11 +66,13 @@ def table_dtype(port: Port) -> str:
     """The NumPy dtype of the rows that a table reader gives.
 
     Raises:
-        StitchError: For an input that takes no numbers.
+        StitchError: For an input that takes neither numbers nor text.
     """
     dtype = port.dtype or "float32"
     if dtype == "bfloat16":
         return "float32"
+    if dtype == "string":
+        return TEXT
     try:
         if np.dtype(dtype).kind in "biuf":
             return dtype
@@ -69,11 +85,11 @@ def table_dtype(port: Port) -> str:
 
 
 def find_size(
-    wiring: Wiring, model: Callable[..., Any], rows: Mapping[str, Any], bounds: Mapping[str, int] | None = None
+    wiring: Wiring, model: Callable[..., Any], rows: Mapping[str, Any], bounds: Mapping[str, Bound] | None = None
 ) -> tuple[int | None, str]:
     """A length for the open dimensions that a model takes; or ``None``, and what was wrong with the first tried.
 
-    ``rows`` has a row for each input that has one already; ``bounds`` is what ``ports.embedding_bounds`` gives.
+    ``rows`` has a row for each input that has one already; ``bounds`` is what ``ports`` finds in the model.
     """
     wanted = [port for port in wiring.inputs if port.name not in rows]
     if not any(port.is_open for port in wanted):
@@ -185,6 +201,7 @@ def _given_array(value: object, port: Port) -> Array:
     except ValueError as error:
         raise StitchError(f"data['{port.name}'] is no array.", received=str(error)) from error
     dtype = port.dtype or "float32"
+    array = as_text(array) if dtype == "string" else array
     text = array.dtype.kind in "SU"
     if array.dtype.kind == "O" or text != (dtype == "string") or not (text or dtype_fits(str(array.dtype), dtype)):
         raise StitchError(
@@ -200,3 +217,11 @@ def _given_array(value: object, port: Port) -> Array:
             received=f"shape {array.shape}",
         )
     return array if text else array.astype(table_dtype(port))
+
+
+def as_text(array: Array) -> Array:
+    """Texts and bytes among Python objects, as HDF5 gives them, as an array of text; any other array as it is."""
+    if array.dtype.kind != "O" or not all(isinstance(item, str | bytes) for item in array.flat):
+        return array
+    texts = [item.decode("utf-8", "backslashreplace") if isinstance(item, bytes) else item for item in array.flat]
+    return np.asarray(texts, dtype="U").reshape(array.shape)

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_stitch.models import ports
+from keras_stitch.models.sample_rows import Bound
 from keras_stitch.placement.cut_into_stages import Stages
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -77,16 +78,17 @@ class Whole:
             return self.predict_last(features)
         return self.model([features[port.name] for port in self.stages.inputs], training=training)
 
-    def bounds(self) -> dict[str, int]:
-        """For the graph inputs that feed an Embedding, in whatever stage: how many tokens it knows."""
-        found: dict[str, int] = {}
+    def bounds(self) -> dict[str, Bound]:
+        """For the graph inputs that feed an Embedding or a lookup of words, in whatever stage: what these know."""
+        found: dict[str, Bound] = {}
         known = {port.name for port in self.stages.whole.inputs}
 
         def add(model: keras.Model, takes: Mapping[str, Any]) -> None:
-            for name, bound in ports.embedding_bounds(model).items():
+            bounds: dict[str, Bound] = {**ports.embedding_bounds(model), **ports.vocabularies(model)}
+            for name, bound in bounds.items():
                 source = takes.get(name)
                 if isinstance(source, str) and source in known:
-                    found[source] = min(bound, found.get(source, bound))
+                    found[source] = _both(bound, found.get(source, bound))
 
         if self.model is not None:
             add(self.model, self.stages.delivered or {name: name for name in known})
@@ -94,3 +96,10 @@ class Whole:
             if self.packed is not None and step.name in self.packed.models:
                 add(self.packed.models[step.name], step.takes)
         return found
+
+
+def _both(one: Bound, other: Bound) -> Bound:
+    """What two layers know, that take the same input."""
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return tuple(word for word in one if word in other) or one
+    return other if isinstance(one, tuple) else one if isinstance(other, tuple) else min(one, other)

@@ -142,7 +142,7 @@ class Subject:
     # -- what goes in ----------------------------------------------------------
 
     def _draw(
-        self, whole: Whole, sets: Mapping[str, Arrays], bounds: Mapping[str, int], rows: int, seed: int
+        self, whole: Whole, sets: Mapping[str, Arrays], bounds: Mapping[str, sample_rows.Bound], rows: int, seed: int
     ) -> Arrays:
         """Random inputs, as long as the others; a ``StitchError`` where none can be made up."""
         for port in self.wiring.inputs:
@@ -308,7 +308,7 @@ def check_recorded(path: Path) -> Iterator[None]:
         raise StitchError(f"{shown}in it.", received=problem.message, fix=fix) from problem
 
 
-def _range(port: Port, kind: str, inputs: Arrays, bounds: Mapping[str, int]) -> InputRange:
+def _range(port: Port, kind: str, inputs: Arrays, bounds: Mapping[str, sample_rows.Bound]) -> InputRange:
     array = inputs[port.name]
     values = sample_rows.values_text(port, bounds.get(port.name)) if kind == RANDOM else ""
     return InputRange(port.name, kind, sample_rows.shape_of(array), str(array.dtype), values)

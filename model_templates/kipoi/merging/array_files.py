@@ -116,6 +116,11 @@ class ArrayFile:
             found["keys", part, field] = np.ravel(column[rows])
         return found
 
+    def is_text(self, name: str) -> bool:
+        """Whether a column holds text: it belongs to an array of text."""
+        arrays = self.arrays if len(self.arrays) == 1 else [name.partition("/")[0]]
+        return all(array in self.arrays and self.arrays[array][1].kind == "U" for array in arrays)
+
     def of(self, name: str) -> str:
         """Returns what messages add about one of several arrays."""
         return "" if len(self.arrays) == 1 else f" for '{name}'"
@@ -123,6 +128,10 @@ class ArrayFile:
     def cast(self, array: np.ndarray, name: str, rows: np.ndarray) -> np.ndarray:
         """Returns rows in the dtype that is asked for; a value that it cannot hold is an error."""
         dtype = self.arrays[name][1]
+        if dtype.kind == "U":
+            if array.dtype.kind not in "SUO":
+                self.fail("does not hold text", "text", array.dtype)
+            return as_text(array.ravel()).reshape(array.shape)
         if array.dtype == dtype:
             return array
         if array.dtype.kind not in "biuf":

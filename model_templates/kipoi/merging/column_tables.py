@@ -28,11 +28,13 @@ def read_text(file: ArrayFile, separator: str) -> Contents:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # more columns than the header has
-            keys = key_columns(list(pd.read_csv(file.path, nrows=0, **options).columns))
+            columns = list(pd.read_csv(file.path, nrows=0, **options).columns)
+            keys = key_columns(columns)
+            texts = text_columns(file, columns, keys)
             table = pd.read_csv(
                 file.path,
                 **options,
-                converters={name: str for name in keys if name not in ("start", "end")},
+                converters=dict.fromkeys(texts, str),
                 keep_default_na=False,
                 na_values=["nan", "NaN", "NA"],
             )
@@ -43,14 +45,14 @@ def read_text(file: ArrayFile, separator: str) -> Contents:
         expected = "a header row with the columns' names: add one above, which need not mean anything, such as x1"
         file.fail("has no header, as its first line holds numbers", expected, names)
     for column in table.columns:
-        if column in keys and column not in ("start", "end"):
+        if column in texts:
             continue
         if len(table) and table[column].dtype.kind not in "biuf":
             numbers = pd.to_numeric(table[column], errors="coerce")
             row = int(np.argmax((numbers.isna() & table[column].notna()).to_numpy()))
             value = table[column].iloc[row]
             file.fail(f"has no number in row {row}, column {column!r}", "numbers", repr(value))
-    for name in keys:
+    for name in {*keys, *texts}:
         torn = [value for value in table[name].tolist() if "\n" in str(value)]
         if torn:
             file.fail("has a quotation mark that is not closed", f"one line in column {name!r}", repr(torn[0][:40]))
@@ -75,16 +77,17 @@ def read_parquet(file: ArrayFile) -> Contents:
     floats = [it["field_name"] for it in described.get("columns", []) if it["numpy_type"].startswith("float")]
     keys = key_columns(stored.column_names)
     for name in stored.column_names:
-        if name not in keys:
+        if name not in keys and not file.is_text(name):
             _check_numbers(file, stored, name, name in floats)
     table = stored.to_pandas(ignore_metadata=True)  # without the dtypes of pandas, which NumPy does not know
-    for name in keys:
+    texts = text_columns(file, stored.column_names, keys)
+    for name in [*keys, *(name for name in texts if name not in keys)]:
         if table[name].isna().any():
             row = int(np.argmax(table[name].isna().to_numpy()))
             file.fail(f"has no value in row {row}, column {name!r}", "one in every row", "nothing")
-        if name not in ("start", "end"):
+        if name in keys and name in texts:
             table[name] = as_text(table[name].to_numpy())
-        elif table[name].dtype.kind not in "iu":
+        elif name in keys and table[name].dtype.kind not in "iu":
             stored_type = stored.schema.field(name).type
             file.fail(f"does not hold positions in column {name!r}", "whole numbers", stored_type)
     return split_columns(file, table, keys)
@@ -129,10 +132,12 @@ def split_columns(file: ArrayFile, table: pd.DataFrame, keys: list[str]) -> Cont
         file.check_length(len(table))
         shape, dtype = file.arrays[name]
         # Each column by itself: a type that all columns have in common may round their numbers.
-        rows = np.empty((len(table), len(columns)), dtype)
+        rows = np.empty((len(table), len(columns)), "O" if dtype.kind == "U" else dtype)
         for number, column in enumerate(columns):
             rows[:, number] = file.cast(table[column].to_numpy(), name, np.arange(len(table)))
-        found.rows[name] = rows.reshape([len(table), *(-1 if size is None else size for size in shape)])
+        found.rows[name] = rows.astype(dtype, copy=False).reshape(
+            [len(table), *(-1 if size is None else size for size in shape)]
+        )
         found.labels[name] = (
             [column.removeprefix(f"{name}/") for column in columns] if len(file.arrays) > 1 else columns
         )
@@ -149,6 +154,11 @@ def _share(file: ArrayFile, columns: list[str]) -> dict[str, list[str]]:
             expected = " or ".join(f"'{name}' or '{name}/...'" for name in file.arrays)
             file.fail(f"has the column {column!r}, which belongs to no output", expected, repr(column))
     return found
+
+
+def text_columns(file: ArrayFile, columns: list[str], keys: list[str]) -> list[str]:
+    """Returns the columns that hold text: names of rows, and those of arrays of text."""
+    return [name for name in columns if (name not in ("start", "end") if name in keys else file.is_text(name))]
 
 
 def key_columns(columns: list[str]) -> list[str]:
