@@ -84,6 +84,49 @@ def test_kipoi_predicts_what_keras_does(tmp_path, make, format):
     assert_equal(in_process(directory), expected_predictions(directory, model))
 
 
+def test_text_from_tables(tmp_path):
+    words = keras.Input((2,), dtype="string", name="words")
+    known = layers.StringLookup(vocabulary=["a", "b"])(words)
+    graph = ks.Graph("text").add("m", keras.Model(words, layers.Dense(2)(layers.Embedding(5, 3)(known))))
+    model = graph.build()
+    (tmp_path / "words.tsv").write_text("id\tx1\tx2\np\ta\tb\nq\tb\tunheard of\n")
+    for number, loaders in enumerate(({}, {"words": tmp_path / "words.tsv"})):  # without a table, an example is made
+        directory = graph.save(tmp_path / str(number), model=model, format="h5", dataloaders=loaders)
+        found = in_process(directory)
+        assert_equal(found, expected_predictions(directory, model))
+    assert_equal(found, {"": model([np.array([["a", "b"], ["b", "unheard of"]])])})
+
+
+@pytest.mark.slow
+def test_text_from_sequences(tmp_path):
+    """kipoiseq's strings, into a model that splits them into letters."""
+    data = write_data(tmp_path)
+    sequence = keras.Input((), dtype="string", name="sequence")
+    letters = layers.TextVectorization(vocabulary=list("acgt"), split="character", output_sequence_length=LENGTH)
+    graph = ks.Graph("text").add(
+        "m", keras.Model(sequence, layers.Dense(2)(layers.Flatten()(layers.Embedding(6, 3)(letters(sequence)))))
+    )
+    model = graph.build()
+    loader = ks.Dataloader("kipoiseq.dataloaders.StringSeqIntervalDl", args={"auto_resize_len": LENGTH})
+    examples = {"intervals_file": str(data.intervals), "fasta_file": str(data.genome)}
+    directory = graph.save(tmp_path / "made", model=model, dataloaders={"sequence": loader}, examples=examples)
+    assert_equal(in_process(directory, workers=2), expected_predictions(directory, model))
+
+
+def test_outputs_of_bfloat16(tmp_path):
+    x = keras.Input((3,), name="x")
+    half, whole = layers.Dense(2, dtype="bfloat16", name="half")(x), layers.Dense(1, name="whole")(x)
+    graph = ks.Graph("halves").add("m", keras.Model(x, [half, whole]))
+    model = graph.build()
+    directory = graph.save(tmp_path / "made", model=model)
+    found = in_process(directory)
+    assert {array.dtype.name for array in found.values()} == {"float32"}
+    expected = {
+        name: np.asarray(array).astype("float32") for name, array in expected_predictions(directory, model).items()
+    }
+    assert_equal(found, expected)
+
+
 def test_trained_weights_are_saved(tmp_path):
     graph = seed_graph().freeze("model1", "model3")
     model = graph.build()

@@ -90,7 +90,7 @@ class InputRange:
         inputs: ``"random"``, ``"example"`` or ``"given"``.
         shape: The shape of a row; no dimension is open.
         dtype: The dtype of the data.
-        values: ``"normal"`` (mean 0, variance 1) or ``"0 to 19"`` for random ones; empty for others.
+        values: ``"normal"`` (mean 0, variance 1) or ``"0 to 19"`` or ``"12 texts"`` for random ones; empty for others.
     """
 
     name: str

@@ -311,7 +311,8 @@ def check_recorded(path: Path) -> Iterator[None]:
 def _range(port: Port, kind: str, inputs: Arrays, bounds: Mapping[str, sample_rows.Bound]) -> InputRange:
     array = inputs[port.name]
     values = sample_rows.values_text(port, bounds.get(port.name)) if kind == RANDOM else ""
-    return InputRange(port.name, kind, sample_rows.shape_of(array), str(array.dtype), values)
+    dtype = "string" if array.dtype.kind in "SU" else str(array.dtype)
+    return InputRange(port.name, kind, sample_rows.shape_of(array), dtype, values)
 
 
 def _versions() -> dict[str, str]:

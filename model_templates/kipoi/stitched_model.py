@@ -31,7 +31,7 @@ Parts: TypeAlias = list[tuple[Any, dict[str, Any]]]
 class StitchedModel(KerasModel):
     """A Keras model, loaded from a file whose name may have no ending, as Kipoi downloads them.
 
-    ``predict_on_batch`` gives what that of the Keras model gives, and takes the same.
+    ``predict_on_batch`` gives what that of the Keras model gives, in types that files can hold, and takes the same.
 
     Attributes:
         keras_model: The Keras model.
@@ -88,8 +88,13 @@ class StitchedModel(KerasModel):
             x: Arrays of shape (rows, ...): one, a list in the order of the model's inputs, or a dict by their names.
 
         Returns:
-            Arrays of shape (rows, ...), one or a dict by name, as the model has its outputs.
+            Arrays of shape (rows, ...), one or a dict by name, as the model has its outputs; bfloat16 as float32, which
+            Kipoi's files can hold.
         """
+        return storable(self.predicted(x))
+
+    def predicted(self, x: Any) -> Any:
+        """Returns what the Keras model predicts for a batch."""
         # Keras has more ways to take data, and messages for what it does not take.
         arrays = arranged(x, self.keras_model.inputs) if self.lean and self.is_known() else None
         if arrays is None:
@@ -302,6 +307,15 @@ def callable_of(tf: Any, graph: Any, inputs: Sequence[Any], outputs: Sequence[An
     # tf.keras ran graphs this way, too; Session.run takes ten times as long for a small one.
     run: Callable[..., Any] = tf.compat.v1.Session(graph=graph, config=config)._make_callable_from_options(options)
     return run
+
+
+def storable(found: Any) -> Any:
+    """Returns predictions, with those of types that NumPy itself does not have, such as bfloat16, as float32."""
+    if isinstance(found, dict):
+        return {name: storable(array) for name, array in found.items()}
+    if isinstance(found, list | tuple):
+        return type(found)(map(storable, found))
+    return found.astype("float32") if isinstance(found, np.ndarray) and found.dtype.kind == "V" else found
 
 
 def with_suffix(name: str) -> str:

@@ -100,3 +100,16 @@ def test_bounds_are_found_through_what_only_moves_values() -> None:
     assert ports.embedding_bounds(graph.build()) == {"both": 5}
     half = layers.Embedding(9, 2)(layers.Discretization([0.0])(tokens))
     assert ports.embedding_bounds(keras.Model(tokens, half)) == {}
+
+
+def test_vocabularies_are_what_all_lookups_know() -> None:
+    words = keras.Input((2,), dtype="string", name="words")
+    one = layers.StringLookup(vocabulary=["a", "b", "c"], num_oov_indices=0)(layers.Reshape((2,))(words))
+    inner = keras.Model(words, layers.StringLookup(vocabulary=["c", "b"])(words))
+    assert ports.vocabularies(keras.Model(words, [one, inner(words)])) == {"words": ("c", "b")}
+    text = keras.Input((1,), dtype="string", name="text")
+    split = layers.TextVectorization(vocabulary=["a", "b"])
+    assert ports.vocabularies(keras.Model(text, split(text)))["text"][-1] == " [UNK] a b"
+    numbers = keras.Input((2,), dtype="int32", name="numbers")
+    back = layers.StringLookup(vocabulary=["a"], invert=True)(numbers)
+    assert ports.vocabularies(keras.Model(numbers, back)) == {}

@@ -10,7 +10,7 @@ from keras import layers
 import keras_stitch as ks
 from keras_stitch.errors import StitchError
 from keras_stitch.graphs.spec import Port
-from keras_stitch.models.sample_rows import find_size, random_rows, table_dtype, values_text
+from keras_stitch.models.sample_rows import TEXTS, find_size, given_inputs, random_rows, table_dtype, values_text
 
 
 @pytest.mark.parametrize(
@@ -34,9 +34,26 @@ def test_dtypes_and_ranges(dtype: str, bound: int | None, text: str) -> None:
     np.testing.assert_array_equal(rows, random_rows(port, 200, 4, seed=0, bound=bound))
 
 
-def test_text_is_not_made_up() -> None:
-    with pytest.raises(StitchError, match="No table holds what the input 'x' takes, string"):
-        table_dtype(Port("x", (3,), "string"))
+def test_text() -> None:
+    port = Port("x", (None,), "string")
+    rows = random_rows(port, 200, 3, seed=0, bound=("a", "bcd"))
+    assert rows.shape == (200, 3) and set(rows.flat) == {"a", "bcd"} and values_text(port, ("a", "bcd")) == "2 texts"
+    assert set(random_rows(port, 200, 3, seed=0).flat) == set(TEXTS)
+
+
+def test_what_is_neither_a_number_nor_text() -> None:
+    with pytest.raises(StitchError, match="No table holds what the input 'x' takes, complex64"):
+        table_dtype(Port("x", (3,), "complex64"))
+
+
+@pytest.mark.parametrize("given", [["a", "b"], [b"a", b"b"], ["a", b"b"]])
+def test_texts_and_bytes_among_objects(given: list) -> None:
+    x = keras.Input((), dtype="string", name="x")
+    wiring = ks.Graph().add("m", keras.Model(x, layers.StringLookup(vocabulary=["a"])(x)))._check()[0]
+    for array in (given, np.array(given, dtype="O")):
+        assert given_inputs({"x": array}, wiring)["x"].astype("U").tolist() == ["a", "b"]
+    with pytest.raises(StitchError, match=r"data\['x'\] does not fit(.|\n)*Received: dtype object"):
+        given_inputs({"x": np.array(["a", None], dtype="O")}, wiring)
 
 
 def test_a_length_is_tried_out_or_there_is_none() -> None:

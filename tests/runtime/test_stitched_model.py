@@ -116,6 +116,15 @@ def test_outputs_by_name_nested_and_what_came_in():
     assert [found[0].shape, found[1][0].shape] == [(2, 1), (2, 2)]
 
 
+def test_bfloat16_comes_as_float32():
+    a = keras.Input((3,), name="a")
+    half = layers.Dense(2, dtype="bfloat16", name="half")(a)
+    for model in (keras.Model([a], half), keras.Model([a], {"half": half, "a": a}), keras.Model([a], [half, [a]])):
+        found, want = around(model).predict_on_batch(normal(4, 3)), model.predict_on_batch(normal(4, 3))
+        assert {array.dtype.name for array in keras.tree.flatten(found)} == {"float32"}
+        keras.tree.assert_same_structure(found, want)
+
+
 # -- weights that change -----------------------------------------------------------------------------------------------
 
 

@@ -164,6 +164,49 @@ def test_bad_files(tmp_path, name, content, shape, dtype, problem):
         Table("x", path, shape, dtype).read([0])
 
 
+TEXTS = [["a", "7"], ["007", "NA"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.tsv", "id\tx1\tx2\np\ta\t7\nq\t007\tNA\n"),
+        ("a.npy", np.array(TEXTS)),
+        ("a.npy", np.array(TEXTS).astype("S")),
+        ("a.h5", {"x": np.array(TEXTS).astype("O")}),
+        ("a.h5", {"x": np.array(TEXTS).astype("S")}),
+        ("a.parquet", frame("id", id=["p", "q"], x1=["a", "007"], x2=["7", "NA"])),
+    ],
+)
+def test_text(tmp_path, name, content):
+    table = Table("x", write(tmp_path / name, content), (2,), "str")
+    found = table.read([1, 0])["inputs", "x"]
+    assert found.dtype.kind == "U" and found.tolist() == TEXTS[::-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("a.npy", np.ones((2, 1)), "does not hold text: 'F'. Expected: text. Got: float64."),
+        ("a.parquet", frame(a=[1.5]), "does not hold text: 'F'. Expected: text. Got: float64."),
+        ("a.parquet", frame(a=["x", None]),
+         "has no value in row 1, column 'a': 'F'. Expected: one in every row. Got: nothing."),
+        ("a.tsv", 'a\n"x\ny"\n',
+         "has a quotation mark that is not closed: 'F'. Expected: one line in column 'a'. Got: 'x\\ny'."),
+    ],
+)  # fmt: skip
+def test_what_is_no_text(tmp_path, name, content, problem):
+    path = write(tmp_path / name, content)
+    with pytest.raises(ValueError, match=re.escape(f"The file for 'x' {problem}".replace("'F'", f"'{path}'"))):
+        Table("x", path, (1,), "str").read([0])
+
+
+def test_targets_of_text_beside_numbers(tmp_path):
+    path = write(tmp_path / "t.tsv", "id\ta\tb\np\tx\t1\nq\ty\t2\n")
+    block = targets(path, outputs={"a": ((1,), "str"), "b": ((), "int32")}).read([1])
+    assert block["targets", "a"].tolist() == [["y"]] and block["targets", "b"].tolist() == [2]
+
+
 def test_a_forked_worker_opens_hdf5_for_itself(tmp_path):
     table = Table("x", write(tmp_path / "a.h5", {"x": np.arange(6.0).reshape(3, 2)}), (2,), "float32")
     assert table.read([0])["inputs", "x"].tolist() == [[0, 1]]

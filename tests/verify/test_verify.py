@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 import warm_python
-from backends import as_array, assert_allclose
+from backends import as_array, assert_allclose, only_on
 from hypothesis import given, settings
 from keras import layers
 from reference import World
@@ -136,6 +136,34 @@ def test_whole_numbers_stay_below_what_an_embedding_knows() -> None:
     tokens = keras.Input((5,), name="tokens")
     floats = ks.chain(keras.Model(tokens, layers.Embedding(9, 3)(tokens)), layers.Flatten())
     assert floats.verify().inputs[0].values == "0 to 8"
+
+
+def text(split: bool = False) -> ks.Graph:
+    """Words to numbers, by a lookup that knows no others."""
+    words = keras.Input((4,) if not split else (), dtype="string", name="words")
+    if split:
+        numbers = layers.TextVectorization(vocabulary=list("acgt"), split="character", output_sequence_length=6)(words)
+    else:
+        numbers = layers.StringLookup(vocabulary=["a", "b", "c"], num_oov_indices=0)(words)
+    return ks.Graph("text").add("m", keras.Model(words, layers.Dense(2)(layers.Embedding(9, 3)(numbers))))
+
+
+@pytest.mark.parametrize("split", [False, True])
+@only_on("tensorflow", why="other backends have no text")
+def test_text_is_drawn_from_what_a_lookup_knows(split: bool) -> None:
+    certificate = text(split).verify()
+    assert certificate.passed
+    (drawn,) = certificate.inputs
+    assert drawn.values == ("8 texts" if split else "3 texts") and drawn.dtype == "string"
+    words = np.array(["acg", "t"] if split else [["a", "b", "c", "a"], ["b"] * 4], dtype="O")
+    given = text(split).verify({"words": words}, format="h5")
+    assert given.passed and {check.inputs for check in given.checks} == {"random", "given"}
+
+
+def test_an_output_of_bfloat16() -> None:
+    x = keras.Input((3,), name="x")
+    graph = ks.Graph("half").add("m", keras.Model(x, layers.Dense(2, dtype="bfloat16")(x)))
+    assert graph.verify().passed
 
 
 def test_open_dimensions_get_a_length_that_works() -> None:
