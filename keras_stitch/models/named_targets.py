@@ -37,8 +37,12 @@ def refuse_lists(model: keras.Model, names: Sequence[str]) -> None:
     @functools.wraps(compute_loss)
     def checked_loss(*args: Any, **options: Any) -> Any:
         given = {**dict(zip(("x", "y", "y_pred", "sample_weight"), args, strict=False)), **options}
-        check_named(given.get("y"), "The targets", names)
-        check_named(given.get("sample_weight"), "sample_weight=", names)
+        try:
+            check_named(given.get("y"), "The targets", names)
+            check_named(given.get("sample_weight"), "sample_weight=", names)
+        except StitchError:
+            model.train_function = model.test_function = None  # compiled in part, they could not be used again
+            raise
         return compute_loss(*args, **options)
 
     model.compile, model.compute_loss = checked_compile, checked_loss

@@ -80,8 +80,15 @@ def summarise(
         tuple(_row(submodel, wiring, plan, frozen) for submodel in spec.submodels),
         wiring.inputs,
         tuple(output.port for output in wiring.outputs),
-        notes,
+        (*notes, *_order_of_lists([output.port.name for output in wiring.outputs])),
     )
+
+
+def _order_of_lists(outputs: Sequence[str]) -> tuple[str, ...]:
+    """What there is to know where Keras would take lists in another order than that of the outputs."""
+    order = sorted(outputs)
+    text = f"Targets, losses and weights go by name: Keras would take a list in the order {', '.join(order)}."
+    return () if order == list(outputs) else (text,)
 
 
 def _row(submodel: Submodel, wiring: Wiring, plan: Plan, frozen: Mapping[str, str]) -> Row:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,53 +16,10 @@ from kipoi.data import Dataset
 from kipoi.metadata import GenomicRanges
 from kipoiseq.dataloaders import SeqIntervalDl, StringSeqIntervalDl
 from merging_strategies import Case, M, cases
+from table_files import FAULTS, FORMATS, WRITERS, write
 
-from keras_stitch.kipoi.templates import template_module
-
-FORMATS = [known.name for known in template_module("kipoi.merging.table_formats").FORMATS]
 FEW = settings(max_examples=max(2, settings().max_examples // 5))
 OUTPUTS = {"out": ((2,), "float32")}
-
-
-# Files
-
-
-def frame(keys: dict[str, Any], values: np.ndarray) -> pd.DataFrame:
-    return pd.DataFrame({**keys, **{f"c{number}": column for number, column in enumerate(values.T)}})
-
-
-def write_npy(path: Path, keys: dict[str, Any], values: np.ndarray, nested: bool) -> None:
-    fields = [(name, column.dtype) for name, column in keys.items()]
-    kind = values.dtype
-    fields += [("out", kind, values.shape[1:])] if nested else [(f"c{number}", kind) for number in (0, 1)]
-    array = np.zeros(len(values), fields)
-    for name, column in keys.items():
-        array[name] = column
-    for number, column in enumerate(values.T):
-        array["out" if nested else f"c{number}"][(..., number) if nested else ...] = column
-    np.save(path, array)
-
-
-def write_hdf5(path: Path, keys: dict[str, Any], values: np.ndarray, nested: bool) -> None:
-    with h5py.File(path, "w") as file:
-        for name, column in keys.items():
-            texts = column.dtype.kind == "U"
-            file[name] = column.astype("S" if nested else "O") if texts else column.reshape(-1, 1) if nested else column
-        file["out" if nested else "other"] = values
-
-
-WRITERS: dict[str, tuple[str, Callable]] = {
-    "NPY": ("npy", write_npy),
-    "TSV": ("tsv", lambda path, keys, values, nested: frame(keys, values).to_csv(path, sep="\t", index=False)),
-    "CSV": ("csv", lambda path, keys, values, nested: frame(keys, values).to_csv(path, index=False)),
-    "HDF5": ("h5", write_hdf5),
-    "Parquet": (
-        "parquet",
-        lambda path, keys, values, nested: (
-            frame(keys, values).set_index(list(keys)) if nested else frame(keys, values)
-        ).to_parquet(path),
-    ),
-}
 
 
 def keys_of(case: Case, kind: str) -> dict[str, np.ndarray]:
@@ -75,34 +31,12 @@ def keys_of(case: Case, kind: str) -> dict[str, np.ndarray]:
 
 def targets_of(folder: str, form: str, keys: dict[str, Any], values: np.ndarray, order: Any, nested: bool) -> Any:
     """The targets in an order that a file of a format has them in."""
-    ending, writer = WRITERS[form]
-    path = Path(folder, f"targets_{'_'.join(map(str, order[:9]))}.{ending}")
-    writer(path, {name: column[list(order)] for name, column in keys.items()}, values[list(order)], nested)
+    path = write(Path(folder, f"targets_{'_'.join(map(str, order[:9]))}"), form, keys, values, order, nested)
     return M.Targets(path, OUTPUTS)
 
 
 def values_of(rows: int) -> np.ndarray:
     return np.stack([np.arange(rows), -np.arange(rows)], axis=1).astype("float32")
-
-
-# Faults: the rows of the targets in another order, or other rows
-
-
-def swapped(order: list[int], a: int, b: int) -> list[int]:
-    order[a], order[b] = order[b], order[a]
-    return order
-
-
-FAULTS: dict[str, Callable[[list[int], int, int], list[int]]] = {
-    "swapped": swapped,
-    "reversed": lambda order, a, b: order[::-1],
-    "rotated": lambda order, a, b: [*order[max(a, b) :], *order[: max(a, b)]],
-    "shifted": lambda order, a, b: [*order[: min(a, b)], *order[min(a, b) + 1 : max(a, b) + 1], *order[max(a, b) :]],
-    "in the place of another": lambda order, a, b: [b if row == a else row for row in order],
-    "dropped": lambda order, a, b: order[:a] + order[a + 1 :],
-    "duplicated": lambda order, a, b: [*order[:b], a, *order[b:]],
-    "cut off": lambda order, a, b: order[: max(1, a)],
-}
 
 
 def test_every_format_is_written_here():

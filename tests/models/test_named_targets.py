@@ -1,0 +1,130 @@
+"""Targets, losses and weights of several outputs go by name, as lists would go by the alphabet."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import layers
+
+import keras_stitch as ks
+from keras_stitch.errors import StitchError
+from keras_stitch.models.named_targets import check_named
+
+ROWS = 4
+
+
+def graph(*names: str) -> ks.Graph:
+    """Outputs of these names, in this order."""
+    made = ks.Graph("g").add_input("x", shape=(2,))
+    for name in names:
+        made.add(f"{name}_model", layers.Dense(1)).connect("x", f"{name}_model").add_output(name, f"{name}_model")
+    return made
+
+
+def built(*names: str) -> keras.Model:
+    model = graph(*names).build()
+    model.compile("sgd", "mse")
+    return model
+
+
+X = np.ones((ROWS, 2), "float32")
+
+
+def ys(count: int) -> list[np.ndarray]:
+    return [np.full((ROWS, 1), number, "float32") for number in range(count)]
+
+
+@pytest.mark.parametrize("what", ["loss", "metrics", "weighted_metrics", "loss_weights"])
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_lists_are_refused_where_the_alphabet_is_another_order(what, kind):
+    model = built("late", "early")
+    value = kind([1.0, 0.0] if what == "loss_weights" else ["mse", "mae"])
+    with pytest.raises(StitchError) as error:
+        model.compile(**{"optimizer": "sgd", "loss": {"late": "mse", "early": "mae"}, what: value})
+    assert str(error.value) == (
+        f"{what}= does not say which output each entry is for: Keras would take them in the order early, late.\n"
+        "  Expected: a dict by output: late, early\n"
+        f"  Received: a {kind.__name__} of 2"
+    )
+    if what == "loss":
+        with pytest.raises(StitchError, match="loss= does not say"):
+            model.compile("sgd", value)
+
+
+@pytest.mark.parametrize("call", ["fit", "evaluate", "train_on_batch", "test_on_batch"])
+def test_lists_of_targets_are_refused(call):
+    model, options = built("late", "early"), {"verbose": 0} if call in ("fit", "evaluate") else {}
+    with pytest.raises(StitchError, match=r"^The targets do not say which output each entry is for"):
+        getattr(model, call)(X, ys(2), **options)
+    getattr(model, call)(X, dict(zip(("late", "early"), ys(2), strict=True)), **options)
+
+
+def test_targets_of_a_data_set_are_refused():
+    class Lists(keras.utils.PyDataset):
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> Any:
+            return X, tuple(ys(2))
+
+    with pytest.raises(StitchError, match="The targets do not say"):
+        built("late", "early").fit(Lists(), verbose=0)
+
+
+@given(st.permutations(["a", "b", "c"]), st.booleans())
+def test_the_loss_is_that_of_the_graphs_order_or_refused(names: list[str], compiled: bool):
+    """Whatever is given as a list counts for the outputs in their order, or does not pass."""
+    model = graph(*names).build()
+    for layer in model.layers:
+        if layer.weights:
+            layer.set_weights([np.zeros(weight.shape) for weight in layer.weights])
+    weights = [1.0, 10.0, 100.0]
+    listed = {"loss": ["mse"] * 3, "loss_weights": weights}
+    named = {key: dict(zip(names, value, strict=True)) for key, value in listed.items()}
+    try:
+        model.compile("sgd", **(listed if compiled else named))
+        found = model.evaluate(X, ys(3), verbose=0, return_dict=True)["loss"]
+    except StitchError:
+        assert list(names) != sorted(names)
+        model.compile("sgd", **named)
+        found = model.evaluate(X, dict(zip(names, ys(3), strict=True)), verbose=0, return_dict=True)["loss"]
+    assert found == sum(weight * number**2 for number, weight in enumerate(weights))
+
+
+def test_a_model_stays_plain(tmp_path):
+    """What is saved, or copied, is Keras' own."""
+    model = built("late", "early")
+    model.fit(X, {"late": ys(1)[0], "early": ys(1)[0]}, sample_weight={"late": np.ones(ROWS), "early": np.ones(ROWS)},
+              verbose=0)  # fmt: skip
+    model.save(tmp_path / "m.keras")
+    for plain in (keras.saving.load_model(tmp_path / "m.keras"), copy.deepcopy(model), keras.models.clone_model(model)):
+        assert type(plain) is type(model) and "compile" not in vars(plain)
+        for name, value in model.predict(X, verbose=0).items():
+            plain.set_weights(model.get_weights())  # those of a clone are new
+            np.testing.assert_array_equal(plain.predict(X, verbose=0)[name], value)
+    assert graph("late", "early").save(tmp_path / "made", model=model).is_dir()
+
+
+def test_one_output_and_outputs_in_the_order_of_the_alphabet_take_lists():
+    for names in (["one"], ["early", "late"]):
+        model = graph(*names).build()
+        model.compile("sgd", ["mse"] * len(names), metrics=["mae"] * len(names))
+        model.fit(X, ys(len(names)), verbose=0)
+
+
+def test_the_summary_says_so():
+    said = "Targets, losses and weights go by name: Keras would take a list in the order early, late."
+    assert said in str(graph("late", "early").summary())
+    assert "go by name" not in str(graph("early", "late").summary())
+
+
+@pytest.mark.parametrize(("value", "names"), [(it, ["b", "a"]) for it in (None, {}, "mse", np.ones(2))])
+def test_what_is_no_list(value, names):
+    check_named(value, "loss=", names)
+    check_named(["mse"], "loss=", ["one"])
