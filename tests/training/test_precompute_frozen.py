@@ -256,6 +256,18 @@ def test_the_trained_model_is_saved_and_verified(tmp_path):
     assert made.whole.get_layer("head") is made.model.get_layer("head") is head.get_layer("head")
 
 
+def test_lists_of_targets_and_weights_are_refused(tmp_path):
+    graph = several_outputs()
+    whole = graph.build()
+    inputs, targets = inputs_of(whole), targets_of(whole)
+    for listed, said in (
+        ((list(targets.values()),), "The targets in data= do not say which output they are for."),
+        ((targets, [RNG.random(ROWS) for _ in targets]), "The sample weights in data= do not say which output each "),
+    ):
+        with pytest.raises(StitchError, match=said):
+            graph.precompute((inputs["x"], *listed), tmp_path / "f.h5", model=whole)
+
+
 def test_losses_by_name_and_sample_weights(tmp_path):
     graph = several_outputs()
     whole = graph.build()

@@ -14,10 +14,11 @@ from .part_base import FilePart
 class Table(FilePart):
     """The rows of a file, for one input of a model.
 
-    The kind of file follows from its content. A text table has a header, which is not all numbers; its first columns
-    may name the rows: ``id``, and ``chr``, ``start``, ``end`` and ``strand`` as in a BED file. All others are reshaped,
-    in their order, to the shape of the input. An HDF5 file holds a dataset named like the input, or a single one, and
-    perhaps one called ``id``. NaN is a number like any other.
+    The kind of file follows from its content. Its rows may have names: ``id``, and ``chr``, ``start``, ``end``,
+    ``strand`` and ``name`` as in a BED file. In a text table, which has a header that is not all numbers, these are the
+    first columns; all others are reshaped, in their order, to the shape of the input. In an HDF5 file and in a
+    structured NPY array, they are datasets or fields of these names, beside one that is named like the input, or a
+    single one. A plain NPY array has no names. NaN is a number like any other.
 
     Args:
         name: The name of the input, for messages and to find the dataset in an HDF5 file.
