@@ -71,7 +71,7 @@ QUIRKS: tuple[Rule | Check, ...] = (
     layer_arguments.prelu_shared_axes,
     layer_classes.thresholded_relu,
     layer_arguments.causal,
-    masks.masks,
+    masks.mask_arguments,
     masks.attention_copies,
     theano_borders.convolutions,
     theano_borders.pooling,

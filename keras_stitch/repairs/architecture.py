@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_stitch.keras_private import OPERATIONS_MODULE
+
 Layer = dict[str, Any]
 
 # The weights of a layer, made of the arrays that a file has for the layer in whose place it is.
@@ -144,6 +146,11 @@ def _layers(layer: Layer) -> list[Layer] | None:
 def is_functional(layer: Layer) -> bool:
     """Whether a layer is a model with named calls between its layers."""
     return is_model(layer) and isinstance(layer["config"], dict) and "output_layers" in layer["config"]
+
+
+def is_operation(layer: Layer) -> bool:
+    """Whether this is an operation that was put into a graph, and no layer of the file."""
+    return layer.get("module") == OPERATIONS_MODULE
 
 
 def makes_mask(layer: Layer) -> bool:

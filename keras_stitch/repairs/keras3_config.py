@@ -19,6 +19,7 @@ from keras_stitch.repairs.architecture import (
     inner_layers,
     is_functional,
     is_model,
+    is_operation,
     name_of,
     references,
     walk,
@@ -46,7 +47,7 @@ def modernise(saved: Saved) -> None:
             if key != ID or isinstance(layer.get(key), int):
                 layer.pop(key, None)
         name = layer["class_name"]
-        if not saved.is_legacy and layer.get("module"):
+        if is_operation(layer) or (not saved.is_legacy and layer.get("module")):
             continue
         if name in _MODELS and is_model(layer):
             layer |= {"module": _MODELS[name], "registered_name": name if name == "Functional" else None}

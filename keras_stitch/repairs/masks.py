@@ -1,14 +1,14 @@
 """Masks on their way through a model, as Keras 2 passed them on and as Keras 3 does.
 
-Where they would reach a layer that heeds them in another state, or change values on the way, the file is refused:
-Keras 3 would load it and compute something else. Sources: ``compute_mask`` of both versions' layers; the merges of
-Keras 3 take the union of masks where those of Keras 2 took the intersection, and drop it where one input has none.
+The merges of Keras 3 take the union of masks where those of Keras 2 took the intersection, and drop it where one input
+has none. A layer that heeds a mask gets that of Keras 2 as an argument of its call then, computed by operations of
+Keras; where that cannot be said, the file is refused. Sources: ``compute_mask`` of both versions' layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from keras_stitch.errors import SourceError
@@ -27,9 +27,11 @@ from keras_stitch.repairs.architecture import (
     references,
     walk,
 )
-from keras_stitch.repairs.rule import check, free_name, inner_calls, position, rule
+from keras_stitch.repairs.mask_operations import INPUT, Graph, Origin
+from keras_stitch.repairs.rule import free_name, inner_calls, position, rule
 
 _STEPS = (*RECURRENT, "Bidirectional")
+_STATED = ("SimpleRNN", "GRU", "LSTM")
 _ATTENTION = ("Attention", "AdditiveAttention", "MultiHeadAttention")
 _HEEDS = (*_STEPS, *_ATTENTION, "GlobalAveragePooling1D", "Softmax", "TimeDistributed")
 
@@ -51,17 +53,223 @@ _FILLING = ("Multiply", "Maximum", "Minimum")
 
 @dataclass(frozen=True)
 class _Mask:
-    """The layers that a tensor's mask comes from: the steps that all of them leave, or none."""
+    """Where a tensor's mask comes from: it leaves the steps that all of these leave. ``None``: there is no mask."""
 
-    keras_2: frozenset[str] | None = None
-    keras_3: frozenset[str] | None = None
+    keras_2: frozenset[Origin] | None = None
+    keras_3: frozenset[Origin] | None = None
 
     @property
     def differs(self) -> bool:
         return self.keras_2 != self.keras_3
 
+    @property
+    def known(self) -> list[Origin]:
+        return [*(self.keras_2 or ()), *(self.keras_3 or ())]
+
+    def map(self, change: Callable[[Origin], Origin]) -> _Mask:
+        """The same mask, its origins said otherwise."""
+        both = [None if one is None else frozenset(map(change, one)) for one in (self.keras_2, self.keras_3)]
+        return _Mask(*both)
+
 
 _NONE = _Mask()
+
+
+@rule("mask-arguments", "Keras 3 passes masks on in another way; layers that heed one are given that of Keras 2")
+def mask_arguments(saved: Saved) -> list[str]:
+    """Masks that meet in merges, and those of recurrent layers that are given their first state."""
+    if not any(makes_mask(layer) for _, layer in walk(saved.model)):
+        return []
+    passage = _Passage(saved)
+    passage.through(saved.model, [], "", "")
+    return passage.changed
+
+
+class _Passage:
+    """The masks of a file, layer by layer; what has to be said is written into the calls on the way."""
+
+    def __init__(self, saved: Saved):
+        self._saved = saved
+        self.changed: list[str] = []
+
+    def through(self, model: Layer, given: Sequence[_Mask], path: str, scope: str) -> list[_Mask]:
+        """The masks of a model's outputs, from those of its inputs; ``scope`` tells its calls apart."""
+        if is_functional(model):
+            return self._through_graph(model, given, path, scope)
+        mask = given[0] if given else _NONE
+        first = True
+        for layer in inner_layers(model):
+            if layer["class_name"] != "InputLayer":
+                inner = f"{scope}/{name_of(layer)}"
+                source = (INPUT, 0, 0) if first else None
+                mask = self._of(layer, [mask], layer_path(path, layer), inner, [source], None)[0]
+                first = False
+        return [mask]
+
+    def _through_graph(self, model: Layer, given: Sequence[_Mask], path: str, scope: str) -> list[_Mask]:
+        config, graph = model["config"], Graph(model)
+        starts = [item[0] for item in references(config["input_layers"])]
+        known: dict[tuple[str, int], list[_Mask]] = {
+            (name, 0): [mask] for name, mask in zip(starts, [*given, *[_NONE] * len(starts)], strict=False)
+        }
+        waiting = [
+            (layer, call) for layer in inner_layers(model) for call, _ in enumerate(layer.get("inbound_nodes") or [])
+        ]
+        while waiting:
+            later = []
+            for layer, call in waiting:
+                node = layer["inbound_nodes"][call]
+                if any((item[0], item[1]) not in known for item in references(node)):
+                    later.append((layer, call))
+                    continue
+                inputs = _inputs(node)
+                masks = [known[item[0], item[1]][min(item[2], len(known[item[0], item[1]]) - 1)] for item in inputs]
+                sources = [tuple(item[:3]) for item in inputs]
+                where, inner = layer_path(path, layer), f"{scope}/{name_of(layer)}:{call}"
+                made = self._of(layer, masks, where, inner, sources, _Call(graph, layer, call))
+                known[name_of(layer), call] = made
+                if (name_of(layer), call) in graph.replaced:
+                    known[graph.replaced[name_of(layer), call], 0] = [_Mask(made[0].keras_2, None)]
+            if len(later) == len(waiting):
+                break  # Keras will say what is wrong with the graph
+            waiting = later
+        ends = [known.get((item[0], item[1]), [_NONE])[0] for item in references(config["output_layers"])]
+        return [end.map(lambda origin: origin.seen_from_outside(starts)) for end in ends]
+
+    def _of(
+        self, layer: Layer, masks: list[_Mask], path: str, scope: str, sources: list[Any], call: _Call | None
+    ) -> list[_Mask]:
+        """The masks of what a layer makes of tensors with these masks."""
+        kind, config = layer["class_name"], layer["config"]
+        if is_model(layer):
+            return self._nested(layer, masks, path, scope, sources)
+        if self._has_to_be_said(layer, masks, call):
+            masks = self._say(kind, masks, path, call)
+        first = masks[0] if masks else _NONE
+        if makes_mask(layer):
+            made = frozenset([Origin.of(layer, scope, sources[0])])
+            return [_Mask(made, made)]
+        if kind in _MERGES:
+            return [self._merged(layer, masks, path, scope, call)]
+        if kind in _STEPS:
+            inner = config.get("layer", layer)["config"] if kind == "Bidirectional" else config
+            return [first, _NONE] if inner.get("return_sequences") else [_NONE]
+        if kind == "TimeDistributed" and first != _NONE and _is_deep(config.get("layer")):
+            # Keras 2 reduced a mask of steps within steps to one of steps.
+            return [_Mask(frozenset([Origin(f"{scope}, reduced")]), frozenset([Origin(f"{scope}, not reduced")]))]
+        if kind in _PASSES or kind in _ATTENTION:
+            return [first]
+        if kind in _PASSED_IN_KERAS_1:
+            return [_Mask(first.keras_2, None)]
+        if kind in _PASSES_IN_KERAS_3:
+            return [_Mask(None, first.keras_3)]
+        return [_NONE]
+
+    def _nested(self, model: Layer, masks: list[_Mask], path: str, scope: str, sources: list[Any]) -> list[_Mask]:
+        """Through a model: the origins of masks are said by tensors outside of it again behind it."""
+        outside = {origin: origin for mask in masks for origin in mask.known}
+        hidden = [mask.map(lambda origin: replace(origin, source=None, parts=())) for mask in masks]
+        found = self.through(model, hidden, path, scope)
+        return [mask.map(lambda origin: outside.get(origin) or origin.seen_at(sources)) for mask in found]
+
+    def _has_to_be_said(self, layer: Layer, masks: list[_Mask], call: _Call | None) -> bool:
+        kind = layer["class_name"]
+        given_state = kind in _STEPS and call is not None and _takes_state(call.node)
+        if given_state and masks[0].keras_2 is not None:  # Keras 3 forgets the mask of the input then
+            return True
+        return kind in _HEEDS and any(mask.differs for mask in masks)
+
+    def _say(self, kind: str, masks: list[_Mask], path: str, call: _Call | None) -> list[_Mask]:
+        """Make a call heed the masks that it had in Keras 2."""
+        has_state = kind in _STEPS and call is not None and _takes_state(call.node)
+        if call is None or kind == "MultiHeadAttention" or not call.say([mask.keras_2 for mask in masks]):
+            raise _refusal(path, f"'{path}' ({kind}) heeds a mask that Keras 3 would make otherwise")
+        self.changed.append(path)
+        first = masks[0].keras_2
+        if has_state and self._gave_out_states and first is not None and not call.give_out_state(first):
+            raise _refusal(path, f"'{path}' ({kind}) gave out its first state for the masked steps at the start")
+        return [_Mask(mask.keras_2, mask.keras_2) for mask in masks]
+
+    @property
+    def _gave_out_states(self) -> bool:
+        """Whether recurrent layers gave out their first state for masked steps at the start, and not zeros."""
+        saved = self._saved
+        return saved.version < (2, 3) and not saved.is_tf_keras and saved.backend == "tensorflow"
+
+    def _merged(self, layer: Layer, masks: list[_Mask], path: str, scope: str, call: _Call | None) -> _Mask:
+        kind = layer["class_name"]
+        if kind in _FILLING and call is not None and any(mask.keras_3 is not None for mask in masks):
+            call.hide([mask.keras_3 is not None for mask in masks])
+            self.changed.append(path)
+            masks = [_Mask(mask.keras_2, None) for mask in masks]
+        if kind == "Maximum" and self._saved.version < (2,):
+            return _Mask(None, None)
+        if kind == "Concatenate" and layer["config"].get("axis", -1) in (1, -2):
+            return _along_steps(masks, scope)
+        of_2 = [mask.keras_2 for mask in masks if mask.keras_2 is not None]
+        of_3 = {mask.keras_3 for mask in masks}
+        both = frozenset[Origin]().union(*of_2) if of_2 else None
+        if len(of_3) == 1:
+            return _Mask(both, of_3.pop())
+        drops = None in of_3 and kind != "Concatenate"
+        return _Mask(both, None if drops else frozenset([Origin(f"{scope}, the union of masks")]))
+
+
+def _along_steps(masks: list[_Mask], scope: str) -> _Mask:
+    """Of tensors one behind the other, where both versions do the same if the masks are the same."""
+    if all(mask == _NONE for mask in masks):
+        return _NONE
+    parts = tuple(mask.keras_2 for mask in masks)
+    joined = Origin(f"{scope}, in a row", parts=() if None in parts else tuple(one for one in parts if one is not None))
+    same = not any(mask.differs for mask in masks)
+    return _Mask(frozenset([joined]), frozenset([joined if same else Origin(f"{scope}, in a row in Keras 3")]))
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of a layer in the graph of a model."""
+
+    graph: Graph
+    layer: Layer
+    number: int
+
+    @property
+    def node(self) -> Any:
+        return self.layer["inbound_nodes"][self.number]
+
+    def say(self, masks: Sequence[frozenset[Origin] | None]) -> bool:
+        """Give the call masks as its argument, and say whether they could be made."""
+        if all(mask is None for mask in masks):
+            self.hide([True] * len(masks))
+            return True
+        made = [None if mask is None else self.graph.tensor(mask, name_of(self.layer)) for mask in masks]
+        if any(one is None and mask is not None for one, mask in zip(made, masks, strict=True)):
+            return False
+        said = made if self.layer["class_name"] in _ATTENTION else made[0]
+        if isinstance(self.node, dict):
+            self.node["kwargs"]["mask"] = self.graph.argument(said)
+        else:
+            first = _inputs(self.node)[0]
+            first[3:] = [{**(first[3] if len(first) > 3 else {}), "mask": said}]
+        return True
+
+    def give_out_state(self, mask: frozenset[Origin]) -> bool:
+        """Put the first state where all steps so far are masked, and say whether that was possible."""
+        config = self.layer["config"]
+        if self.layer["class_name"] not in _STATED or config.get("go_backwards"):
+            return False
+        if not config.get("unroll"):
+            state = _first_state(self.node)
+            made = self.graph.tensor(mask, name_of(self.layer))
+            assert made is not None
+            self.graph.fill_start(self.layer, self.number, made, state[:3], steps=bool(config.get("return_sequences")))
+        return True
+
+    def hide(self, which: Sequence[bool]) -> None:
+        """Give the call copies of some of its inputs: they have no masks."""
+        for item, hidden in zip(_inputs(self.node), which, strict=True):
+            if hidden:
+                item[:3] = self.graph.copy(item[:3], name_of(self.layer))
 
 
 @rule(
@@ -93,59 +301,19 @@ def _feed_copies(model: Layer, layer: Layer) -> bool:
     return bool(copies)
 
 
-@check("masks")
-def masks(saved: Saved) -> None:
-    if any(makes_mask(layer) for _, layer in walk(saved.model)):
-        _through(saved.model, [], "")
-
-
-def _through(model: Layer, given: Sequence[_Mask], path: str) -> list[_Mask]:
-    """The masks of a model's outputs, from those of its inputs."""
-    if is_functional(model):
-        return _through_graph(model, given, path)
-    mask = given[0] if given else _NONE
-    for layer in inner_layers(model):
-        if layer["class_name"] != "InputLayer":
-            mask = _of(layer, [mask], layer_path(path, layer))[0]
-    return [mask]
-
-
-def _through_graph(model: Layer, given: Sequence[_Mask], path: str) -> list[_Mask]:
-    config = model["config"]
-    starts = [item[0] for item in references(config["input_layers"])]
-    known: dict[tuple[str, int], list[_Mask]] = {
-        (name, 0): [mask] for name, mask in zip(starts, [*given, *[_NONE] * len(starts)], strict=False)
-    }
-    waiting = [(layer, call) for layer in inner_layers(model) for call in range(len(layer.get("inbound_nodes") or []))]
-    while waiting:
-        later = []
-        for layer, call in waiting:
-            node = layer["inbound_nodes"][call]
-            sources = [(item[0], item[1]) for item in references(node)]
-            if any(source not in known for source in sources):
-                later.append((layer, call))
-                continue
-            if layer["class_name"] in _STEPS and known[sources[0]][0].keras_2 is not None and _takes_state(node):
-                where = layer_path(path, layer)
-                raise _refusal(
-                    where,
-                    f"'{where}' ({layer['class_name']}) is given its first state, and Keras 3 forgets "
-                    "the mask of its input then",
-                )
-            masks = [known[item[0], item[1]][min(item[2], len(known[item[0], item[1]]) - 1)] for item in _inputs(node)]
-            known[name_of(layer), call] = _of(layer, masks, layer_path(path, layer))
-        if len(later) == len(waiting):
-            break  # Keras will say what is wrong with the graph
-        waiting = later
-    ends = references(config["output_layers"])
-    return [known.get((item[0], item[1]), [_NONE])[0] for item in ends]
-
-
 def _takes_state(node: Any) -> bool:
     """Whether a recurrent layer is called with more than its input."""
     if isinstance(node, dict):
         return bool({"initial_state", "constants"} & set(node.get("kwargs") or {}))
     return len(list(references(node))) > 1
+
+
+def _first_state(node: Any) -> list[Any]:
+    """The first of the states that a recurrent layer is given."""
+    if isinstance(node, dict):
+        return next(references(node["kwargs"]["initial_state"]))
+    tensors = [item for item in node if is_reference(item)]
+    return tensors[1] if len(tensors) > 1 else next(references(tensors[0][3]["initial_state"]))
 
 
 def _inputs(node: Any) -> list[list[Any]]:
@@ -157,51 +325,13 @@ def _inputs(node: Any) -> list[list[Any]]:
     return [*first, *(said[key] for key in ("value", "key") if is_reference(said.get(key)))]
 
 
-def _of(layer: Layer, masks: list[_Mask], path: str) -> list[_Mask]:
-    """The masks of what a layer makes of tensors with these masks."""
-    kind, config = layer["class_name"], layer["config"]
-    if is_model(layer):
-        return _through(layer, masks, path)
-    first = masks[0] if masks else _NONE
-    if kind in _HEEDS and any(mask.differs for mask in masks):
-        raise _refusal(path, f"'{path}' ({kind}) heeds a mask that Keras 3 would make otherwise")
-    if makes_mask(layer):
-        return [_Mask(frozenset([path]), frozenset([path]))]
-    if kind in _MERGES:
-        return [_merged(kind, masks, path)]
-    if kind in _STEPS:
-        inner = config.get("layer", layer)["config"] if kind == "Bidirectional" else config
-        return [first, _NONE] if inner.get("return_sequences") else [_NONE]
-    if kind == "TimeDistributed" and first != _NONE and _is_deep(config.get("layer")):
-        # Keras 2 reduced a mask of steps within steps to one of steps.
-        return [_Mask(first.keras_2, frozenset(["a mask that was not reduced"]))]
-    if kind in _PASSES or kind in _ATTENTION:
-        return [first]
-    if kind in _PASSED_IN_KERAS_1:
-        return [_Mask(first.keras_2, None)]
-    if kind in _PASSES_IN_KERAS_3:
-        return [_Mask(None, first.keras_3)]
-    return [_NONE]
-
-
 def _is_deep(layer: Any) -> bool:
     return isinstance(layer, dict) and (is_model(layer) or layer.get("class_name") in _STEPS)
-
-
-def _merged(kind: str, masks: list[_Mask], path: str) -> _Mask:
-    if kind in _FILLING and any(mask.keras_3 is not None for mask in masks):
-        raise _refusal(path, f"'{path}' ({kind}) merges tensors with masks, whose masked values Keras 3 fills in")
-    of_2 = [mask.keras_2 for mask in masks if mask.keras_2 is not None]
-    of_3 = {mask.keras_3 for mask in masks}
-    both = frozenset().union(*of_2) if of_2 else None
-    if len(of_3) == 1:
-        return _Mask(both, of_3.pop())
-    return _Mask(both, None if None in of_3 else frozenset(["the union of masks"]))
 
 
 def _refusal(path: str, what: str) -> SourceError:
     return SourceError(
         f"Keras 2 passed masks on in another way: {what}.",
-        expected="masks (of Masking, or of Embedding with mask_zero=True) that meet no merge of other masks",
+        expected="masks (of Masking, or of Embedding with mask_zero=True) in the model of the layer that heeds them",
         fix="Keep this model in an environment with tf_keras, or rebuild it without the mask.",
     )

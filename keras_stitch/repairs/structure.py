@@ -186,14 +186,17 @@ def _modern_call(layer: Layer, node: Any) -> dict[str, Any]:
     tensors = _tensors(node)
     if layer["class_name"] in (*RECURRENT, "Bidirectional") and len(tensors) > 1:
         constants = layer["config"].get("num_constants") or 0
-        extra = [_tensor(item) for item in tensors[1:]]
+        extra = [keras_tensor(item) for item in tensors[1:]]
         split = len(extra) - constants
         kwargs |= {"initial_state": extra[:split]} if split else {}
         kwargs |= {"constants": extra[split:]} if constants else {}
-        return {"args": [_tensor(tensors[0])], "kwargs": kwargs}
+        return {"args": [keras_tensor(tensors[0])], "kwargs": kwargs}
     if tensors:
-        return {"args": [_tensor(node[0]) if len(node) == 1 else [_tensor(item) for item in node]], "kwargs": kwargs}
-    return {"args": [map_references(node, _tensor)], "kwargs": kwargs}
+        return {
+            "args": [keras_tensor(node[0]) if len(node) == 1 else [keras_tensor(item) for item in node]],
+            "kwargs": kwargs,
+        }
+    return {"args": [map_references(node, keras_tensor)], "kwargs": kwargs}
 
 
 def _tensors(node: Any) -> list[Any]:
@@ -205,10 +208,11 @@ def _arguments(node: Any) -> dict[str, Any]:
     if isinstance(node, dict):
         return {}
     said: dict[str, Any] = next((item[3] for item in references(node) if len(item) > 3), {})
-    return {key: map_references(value, _tensor) for key, value in said.items() if value is not None}
+    return {key: map_references(value, keras_tensor) for key, value in said.items() if value is not None}
 
 
-def _tensor(item: list[Any]) -> Any:
+def keras_tensor(item: list[Any]) -> Any:
+    """A reference to a tensor as Keras 3 writes it."""
     if item[0] == _CONSTANT:
         return item[2]
     # Only the history counts: Keras looks the tensor up by it.

@@ -19,7 +19,16 @@ import numpy as np
 
 from keras_stitch.errors import SourceError
 from keras_stitch.keras_private import layers_within
-from keras_stitch.repairs.architecture import Layer, Rebuilt, Saved, inner_layers, is_layer, is_model, name_of
+from keras_stitch.repairs.architecture import (
+    Layer,
+    Rebuilt,
+    Saved,
+    inner_layers,
+    is_layer,
+    is_model,
+    is_operation,
+    name_of,
+)
 from keras_stitch.repairs.kernel_layouts import convert
 from keras_stitch.repairs.read_file import texts
 
@@ -103,7 +112,7 @@ def finalize(model: keras.Model) -> None:
 
 
 def _layer(model: keras.Model, said: Layer) -> keras.Layer | None:
-    if said["class_name"] == "InputLayer":
+    if said["class_name"] == "InputLayer" or is_operation(said):
         return None
     return model.get_layer(name_of(said))
 

@@ -8,7 +8,7 @@ import keras
 
 from keras_stitch.errors import SourceError
 from keras_stitch.repairs import weights
-from keras_stitch.repairs.architecture import Saved, inner_layers, name_of
+from keras_stitch.repairs.architecture import Saved, inner_layers, is_operation, name_of
 from keras_stitch.repairs.rule import ArrayRule, Repair
 
 Arrays = Mapping[str, Sequence[weights.Array]]
@@ -32,7 +32,9 @@ def assign(model: keras.Model, saved: Saved, arrays: Arrays) -> tuple[Repair, ..
     Raises:
         SourceError: If the weights do not fit, or if names and order contradict each other.
     """
-    layers = [said for said in inner_layers(saved.model) if said["class_name"] != "InputLayer"]
+    layers = [
+        said for said in inner_layers(saved.model) if said["class_name"] != "InputLayer" and not is_operation(said)
+    ]
     weighted = [said for said in layers if model.get_layer(name_of(said)).weights]
     wanted = [saved.name_in_file(said) for said in weighted]
     given = [name for name, values in arrays.items() if values]

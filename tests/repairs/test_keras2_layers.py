@@ -62,8 +62,6 @@ REFUSED = {
     r"(UpSampling2D|Resizing)\.(gaussian|mitchellcubic).*": "interpolates in a way",
     r"BatchNormalization\.two_axes.*": "over several axes",
     r"BatchNormalization\.renorm.*": "renorm=True",
-    r"(Add|Subtract|Average|Concatenate|Multiply|Maximum|Minimum)\.(one_mask|masks|axis_1_masks).*": "masks",
-    r"Masking\.through_rescaling.*": "masks",
     r"Graph\.training_true.*": "training=True",
     r"RandomCrop\..*": "RandomCrop",
     r"Dense\.bfloat16\.(keras|weights\.h5)": "could not be loaded",

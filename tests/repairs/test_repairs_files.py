@@ -18,9 +18,10 @@ from repairs_files import Layer, called, floats, functional, given, layer, seque
 
 import keras_stitch as ks
 from keras_stitch.errors import SourceError
+from keras_stitch.keras_private import OPERATIONS_MODULE
 from keras_stitch.models.keras_file import open_file
 from keras_stitch.repairs import keras3_config, masks, read_file, repair, structure, unsupported
-from keras_stitch.repairs.architecture import Saved, version_of
+from keras_stitch.repairs.architecture import Saved, inner_layers, is_reference, version_of
 
 OLD = (2, 1, 6)
 
@@ -203,7 +204,7 @@ def test_arguments_that_keras_3_does_not_take() -> None:
 # -- masks ----------------------------------------------------------------------------------------
 
 MASKS = (
-    "\n  Expected: masks (of Masking, or of Embedding with mask_zero=True) that meet no merge of other masks"
+    "\n  Expected: masks (of Masking, or of Embedding with mask_zero=True) in the model of the layer that heeds them"
     "\n  Fix: Keep this model in an environment with tf_keras, or rebuild it without the mask."
 )
 OTHERWISE = "Keras 2 passed masks on in another way: '{0}' ({1}) heeds a mask that Keras 3 would make otherwise."
@@ -229,6 +230,7 @@ LSTM = layer("LSTM", "rnn", units=2)
         (called(layer("Add", "m"), ["a", "b"]), called(layer("Flatten", "f"), "m"), called(layer("Softmax", "s"), "f")),
         (called(layer("Conv1D", "f"), "a"), called(layer("GlobalAveragePooling1D", "s"), "f")),
         (called(layer("Maximum", "m"), ["c", "c"]),),
+        (called(layer("Concatenate", "m", axis=1), ["a", "b"]), called(LSTM, "m")),
         (called(layer("LSTM", "rnn", units=2, return_sequences=True), "a"), called(layer("GRU", "g"), "rnn")),
         (
             called(layer("LSTM", "steps", return_sequences=True), "a"),
@@ -245,6 +247,7 @@ LSTM = layer("LSTM", "rnn", units=2)
         "Flatten",
         "Conv1D",
         "no masks",
+        "one behind the other",
         "sequences",
         "its own sequence",
         "nested",
@@ -253,33 +256,101 @@ LSTM = layer("LSTM", "rnn", units=2)
 def test_masks_that_stay_the_same(graph: tuple[Layer, ...]) -> None:
     saved = masked(*graph)
     before = copy.deepcopy(saved.model)
-    masks.masks.refuse(saved)  # would raise
+    assert masks.mask_arguments.apply(saved) == []
     assert saved.model == before
+
+
+def computed(saved: Saved, of: str) -> Any:
+    """The mask that a layer is given, as nested calls: ``("LogicalAnd", ...)``; other arguments by name."""
+    known = {said["name"]: said for said in inner_layers(saved.model)}
+
+    def value(said: Any) -> Any:
+        if isinstance(said, list):
+            return value_of(said) if is_reference(said) else [value(one) for one in said]
+        if isinstance(said, dict):
+            return value_of(said["config"]["keras_history"])
+        return said
+
+    def value_of(reference: list[Any]) -> Any:
+        made = known[reference[0]]
+        if made.get("module") != OPERATIONS_MODULE:
+            return reference[0]
+        return (made["class_name"], *map(value, made["inbound_nodes"][0]["args"]))
+
+    (node,) = known[of]["inbound_nodes"]
+    first = node[0] if isinstance(node, list) else node
+    return {"on": [value(item[:3]) for item in node if is_reference(item)], "mask": value(first[3].get("mask"))}
+
+
+OF_A, OF_B = ("Any", ("NotEqual", "x", 0.0)), ("Any", ("NotEqual", "y", 0.0))
+BOTH = ("LogicalAnd", OF_A, OF_B)
+
+
+@pytest.mark.parametrize(
+    ("graph", "where", "want"),
+    [
+        ((called(layer("Add", "m"), ["a", "b"]), called(LSTM, "m")), "rnn", BOTH),
+        ((called(layer("Concatenate", "m"), ["a", "c"]), called(LSTM, "m")), "rnn", OF_A),
+        ((called(layer("Add", "m"), ["a", "c"]), called(layer("Dropout", "d"), "m"),
+          called(layer("GlobalAveragePooling1D", "p"), "d")), "p", OF_A),
+        ((called(layer("LSTM", "steps", return_sequences=True), "a"), called(layer("Add", "m"), ["steps", "b"]),
+          called(LSTM, "m")), "rnn", BOTH),
+        ((called(layer("Add", "m"), ["a", "b"]), called(layer("Add", "n"), ["m", "c"]), called(LSTM, "n")),
+         "rnn", BOTH),
+        ((called(layer("Concatenate", "m", axis=1), ["a", "b"]), called(layer("Concatenate", "n", axis=1), ["c", "c"]),
+          called(layer("Add", "o"), ["m", "n"]), called(LSTM, "o")), "rnn", ("Concatenate", [OF_A, OF_B])),
+    ],
+)  # fmt: skip
+def test_layers_are_given_the_masks_of_keras_2(graph: tuple[Layer, ...], where: str, want: Any) -> None:
+    saved = masked(*graph)
+    assert masks.mask_arguments.apply(saved) == [where]
+    assert computed(saved, where)["mask"] == want
+
+
+@pytest.mark.parametrize("kind", ["Multiply", "Maximum", "Minimum"])
+def test_merges_that_fill_masked_values_in_see_none(kind: str) -> None:
+    saved = masked(called(layer(kind, "m"), ["a", "c"]), called(LSTM, "m"))
+    assert masks.mask_arguments.apply(saved) == ["m", "rnn"]
+    assert computed(saved, "m")["on"] == [("Copy", "a"), "c"]
+    assert computed(saved, "rnn")["mask"] == OF_A
+
+
+def test_a_mask_that_keras_2_stopped_is_taken_off() -> None:
+    saved = masked(called(layer("Rescaling", "r"), "a"), called(LSTM, "r"))
+    assert masks.mask_arguments.apply(saved) == ["rnn"]
+    assert computed(saved, "rnn")["on"] == [("Copy", "r")]
+
+
+def test_a_shared_layer_makes_another_mask_in_each_call() -> None:
+    twice = layer("Masking", "a")
+    twice |= {"name": "a", "inbound_nodes": [[["x", 0, 0, {}]], [["y", 0, 0, {}]]]}
+    start = [given("x", 4, 2), given("y", 4, 2), twice]
+    add = layer("Add", "m") | {"name": "m", "inbound_nodes": [[["a", 0, 0, {}], ["a", 1, 0, {}]]]}
+    saved = Saved(functional([*start, add, called(LSTM, "m")], ["x", "y"], ["rnn"]), OLD)
+    assert masks.mask_arguments.apply(saved) == ["rnn"]
+    assert computed(saved, "rnn")["mask"] == BOTH
+
+
+def test_a_mask_that_is_made_in_a_nested_model() -> None:
+    inner = sequential(layer("Masking", "a"), layer("Dense", "e"), name="inner")
+    graph = [given("x", 4, 2), given("c", 4, 2), called(inner, "x"), called(layer("Add", "m"), ["inner", "c"])]
+    saved = Saved(functional([*graph, called(LSTM, "m")], ["x", "c"], ["rnn"]), OLD)
+    assert masks.mask_arguments.apply(saved) == ["rnn"]
+    assert computed(saved, "rnn")["mask"] == OF_A
 
 
 @pytest.mark.parametrize(
     ("graph", "text"),
     [
-        ((called(layer("Add", "m"), ["a", "b"]), called(LSTM, "m")), OTHERWISE.format("rnn", "LSTM")),
-        ((called(layer("Concatenate", "m"), ["a", "c"]), called(LSTM, "m")), OTHERWISE.format("rnn", "LSTM")),
-        ((called(layer("Add", "m"), ["a", "c"]), called(layer("Dropout", "d"), "m"),
-          called(layer("GlobalAveragePooling1D", "p"), "d")), OTHERWISE.format("p", "GlobalAveragePooling1D")),
-        ((called(layer("Rescaling", "r"), "a"), called(LSTM, "r")), OTHERWISE.format("rnn", "LSTM")),
-        ((called(layer("LSTM", "steps", return_sequences=True), "a"), called(layer("Add", "m"), ["steps", "b"]),
-          called(LSTM, "m")), OTHERWISE.format("rnn", "LSTM")),
         ((called(layer("Add", "m"), ["a", "b"]), called(sequential(layer("Dense", "e"), LSTM, name="inner"), "m")),
          OTHERWISE.format("inner/rnn", "LSTM")),
-        *(
-            ((called(layer(kind, "m"), ["a", "c"]),),
-             f"Keras 2 passed masks on in another way: 'm' ({kind}) merges tensors with masks, whose masked values "
-             "Keras 3 fills in.")
-            for kind in ("Multiply", "Maximum", "Minimum")
-        ),
+        ((called(layer("Add", "m"), ["a", "b"]), called(layer("MultiHeadAttention", "mha"), "m")),
+         OTHERWISE.format("mha", "MultiHeadAttention")),
     ],
 )  # fmt: skip
-def test_masks_that_would_differ_are_refused(graph: tuple[Layer, ...], text: str) -> None:
+def test_masks_that_cannot_be_said_are_refused(graph: tuple[Layer, ...], text: str) -> None:
     with pytest.raises(SourceError) as caught:
-        masks.masks.refuse(masked(*graph))
+        masks.mask_arguments.apply(masked(*graph))
     assert str(caught.value) == text + MASKS
 
 
@@ -289,11 +360,9 @@ def test_masks_of_embeddings_count_where_they_are_made() -> None:
         graph = [given("x", 4), *(called(said, "x") for said in made)]
         graph += [called(layer("Add", "m"), ["e0", "e1"]), called(LSTM, "m")]
         saved = Saved(functional(graph, ["x"], ["rnn"]), OLD)
+        assert masks.mask_arguments.apply(saved) == (["rnn"] if mask_zero else [])
         if mask_zero:
-            with pytest.raises(SourceError):
-                masks.masks.refuse(saved)
-        else:
-            masks.masks.refuse(saved)
+            assert computed(saved, "rnn")["mask"] == ("LogicalAnd", ("NotEqual", "x", 0), ("NotEqual", "x", 0))
 
 
 def test_attention_gets_copies_where_there_are_masks() -> None:
@@ -419,21 +488,35 @@ def test_a_recurrent_layer_with_a_first_state_and_a_mask() -> None:
     for node in ([["a", 0, 0, {}], ["s", 0, 0, {}]], [["a", 0, 0, {"initial_state": ["s", 0, 0]}]]):
         recurrent = layer("GRU", "g", units=2) | {"name": "g", "inbound_nodes": [node]}
         made = [given("x", 3, 2), given("s", 2), called(layer("Masking", "a"), "x"), recurrent]
-        model = functional(made, ["x", "s"], ["g"])
-        with pytest.raises(SourceError) as caught:
-            masks.masks.refuse(Saved(model, (2, 9)))
-        assert caught.value.message == (
-            "Keras 2 passed masks on in another way: 'g' (GRU) is given its first state, and Keras 3 forgets the mask "
-            "of its input then."
+        saved = Saved(functional(made, ["x", "s"], ["g"]), (2, 9))
+        assert masks.mask_arguments.apply(saved) == ["g"]
+        assert computed(saved, "g")["mask"] == OF_A
+
+
+@pytest.mark.parametrize("steps", [True, False])
+def test_masked_steps_at_the_start_give_out_the_first_state(steps: bool) -> None:
+    """So did Keras before 2.3 on TensorFlow."""
+    for version, tf_keras, want in (((2, 2, 4), False, "Where"), ((2, 2, 4), True, None), ((2, 3, 1), False, None)):
+        node = [["a", 0, 0, {}], ["s", 0, 0, {}]]
+        recurrent = layer("GRU", "g", units=2, return_sequences=steps) | {"name": "g", "inbound_nodes": [node]}
+        made = [given("x", 3, 2), given("s", 2), called(layer("Masking", "a"), "x"), recurrent]
+        made += [called(layer("Dense", "e", units=2), "g")]
+        saved = Saved(functional(made, ["x", "s"], ["e"]), version, is_tf_keras=tf_keras)
+        masks.mask_arguments.apply(saved)
+        found = computed(saved, "e")["on"][0]
+        assert (
+            found == "g"
+            if want is None
+            else (found[0], *found[2:]) == (("Where", "g", ("ExpandDims", "s")) if steps else ("Where", "g", "s"))
         )
 
 
 def test_a_recurrent_layer_at_every_step_of_a_mask() -> None:
     steps = layer("TimeDistributed", "t", layer=layer("LSTM", "l", units=2))
     made = [given("x", 4, 3, 2), called(layer("Masking", "a"), "x"), called(steps, "a"), called(LSTM, "t")]
-    masks.masks.refuse(Saved(functional(made[:3], ["x"], ["t"]), OLD))
+    assert masks.mask_arguments.apply(Saved(functional(made[:3], ["x"], ["t"]), OLD)) == []
     with pytest.raises(SourceError, match="heeds a mask that Keras 3 would make otherwise"):
-        masks.masks.refuse(Saved(functional(made, ["x"], ["rnn"]), OLD))
+        masks.mask_arguments.apply(Saved(functional(made, ["x"], ["rnn"]), OLD))
 
 
 def test_layers_as_activations() -> None:
