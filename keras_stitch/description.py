@@ -152,6 +152,7 @@ class Description:
         axes: int | Sequence[int] | None = None,
         normalize: bool = False,
         custom_objects: Given = None,
+        mask: bool = False,
     ) -> Self:
         """Connect one or more sources to an input port.
 
@@ -169,14 +170,27 @@ class Description:
             normalize: For ``dot``, whether each source is divided by its L2 norm along that axis first, which makes
                 cosines.
             custom_objects: What a merge that is a layer of one's own needs when it is loaded, as ``add`` takes it.
+            mask: Whether the Keras mask of the sources is passed on, so that the target skips the steps that, say, an
+                ``Embedding(mask_zero=True)`` in a source masked. Else the masks of saved models stop, as they do
+                between files, and ``summary``, ``plan`` and the certificate name the connection. A bare layer, such as
+                ``Masking``, masks what follows it without being asked.
 
         Returns:
             The graph. Names and shapes are checked by ``build``, all at once.
+
+        Example:
+            >>> import keras, keras_stitch as ks
+            >>> words = keras.Sequential([keras.Input((5,)), keras.layers.Embedding(9, 3, mask_zero=True)])
+            >>> graph = ks.Graph().add("words", words).add("rnn", keras.layers.LSTM(2))
+            >>> graph.connect("words", "rnn", mask=True).summary().notes
+            ()
         """
         target = checks.one_name(target, "connect(..., target)")
         names = checks.names(sources, f"connect(..., '{target}')")
         options = {"axis": axis, "axes": axes, "normalize": normalize}
-        connection = Connection(target, names, merge_layers.merge_of(merge, custom_objects, **options))
+        passed = bool(checks.flag_of(mask, f"mask= of connect(..., '{target}')"))
+        how = merge_layers.merge_of(merge, custom_objects, **options)
+        connection = Connection(target, names, how, passed)
         return self._say(connections=(*self._spec.connections, connection))
 
     def connect_by_name(self) -> dict[str, list[str]]:

@@ -17,9 +17,9 @@ from keras_stitch.errors import StitchError
 from keras_stitch.files import new_files
 from keras_stitch.graphs import read_stitch_yaml, write_stitch_yaml
 from keras_stitch.graphs.freezing import Flags, frozen_states
+from keras_stitch.graphs.mask_borders import stopped
 from keras_stitch.graphs.spec import GraphSpec, Wiring
-from keras_stitch.models import build as building
-from keras_stitch.models import save_keras
+from keras_stitch.models import check_graph, save_keras
 from keras_stitch.models.custom_objects import Given
 from keras_stitch.placement.jobs import Flow, flow
 from keras_stitch.placement.plan import Plan
@@ -75,7 +75,7 @@ class Graph(Description):
             WiringError: With every problem of the graph.
             StitchError: If ``placement=`` asks for a later stage than a submodel can be in.
         """
-        return replace(self._flow().plan, notes=self._assembly().notes)
+        return replace(self._flow().plan, notes=(*self._assembly().notes, *stopped(self._check()[0])))
 
     def summary(self) -> Summary:
         """Every submodel with its source, placement, parameters, ports and repairs; ``print`` shows a table."""
@@ -310,5 +310,5 @@ class Graph(Description):
         """The graph checked; the answer is kept until the next verb."""
         if self._checked is None or self._checked[0] is not self._spec:
             blueprints = {name: added.blueprint for name, added in self._added.items() if added.blueprint is not None}
-            self._checked = (self._spec, *building.check(self._spec, blueprints))
+            self._checked = (self._spec, *check_graph.check(self._spec, blueprints))
         return self._checked[1], self._checked[2]

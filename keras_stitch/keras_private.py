@@ -19,6 +19,10 @@ import keras
 FUNCTIONAL_MODULE = "keras.src.models.functional"
 
 
+# The module that a config names for an operation, which is no layer: Keras writes this one, too.
+OPERATIONS_MODULE = "keras.src.ops.numpy"
+
+
 def layers_within(layer: keras.Layer, *, include_self: bool = True) -> Iterator[keras.Layer]:
     """A layer and all that it holds at any depth, in wrappers and cells, too: ``model.layers`` are the outermost."""
     return iter(layer._flatten_layers(include_self=include_self))
@@ -51,8 +55,13 @@ def maker(tensor: keras.KerasTensor) -> keras.Operation:
 
 
 def mask_of(tensor: Any) -> Any:
-    """The mask that Keras attached to a tensor, ``None`` where there is none."""
-    return getattr(tensor, "_keras_mask", None)
+    """The mask that Keras carries along with a tensor, ``None`` where there is none."""
+    return keras.src.backend.get_keras_mask(tensor)
+
+
+def set_mask(tensor: Any, mask: Any) -> None:
+    """Make a tensor carry a mask. ``mask=`` in a call is only for layers that heed one, and for one input."""
+    keras.src.backend.set_keras_mask(tensor, mask)
 
 
 def given_vocabulary(layer: keras.Layer) -> Any:
@@ -85,6 +94,14 @@ def quiet_keras() -> Iterator[None]:
         stack.callback(absl.removeFilter, _not_about_hdf5)
         warnings.filterwarnings("ignore", message=r"Do not pass an `input_shape`", category=UserWarning)
         warnings.filterwarnings("ignore", message=r"You are saving your model as an HDF5 file", category=UserWarning)
+        yield
+
+
+@contextlib.contextmanager
+def quiet_about_masks() -> Iterator[None]:
+    """Without Keras' remark that a layer drops a mask, which it says of every functional model, heeded in it or not."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"(?s).*was passed an input with a mask", category=UserWarning)
         yield
 
 

@@ -15,6 +15,7 @@ The file says what the verbs of ``Graph`` say::
     connections:
       model2: [model1, input1]
       model4: {sources: [model2, "model3[0]"], merge: concatenate, axis: -1}
+      model5: {sources: words, mask: true}
     outputs: {score: model4}
     freeze: [model1, {model: "model[23]", layers: "conv*"}]
 
@@ -277,8 +278,12 @@ class _Parser:
         path = ("connections", target)
         if not isinstance(value, dict):
             return Connection(target, self._names(value, path))
-        self._known(value, ("sources", "merge", "custom_objects", *merges.OPTIONS), path)
+        self._known(value, ("sources", "merge", "mask", "custom_objects", *merges.OPTIONS), path)
         sources = self._names(value.get("sources"), (*path, "sources"))
+        mask = self._typed(value.get("mask", False), bool, (*path, "mask"), "true or false")
+        return Connection(target, sources, self._merge(target, value, path), mask)
+
+    def _merge(self, target: str, value: Mapping[str, Any], path: tuple[Any, ...]) -> Merge:
         kind, options = value.get("merge", "concatenate"), {key: value[key] for key in merges.OPTIONS if key in value}
         if isinstance(kind, dict) and isinstance(kind.get("layer"), dict):
             self._layer(kind["layer"], (*path, "merge", "layer"))
@@ -286,7 +291,7 @@ class _Parser:
                 self._mistake((*path, key), "has no meaning for a merge that is a Keras layer")
             if "custom_objects" in value:
                 self.merge_objects[target] = self._names(value["custom_objects"], (*path, "custom_objects"))
-            return Connection(target, sources, Merge("layer", layer=kind["layer"]))
+            return Merge("layer", layer=kind["layer"])
         if "custom_objects" in value:
             self._mistake((*path, "custom_objects"), "is for a merge that is a Keras layer")
         for key in merges.invalid(options):
@@ -294,12 +299,12 @@ class _Parser:
         if not isinstance(kind, str) or kind not in merges.MERGES:
             expected = f"{nearest(str(kind), merges.MERGES)}, or {{layer: ...}}"
             self._mistake((*path, "merge"), f"expected {expected}, received {_shown(kind)}")
-            return Connection(target, sources)
+            return Merge()
         for key in merges.misplaced(kind, options):
             self._mistake((*path, key), f"has no meaning for merge: {kind}")
         for key in merges.missing(kind, options):
             self._mistake(path, f"'{key}' is missing, which merge: {kind} needs")
-        return Connection(target, sources, merges.made(kind, options))
+        return merges.made(kind, options)
 
     def _input(self, name: str, value: Any) -> InputSpec:
         path = ("inputs", name)

@@ -195,11 +195,12 @@ class Merge:
 
 @dataclass(frozen=True)
 class Connection:
-    """One or more sources merged into one input port, names not yet resolved."""
+    """One or more sources merged into one input port, names not yet resolved; ``mask`` asks for their Keras masks."""
 
     target: str
     sources: tuple[str, ...]
     merge: Merge = Merge()
+    mask: bool = False
 
 
 @dataclass(frozen=True)
@@ -282,6 +283,7 @@ class Feed:
         taps: The tensors, in order; more than one are merged.
         tap_ports: Name, shape and dtype of each tap after slicing, in the same order.
         merge: How; ignored for a single tap.
+        masks: Whether each tap passes its Keras mask on; empty where none does.
     """
 
     node: str
@@ -289,6 +291,7 @@ class Feed:
     taps: tuple[Tap, ...]
     tap_ports: tuple[Port, ...]
     merge: Merge = Merge()
+    masks: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -310,6 +313,7 @@ class Wiring:
         outputs: Graph outputs.
         feeds: For every submodel, one ``Feed`` for each of its input ports, in their order.
         node_outputs: For every submodel, its output ports with their shapes in this graph.
+        masked: The whole tensors that carry a Keras mask.
     """
 
     name: str
@@ -318,6 +322,7 @@ class Wiring:
     outputs: tuple[GraphOutput, ...]
     feeds: Mapping[str, tuple[Feed, ...]] = field(default_factory=dict)
     node_outputs: Mapping[str, tuple[Port, ...]] = field(default_factory=dict)
+    masked: frozenset[Tap] = frozenset()
 
     def feed_of(self, tap: Tap) -> Feed:
         """What arrives at the input port whose merged tensor a tap is."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from keras_stitch.errors import NamingError
+from keras_stitch.graphs.mask_borders import check_together
 from keras_stitch.graphs.names import clean
 from keras_stitch.graphs.spec import Feed, GraphOutput, Port, Tap, Wiring
 from keras_stitch.graphs.upstream import merged_for
@@ -52,7 +53,7 @@ def cut(whole: Wiring, nodes: Collection[str], wanted: Sequence[GraphOutput], na
     found = sorted(cutter.inputs.items(), key=place)
     feeds |= {node: tuple(merged.values()) for node, merged in cutter.merged.items()}
     made = {node: whole.node_outputs[node] for node in feeds}
-    wiring = Wiring(name, order, tuple(port for _, (_, port) in found), outputs, feeds, made)
+    wiring = Wiring(name, order, tuple(port for _, (_, port) in found), outputs, feeds, made, whole.masked)
     return Cut(wiring, {key: tap for key, (tap, _) in found}, {output.port.name: output.tap for output in wanted})
 
 
@@ -106,7 +107,9 @@ class _Cutter:
         self.merged: dict[str, dict[str, Feed]] = {}
 
     def feed(self, feed: Feed) -> Feed:
-        return replace(feed, taps=tuple(map(self.tap, feed.taps)))
+        taps = tuple(map(self.tap, feed.taps))
+        check_together(feed, [old for old, new in zip(feed.taps, taps, strict=True) if old.node != new.node])
+        return replace(feed, taps=taps)
 
     def tap(self, tap: Tap) -> Tap:
         if tap.node in self._nodes:

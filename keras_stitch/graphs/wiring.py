@@ -14,6 +14,7 @@ from itertools import pairwise
 from keras_stitch.errors import Problems, StitchError, WiringError
 from keras_stitch.graphs import changes, fixes, merges, shapes
 from keras_stitch.graphs.lookup import Key, Resolver, Taken, waited
+from keras_stitch.graphs.mask_borders import Borders, whole
 from keras_stitch.graphs.names import Names
 from keras_stitch.graphs.spec import (
     Connection,
@@ -42,6 +43,14 @@ class Inference:
         """What a Keras layer that takes a list makes of these."""
         return arriving[0]
 
+    def takes_mask(self, submodel: Submodel, number: int) -> bool:
+        """Whether a Keras mask at an input port, by number, is heeded or passed on."""
+        return False
+
+    def masked(self, submodel: Submodel, arriving: Sequence[Port], masked: Sequence[bool]) -> tuple[bool, ...]:
+        """Whether each output port of a submodel carries a Keras mask, where some of what arrives does."""
+        return (False,) * len(submodel.outputs)
+
 
 def wire(spec: GraphSpec, inference: Inference | None = None) -> Wiring:
     """Check a graph and resolve it; by default the shapes that its ports declare are believed.
@@ -62,6 +71,7 @@ class _Wirer:
         self.feeds: dict[tuple[str, str], Feed] = {}
         self.node_outputs: dict[str, tuple[Port, ...]] = {}
         self.misfed: set[str] = set()
+        self.borders = Borders(spec)
         self.free_names = Names([submodel.name for submodel in spec.submodels] + list(self.resolver.inputs))
 
     def run(self) -> Wiring:
@@ -86,6 +96,7 @@ class _Wirer:
             outputs=outputs,
             feeds={s.name: tuple(self.feeds[s.name, port.name] for port in s.inputs) for s in self.spec.submodels},
             node_outputs=self.node_outputs,
+            masked=frozenset(self.borders.masked),
         )
 
     def _order(self) -> tuple[Key, ...]:
@@ -134,7 +145,11 @@ class _Wirer:
     def _wire_port(self, node: str, name: str) -> None:
         submodel = self.spec.submodel(node)
         before = len(self.problems)
-        self.feeds[node, name] = self._feed(submodel, next(port for port in submodel.inputs if port.name == name))
+        number = next(number for number, port in enumerate(submodel.inputs) if port.name == name)
+        feed = self._feed(submodel, submodel.inputs[number])
+        if len(self.problems) == before:
+            feed = self._with_masks(feed, submodel, number)
+        self.feeds[node, name] = feed
         if len(self.problems) > before:
             self.misfed.add(node)
 
@@ -145,8 +160,28 @@ class _Wirer:
         if all(port.shape is not None for port in arriving) and submodel.name not in self.misfed:
             try:
                 self.node_outputs[submodel.name] = self.inference.outputs(submodel, arriving)
+                masks = [any(self.feeds[submodel.name, port.name].masks) for port in submodel.inputs]
+                carrying = self.inference.masked(submodel, arriving, masks)
             except StitchError as problem:
                 self.problems.append(problem)
+                return
+            for port, carries in zip(self.node_outputs[submodel.name], carrying, strict=True):
+                self.borders.masked |= {Tap(submodel.name, port.name)} if carries else set()
+
+    def _with_masks(self, feed: Feed, submodel: Submodel, number: int) -> Feed:
+        """What arrives at an input port, with the masks that are passed on to it."""
+        connection = self.resolver.connection(feed.node, feed.port.name)
+        asked = connection is not None and connection.mask
+        if not asked and not any(whole(tap) in self.borders.masked for tap in feed.taps):
+            return feed
+        try:
+            takes = submodel.is_keras and self.inference.takes_mask(submodel, number)
+            feed = replace(feed, masks=self.borders.passing(feed, connection, takes=takes))
+        except StitchError as problem:
+            self.problems.append(problem)
+        if feed.masks and len(feed.taps) > 1:
+            self.borders.masked.add(Tap(feed.node, feed.port.name, merged=True))
+        return feed
 
     def _feed(self, submodel: Submodel, port: Port) -> Feed:
         target = f"{submodel.name}.{port.name}"

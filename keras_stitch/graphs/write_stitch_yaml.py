@@ -128,15 +128,18 @@ def _given_objects(said: Sequence[str], place: Callable[[str], str]) -> dict[str
 
 def _connection_data(connection: Connection, place: Callable[[str], str]) -> Any:
     sources, merge = list(connection.sources), connection.merge
+    mask = {"mask": True} if connection.mask else {}
     if merge == Merge():
-        return sources[0] if len(sources) == 1 else sources
+        said = sources[0] if len(sources) == 1 else sources
+        return {"sources": said, **mask} if mask else said
     if merge.kind == "layer":
         return {
             "sources": sources,
             "merge": {"layer": _plain(merge.layer)},
             **_given_objects(merge.objects.said if merge.objects else (), place),
+            **mask,
         }
-    return {"sources": sources, "merge": merge.kind, **_plain(merges.options_of(merge))}
+    return {"sources": sources, "merge": merge.kind, **_plain(merges.options_of(merge)), **mask}
 
 
 def _freeze_data(rule: FreezeRule) -> Any:

@@ -2,74 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 
-from keras_stitch.errors import Problems, StitchError, WiringError, reason
-from keras_stitch.graphs.freezing import Flags, resolve_flags
+from keras_stitch import keras_private
+from keras_stitch.errors import StitchError, reason
+from keras_stitch.graphs.freezing import Flags
+from keras_stitch.graphs.mask_borders import whole
 from keras_stitch.graphs.names import Names, clean
-from keras_stitch.graphs.spec import Feed, GraphOutput, GraphSpec, Merge, Port, Submodel, Tap, Wiring, port_text
-from keras_stitch.graphs.wiring import Inference, wire
-from keras_stitch.models import inference, merge_layers, named_targets, ports
+from keras_stitch.graphs.spec import Feed, GraphOutput, GraphSpec, Submodel, Tap, Wiring, port_text
+from keras_stitch.models import inference, mask_passage, merge_layers, named_targets, ports
 from keras_stitch.models.clone import clone
 from keras_stitch.models.custom_objects import in_registry
 from keras_stitch.models.load_keras import Blueprint
 from keras_stitch.placement.cut_into_stages import Stages
-
-
-class KerasInference(Inference):
-    """Asks Keras for the output shapes of layers; it has the blueprint of every submodel that owns its weights."""
-
-    def __init__(self, blueprints: Mapping[str, Blueprint]):
-        self._blueprints = blueprints
-
-    def outputs(self, submodel: Submodel, arriving: Sequence[Port]) -> tuple[Port, ...]:
-        """The output ports for what arrives; a saved model whose shapes are as declared is believed."""
-        shapes = [port.shape for port in arriving]
-        if not submodel.is_keras:
-            return submodel.outputs
-        if not submodel.is_layer and shapes == [port.shape for port in submodel.inputs]:
-            return submodel.outputs
-        blueprint = self._blueprints[submodel.owner]
-        tensors = [_tensor(port) for port in arriving]
-        if submodel.is_layer:
-            # A layer is built by its first call, so a fresh one is asked.
-            return (_asked(blueprint.take(), tensors, submodel, arriving),)
-        probe = _functional(blueprint.peek(), blueprint, "probe", to_keep=False)
-        results = _listed(probe(_one_or_list(tensors)))
-        return tuple(_port(port.name, result) for port, result in zip(submodel.outputs, results, strict=True))
-
-    def merged(self, merge: Merge, arriving: Sequence[Port]) -> Port:
-        """What a Keras layer that takes a list makes of these."""
-        layer = merge_layers.merge_layer(merge, None, "float32")
-        try:
-            result = layer([_tensor(port) for port in arriving])
-        except Exception as error:
-            raise StitchError(f"{type(layer).__name__} refuses them: {reason(error)}") from error
-        if isinstance(result, (list, tuple, dict)):
-            raise StitchError(f"{type(layer).__name__} makes several tensors of them.", expected="one tensor")
-        if layer.weights:
-            raise merge_layers.with_weights(layer)
-        return _port("merged", result)
-
-
-def check(spec: GraphSpec, blueprints: Mapping[str, Blueprint]) -> tuple[Wiring, Flags]:
-    """The graph wired, and which of its layers train.
-
-    Raises:
-        WiringError: With every problem of the graph, those of freezing included.
-    """
-    problems = Problems()
-    flags = resolve_flags(spec, problems)
-    try:
-        wiring = wire(spec, KerasInference(blueprints))
-    except WiringError as error:
-        raise WiringError(spec.name, [*error.problems, *problems]) from None
-    if problems:
-        raise WiringError(spec.name, problems)
-    return wiring, flags
 
 
 def build(
@@ -137,8 +85,10 @@ class _Builder:
         self.layers: dict[str, keras.Layer] = {}
         self.inference = inference.may_start_training(self._all_layers())
         self.feeding = self._owners_that_feed()
+        self.unmasking = self._owners_that_pass_masks()
         self.inputs = {port.name: keras.Input(port.shape, dtype=port.dtype, name=port.name) for port in wiring.inputs}
         self.tensors: dict[Tap, Any] = {Tap(None, name): tensor for name, tensor in self.inputs.items()}
+        self.unmasked: dict[Tap, Any] = {}
 
     def run(self, name: str) -> keras.Model:
         for node in self.wiring.order:
@@ -167,19 +117,28 @@ class _Builder:
         nodes = {tap.node for tap in taps if not tap.merged}
         return {submodel.owner for submodel in self.spec.submodels if submodel.name in nodes}
 
+    def _owners_that_pass_masks(self) -> set[str]:
+        """The owners whose masks go on at some connections, or come in: they are stopped behind the submodel."""
+        feeds = [feed for feeds in self.wiring.feeds.values() for feed in feeds if feed.masks]
+        passing = [tap.node for feed in feeds for tap, passes in zip(feed.taps, feed.masks, strict=True) if passes]
+        found = {*passing, *(feed.node for feed in feeds)}
+        return {submodel.owner for submodel in self.spec.submodels if submodel.name in found}
+
     def _add_node(self, submodel: Submodel) -> None:
         fed = [self._fed(feed) for feed in self.wiring.feeds[submodel.name]]
         layer = self._layer(submodel)
         # A bare layer with several inputs has them as arguments, a model as a list.
         try:
-            arguments = fed if submodel.is_layer else [_one_or_list(fed)]
-            results = _listed(inference.called(layer, *arguments, inference=self.inference))
+            arguments = fed if submodel.is_layer else [one_or_list(fed)]
+            with keras_private.quiet_about_masks():
+                results = listed(inference.called(layer, *arguments, inference=self.inference))
         except Exception as error:
             arriving = " and ".join(port_text(submodel.name, feed.port) for feed in self.wiring.feeds[submodel.name])
             raise StitchError(f"Submodel '{submodel.name}' cannot take {arriving}: {reason(error)}") from error
-        if submodel.is_layer and _makes_mask(layer) and submodel.owner in self.feeding:
-            results = [merge_layers.without_mask(tensor, self.names, f"{submodel.name}_unmask") for tensor in results]
         for port, tensor in zip(self.wiring.node_outputs[submodel.name], results, strict=True):
+            # When the model runs, masks go along with the numbers. One that Keras knew already here would become
+            # operations in the graph, which ``.h5`` cannot hold.
+            keras_private.set_mask(tensor, None)
             self.tensors[Tap(submodel.name, port.name)] = tensor
 
     def _layer(self, submodel: Submodel) -> keras.Layer:
@@ -190,27 +149,53 @@ class _Builder:
             blueprint = self.blueprints[owner]
             layer = blueprint.take()
             if not self.spec.submodel(owner).is_layer:
-                layer = _functional(layer, blueprint, owner, stop_masks=owner in self.feeding)
+                stop_masks = owner in self.feeding and self._stops_masks(owner)
+                layer = named(layer, blueprint, owner, stop_masks=stop_masks)
             self.layers[owner] = layer
         return self.layers[owner]
 
     def _fed(self, feed: Feed) -> Any:
         arrived = Tap(feed.node, feed.port.name, merged=True)
         if arrived not in self.tensors:
-            tensors = [self._tapped(tap) for tap in feed.taps]
+            masks = feed.masks or (False,) * len(feed.taps)
+            taps = zip(feed.taps, masks, strict=True)
+            tensors = [self._tapped(tap) if passes else self._unmasked(tap) for tap, passes in taps]
             base = feed.node if len(self.wiring.feeds[feed.node]) == 1 else f"{feed.node}_{clean(feed.port.name)}"
-            merged = len(tensors) > 1
-            self.tensors[arrived] = merge_layers.merge(feed, tensors, self.names, base) if merged else tensors[0]
+            tensor = merge_layers.merge(feed, tensors, self.names, base) if len(tensors) > 1 else tensors[0]
+            if feed.masks and mask_passage.takes_masks_off(self._layer(self.spec.submodel(feed.node))):
+                tensor = merge_layers.copy_with_mask(tensor, self.names, f"{base}_copy")
+            self.tensors[arrived] = tensor
         return self.tensors[arrived]
 
     def _tapped(self, tap: Tap) -> Any:
         if tap not in self.tensors:
-            # What is merged for a submodel may be taken by one that comes before it.
-            whole = self._fed(self.wiring.feed_of(tap)) if tap.merged else self.tensors[Tap(tap.node, tap.port)]
-            several = tap.node is not None and len(self.wiring.node_outputs[tap.node]) > 1
-            base = f"{tap.node}_{clean(tap.port)}" if several else tap.node or tap.port
-            self.tensors[tap] = merge_layers.take_part(whole, tap.part, self.names, f"{base}_part")
+            if tap.part:
+                tensor = self._unmasked(whole(tap))
+                self.tensors[tap] = merge_layers.take_part(tensor, tap.part, self.names, f"{self._base(tap)}_part")
+            else:
+                # What is merged for a submodel may be taken by one that comes before it.
+                self.tensors[tap] = self._fed(self.wiring.feed_of(tap))
         return self.tensors[tap]
+
+    def _unmasked(self, tap: Tap) -> Any:
+        """A tensor without the mask that goes on with it elsewhere."""
+        if tap not in self.wiring.masked or (tap.node is not None and not tap.merged and self._stops_masks(tap.node)):
+            return self._tapped(tap)
+        if tap not in self.unmasked:
+            tensor = self._tapped(tap)
+            self.unmasked[tap] = merge_layers.without_mask(tensor, self.names, f"{self._base(tap)}_unmask")
+        return self.unmasked[tap]
+
+    def _stops_masks(self, node: str) -> bool:
+        """Whether the masks of a submodel are stopped within it."""
+        submodel = self.spec.submodel(node)
+        owner = submodel.owner
+        return not (submodel.is_layer or owner in self.existing or owner in self.unmasking)
+
+    def _base(self, tap: Tap) -> str:
+        """What the names of layers start with that change a tensor."""
+        several = tap.node is not None and len(self.wiring.node_outputs[tap.node]) > 1
+        return f"{tap.node}_{clean(tap.port)}" if several else tap.node or tap.port
 
     def _output(self, output: GraphOutput) -> Any:
         """The tensor of a graph output, made by a layer of the output's name, as losses by name need."""
@@ -223,7 +208,7 @@ class _Builder:
         return keras.layers.Identity(name=name, dtype=merge_layers.float_policy(str(tensor.dtype)))(tensor)
 
 
-def _functional(
+def named(
     model: keras.Model, blueprint: Blueprint, name: str, *, stop_masks: bool = False, to_keep: bool = True
 ) -> keras.Model:
     """The model under another name: lists of tensors in and out, weight paths unique, masks stopped.
@@ -235,10 +220,10 @@ def _functional(
         with in_registry(blueprint.custom_objects):
             model = clone(model, f"Submodel '{name}'")
     outputs = list(model.outputs)
-    if stop_masks and any(_makes_mask(layer) for _, layer in ports.leaves(model)):
+    if stop_masks and any(mask_passage.makes_mask(layer) for _, layer in ports.leaves(model)):
         inner = Names(layer.name for layer in model.layers)
         outputs = [merge_layers.without_mask(tensor, inner) for tensor in outputs]
-    taken, given = _one_or_list(list(model.inputs)), _one_or_list(outputs)
+    taken, given = one_or_list(list(model.inputs)), one_or_list(outputs)
     if to_keep and _is_plain(model, taken, given):
         model.name = name
         return model
@@ -250,18 +235,11 @@ def _is_plain(model: keras.Model, inputs: Any, outputs: Any) -> bool:
     if type(model).__name__ != "Functional" or not model.trainable:
         return False
     pairs = ((model.input, inputs), (model.output, outputs))
-    return all(type(own) is type(one) and _same(_listed(own), _listed(one)) for own, one in pairs)
+    return all(type(own) is type(one) and _same(listed(own), listed(one)) for own, one in pairs)
 
 
 def _same(ones: list[Any], others: list[Any]) -> bool:
     return len(ones) == len(others) and all(one is other for one, other in zip(ones, others, strict=True))
-
-
-def _makes_mask(layer: keras.Layer) -> bool:
-    if isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False):
-        return True
-    custom = not type(layer).__module__.startswith("keras.")
-    return custom and bool(layer.supports_masking) and "compute_mask" in vars(type(layer))
 
 
 def _set_flags(layer: keras.Layer, flags: Mapping[str, bool], *, is_layer: bool) -> None:
@@ -274,39 +252,11 @@ def _set_flags(layer: keras.Layer, flags: Mapping[str, bool], *, is_layer: bool)
         ports.set_flags(layer, flags)
 
 
-def _asked(layer: keras.Layer, tensors: list[Any], submodel: Submodel, arriving: Sequence[Port]) -> Port:
-    shapes = " and ".join(f"{port.shape} {port.dtype}" for port in arriving)
-    what = f"Layer '{submodel.name}' ({type(layer).__name__}) cannot take {shapes}"
-    try:
-        result = layer(*tensors)
-    except Exception as error:
-        fix = None
-        if len(tensors) == 1 and "list" in str(error):
-            fix = (
-                "A layer that merges belongs in the connection: "
-                f"graph.connect([...], target, merge=keras.layers.{type(layer).__name__}(...))."
-            )
-        raise StitchError(f"{what}: {reason(error)}", fix=fix) from error
-    if isinstance(result, (list, tuple, dict)):
-        raise StitchError(
-            f"Layer '{submodel.name}' ({type(layer).__name__}) makes several tensors.",
-            expected="a layer with one output",
-            fix="Wrap it in a keras.Model, whose outputs become ports.",
-        )
-    return _port("output", result)
-
-
-def _port(name: str, tensor: Any) -> Port:
-    return Port(name, tuple(tensor.shape[1:]), str(tensor.dtype))
-
-
-def _tensor(port: Port) -> keras.KerasTensor:
-    return keras.KerasTensor((None, *port.row), dtype=port.dtype or "float32")
-
-
-def _one_or_list(tensors: list[Any]) -> Any:
+def one_or_list(tensors: list[Any]) -> Any:
+    """How a model takes its inputs: one as it is."""
     return tensors[0] if len(tensors) == 1 else tensors
 
 
-def _listed(tensors: Any) -> list[Any]:
+def listed(tensors: Any) -> list[Any]:
+    """What a layer or model gives, as a list."""
     return list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]

@@ -139,6 +139,11 @@ def without_mask(tensor: Any, names: Names, base: str = "unmask") -> Any:
     return layers.Add(name=names.new(base), dtype=policy)([tensor, zeros])
 
 
+def copy_with_mask(tensor: Any, names: Names, name: str) -> Any:
+    """The same values with the same mask in a tensor of its own; Identity would give the same tensor."""
+    return keras.layers.Rescaling(1.0, name=names.new(name), dtype=float_policy(str(tensor.dtype)))(tensor)
+
+
 MergeLike: TypeAlias = "str | keras.Layer | type[keras.Layer]"
 
 

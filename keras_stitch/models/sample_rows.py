@@ -38,6 +38,15 @@ def random_rows(port: Port, count: int, size: int, seed: int | Sequence[int], bo
     return generator.integers(0, _top(dtype, bound), (count, *shape)).astype(dtype)
 
 
+def mask_ends(rows: Array, values: Sequence[float]) -> bool:
+    """Make steps at the end of some rows of such values as ``Masking`` masks, and say whether rows have steps."""
+    if not values or rows.ndim < 3 or rows.dtype.kind != "f":
+        return False
+    for number, row in enumerate(rows):
+        row[len(row) - number % len(row) :] = values[number % len(values)]
+    return True
+
+
 def _texts(bound: Bound | None) -> tuple[str, ...]:
     return bound if isinstance(bound, tuple) else TEXTS
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from typing import Any, TypeAlias
 
+from keras_stitch.graphs.mask_borders import check_together
 from keras_stitch.graphs.merges import dtype_of, options_of
 from keras_stitch.graphs.names import name_of_several
 from keras_stitch.graphs.slices import Span
@@ -199,6 +200,7 @@ class _Stager:
 
     def fed(self, feed: Feed, *, cast: bool = True) -> Connected:
         """What arrives at an input port, merged by NumPy; Keras ports cast by themselves."""
+        check_together(feed, feed.taps)
         sources = tuple(map(self.connected, feed.taps))
         if len(sources) == 1:
             made, dtype = sources[0], feed.tap_ports[0].dtype

@@ -13,7 +13,7 @@ from keras_stitch.graphs.spec import Port, Shape, Source, Submodel, shape_text
 from keras_stitch.kipoi.model_directory import KerasPart, ModelDirectory, model_directory, zoo_model
 from keras_stitch.kipoi.schema import Field
 from keras_stitch.models import load_keras
-from keras_stitch.models.build import KerasInference
+from keras_stitch.models.check_graph import KerasInference
 from keras_stitch.models.custom_objects import in_registry
 from keras_stitch.models.load_keras import Blueprint
 from keras_stitch.placement import requirements

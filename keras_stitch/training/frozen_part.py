@@ -12,7 +12,7 @@ from keras_stitch.errors import StitchError
 from keras_stitch.graphs.names import Names
 from keras_stitch.graphs.spec import Feed, GraphOutput, GraphSpec, Tap, Wiring
 from keras_stitch.graphs.subgraph import cut, tensor_port
-from keras_stitch.graphs.upstream import fed_by, merged_for, upstream
+from keras_stitch.graphs.upstream import fed_by, merged_for, producers, upstream
 from keras_stitch.keras_private import layers_within
 from keras_stitch.models import merge_layers, ports
 
@@ -129,7 +129,28 @@ def _frozen_part(spec: GraphSpec, wiring: Wiring, model: keras.Model) -> list[st
     if not behind:
         raise _nothing_frozen(spec, wiring, model, state, before)
     needed = upstream(wiring, behind)
-    return [node for node in steady if node in needed]
+    found = _with_their_masks(wiring, [node for node in steady if node in needed])
+    if not behind & {*found}:
+        raise StitchError(
+            f"Graph '{spec.name}' cannot be cut behind {_listed(sorted(behind))}: masks go on from there to what "
+            "trains, and a file of rows has none.",
+            expected="a frozen submodel behind which masks stop",
+            fix="Train the whole model, graph.build().",
+        )
+    return found
+
+
+def _with_their_masks(wiring: Wiring, nodes: list[str]) -> list[str]:
+    """The submodels whose masks do not go on to one that is not among them, or is fed by such a one."""
+    while True:
+        left = [node for node in wiring.order if node not in nodes]
+        feeds = [feed for node in left for feed in wiring.feeds[node] if feed.masks]
+        passing = [tap for feed in feeds for tap, passes in zip(feed.taps, feed.masks, strict=True) if passes]
+        makers = {maker for tap in passing for maker in producers(wiring, tap)}
+        staying = [node for node in nodes if node not in makers and not {*fed_by(wiring, node)} & {*left}]
+        if staying == nodes:
+            return nodes
+        nodes = staying
 
 
 def _fed(wiring: Wiring, node: str) -> Iterator[Feed]:

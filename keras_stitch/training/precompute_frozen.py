@@ -220,7 +220,12 @@ def _key_of(spec: GraphSpec, halves: Halves, whole: keras.Model) -> dict[str, st
         "inputs": [port.name for port in half.inputs],
         "outputs": [[output.port.name, _place(half, output.tap)] for output in half.outputs],
         "feeds": [
-            [node, asdict(feed.merge) if len(feed.taps) > 1 else None, [_place(half, tap) for tap in feed.taps]]
+            [
+                node,
+                asdict(feed.merge) if len(feed.taps) > 1 else None,
+                [_place(half, tap) for tap in feed.taps],
+                *([feed.masks] if feed.masks else []),
+            ]
             for node, feeds in half.feeds.items()
             for feed in feeds
         ],

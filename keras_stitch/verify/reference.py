@@ -1,19 +1,22 @@
 """What a graph has to predict: its submodels run one after another, each alone, with NumPy arrays in between.
 
 Nothing of ``build`` or ``merge_layers`` takes part, so that a mistake there cannot hide here. Every submodel is loaded
-from its source once more. Keras masks do not cross from one to the next, as they do not between files.
+from its source once more. Keras masks cross from one to the next only where the graph passes them on: they are taken
+off what a submodel makes, and given to the next one along with its array.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_stitch import keras_private
 from keras_stitch.errors import StitchError, reason
-from keras_stitch.graphs.merges import merge_arrays
+from keras_stitch.graphs.merges import KINDS, merge_arrays, options_of
 from keras_stitch.graphs.spec import Feed, GraphSpec, Submodel, Tap, Wiring
 from keras_stitch.models import ports
 from keras_stitch.models.custom_objects import in_registry
@@ -68,53 +71,63 @@ class Reference:
         Raises:
             StitchError: If a submodel or a merge refuses what arrives.
         """
-        tensors = {Tap(None, name): array for name, array in inputs.items()}
+        tensors = {Tap(None, name): Masked(array) for name, array in inputs.items()}
         for node in self._wiring.order:
             arriving = [self._arriving(feed, tensors) for feed in self._wiring.feeds[node]]
             made = self._run(self._spec.submodel(node), arriving)
-            for port, array in zip(self._wiring.node_outputs[node], made, strict=True):
-                tensors[Tap(node, port.name)] = array
-        return {output.port.name: self._tapped(output.tap, tensors) for output in self._wiring.outputs}
+            for port, made_there in zip(self._wiring.node_outputs[node], made, strict=True):
+                tensors[Tap(node, port.name)] = made_there
+        return {output.port.name: self._tapped(output.tap, tensors).array for output in self._wiring.outputs}
 
     # -- connections: NumPy only -----------------------------------------------
 
-    def _tapped(self, tap: Tap, tensors: dict[Tap, Array]) -> Array:
+    def _tapped(self, tap: Tap, tensors: dict[Tap, Masked]) -> Masked:
         found = self._arriving(self._wiring.feed_of(tap), tensors) if tap.merged else tensors[Tap(tap.node, tap.port)]
         for span in tap.part:
-            found = found[span.index]
+            found = Masked(found.array[span.index])
         return found
 
-    def _arriving(self, feed: Feed, tensors: dict[Tap, Array]) -> Array:
+    def _arriving(self, feed: Feed, tensors: dict[Tap, Masked]) -> Masked:
         arrived = Tap(feed.node, feed.port.name, merged=True)
         if arrived not in tensors:
+            passing = feed.masks or (False,) * len(feed.taps)
             taken = [self._tapped(tap, tensors) for tap in feed.taps]
+            taken = [one if passes else Masked(one.array) for one, passes in zip(taken, passing, strict=True)]
             tensors[arrived] = taken[0] if len(taken) == 1 else self._merged(feed, taken)
         return tensors[arrived]
 
-    def _merged(self, feed: Feed, arrays: list[Array]) -> Array:
+    def _merged(self, feed: Feed, taken: list[Masked]) -> Masked:
+        arrays, masks = [one.array for one in taken], [one.mask for one in taken]
         try:
             if feed.merge.kind != "layer":
-                return merge_arrays(feed, arrays)
+                array = merge_arrays(feed, arrays)
+                if all(mask is None for mask in masks):
+                    return Masked(array)
+                rule = getattr(keras.layers, KINDS[feed.merge.kind].layer)(**options_of(feed.merge))
+                tensors = [keras.ops.convert_to_tensor(one) for one in arrays]
+                return Masked(array, _plain_mask(rule.compute_mask(tensors, masks)))
             assert feed.merge.layer is not None
             layer = layer_from_config(feed.merge.layer, self._sources.custom_objects())
-            return _in_batches(lambda batch: [called(layer, batch)], arrays)[0]
+            return _in_batches(lambda batch: [called(layer, [one.array for one in batch])], taken)[0]
         except Exception as error:
             raise StitchError(f"What feeds '{feed.node}.{feed.port.name}' cannot be merged: {reason(error)}") from error
 
     # -- submodels -------------------------------------------------------------
 
-    def _run(self, submodel: Submodel, arriving: list[Array]) -> list[Array]:
+    def _run(self, submodel: Submodel, arriving: list[Masked]) -> list[Masked]:
         owner = submodel.share or submodel.name
         self._step(f"running '{submodel.name}' by itself")
         with in_registry(self._sources.blueprints[owner].custom_objects if submodel.is_keras else {}):
             try:
                 if owner not in self._runs:
-                    self._runs[owner] = self._load(submodel, owner, [array[:1] for array in arriving])
-                return _in_batches(self._runs[owner], arriving)
+                    self._runs[owner] = self._load(submodel, owner, [one.array[:1] for one in arriving])
+                if not submodel.is_keras:
+                    return _in_batches(lambda batch: self._runs[owner]([one.array for one in batch]), arriving)
+                return _in_batches(lambda batch: self._runs[owner](_tensors(batch)), arriving)
             except StitchError:
                 raise
             except Exception as error:
-                shapes = " and ".join(f"{array.shape} {array.dtype}" for array in arriving)
+                shapes = " and ".join(f"{one.array.shape} {one.array.dtype}" for one in arriving)
                 raise StitchError(
                     f"Submodel '{submodel.name}', run by itself, cannot take {shapes}: {reason(error)}"
                 ) from error
@@ -157,12 +170,45 @@ class Reference:
                 self.weights[owner] = "trained"
 
 
-def _in_batches(run: Callable[[list[Array]], list[Any]], arrays: Sequence[Array]) -> list[Array]:
+@dataclass(frozen=True)
+class Masked:
+    """An array, and the Keras mask that goes along with it, if any."""
+
+    array: Array
+    mask: Array | None = None
+
+    def rows(self, start: int, stop: int) -> Masked:
+        """Some of its rows."""
+        return Masked(self.array[start:stop], None if self.mask is None else self.mask[start:stop])
+
+
+def _in_batches(run: Callable[[list[Masked]], list[Any]], given: Sequence[Masked]) -> list[Masked]:
     batches = [
-        [plain(value) for value in run([array[start : start + BATCH] for array in arrays])]
-        for start in range(0, len(arrays[0]), BATCH)
+        [Masked(plain(value), _plain_mask(keras_private.mask_of(value))) for value in run(batch)]
+        for start in range(0, len(given[0].array), BATCH)
+        for batch in [[one.rows(start, start + BATCH) for one in given]]
     ]
-    return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+    return [_joined(parts) for parts in zip(*batches, strict=True)]
+
+
+def _joined(parts: Sequence[Masked]) -> Masked:
+    masks = [part.mask for part in parts if part.mask is not None]
+    return Masked(np.concatenate([part.array for part in parts]), np.concatenate(masks) if masks else None)
+
+
+def _plain_mask(mask: Any) -> Array | None:
+    return None if mask is None else plain(mask)
+
+
+def _tensors(given: Sequence[Masked]) -> list[Any]:
+    """What a Keras model or layer is called with; masks go along as Keras has them."""
+    if all(one.mask is None for one in given):
+        return [one.array for one in given]
+    tensors = [keras.ops.convert_to_tensor(one.array) for one in given]
+    for tensor, one in zip(tensors, given, strict=True):
+        if one.mask is not None:
+            keras_private.set_mask(tensor, keras.ops.convert_to_tensor(one.mask))
+    return tensors
 
 
 def _listed(result: Any) -> list[Any]:

@@ -7,6 +7,7 @@ import functools
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from keras_stitch import directory_layout as layout
 from keras_stitch.checks import whole_number
 from keras_stitch.errors import SourceError, StitchError, reason
 from keras_stitch.files import overwriting
+from keras_stitch.graphs.mask_borders import stopped
 from keras_stitch.graphs.spec import GraphSpec, Port, Wiring
-from keras_stitch.models import sample_rows
+from keras_stitch.models import mask_passage, sample_rows
 from keras_stitch.models.custom_objects import in_registry
 from keras_stitch.models.sample_rows import given_inputs
 from keras_stitch.models.save_keras import save_model
@@ -104,11 +106,11 @@ class Subject:
             SaveError: If the saved model cannot be loaded again.
         """
         rows, seed = whole_number("rows", rows, 1), whole_number("seed", seed, 0)
-        notes = list(self.remarks)
+        notes = [*self.remarks, *stopped(self.wiring)]
         whole = Whole(self.stages, self.model, self.packed, directory)
         bounds = whole.bounds()
         try:
-            sets = {RANDOM: self._draw(whole, sets, bounds, rows, seed), **sets}
+            sets = {RANDOM: self._draw(whole, sets, bounds, rows, seed, notes), **sets}
         except StitchError as refused:
             if not sets:
                 raise
@@ -142,7 +144,13 @@ class Subject:
     # -- what goes in ----------------------------------------------------------
 
     def _draw(
-        self, whole: Whole, sets: Mapping[str, Arrays], bounds: Mapping[str, sample_rows.Bound], rows: int, seed: int
+        self,
+        whole: Whole,
+        sets: Mapping[str, Arrays],
+        bounds: Mapping[str, sample_rows.Bound],
+        rows: int,
+        seed: int,
+        notes: list[str],
     ) -> Arrays:
         """Random inputs, as long as the others; a ``StitchError`` where none can be made up."""
         for port in self.wiring.inputs:
@@ -167,7 +175,17 @@ class Subject:
         for number, port in enumerate(self.wiring.inputs, 1):
             shaped = port if like is None else Port(port.name, sample_rows.shape_of(like[port.name]), port.dtype)
             drawn[port.name] = sample_rows.random_rows(shaped, rows, size or 1, (seed, number), bounds.get(port.name))
+            if sample_rows.mask_ends(drawn[port.name], self._masked_values):
+                notes.append(f"Random rows of {port.name} end in steps that are masked.")
         return drawn
+
+    @cached_property
+    def _masked_values(self) -> list[float]:
+        """What is masked in a graph that passes masks on: random numbers alone would mask nothing."""
+        if not any(feed.masks for feeds in self.wiring.feeds.values() for feed in feeds):
+            return []
+        owners = {submodel.owner for submodel in self.spec.submodels if submodel.is_keras}
+        return mask_passage.masked_values(self.sources.blueprints[owner].peek() for owner in owners)
 
     # -- what comes out --------------------------------------------------------
 

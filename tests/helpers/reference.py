@@ -30,6 +30,7 @@ class World:
     def __init__(self, case: Case):
         self.case = case
         self.held: dict[str, Any] = {}
+        self.foreign: set[str] = set()
         for node in case.nodes:
             if node.share is None and node.is_layer:
                 self.held[node.name] = make_layer(node.kind, node.how, node.seed, node.arriving)
@@ -53,6 +54,7 @@ class World:
             foreign: Kipoi directories that stand for nodes; no rule of freezing is given then, as they have no layers.
         """
         case = self.case
+        self.foreign = set(foreign or ())
         graph = ks.Graph(case.name)
         for node in map(case.node, case.order):
             placement = "dataloader" if node.name in placed else None
@@ -111,12 +113,18 @@ class World:
     def expected(self, data: Arrays, built: keras.Model) -> Arrays:
         """The outputs by name; ``built`` only lends the weights that untrained layers drew."""
         tensors: dict[tuple, np.ndarray] = {("input", name): value for name, value in data.items()}
+        self.masks: dict[tuple, np.ndarray] = {}
         for node in self.case.nodes:
             arriving = [self.arriving(feed, tensors) for feed in node.feeds]
             for index, value in enumerate(arriving):
                 tensors["port", node.name, index] = value
+            if self.case.owner(node).name not in self.foreign:  # else it takes no masks
+                masks = [self.mask(feed) for feed in node.feeds]
+                arriving = [with_mask(value, mask) for value, mask in zip(arriving, masks, strict=True)]
             for index, value in enumerate(self.run(node, arriving, built)):
-                tensors["output", node.name, index] = value
+                tensors["output", node.name, index] = as_array(value)
+                if self.case.owner(node).is_layer and (mask := keras_mask(value)) is not None:
+                    self.masks["output", node.name, index] = as_array(mask)
         if self.case.outputs:
             return {name: part(tensors[ref.tensor.of], ref) for name, ref in self.case.outputs}
         return {name: tensors[of] for name, of in self.free_outputs().items()}
@@ -146,6 +154,24 @@ class World:
         values = [part(tensors[ref.tensor.of], ref) for ref in feed.sources]
         return values[0] if len(values) == 1 else merged(feed, values)
 
+    def mask(self, feed: Feed) -> np.ndarray | None:
+        """The mask that arrives at a port: bare layers pass theirs on, models do not."""
+        of = [ref.tensor.of if ref.part is None else None for ref in feed.sources]
+        masks = [self.masks.get(self.origin(ref)) if one else None for ref, one in zip(feed.sources, of, strict=True)]
+        if all(mask is None for mask in masks) or feed.layer:
+            return None
+        if len(masks) == 1:
+            return masks[0]
+        whole = all(mask is not None for mask in masks)
+        if feed.merge in ("add", "average", "subtract") and whole:
+            return reduce(np.logical_or, masks)
+        if feed.merge == "concatenate":
+            rank = len(feed.sources[0].tensor.actual) + 1
+            steps = [ref.tensor.actual[0] if ref.part is None else part_steps(ref) for ref in feed.sources]
+            masks = [np.ones((self.case.batch, n), bool) if m is None else m for m, n in zip(masks, steps, strict=True)]
+            return reduce(np.logical_or, masks) if feed.axis in (-1, rank - 1) else np.concatenate(masks, 1)
+        return None
+
     def run(self, node: Node, arriving: list[np.ndarray], built: keras.Model) -> list[np.ndarray]:
         owner = self.case.owner(node)
         if owner.is_layer:
@@ -154,7 +180,7 @@ class World:
                 layer = LAYERS[owner.kind].make()
                 layer(*arriving)
                 layer.set_weights(built.get_layer(owner.name).get_weights())
-            return [as_array(layer(*arriving))]
+            return [layer(*arriving)]
         model = self.alone(owner)
         if owner.inner is not None:
             return [run_inner(model, layer, arriving) for layer in owner.inner]
@@ -187,6 +213,23 @@ class World:
                     if layers is None or any(fnmatchcase(text, layers) for text in (path, path.split("/")[-1])):
                         found[owner][path] = verb == "unfreeze" and saved[owner][path]
         return found
+
+
+def part_steps(ref: Ref) -> int:
+    start, stop = ref.part[0]
+    return stop - start
+
+
+def with_mask(value: np.ndarray, mask: np.ndarray | None) -> Any:
+    if mask is None:
+        return value
+    tensor = keras.ops.convert_to_tensor(value)
+    keras.src.backend.set_keras_mask(tensor, keras.ops.convert_to_tensor(mask))
+    return tensor
+
+
+def keras_mask(tensor: Any) -> Any:
+    return keras.src.backend.get_keras_mask(tensor)
 
 
 def part(value: np.ndarray, ref: Ref) -> np.ndarray:

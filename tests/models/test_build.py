@@ -128,6 +128,8 @@ def test_masks_stop_at_the_borders(source, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         with_mask = as_array(rnn(words(tokens)))
+    if source == "layer":  # as between the layers of one model
+        want, with_mask = with_mask, want
     assert not close(with_mask, want), "the mask makes no difference, so this test shows nothing"
 
     graph = ks.Graph()

@@ -15,7 +15,7 @@ import keras_stitch as ks
 from keras_stitch.errors import SourceError
 from keras_stitch.kipoi.model_directory import KerasPart
 from keras_stitch.kipoi.schema import Field
-from keras_stitch.models.build import KerasInference
+from keras_stitch.models.check_graph import KerasInference
 from keras_stitch.sources.added import Added
 from keras_stitch.sources.kipoi_models import described_by
 from keras_stitch.sources.load_source import load

@@ -25,7 +25,7 @@ from keras_stitch.errors import SaveError, StitchError
 from keras_stitch.graphs.slices import Span
 from keras_stitch.keras_private import quiet_keras
 from keras_stitch.models import build as building
-from keras_stitch.models import merge_layers, save_keras
+from keras_stitch.models import mask_passage, merge_layers, save_keras
 from keras_stitch.verify import predict_program, reference, verify
 from keras_stitch.verify.certificate import Certificate, Check
 from keras_stitch.verify.submodel_sources import SubmodelSources
@@ -121,7 +121,7 @@ def test_the_same_seed_gives_the_same_certificate() -> None:
 @pytest.mark.filterwarnings("ignore:Layer 'model2' .* was passed an input with a mask")
 def test_a_mask_that_crosses_a_border_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert language().verify().passed
-    monkeypatch.setattr(building, "_makes_mask", lambda layer: False)
+    monkeypatch.setattr(mask_passage, "makes_mask", lambda layer: False)
     assert failing(language().verify()) == [("model2", "random")]
     assert language(mask=False).verify().passed
 
