@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -348,8 +348,3 @@ def port_text(node: str | None, port: Port) -> str:
     full = f"{node}.{port.name}" if node else port.name
     dtype = port.dtype or "any dtype"
     return f"'{full}' (any shape, {dtype})" if port.shape is None else f"'{full}' {shape_text(port.shape)} {dtype}"
-
-
-def ports_text(ports: Sequence[Port]) -> str:
-    """Several ports as messages show them: ``'a' (4,) float32 and 'b' (3,) float32``."""
-    return " and ".join(port_text(None, port) for port in ports)

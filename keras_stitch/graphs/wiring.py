@@ -27,7 +27,6 @@ from keras_stitch.graphs.spec import (
     Tap,
     Wiring,
     port_text,
-    ports_text,
     shape_text,
 )
 
@@ -194,7 +193,7 @@ class _Wirer:
         try:
             arriving = self._merged(merge, tap_ports)
         except StitchError as problem:
-            what = f"{ports_text(tap_ports)} cannot be merged into {port_text(submodel.name, port)}. "
+            what = f"{_ports_text(tap_ports)} cannot be merged into {port_text(submodel.name, port)}. "
             fix = problem.fix or fixes.merge_fix(merge, tap_ports, port.shape, target, self.free_names)
             self.problems.append(problem.behind(what, fix=fix))
             return feed
@@ -240,7 +239,7 @@ class _Wirer:
         assert arriving.shape is not None
         source, target = tap_ports[0].name, f"{node}.{port.name}"
         many = len(tap_ports) > 1
-        arrived = ports_text(tap_ports) + (f", merged to {shape_text(arriving.shape)}," if many else "")
+        arrived = _ports_text(tap_ports) + (f", merged to {shape_text(arriving.shape)}," if many else "")
         misfit = f"{arrived} {'do' if many else 'does'} not fit {port_text(node, port)}"
         if port.shape is not None and not shapes.shape_fits(arriving.shape, port.shape):
             if connection is None:
@@ -299,3 +298,8 @@ class _Wirer:
                 if used.intersection(removals):
                     fix = f"Connect it, or add {output}."
                 self.problems.add(f"Submodel '{submodel.name}' reaches no graph output.", fix=fix)
+
+
+def _ports_text(ports: Sequence[Port]) -> str:
+    """Several ports as messages show them: ``'a' (4,) float32 and 'b' (3,) float32``."""
+    return " and ".join(port_text(None, port) for port in ports)
