@@ -19,7 +19,6 @@ from keras_stitch.graphs.spec import Connection, GraphSpec, InputSpec, OutputSpe
 from keras_stitch.models import merge_layers, ports
 from keras_stitch.models.custom_objects import Given
 from keras_stitch.models.merge_layers import MergeLike
-from keras_stitch.placement import plan
 from keras_stitch.sources import load_source
 from keras_stitch.sources.added import Added
 
@@ -110,7 +109,7 @@ class Description:
         new_name(name, "submodel", self._names(), fix=again)
         options = {"custom_objects": custom_objects, "arch": arch, "trainable": trainable, "outputs": outputs}
         options |= {"shapes": shapes, "method": method, "saved_backend": saved_backend, "stateless": stateless}
-        self._added[name] = _loaded(name, source, **options, placement=placement)
+        self._added[name] = load_source.load_as_said(name, source, **options, placement=placement)
         self._warn_of_copies(name)
         return self._say(submodels=(*self._spec.submodels, self._added[name].submodel))
 
@@ -304,7 +303,7 @@ class Description:
         if name not in self._names():
             raise StitchError(f"There is no submodel '{name}' to replace.", expected=nearest(name, self._names()))
         old = self._spec.submodel(name)
-        added = _loaded(name, source, **{"placement": old.placement, **options})
+        added = load_source.load_as_said(name, source, **{"placement": old.placement, **options})
         if added.submodel.is_keras and "trainable" not in options:
             added = replace(added, submodel=replace(added.submodel, trainable=old.trainable))
         self._added[name] = added
@@ -339,26 +338,3 @@ class Description:
 
     def _names(self) -> list[str]:
         return [submodel.name for submodel in self._spec.submodels]
-
-
-def _loaded(
-    name: str,
-    source: Any,
-    *,
-    trainable: object = None,
-    outputs: Any = None,
-    placement: str | None = None,
-    stateless: object = False,
-    **options: Any,
-) -> load_source.Added:
-    """A source as ``add`` takes it, with its options checked."""
-    plan.check_placement(placement, name)
-    return load_source.load(
-        name,
-        source,
-        trainable=checks.flag_of(trainable, f"trainable= of submodel '{name}'"),
-        outputs=None if outputs is None else checks.names(outputs, f"outputs= of submodel '{name}'"),
-        placement=placement,
-        stateless=checks.flag_of(stateless, f"stateless= of submodel '{name}'") or None,
-        **options,
-    )

@@ -15,6 +15,7 @@ from typing import Any
 
 import keras
 
+from keras_stitch import checks
 from keras_stitch.checks import path_of
 from keras_stitch.errors import SourceError, StitchError, nearest
 from keras_stitch.graphs.names import zoo_name
@@ -22,7 +23,7 @@ from keras_stitch.graphs.read_stitch_yaml import ModelEntry
 from keras_stitch.graphs.spec import SAVED_BACKENDS, Connection, Source
 from keras_stitch.models import custom_objects, file_formats, layer_config, load_keras
 from keras_stitch.models.custom_objects import CustomObjects, Given, in_registry
-from keras_stitch.placement import requirements
+from keras_stitch.placement import plan, requirements
 from keras_stitch.sources.added import OF_KERAS, Added, Request
 
 
@@ -226,3 +227,26 @@ def _named_objects(named: Any, place: str, folder: Path, given: Given) -> Custom
     objects = custom_objects.read(given, "custom_objects= of from_yaml")
     found = custom_objects.placed(list(named) if named else None, folder)
     return objects | custom_objects.read(found, f"custom_objects of {place}")
+
+
+def load_as_said(
+    name: str,
+    source: Any,
+    *,
+    trainable: object = None,
+    outputs: Any = None,
+    placement: str | None = None,
+    stateless: object = False,
+    **options: Any,
+) -> Added:
+    """A source as ``add`` takes it, with its options checked."""
+    plan.check_placement(placement, name)
+    return load(
+        name,
+        source,
+        trainable=checks.flag_of(trainable, f"trainable= of submodel '{name}'"),
+        outputs=None if outputs is None else checks.names(outputs, f"outputs= of submodel '{name}'"),
+        placement=placement,
+        stateless=checks.flag_of(stateless, f"stateless= of submodel '{name}'") or None,
+        **options,
+    )
