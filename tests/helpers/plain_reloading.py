@@ -15,7 +15,6 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 
 import keras
 import numpy as np

@@ -117,7 +117,7 @@ class Made:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("keras2")
     script = Path(__file__).parents[1] / "helpers" / "keras2_models.py"
-    environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "0", "TF_USE_LEGACY_KERAS": "1"}
+    environment = os.environ | {"TF_USE_LEGACY_KERAS": "1"}
     every = [] if os.environ.get("KERAS2_FILES") == "all" else ["--one-format"]
     done = subprocess.run([sys.executable, script, folder, *every], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

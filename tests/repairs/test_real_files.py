@@ -171,10 +171,9 @@ class Bench:
     def _start(self, script: str, jobs: list[dict]) -> tuple[subprocess.Popen, Path]:
         listed, log = self._folder / f"{script}.json", self._folder / f"{script}.log"
         listed.write_text(json.dumps(jobs), encoding="utf-8")
-        environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}
         command = [sys.executable, str(ROOT / "tests" / "helpers" / script), str(listed)]
         with log.open("w") as output:
-            return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT), log
+            return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT), log
 
     def _finish(self, started: tuple[subprocess.Popen, Path]) -> None:
         process, log = started
