@@ -312,6 +312,7 @@ def nested(order: str) -> keras.Model:
     return keras.Model(inputs, L.Add(name="sum")([norm(conv(x)), norm(conv(inputs))]))
 
 
+@pytest.mark.backends
 def test_nested_models_and_layers_that_are_called_more_than_once() -> None:
     model = same_with(nested, floats(ROWS, 2, 6, 5))
     assert model.get_layer("norm") is model.get_layer("inner").get_layer("norm")
