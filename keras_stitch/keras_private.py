@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -107,6 +108,12 @@ def quiet_about_masks() -> Iterator[None]:
 
 def _not_about_hdf5(record: logging.LogRecord) -> bool:
     return "HDF5 file" not in record.getMessage() and "No training configuration" not in record.getMessage()
+
+
+def layer_without_weights(error: Exception) -> str | None:
+    """The name of a layer for which an archive has no weights, from Keras' error about it."""
+    found = re.search(r"Layer '(.+?)' expected [1-9]\d* variables, but received 0 variables", str(error))
+    return found[1] if found else None
 
 
 def is_lambda_refusal(error: Exception) -> bool:

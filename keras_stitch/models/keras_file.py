@@ -35,7 +35,7 @@ from keras_stitch.repairs import (
     weights_order,
 )
 from keras_stitch.repairs import stateless as stateless_layers
-from keras_stitch.repairs.architecture import Layer, Saved, walk
+from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_model, name_of, walk
 from keras_stitch.repairs.read_file import read_archive, read_h5, read_json
 from keras_stitch.repairs.rule import Repair
 
@@ -138,7 +138,9 @@ def _open(
         ) from error
     with keras_private.quiet_keras():
         try:
-            if repairs or saved.is_legacy:
+            # Keras 3 may load the weights of nested models in an .h5 file in another order than it saved them.
+            nested = kind == "h5" and any(map(is_model, inner_layers(saved.model)))
+            if repairs or saved.is_legacy or nested:
                 model, repairs = _repaired(path, kind, saved, custom_objects, repairs)
             else:
                 model = _as_it_is(path, kind, arch, custom_objects)
@@ -147,6 +149,8 @@ def _open(
         except Exception as error:
             if keras_private.is_lambda_refusal(error):
                 raise _lambda(arch or path) from error
+            if empty := keras_private.layer_without_weights(error):
+                raise _without_weights(path, saved, empty) from error
             raise SourceError(f"Keras {keras.__version__} cannot load '{arch or path}': {reason(error)}") from error
     if not isinstance(model, keras.Model):
         raise SourceError(f"'{path}' does not hold a model.", expected="a keras.Model", received=type(model).__name__)
@@ -322,6 +326,17 @@ def _as_it_is(path: Path, kind: str, arch: Path | None, custom_objects: CustomOb
                 fix="Give the architecture that the weights were saved with.",
             ) from error
         return model
+
+
+def _without_weights(path: Path, saved: Saved, name: str) -> SourceError:
+    places = [where for where, layer in walk(saved.model) if where and name_of(layer) == name]
+    held = f", which is at several places in it: {', '.join(places)}" if len(places) > 1 else ""
+    return SourceError(
+        f"'{path}' does not hold the weights of layer '{name}'{held}.",
+        fix="If it was one layer at all of these places, save the model as .h5 with the Keras that made it."
+        if held
+        else "Copy or download it again.",
+    )
 
 
 def _lambda(path: Path) -> SourceError:

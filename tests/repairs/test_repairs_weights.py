@@ -10,6 +10,7 @@ from typing import Any
 
 import h5py
 import keras
+import nested_models
 import numpy as np
 import pytest
 from backends import as_array, assert_allclose
@@ -36,6 +37,7 @@ from repairs_files import (
 )
 
 from keras_stitch.errors import SourceError
+from keras_stitch.keras_private import quiet_keras
 from keras_stitch.models.keras_file import Opened, open_file
 from keras_stitch.repairs import hard_sigmoid, weights
 
@@ -167,7 +169,7 @@ def test_a_nested_model_that_is_frozen_as_a_whole_without_names(tmp_path: Path) 
 @pytest.mark.slow
 def test_random_nested_models_of_keras_2(tmp_path: Path) -> None:
     """Nested up to three deep, with frozen models and layers, all of the same shapes; as whole models and weights."""
-    script = Path(__file__).parents[1] / "helpers" / "nested_keras2.py"
+    script = Path(__file__).parents[1] / "helpers" / "nested_models.py"
     subprocess.run([sys.executable, script, tmp_path, "16"], check=True, capture_output=True)
     wrong = []
     for number in range(16):
@@ -177,6 +179,15 @@ def test_random_nested_models_of_keras_2(tmp_path: Path) -> None:
             if not np.allclose(as_array(model(arrays["x"], training=False)), arrays["y"], atol=1e-5, rtol=1e-5):
                 wrong.append(name)
     assert wrong == []
+
+
+def test_random_nested_models_of_keras_3(tmp_path: Path) -> None:
+    """Keras 3 forgets which layers in a frozen model were not, and loads them in another order than it saved them."""
+    for seed in (1, 6):
+        model, x = nested_models.made(keras, seed)
+        with quiet_keras():
+            model.save(tmp_path / f"{seed}.h5")
+        assert_close(open_file(tmp_path / f"{seed}.h5").model, x, as_array(model(x, training=False)))
 
 
 def test_a_nested_model_called_on_its_own_output(tmp_path: Path) -> None:

@@ -137,6 +137,21 @@ def archive_of_keras_2(path: Path) -> tuple[np.ndarray, ...]:
     return values
 
 
+def test_an_archive_of_keras_2_that_does_not_say_it(tmp_path: Path) -> None:
+    """Of a layer that is also outside the model, Keras 2 wrote no id."""
+    model, _ = of_keras_2()
+    del model["config"]["layers"][2]["config"]["layers"][1]["shared_object_id"]
+    values = {"layers/model/layers/dense": (floats(3, 3), floats(3))}
+    write_archive(tmp_path / "m.keras", model, values)
+    with pytest.raises(SourceError) as caught:
+        open_file(tmp_path / "m.keras")
+    assert str(caught.value) == (
+        f"'{tmp_path / 'm.keras'}' does not hold the weights of layer 'shared', which is at several places in it: "
+        "first/shared, second/shared.\n"
+        "  Fix: If it was one layer at all of these places, save the model as .h5 with the Keras that made it."
+    )
+
+
 def write_archive(path: Path, model: Layer, groups: dict[str, Any]) -> None:
     with h5py.File(path.with_suffix(".h5"), "w") as file:
         for group, arrays in groups.items():
