@@ -109,8 +109,7 @@ class Description:
         new_name(name, "submodel", self._names(), fix=again)
         options = {"custom_objects": custom_objects, "arch": arch, "trainable": trainable, "outputs": outputs}
         options |= {"shapes": shapes, "method": method, "saved_backend": saved_backend, "stateless": stateless}
-        self._added[name] = load_source.load_as_said(name, source, **options, placement=placement)
-        self._warn_of_copies(name)
+        self._keep(name, load_source.load_as_said(name, source, **options, placement=placement))
         return self._say(submodels=(*self._spec.submodels, self._added[name].submodel))
 
     def share(self, name: str, of: str) -> Self:
@@ -124,12 +123,12 @@ class Description:
         twin = replace(shared, name=name, share=shared.owner, trainable=None)
         return self._say(submodels=(*self._spec.submodels, twin))
 
-    def _warn_of_copies(self, name: str) -> None:
-        """Say where two models hold one layer: of each model, the stitched model has a copy."""
-        held = self._added[name].layers
+    def _keep(self, name: str, loaded: Added) -> None:
+        """Keep what was loaded, and say where two models hold one layer: of each, the stitched model has a copy."""
+        self._added[name] = loaded
         for other, added in self._added.items():
-            both = held & added.layers
-            if other == name or not both or held == added.layers:
+            both = loaded.layers & added.layers
+            if other == name or not both or loaded.layers == added.layers:
                 continue
             shown = ", ".join(sorted(f"'{layer.name}'" for layer in both)[:3])
             warnings.warn(
@@ -306,7 +305,7 @@ class Description:
         added = load_source.load_as_said(name, source, **{"placement": old.placement, **options})
         if added.submodel.is_keras and "trainable" not in options:
             added = replace(added, submodel=replace(added.submodel, trainable=old.trainable))
-        self._added[name] = added
+        self._keep(name, added)
         return self._become(changes.replaced(self._spec, added.submodel))
 
     # -- training ------------------------------------------------------------
