@@ -20,7 +20,7 @@ from keras_stitch.graphs.spec import GraphSpec, Tap, Wiring
 from keras_stitch.models import build, ports
 from keras_stitch.terminal import Step
 from keras_stitch.training import frozen_part
-from keras_stitch.training.batches import Array
+from keras_stitch.training.batches import Array, for_fit
 from keras_stitch.training.epochs import checked_options
 from keras_stitch.training.frozen_part import Halves
 from keras_stitch.training.provenance import Key, differences, first_names, refusal
@@ -102,7 +102,7 @@ class RestData(Features):
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         parts = self.read(self.rows_of(index))
-        return (parts["inputs"], parts["targets"], *dict(parts["metadata"]).values())
+        return for_fit((parts["inputs"], parts["targets"], *dict(parts["metadata"]).values()))
 
 
 def precompute(

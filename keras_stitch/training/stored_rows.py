@@ -23,7 +23,7 @@ import keras_stitch
 from keras_stitch.errors import StitchError, reason
 from keras_stitch.files import new_files
 from keras_stitch.terminal import Step, rows_done
-from keras_stitch.training.batches import PARTS, TEXT, Array, Leaf, joined
+from keras_stitch.training.batches import PARTS, TEXT, Array, Leaf, for_fit, joined
 from keras_stitch.training.epochs import Epochs
 from keras_stitch.training.provenance import Key, differences, refusal
 from keras_stitch.training.row_folder import Unfinished, discard, disk, folder_of, rows_so_far, sync, unfinished
@@ -61,7 +61,7 @@ class Features(Epochs):
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         parts = ("inputs", "targets") if self.has_targets else ("inputs",)
-        return tuple(self.read(self.rows_of(index), parts).values())
+        return for_fit(tuple(self.read(self.rows_of(index), parts).values()))
 
     def read(self, rows: Array, parts: Sequence[str] = PARTS) -> dict[str, Any]:
         """Some rows, in any order, as the dataloader gave them; ``{}`` stands for a part that was not there."""

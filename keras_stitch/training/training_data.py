@@ -12,7 +12,7 @@ from kipoi.data import BaseDataLoader, Dataset, PreloadedDataset
 
 from keras_stitch.checks import mapping_of, whole_number
 from keras_stitch.errors import StitchError
-from keras_stitch.training.batches import Array
+from keras_stitch.training.batches import Array, for_fit
 from keras_stitch.training.dataloading import Workers, failure, is_merged, label, maker, read_rows
 from keras_stitch.training.epochs import Epochs, checked_options
 from keras_stitch.training.provenance import Key, changes, key_of, refusal
@@ -42,7 +42,7 @@ class TrainingData(Epochs):
     def __getitem__(self, index: int) -> Batch:
         rows = self.rows_of(index)
         batch = self.read(rows) if self._readers is None else self._readers.read(rows)
-        return batch["inputs"], batch["targets"]
+        return for_fit(batch["inputs"]), for_fit(batch["targets"])
 
     def first(self) -> Mapping[str, Any]:
         """The first row, to look at; packed models do not run for it."""
@@ -216,7 +216,7 @@ def _passes(
             dataloader = make()
         for batch in dataloader.batch_iter(batch_size=options["batch_size"], num_workers=options["workers"]):
             _check_targets(batch, source)
-            yield batch["inputs"], batch["targets"]
+            yield for_fit(batch["inputs"]), for_fit(batch["targets"])
             done += 1
             if done == steps:
                 return

@@ -257,7 +257,10 @@ def test_structures(tmp_path, name):
     assert_bitwise(stored["inputs"], inputs)
     assert type(stored["inputs"]) is type(inputs)
     assert stored["targets"] == {} and not features.has_targets
-    assert_bitwise(features[0][0], keras.tree.map_structure(lambda array: array[features.rows_of(0)], inputs))
+    given = features[0][0]
+    if name == "text":  # which fit takes as tensors only
+        given = {key: np.char.decode(np.asarray(text).astype("S"), "utf-8") for key, text in given.items()}
+    assert_bitwise(given, keras.tree.map_structure(lambda array: array[features.rows_of(0)], inputs))
     assert {key: array.tolist() for key, array in stored["metadata"].items()} == {
         "none": ["None", "1", "x"],
         "bytes": ["ab", "\\xff", ""],

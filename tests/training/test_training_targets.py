@@ -9,9 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from backends import only_on
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
+from kipoi.data import Dataset
 from table_files import FAULTS, FORMATS, write
 
 import keras_stitch as ks
@@ -79,3 +81,28 @@ def test_a_plain_array_says_nothing_of_its_rows(directory, tmp_path):
     np.save(tmp_path / "y.npy", VALUES[::-1])
     given = write(tmp_path / "x", "TSV", KEYS["ids"], VALUES, range(ROWS))
     assert "'targets' is row i" in data(directory, given, tmp_path / "y.npy").note
+
+
+class Words(Dataset):
+    """Texts, and how many of their two words are "a"."""
+
+    def __len__(self) -> int:
+        return ROWS
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        words = np.asarray(["a" if row & bit else "beyond" for bit in (1, 2)])
+        return {"inputs": {"words": words}, "targets": np.asarray([float((words == "a").sum())])}
+
+
+@only_on("tensorflow", why="other backends have no text")
+def test_text_is_trained_on(tmp_path):
+    words = keras.Input((2,), dtype="string", name="words")
+    known = layers.StringLookup(vocabulary=["a"])(words)
+    graph = ks.Graph("text").add("m", keras.Model(words, layers.Flatten()(layers.Embedding(2, 1)(known))))
+    graph.add("head", layers.Dense(1)).connect("m", "head").freeze("m")
+    data = ks.training_data(Words, batch_size=3, seed=0)
+    rest = graph.precompute(data, tmp_path / "rest.h5")
+    for model, rows in ((graph.build(), data), (rest.model, rest.data(batch_size=3))):
+        model.compile("sgd", "mse")
+        losses = model.fit(rows, epochs=3, verbose=0).history["loss"]
+        assert losses[-1] < losses[0]
