@@ -18,7 +18,7 @@ from keras_stitch.repairs.architecture import (
     name_of,
     walk,
 )
-from keras_stitch.repairs.gone_layers import COSINE, SAMPLE_NORMALIZATION
+from keras_stitch.repairs.gone_layers import COSINE
 from keras_stitch.repairs.nested_sequentials import connect
 from keras_stitch.repairs.rule import layer_rule, rule
 from keras_stitch.repairs.structure import shape_of_first
@@ -59,8 +59,8 @@ _OF_CLASS: dict[str, dict[str, str]] = {
     **{f"SpatialDropout{rank}D": _RATE for rank in (1, 2, 3)},
     **dict.fromkeys(("MaxPooling1D", "AveragePooling1D"), _POOLS),
     **dict.fromkeys(("Conv2D", "Conv3D", "Conv2DTranspose", "SeparableConv2D"), _STRIDES),
-    **dict.fromkeys(("ConvLSTM2D", "LocallyConnected2D"), _STRIDES),
-    **dict.fromkeys(("Conv1D", "LocallyConnected1D"), _WINDOW),
+    **dict.fromkeys(("ConvLSTM2D", "GoneLocallyConnected2D"), _STRIDES),
+    **dict.fromkeys(("Conv1D", "GoneLocallyConnected1D"), _WINDOW),
     "UpSampling1D": {"length": "size"},
     "GaussianNoise": {"sigma": "stddev"},
     "PReLU": {"init": "alpha_initializer"},
@@ -123,7 +123,7 @@ def arguments(layer: Layer, saved: Saved) -> bool:
         default = "channels_first" if saved.backend == "theano" else "channels_last"
         config["data_format"] = _ORDERINGS.get(config.pop("dim_ordering"), default)
     if kind == "BatchNormalization":
-        _mode(layer, saved)
+        _mode(layer)
     if config.get("forget_bias_init") == "one":
         config["unit_forget_bias"] = True
     for key in _DROPPED:
@@ -140,17 +140,14 @@ def arguments(layer: Layer, saved: Saved) -> bool:
     return config != before
 
 
-def _mode(layer: Layer, saved: Saved) -> None:
-    mode = layer["config"].pop("mode", 0)
-    if mode == 2:
+def _mode(layer: Layer) -> None:
+    if layer["config"].pop("mode", 0) != 0:
         raise SourceError(
             f"The layer '{name_of(layer)}' is a BatchNormalization of Keras 1 with mode=2, which normalises by the "
             "batch even when it predicts: what it predicts for a row depends on the other rows.",
             expected="mode=0, which normalises by moving averages, or mode=1, which normalises each row",
             fix="Keep this model in an environment with Keras 1.",
         )
-    if mode == 1:
-        saved.rename_class(layer, SAMPLE_NORMALIZATION)
 
 
 def _padding(kind: str, config: dict[str, Any], version: tuple[int, ...]) -> None:

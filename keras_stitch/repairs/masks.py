@@ -43,7 +43,7 @@ _PASSES = (
 )
 
 # They are rebuilt from layers that stop masks.
-_PASSED_IN_KERAS_1 = ("ParametricSoftplus", "SReLU", gone_layers.SAMPLE_NORMALIZATION)
+_PASSED_IN_KERAS_1 = ("GoneParametricSoftplus", "GoneSReLU", gone_layers.SAMPLE_NORMALIZATION)
 _PASSES_IN_KERAS_3 = ("Identity", "Normalization", "Rescaling")
 _MERGES = ("Add", "Subtract", "Average", "Concatenate", "Multiply", "Maximum", "Minimum")
 

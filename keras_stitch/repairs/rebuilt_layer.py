@@ -17,7 +17,7 @@ from keras_stitch.repairs.architecture import Fill, Layer, name_of
 
 Shape = tuple[int | None, ...]
 
-_IN_TRAINING = ("kernel_regularizer", "bias_regularizer", "activity_regularizer")
+_PENALTIES = ("kernel_regularizer", "bias_regularizer")
 
 
 class Inside:
@@ -58,8 +58,8 @@ class Inside:
 
     @property
     def penalties(self) -> dict[str, Any]:
-        """The arguments of the layer that matter in training only."""
-        return {key: self.config[key] for key in _IN_TRAINING if self.config.get(key)}
+        """The arguments of the layer that are penalties on its weights, in training."""
+        return {key: self.config[key] for key in _PENALTIES if self.config.get(key)}
 
     def add(
         self, class_name: str, suffix: str, *sources: str, fill: Fill | None = None, frozen: bool = False, **config: Any

@@ -87,6 +87,7 @@ def locally_connected(inside: Inside) -> str:
         output_shape=[*window.places, window.filters],
         bias_axes=f"{axes}y" if use_bias else None,
         activation=inside.config.get("activation") or "linear",
+        activity_regularizer=inside.config.get("activity_regularizer"),
         **inside.penalties,
     )
     return inside.add("Permute", "channels_first", x, dims=[rank + 1, *range(1, rank + 1)]) if first else x

@@ -24,8 +24,8 @@ def backend(saved: Saved) -> None:
     """Nobody can know which of the two backends the weights were trained on."""
     if saved.backend is not None:
         return
-    for path, layer in configured(saved, *TURNED, *_POOLS, "SReLU"):
-        if layer["class_name"] in (*TURNED, "SReLU") or layer["config"].get("padding") == "same":
+    for path, layer in configured(saved, *TURNED, *_POOLS, "GoneSReLU"):
+        if layer["class_name"] in (*TURNED, "GoneSReLU") or layer["config"].get("padding") == "same":
             raise SourceError(
                 f"The layer '{path or name_of(layer)}' ({layer['class_name']}) computed something else on Theano than "
                 "on TensorFlow, and the file does not say on which backend Keras ran.",

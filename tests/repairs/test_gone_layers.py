@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import old_keras
 import pytest
 from repairs_files import Layer, called, floats, functional, given, layer, sequential, sigmoid, write_h5
 
@@ -188,3 +190,35 @@ def test_a_mask_that_would_stop_at_it(tmp_path: Path) -> None:
     said = sequential(masking, layer("ParametricSoftplus", "softplus"), gru)
     with pytest.raises(SourceError, match=r"'gru_1' \(GRU\) heeds a mask that Keras 3 would make otherwise"):
         keras_file.open_file(write_h5(tmp_path / "old.h5", said, {}, version=None))
+
+
+@pytest.mark.slow
+def test_real_files(tmp_path: Path) -> None:
+    """What the Keras that had these layers predicted."""
+    place = old_keras.unpack(tmp_path)
+    cases = re.compile("highway.*|adv_psoft|local.*|fmerge_cos|adv_prelu_conv|seq_of_.*|smerge_nested")
+    files = [
+        file for folder in sorted(place.iterdir()) for file in old_keras.files(folder) if cases.fullmatch(file.case)
+    ]
+    verdicts = [old_keras.judge(file) for file in files]
+    assert len(verdicts) > 100
+    assert not [str(verdict.file) for verdict in verdicts if verdict.kind != "equal"]
+
+
+@pytest.mark.parametrize("name", ["Highway", "SReLU", "MaxoutDense", "CosineMerge"])
+def test_a_class_of_the_users_with_such_a_name(tmp_path: Path, name: str) -> None:
+    """Keras 2 had no such class, or with other arguments."""
+    said = layer(name, "mine", batch_input_shape=[None, 4], units=4)
+    with pytest.raises(SourceError, match=rf"needs a custom object that is not known here: '{name}' \(layer 'mine'\)"):
+        keras_file.open_file(write_h5(tmp_path / "old.h5", sequential(said), {"mine": []}))
+
+
+def test_highway_of_keras_2(tmp_path: Path) -> None:
+    x, w, carry, b, carry_b = floats(5, 4), floats(4, 4), floats(4, 4), floats(4), floats(4)
+    config = dict.fromkeys(["W_regularizer", "b_regularizer", "activity_regularizer", "W_constraint", "b_constraint"])
+    config |= {"init": {"class_name": "Zeros", "config": {}}, "activation": "tanh", "bias": True, "input_dim": 4}
+    said = layer("Highway", "highway_1", batch_input_shape=[None, 4], **config)
+    arrays = [(f"highway_1/{key}:0", value) for key, value in {"W": w, "W_carry": carry, "b": b, "bc": carry_b}.items()]
+    gate = sigmoid(x @ carry + carry_b)
+    path = write_h5(tmp_path / "old.h5", sequential(said), {"highway_1": arrays}, version="2.0.8")
+    near(predicted(path, x), gate * np.tanh(x @ w + b) + (1 - gate) * x)

@@ -373,7 +373,7 @@ def test_a_branch_that_starts_with_a_merge_itself(tmp_path: Path) -> None:
 
 def test_a_branch_without_a_shape(tmp_path: Path) -> None:
     model = chain(merge("sum", layers=[chain(dense("left", 4)), chain(dense("right", 4, 5))]))
-    with pytest.raises(SourceError, match="The branch 'sequential' of 'sequential' does not say its input's shape"):
+    with pytest.raises(SourceError, match="The branch 'sequential_1' of 'sequential' does not say its input's shape"):
         keras_1(tmp_path, model, {})
 
 
