@@ -69,13 +69,18 @@ REFUSED = {
     r"(StringLookup|TextVectorization|IntegerLookup)\.adapted\.(weights|legacy|old)?\.?h5": "learnt by adapt",
     r"LayerNormalization\.axes_reversed\.(keras|weights\.h5)": "could not be loaded",
     r"Graph\.constant_input.*": "cannot load",
-    r"Graph\.shared_across_levels\.(?!legacy).*": "cannot load",
+    r"Graph\.shared_across_levels\.(old\.)?h5": "cannot load",
+    r"Graph\.shared_across_levels\.(keras|weights\.h5)": "does not hold the weights of layer 'shared'",
     r"Conv1D\.rank_4.*": "cannot load",
 }
 
-# Weights that Keras 2 held in another shape, or that make a layer that is gone, a flag that no public method sets, and
-# layers that make their inner layers themselves, of which Keras 3 forgets that they were frozen.
-OTHER_COUNTS = r"CuDNN.*|LocallyConnected.*|Graph\.frozen_outside_only|(Bidirectional|MultiHeadAttention)\.frozen"
+# Weights that Keras 2 held in another shape, or that make a layer that is gone, or that are arguments now; a flag that
+# no public method sets; layers that make their inner layers themselves, of which Keras 3 forgets that they were frozen;
+# and a shared layer, where the file does not say that it is one.
+OTHER_COUNTS = (
+    r"CuDNN.*|LocallyConnected.*|Normalization\..*|Graph\.(frozen_outside_only|shared_across_levels)|"
+    r"(Bidirectional|MultiHeadAttention)\.frozen"
+)
 # Keras 3 gives indices of another type.
 OTHER_DTYPE = r"Discretization\..*|StringLookup\..*|IntegerLookup\..*|TextVectorization\..*"
 # Half precision: a few units in the last place.
