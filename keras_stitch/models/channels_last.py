@@ -15,8 +15,8 @@ from typing import Any
 import keras
 
 from keras_stitch import keras_private
-from keras_stitch.errors import SourceError
-from keras_stitch.graphs.names import Names
+from keras_stitch.errors import SourceError, reason
+from keras_stitch.graphs.names import Names, is_generated
 from keras_stitch.models import channel_axes, ports
 from keras_stitch.models.merge_layers import float_policy
 from keras_stitch.repairs import CHANNELS_FIRST
@@ -55,8 +55,17 @@ def with_channels_last(
     if not changed:
         return keras.Model(_one_or_all(model.inputs), tensors, name=model.name)
     flags = ports.flags(model)
-    with keras_private.quiet_keras():
-        found = _Graph(_Turning(one_by_one), model).run(tensors)
+    try:
+        with keras_private.quiet_keras():
+            found = _Graph(_Turning(one_by_one), model).run(tensors)
+    except SourceError:
+        raise
+    except Exception as error:
+        raise SourceError(
+            f"The model '{model.name}' has layers that are channels_first, which cannot be made channels_last: "
+            f"{reason(error)}",
+            fix="Make it with channels_last, and add that.",
+        ) from error
     ports.set_flags(found, {path: flags[path] for path in ports.flags(found) if path in flags})
     check(found)
     return found
@@ -88,7 +97,8 @@ class _Tensor:
     """A tensor of the old model: the tensors of the new one that have its values, by the order of their axes."""
 
     def __init__(self, old: keras.KerasTensor, new: keras.KerasTensor, axis: int):
-        self.rank, self.name = len(old.shape), keras_private.maker(old).name
+        name = keras_private.maker(old).name
+        self.rank, self.name = len(old.shape), "input" if is_generated(name) else name
         self.orders = {self.normal(axis): new}
 
     def normal(self, axis: int) -> int:
@@ -156,7 +166,7 @@ def _turned(layer: keras.Layer) -> _Turned:
     if not odd:
         return _Turned(type(layer).from_config(config))
     if inner is not layer or isinstance(layer, keras.layers.RNN) or isinstance(odd[0], keras.Layer):
-        raise _unchanged(layer, "its activation works along an axis")
+        raise _unchanged(layer, "its activation may work along an axis")
     activation = keras.layers.Activation(odd[0], name=f"{layer.name}_activation", dtype=layer.dtype_policy)
     return _Turned(type(layer).from_config({**config, "activation": "linear"}), activation)
 
@@ -247,10 +257,14 @@ class _Graph:
         with_axis = channel_axes.has_one_axis(layer)
         if not with_axis and not channel_axes.is_elementwise(layer):
             return _AS_IT_IS
+        masked = any(tensor.has_mask for tensor in taken)
         if id(layer) in self.turning.orders:
-            return self.turning.orders[id(layer)]
+            order = self.turning.orders[id(layer)]
+            if order and masked:
+                raise _unchanged(layer, "it is called with masks and without")
+            return order
         order = _AS_IT_IS
-        alike = len({tensor.rank for tensor in taken}) == 1 and not any(tensor.has_mask for tensor in taken)
+        alike = len({tensor.rank for tensor in taken}) == 1 and not masked
         if alike and not self.turning.one_by_one:
             first = 2 if isinstance(layer, keras.layers.TimeDistributed) else 1
             order = next((order for tensor in taken for order in tensor.orders if order >= first), _AS_IT_IS)
@@ -278,6 +292,8 @@ class _Graph:
         if mask is None or dims[0] != 1:
             # What takes it in this order has no use for a mask.
             return keras.layers.Permute(dims, name=name, dtype=policy)(tensor)
+        if len(mask.shape) > 2:
+            raise _unchanged(keras_private.maker(tensor), "it has a mask that is not one of steps")
         # A mask of steps is passed on by a layer that works step by step.
         inner = keras.layers.Permute([dim - 1 for dim in dims[1:]], dtype=policy)
         return keras.layers.TimeDistributed(inner, name=name, dtype=policy)(tensor)

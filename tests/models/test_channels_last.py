@@ -263,6 +263,12 @@ def test_a_net_has_permutes_at_its_ends_only() -> None:
     assert (model.get_layer("norm").axis, model.get_layer("both").axis) == (3, 3)
 
 
+def test_a_name_that_keras_made_up_names_nothing_else() -> None:
+    """It would be another one each time."""
+    model = turned(keras.Sequential([keras.Input((2, 5, 5)), L.Conv2D(1, 3, data_format=FIRST, name="conv")]))
+    assert [layer.name for layer in model.layers[1:]] == ["input_channels_last", "conv", "conv_channels_first"]
+
+
 # -- what holds convolutions ------------------------------------------------------------------------------------------
 def same_with(make: Callable[[str], keras.Model], *given: np.ndarray) -> keras.Model:
     """The new model, once it computes what the model made with channels last computes; channels are the third axis."""
@@ -467,13 +473,22 @@ def test_what_cannot_be_turned_is_refused(kind: str) -> None:
     ("layer", "why"),
     [
         (L.Bidirectional(L.ConvLSTM2D(2, 1, data_format=FIRST), name="both"), "joins both directions"),
-        (L.ConvLSTM2D(2, 1, data_format=FIRST, activation="softmax", name="both"), "works along an axis"),
+        (L.ConvLSTM2D(2, 1, data_format=FIRST, activation="softmax", name="both"), "may work along an axis"),
     ],
 )
 def test_recurrent_convolutions_along_another_axis_are_refused(layer: keras.Layer, why: str) -> None:
     model = keras.Sequential([keras.Input((3, 2, 6, 5)), layer])
     with pytest.raises(SourceError, match=rf"'both' .*{why}"):
         ks.Graph("g").add("m", model)
+
+
+def test_what_keras_says_is_part_of_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(layer: keras.Layer) -> None:
+        raise ValueError("no such layer")
+
+    monkeypatch.setattr(channels_last, "_turned", fails)
+    with pytest.raises(SourceError, match=r"'net' has layers that are channels_first.*: no such layer"):
+        ks.Graph("g").add("m", small())
 
 
 def test_a_bare_layer_has_no_place_for_permutes() -> None:
