@@ -17,6 +17,7 @@ from keras_stitch.errors import SaveError, StitchError
 from keras_stitch.graphs.freezing import Flags, random_in_fit
 from keras_stitch.graphs.spec import GraphSpec
 from keras_stitch.models import build as building
+from keras_stitch.models import changed_layers, ports
 from keras_stitch.models.custom_objects import CustomObjects
 from keras_stitch.models.load_keras import Blueprint
 from keras_stitch.placement.cut_into_stages import Stages
@@ -68,7 +69,7 @@ class Assembly:
             built if model is None else model,
             trained=model is not None,
             packed=self.packing if packs else None,
-            remarks=(*self.flow.remarks, *self.notes),
+            remarks=(*self.flow.remarks, *self.notes(model)),
             progress=step,
         )
 
@@ -98,7 +99,7 @@ class Assembly:
             return subject
         stages = replace(flow.stages, whole=flow.whole, steps=flow.steps)
         chain = _Chain(flow, self.job_packings(), subject.packed)
-        return replace(subject, spec=self.spec, stages=stages, packed=chain, remarks=self.notes)
+        return replace(subject, spec=self.spec, stages=stages, packed=chain, remarks=self.notes(model))
 
     @cached_property
     def packing(self) -> Packing | None:
@@ -144,10 +145,15 @@ class Assembly:
             {it.name: str(it.source.sha256) for it in spec.submodels if added[it.name].blueprint is None},
         )
 
-    @cached_property
-    def notes(self) -> tuple[str, ...]:
-        """What there is to know about the graph, in sentences."""
-        return random_in_fit(self.spec, self.flags, self.flow.outside)
+    def notes(self, model: keras.Model | None = None) -> tuple[str, ...]:
+        """What there is to know about the graph, or about a model of it, in sentences."""
+        held = {} if model is None else {layer.name: layer for layer in model.layers}
+        found = [*random_in_fit(self.spec, self.flags, self.flow.outside)]
+        for submodel in self.spec.submodels:
+            if submodel.share is None:
+                name = submodel.name
+                found += changed_layers.notes(name, ports.infos(held[name]) if name in held else submodel.layers)
+        return tuple(found)
 
     @cached_property
     def _parts(self) -> dict[str, KipoiPart]:
@@ -214,7 +220,7 @@ def _outputs(model: keras.Model) -> list[tuple[str, tuple[int | None, ...]]]:
 
 
 def _shapes(model: keras.Model) -> list[tuple[int, ...]]:
-    return [tuple(weight.shape) for weight in model.weights]
+    return changed_layers.shapes_as_made(model)
 
 
 class _Chain:

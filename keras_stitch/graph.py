@@ -75,13 +75,15 @@ class Graph(Description):
             WiringError: With every problem of the graph.
             StitchError: If ``placement=`` asks for a later stage than a submodel can be in.
         """
-        return replace(self._flow().plan, notes=(*self._assembly().notes, *stopped(self._check()[0])))
+        return replace(self._flow().plan, notes=self._notes())
 
-    def summary(self) -> Summary:
-        """Every submodel with its source, placement, parameters, ports and repairs; ``print`` shows a table."""
+    def summary(self, *, model: keras.Model | None = None) -> Summary:
+        """Every submodel with its source, placement, parameters, ports and repairs; ``print`` shows a table.
+
+        With ``model``, a built model of this graph, the notes name what was adapted or quantised in it.
+        """
         wiring, _ = self._check()
-        plan = self.plan()
-        return summarise(self._spec, wiring, plan, self._frozen(), plan.notes)
+        return summarise(self._spec, wiring, self.plan(), self._frozen(), self._notes(model))
 
     def plot(self, path: PathLike) -> Path:
         """Draw the graph into a file that ends in ``.svg`` or ``.png``; returns its path."""
@@ -298,6 +300,10 @@ class Graph(Description):
         """The models of every stage."""
         _, flags = self._check()
         return Assembly(self._spec, self._flow(), flags, self._added)
+
+    def _notes(self, model: keras.Model | None = None) -> tuple[str, ...]:
+        """What there is to know about the graph, or about a model of it, in sentences."""
+        return (*self._assembly().notes(model), *stopped(self._check()[0]))
 
     def _flow(self) -> Flow:
         """What runs where; the answer is kept until the next verb."""

@@ -1,7 +1,4 @@
-"""The graph as plain, frozen data: no Keras, no I/O.
-
-``GraphSpec`` is what the user said; ``Wiring`` is what that means once every name is resolved and every shape is known.
-"""
+"""The graph as frozen data, no Keras, no I/O: ``GraphSpec`` is what a user said, ``Wiring`` what follows from it."""
 
 from __future__ import annotations
 
@@ -106,6 +103,7 @@ class LayerInfo:
         trainable: The flag as saved.
         parameters: Number of weights.
         augments: Whether it changes its inputs at random in training, as Keras' random image layers do.
+        change: What was done to its weights after it was made, in words: ``"LoRA of rank 4"``, ``"int8 weights"``.
     """
 
     path: str
@@ -113,6 +111,7 @@ class LayerInfo:
     trainable: bool = True
     parameters: int = 0
     augments: bool = False
+    change: str = ""
 
 
 @dataclass(frozen=True)

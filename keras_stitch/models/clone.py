@@ -14,7 +14,8 @@ import numpy as np
 from keras_stitch import keras_private
 from keras_stitch.errors import SourceError, reason
 from keras_stitch.models import ports
-from keras_stitch.repairs.architecture import is_layer
+from keras_stitch.models.changed_layers import copy_alphas, ordered_weights
+from keras_stitch.repairs.architecture import Saved, is_layer, walk
 from keras_stitch.repairs.shared_layers import ID as SHARED
 
 
@@ -148,6 +149,7 @@ def _call(layer: keras.Layer, *arguments: Any, **options: Any) -> Any:
 
 def copy_state(source: keras.Layer, target: keras.Layer) -> None:
     """Copy the weights, and what preprocessing layers learnt in ``adapt``, which is not all in weights."""
+    copy_alphas(source, target)
     for new, old in zip(_weights(target), _weights(source), strict=True):
         new.assign(old)
     olds = dict(ports.leaves(source)) if isinstance(source, keras.Model) else {"": source}
@@ -169,4 +171,12 @@ def _weights(layer: keras.Layer) -> list[keras.Variable]:
     """All weights but those of Normalization, which may be in the config of a copy."""
     inner = [held for held in keras_private.layers_within(layer) if isinstance(held, keras.layers.Normalization)]
     statistics = {id(weight) for held in inner for weight in held.weights}
-    return [weight for weight in layer.weights if id(weight) not in statistics]
+    return [weight for weight in ordered_weights(layer) if id(weight) not in statistics]
+
+
+def restore_alphas(model: keras.Model, saved: Saved) -> None:
+    """Give adapters the ``lora_alpha`` of the file, which Keras forgets when it makes a Dense or an Embedding."""
+    alphas = {where: it["config"]["lora_alpha"] for where, it in walk(saved.model) if "lora_alpha" in it["config"]}
+    for where, layer in ports.leaves(model) if alphas else ():
+        if where in alphas:
+            layer.lora_alpha = alphas[where]

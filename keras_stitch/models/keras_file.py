@@ -144,6 +144,7 @@ def _open(
                 model, repairs = _repaired(path, kind, saved, custom_objects, repairs)
             else:
                 model = _as_it_is(path, kind, arch, custom_objects)
+                clone.restore_alphas(model, saved)
         except SourceError:
             raise
         except Exception as error:

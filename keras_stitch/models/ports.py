@@ -13,6 +13,7 @@ from keras_stitch import keras_private
 from keras_stitch.errors import SourceError, StitchError, nearest
 from keras_stitch.graphs.names import is_generated, unique_names
 from keras_stitch.graphs.spec import LayerInfo, Port, Shape
+from keras_stitch.models.changed_layers import change_within
 from keras_stitch.models.inference import augments
 
 # What a value passes on its way to an Embedding without becoming another number.
@@ -98,10 +99,15 @@ def walk_layers(model: keras.Model) -> tuple[LayerInfo, ...]:
     return tuple(layer_info(path, layer, trains[path]) for path, layer in leaves(model))
 
 
+def infos(layer: keras.Layer) -> tuple[LayerInfo, ...]:
+    """The layers of a submodel as it is in a stitched model."""
+    return walk_layers(layer) if isinstance(layer, keras.Model) else (layer_info(layer.name, layer, layer.trainable),)
+
+
 def layer_info(path: str, layer: keras.Layer, trainable: bool) -> LayerInfo:
     """A layer of a submodel as it was added."""
     parameters = layer.count_params() if layer.built else 0
-    return LayerInfo(path, type(layer).__name__, trainable, parameters, augments(layer))
+    return LayerInfo(path, type(layer).__name__, trainable, parameters, augments(layer), change_within(layer))
 
 
 def leaves(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:

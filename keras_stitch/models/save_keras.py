@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from keras_stitch.errors import SaveError, reason
 from keras_stitch.files import new_files
 from keras_stitch.graphs.spec import GraphSpec
-from keras_stitch.keras_private import held_layers, quiet_keras
+from keras_stitch.keras_private import held_layers, layers_within, quiet_keras
 from keras_stitch.models import ports
+from keras_stitch.models.changed_layers import change, has_adapters, same_weights
 from keras_stitch.models.custom_objects import held_by, in_registry
 from keras_stitch.repairs import archives
 
@@ -40,6 +40,13 @@ def check_format(model: keras.Model, format: str) -> None:
                     f"Keras will not know on loading that {where} is frozen: a {type(leaf).__name__} makes the layers "
                     "in it anew. The numbers stay; set trainable = False again before further training.",
                     stacklevel=2,
+                )
+        for adapted in layers_within(layer) if format == "keras" else ():
+            if has_adapters(adapted) and adapted.quantization_mode:
+                raise SaveError(
+                    f"A .keras file cannot hold submodel '{layer.name}': its layer '{adapted.name}' has "
+                    f"{change(adapted)}, which Keras would merge and quantise anew.",
+                    fix='Save as .h5, which holds them as they are: graph.save(..., format="h5").',
                 )
         for path, what in _not_for_h5(layer, layer.name) if format == "h5" else ():
             raise SaveError(
@@ -70,8 +77,8 @@ def save_model(model: keras.Model, path: Path) -> Path:
             write(model, place)
             known = held_by(model).for_keras()
             with quiet_keras(), in_registry(known):
-                weights = keras.saving.load_model(place, custom_objects=known, compile=False).weights
-            if len(weights) != len(model.weights) or not all(map(_same, weights, model.weights)):
+                loaded = keras.saving.load_model(place, custom_objects=known, compile=False)
+            if not same_weights(model, loaded):
                 raise ValueError("it would have other weights")
         except OSError:
             raise
@@ -89,10 +96,6 @@ def write(model: keras.Model, path: Path) -> None:
         model.save(path)
     if path.suffix == ".keras":
         archives.share_layers(path)
-
-
-def _same(one: keras.Variable, other: keras.Variable) -> bool:
-    return np.array_equal(one, other, equal_nan=True)
 
 
 def check_backend(target: Path) -> None:
@@ -132,11 +135,18 @@ def _not_for_h5(layer: keras.Operation, path: str, *, nested: bool = False) -> I
         yield path, f"an adapted {type(layer).__name__}, whose state is lost there"
     elif isinstance(axis := getattr(layer, "axis", None), list | tuple) and len(axis) > 1:
         yield path, f"a {type(layer).__name__} over several axes, which Keras forgets on loading"
+    elif _forgets_alpha(layer):
+        yield path, f"LoRA with lora_alpha={layer.lora_alpha}, which Keras forgets on loading"
     elif isinstance(layer, keras.layers.Attention):
         yield path, f"a {type(layer).__name__}, whose score_mode Keras reads as a function"
     # The layers that a wrapper holds are no operations of a model.
     for operation in getattr(layer, "operations", None) or held_layers(layer):
         yield from _not_for_h5(operation, f"{path}/{operation.name}", nested=True)
+
+
+def _forgets_alpha(layer: keras.Layer) -> bool:
+    kind = isinstance(layer, keras.layers.Dense | keras.layers.Embedding)
+    return kind and has_adapters(layer) and layer.lora_alpha != layer.lora_rank
 
 
 def _thaws(layer: keras.Layer) -> bool:

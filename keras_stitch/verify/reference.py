@@ -19,6 +19,7 @@ from keras_stitch.errors import StitchError, reason
 from keras_stitch.graphs.merges import KINDS, merge_arrays, options_of
 from keras_stitch.graphs.spec import Feed, GraphSpec, Submodel, Tap, Wiring
 from keras_stitch.models import ports
+from keras_stitch.models.changed_layers import change_alike, copy_weights, same_weights
 from keras_stitch.models.custom_objects import in_registry
 from keras_stitch.models.inference import called
 from keras_stitch.models.layer_config import layer_from_config
@@ -150,7 +151,9 @@ class Reference:
         layer = self._sources.blueprints[owner].take()
         called(layer, *rows)
         if self._spec.submodel(owner).source.draws_weights:
-            layer.set_weights(self._stitched[owner].get_layer(owner).get_weights())
+            held = self._stitched[owner].get_layer(owner)
+            change_alike(layer, held)
+            copy_weights(held, layer)
             self.weights[owner] = ("trained" if self._trained else "new") if layer.weights else "of the source"
         else:
             self._take_weights(owner, {"": layer})
@@ -164,9 +167,9 @@ class Reference:
         held = self._stitched[owner].get_layer(owner)
         theirs = dict(ports.leaves(held)) if "" not in own else {"": held}
         for path in own.keys() & theirs.keys():
-            before, after = own[path].get_weights(), theirs[path].get_weights()
-            if any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(before, after, strict=True)):
-                own[path].set_weights(after)
+            change_alike(own[path], theirs[path])
+            if not same_weights(own[path], theirs[path]):
+                copy_weights(theirs[path], own[path])
                 self.weights[owner] = "trained"
 
 
