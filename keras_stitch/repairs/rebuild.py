@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from keras_stitch.keras_private import shared_objects
 from keras_stitch.repairs.architecture import Layer, Rebuilt, Saved, name_of
 from keras_stitch.repairs.gone_layers import KINDS, gone
 from keras_stitch.repairs.keras3_config import modernise
@@ -65,7 +66,8 @@ def _shapes(saved: Saved, custom_objects: Mapping[str, Any]) -> list[list[Shape]
         layer["class_name"] = _STAND_IN
         layer["config"] = {"name": name_of(layer), "number": number}
     modernise(trial)
-    keras.saving.deserialize_keras_object(trial.model, custom_objects={**custom_objects, _STAND_IN: StandIn})
+    with shared_objects():
+        keras.saving.deserialize_keras_object(trial.model, custom_objects={**custom_objects, _STAND_IN: StandIn})
     return shapes
 
 

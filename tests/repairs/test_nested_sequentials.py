@@ -76,3 +76,15 @@ def test_prelu_that_shares_weights(tmp_path: Path, name: str, version: str | Non
     assert_allclose(opened.model(x), np.where(x > 0, x, alpha * x), atol=1e-5)
     assert opened.model.get_layer("prelu_1").shared_axes == [1]
     assert "prelu-shared-axes" in [repair.rule for repair in opened.repairs]
+
+
+def test_a_cosine_at_the_beginning(tmp_path: Path) -> None:
+    (a, b), (c, d), (e, f) = weights(4, 5), weights(3, 5), weights(1, 2)
+    branches = [chain(dense("dense_1", 5, 4)), chain(dense("dense_2", 5, 3))]
+    merge = layer("Merge", "merge_1", mode="cos", mode_type="raw", dot_axes=[1, 1], layers=branches)
+    groups = {name: of(name, each) for name, each in (("dense_1", [a, b]), ("dense_2", [c, d]), ("dense_3", [e, f]))}
+    path = write_h5(tmp_path / "old.h5", chain(merge, dense("dense_3", 2)), groups, version=None)
+    x, y = floats(3, 4), floats(3, 3)
+    left, right = x @ a + b, y @ c + d
+    cosine = (left * right).sum(1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
+    assert_allclose(open_file(path).model([x, y]), cosine[:, None, None] @ e + f, atol=1e-5)
