@@ -383,3 +383,15 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
     with pytest.raises(SpecFileError) as caught:
         read(tmp_path / "model.h5")
     assert str(caught.value).startswith(f"'{tmp_path / 'model.h5'}' is not text: ")
+
+
+def test_masks_of_connections() -> None:
+    text = "models: {a: a.h5, b: b.h5, c: c.h5}\nconnections:\n"
+    said = parse(text + "  b: {sources: a, mask: true}\n  c: {sources: [a, b], merge: add, mask: false}\n")
+    assert said.connections == (
+        Connection("b", ("a",), mask=True),
+        Connection("c", ("a", "b"), Merge("add")),
+    )
+    with pytest.raises(SpecFileError) as error:
+        parse(text + "  b: {sources: a, mask: 1}\n")
+    assert "line 3, connections.b.mask: expected true or false, received 1" in str(error.value)
