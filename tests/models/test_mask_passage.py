@@ -204,12 +204,13 @@ def test_attention_leaves_the_masks_of_others(order: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("merge", "axis"), [("concatenate", -1), ("concatenate", 1), ("add", -1), ("average", -1), ("subtract", -1)]
+    ("merge", "axis", "both"),
+    [
+        *(("concatenate", axis, both) for axis in (-1, 1) for both in (True, False)),
+        *((merge, -1, True) for merge in ("add", "average", "subtract")),
+    ],
 )
-@pytest.mark.parametrize("both", [True, False])
 def test_masks_that_meet_are_joined_as_in_keras(merge: str, axis: int, both: bool, tmp_path: Path) -> None:
-    if not both and merge != "concatenate":
-        pytest.skip("Keras drops it")
     one, other = words(), toy_models.in_memory("masked_tokens" if both else "tokens", 1)
     graph = ks.Graph().add("one", one).add("other", other).add("rnn", L.LSTM(3))
     graph.add_input("x", "one").add_input("y", "other")
