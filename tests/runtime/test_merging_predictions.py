@@ -116,6 +116,8 @@ def test_a_copy_in_a_worker_opens_the_file_itself(tmp_path: Path) -> None:
         ({}, ["0", "1"]),
         (ranges(ROWS), ["chr1:0-10", "chr1:100-110"]),
         ({"id": texts("seq{}", ROWS), **ranges(ROWS)}, ["seq0", "seq1"]),
+        ({"id": np.full(ROWS, b""), **ranges(ROWS)}, ["chr1:0-10", "chr1:100-110"]),
+        ({"id": np.array([b"", *texts("seq{}", ROWS)[1:]]), **ranges(ROWS)}, ["chr1:0-10", "seq1"]),
     ],
 )
 def test_the_names_of_rows(tmp_path: Path, keys: dict[str, Any], names: list[str]) -> None:

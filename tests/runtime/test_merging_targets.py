@@ -132,6 +132,14 @@ def test_numbers_of_rows_are_no_names(tmp_path):
         assert merged.by_number() == ["dna", "targets"]
 
 
+@pytest.mark.parametrize(("loader", "options"), BED)
+def test_names_in_a_bed_file_go_into_files_of_predictions(tmp_path, loader, options):
+    part = bed_part(tmp_path, loader, ["peak0", ".", "peak2"], **options)
+    (batch,) = M.MergedDataset(part).numbered_batches()
+    assert batch["rows"]["id"].tolist() == [b"peak0", b"", b"peak2"]
+    assert batch["metadata"]["dna"]["ranges"]["start"].tolist() == [0, 10, 20]
+
+
 def test_rows_are_looked_up_by_names_in_a_bed_file(tmp_path):
     names = [f"peak{row}" for row in range(4)]
     part = bed_part(tmp_path, SeqIntervalDl, names, use_strand=True)
