@@ -11,6 +11,7 @@ import numpy as np
 from keras_stitch.graphs.spec import LayerInfo
 from keras_stitch.keras_private import layers_within
 
+_as_array = keras.ops.convert_to_numpy
 _OF_CHANGES = ("lora_rank", "lora_alpha", "quantization_config")
 
 
@@ -100,7 +101,8 @@ def _effective(layer: keras.Layer) -> Sequence[Any]:
 
 def _equal(some: Sequence[Any], others: Sequence[Any]) -> bool:
     return len(some) == len(others) and all(
-        np.array_equal(one, other, equal_nan=True) for one, other in zip(some, others, strict=True)
+        np.array_equal(_as_array(one), _as_array(other), equal_nan=True)
+        for one, other in zip(some, others, strict=True)
     )
 
 
