@@ -171,7 +171,8 @@ class Description:
             mask: Whether the Keras mask of the sources is passed on, so that the target skips the steps that, say, an
                 ``Embedding(mask_zero=True)`` in a source masked. Else the masks of saved models stop, as they do
                 between files, and ``summary``, ``plan`` and the certificate name the connection. A bare layer, such as
-                ``Masking``, masks what follows it without being asked.
+                ``Masking``, masks what follows it without being asked. Of a functional model that is given a mask,
+                Keras warns when it runs that it drops the mask, although the layers in it heed it.
 
         Returns:
             The graph. Names and shapes are checked by ``build``, all at once.
