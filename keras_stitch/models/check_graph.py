@@ -64,8 +64,6 @@ class KerasInference(Inference):
             raise StitchError(f"{type(layer).__name__} refuses them: {reason(error)}") from error
         if isinstance(result, (list, tuple, dict)):
             raise StitchError(f"{type(layer).__name__} makes several tensors of them.", expected="one tensor")
-        if layer.weights:
-            raise merge_layers.with_weights(layer)
         return _port("merged", result)
 
     def takes_mask(self, submodel: Submodel, number: int) -> bool:

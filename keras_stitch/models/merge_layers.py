@@ -147,14 +147,6 @@ def copy_with_mask(tensor: Any, names: Names, name: str) -> Any:
 MergeLike: TypeAlias = "str | keras.Layer | type[keras.Layer]"
 
 
-def with_weights(layer: keras.Layer) -> StitchError:
-    """Why a layer is no merge, as an error to raise."""
-    return StitchError(
-        f"A merge has no weights of its own, which this {type(layer).__name__} has.",
-        fix="Wrap it in a keras.Model with several inputs and add that as a submodel.",
-    )
-
-
 def _made_of(layer: type[keras.Layer]) -> keras.Layer:
     try:
         return layer()
@@ -171,7 +163,10 @@ def merge_of(merge: object, custom_objects: Given = None, **options: object) -> 
         merge = _made_of(merge)
     if isinstance(merge, keras.Layer):
         if merge.built and merge.weights:
-            raise with_weights(merge)
+            raise StitchError(
+                f"A merge has no weights of its own, which this {type(merge).__name__} has.",
+                fix="Wrap it in a keras.Model with several inputs and add that as a submodel.",
+            )
         for name in merges.misplaced("layer", options):
             raise StitchError(f"{name}= has no meaning for a merge that is a Keras layer.", expected="no option")
         given = custom_objects_of.read(custom_objects, "custom_objects= of a merge")

@@ -17,6 +17,7 @@ import numpy as np
 from keras_stitch import keras_private
 from keras_stitch.errors import StitchError, reason
 from keras_stitch.graphs.merges import KINDS, merge_arrays, options_of
+from keras_stitch.graphs.names import clean
 from keras_stitch.graphs.spec import Feed, GraphSpec, Submodel, Tap, Wiring
 from keras_stitch.models import ports
 from keras_stitch.models.changed_layers import change_alike, copy_weights, same_weights
@@ -109,6 +110,11 @@ class Reference:
                 return Masked(array, _plain_mask(rule.compute_mask(tensors, masks)))
             assert feed.merge.layer is not None
             layer = layer_from_config(feed.merge.layer, self._sources.custom_objects())
+            called(layer, [array[:1] for array in arrays])
+            if layer.weights:  # new ones, which the stitched model drew
+                base = feed.node if len(self._wiring.feeds[feed.node]) == 1 else f"{feed.node}_{clean(feed.port.name)}"
+                stitched = self._stitched[self._spec.submodel(feed.node).owner]
+                copy_weights(stitched.get_layer(f"{base}_merge"), layer)
             return _in_batches(lambda batch: [called(layer, [one.array for one in batch])], taken)[0]
         except Exception as error:
             raise StitchError(f"What feeds '{feed.node}.{feed.port.name}' cannot be merged: {reason(error)}") from error

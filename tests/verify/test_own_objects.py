@@ -202,6 +202,11 @@ def test_a_merge_that_cannot_be(merge: Any, options: dict[str, Any], text: str) 
     assert str(error.value).startswith(text)
 
 
-def test_a_merge_with_weights() -> None:
-    with pytest.raises(StitchError, match=r"A merge has no weights of its own, which this WithWeights has\."):
-        merged(WithWeights).build()
+def test_a_merge_that_draws_weights() -> None:
+    """The parts take those that the stitched model drew."""
+    graph = merged(WithWeights)
+    model = graph.build()
+    assert graph.verify().passed and graph.verify(model=model).passed
+    model.get_layer("c_merge").set_weights([np.array([7.0])])
+    assert graph.verify(model=model).passed
+    np.testing.assert_allclose(model(X), 70 * (X - 2 * X), rtol=1e-6)
