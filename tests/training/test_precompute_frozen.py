@@ -624,7 +624,7 @@ def test_a_merge_with_weights_is_refused(tmp_path):
     graph = ks.Graph("g").add("a", mlp(3, 2, name="i")).add("b", mlp(3, 2, name="j")).add("head", mlp(2, 1))
     graph.connect(["a", "b"], "head", merge=Weighted()).freeze("a", "b")
     text = error_of(graph, (({"i": np.ones((2, 3)), "j": np.ones((2, 3))}), np.ones(2)), tmp_path)
-    assert "A merge has no weights of its own, which this Weighted has." in text
+    assert "The merge 'head_merge' has weights of its own, so graph 'g' cannot be cut there." in text
 
 
 # -- what is random in training -------------------------------------------------------
