@@ -125,8 +125,8 @@ class _Turning:
         self.one_by_one = one_by_one
         self.turned: dict[int, _Turned] = {}
         self.held: dict[int, keras.Layer] = {}
-        # The order of axes that a layer with an axis of its own takes, whenever it is called.
-        self.orders: dict[int, int] = {}
+        # The order of axes that a layer with an axis of its own takes, whenever it is called, and how many these are.
+        self.orders: dict[int, tuple[int, int]] = {}
 
     def model(self, model: keras.Model) -> keras.Layer:
         """A nested model, whose ends are as they were."""
@@ -259,9 +259,11 @@ class _Graph:
             return _AS_IT_IS
         masked = any(tensor.has_mask for tensor in taken)
         if id(layer) in self.turning.orders:
-            order = self.turning.orders[id(layer)]
+            order, rank = self.turning.orders[id(layer)]
             if order and masked:
                 raise _unchanged(layer, "it is called with masks and without")
+            if order and taken[0].rank != rank:
+                raise _unchanged(layer, "it is called on tensors of different ranks")
             return order
         order = _AS_IT_IS
         alike = len({tensor.rank for tensor in taken}) == 1 and not masked
@@ -269,7 +271,7 @@ class _Graph:
             first = 2 if isinstance(layer, keras.layers.TimeDistributed) else 1
             order = next((order for tensor in taken for order in tensor.orders if order >= first), _AS_IT_IS)
         if with_axis:
-            self.turning.orders[id(layer)] = order
+            self.turning.orders[id(layer)] = order, taken[0].rank
         return order
 
     def _ordered(self, tensor: _Tensor, axis: int) -> Any:

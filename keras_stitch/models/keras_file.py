@@ -165,7 +165,8 @@ def _open(
 def _check_learnt(path: Path, model: keras.Model) -> None:
     """A lookup layer without its vocabulary would predict that it knows no word."""
     for layer in keras_private.layers_within(model):
-        if hasattr(layer, "get_vocabulary") and not layer.get_vocabulary(include_special_tokens=False):
+        is_lookup = type(layer).__module__.startswith("keras.") and hasattr(layer, "get_vocabulary")
+        if is_lookup and not layer.get_vocabulary(include_special_tokens=False):
             raise SourceError(
                 f"'{path}' does not hold the vocabulary of layer '{layer.name}', which it had learnt by adapt.",
                 expected="a .keras file, or a layer that was made with vocabulary=",

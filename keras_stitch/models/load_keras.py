@@ -191,6 +191,12 @@ def _check_ends(name: str, label: str, model: keras.Model) -> None:
             received=f"a {type(model).__name__} without symbolic inputs",
             fix="Call it on a keras.Input, wrap that in keras.Model(inputs, outputs), and take or save the result.",
         )
+    if not type(model).call.__module__.startswith("keras."):
+        raise SourceError(
+            f"Submodel '{name}' ({label}) has a call of its own, so it does not compute what its graph of layers says.",
+            expected="a functional model, or a Sequential whose first layer is an Input",
+            fix="Call it on a keras.Input, wrap that in keras.Model(inputs, outputs), and take or save the result.",
+        )
 
 
 def load_layer(

@@ -140,7 +140,8 @@ def is_model(layer: Layer) -> bool:
 def _layers(layer: Layer) -> list[Layer] | None:
     config = layer.get("config")
     layers = config.get("layers") if isinstance(config, dict) else config
-    return layers if isinstance(layers, list) else None
+    # Layers of a user's class may have something else under this name, such as their sizes.
+    return layers if isinstance(layers, list) and all(map(is_layer, layers)) else None
 
 
 def is_functional(layer: Layer) -> bool:

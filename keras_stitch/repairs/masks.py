@@ -186,6 +186,11 @@ class _Passage:
             raise _refusal(path, f"'{path}' ({kind}) heeds a mask that Keras 3 would make otherwise")
         self.changed.append(path)
         first = masks[0].keras_2
+        if has_state and first is not None and self._saved.version == (2,):
+            raise _refusal(
+                path,
+                f"'{path}' ({kind}) gave out its first state before Keras 2.3, and the file does not say its version",
+            )
         if has_state and self._gave_out_states and first is not None and not call.give_out_state(first):
             raise _refusal(path, f"'{path}' ({kind}) gave out its first state for the masked steps at the start")
         return [_Mask(mask.keras_2, mask.keras_2) for mask in masks]

@@ -124,10 +124,14 @@ def texts(group: h5py.Group, name: str) -> list[str]:
 
 
 def _arrays(group: h5py.Group) -> Arrays:
+    found = {layer: group[layer] for layer in texts(group, "layer_names") if layer in group}
     return {
-        layer: {name: group[layer][name].shape for name in texts(group[layer], "weight_names") if name in group[layer]}
-        for layer in texts(group, "layer_names")
-        if layer in group
+        layer: {
+            name: held[name].shape
+            for name in texts(held, "weight_names")
+            if isinstance(held, h5py.Group) and isinstance(held.get(name), h5py.Dataset)
+        }
+        for layer, held in found.items()
     }
 
 

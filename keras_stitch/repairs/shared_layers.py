@@ -60,7 +60,8 @@ def places(model: Layer) -> dict[str, list[str]]:
 def _places(model: Layer) -> dict[str, list[Layer]]:
     """All places of each layer that Keras marked as one that has several, by the path of the first.
 
-    It did not mark all of them. The others say the same. Whoever reads their weights sees where they are not the same.
+    Keras 3 may leave out the mark at the first place, which says the same otherwise. Whoever reads the weights there
+    sees where they are not the same.
     """
     layers = [(path, layer) for path, layer in walk(model) if path]
     # An id that is a path was given here.
@@ -68,10 +69,11 @@ def _places(model: Layer) -> dict[str, list[Layer]]:
     found: dict[str, list[Layer]] = {}
     for number, one in marked.items():
         kind, name, said = one["class_name"], name_of(one), _without_ids(one["config"])
+        first = next(index for index, (_, layer) in enumerate(layers) if layer.get(ID) == number)
         alike = [
             (path, layer)
-            for path, layer in layers
-            if layer.get(ID, number) == number
+            for index, (path, layer) in enumerate(layers)
+            if (layer.get(ID) == number or (ID not in layer and index < first))
             and (layer["class_name"], name_of(layer)) == (kind, name)
             and _without_ids(layer["config"]) == said
         ]

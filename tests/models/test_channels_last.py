@@ -482,6 +482,15 @@ def test_recurrent_convolutions_along_another_axis_are_refused(layer: keras.Laye
         ks.Graph("g").add("m", model)
 
 
+def test_one_concatenation_of_different_ranks_is_refused() -> None:
+    x, concatenate = keras.Input((3, 4, 4)), L.Concatenate(axis=-1, name="joined")
+    images = [L.Conv2D(3, 1, data_format=FIRST)(x) for _ in range(2)]
+    rows = [L.Reshape((3, 16))(image) for image in images]
+    model = keras.Model(x, [concatenate(images), concatenate([L.Conv1D(2, 1, data_format=FIRST)(row) for row in rows])])
+    with pytest.raises(SourceError, match=r"'joined' .*it is called on tensors of different ranks"):
+        ks.Graph("g").add("m", model)
+
+
 def test_what_keras_says_is_part_of_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(layer: keras.Layer) -> None:
         raise ValueError("no such layer")

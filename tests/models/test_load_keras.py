@@ -240,6 +240,48 @@ def test_a_subclassed_model_is_refused_with_a_reason():
         ks.Graph().add("m", held)
 
 
+class Doubled(keras.Model):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+
+    def call(self, inputs, training=None, mask=None):
+        return 2 * super().call(inputs, training=training, mask=mask)
+
+
+def test_a_functional_model_with_a_call_of_its_own_is_refused():
+    x = keras.Input((3,))
+    with pytest.raises(SourceError, match=r"'m' .* has a call of its own"):
+        ks.Graph().add("m", Doubled(x, keras.layers.Dense(2)(x)))
+
+
+@keras.saving.register_keras_serializable("load_keras")
+class OfSizes(keras.layers.Layer):
+    """Its config has numbers where that of a model has layers, and its vocabulary takes no argument."""
+
+    def __init__(self, layers, **options):
+        super().__init__(**options)
+        self.sizes = list(layers)
+
+    def get_vocabulary(self):
+        return []
+
+    def call(self, inputs):
+        return inputs * sum(self.sizes)
+
+    def get_config(self):
+        return {**super().get_config(), "layers": self.sizes}
+
+
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+def test_a_custom_layer_with_names_that_keras_uses_too(ending, tmp_path):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), OfSizes([2, 3])])
+    model.save(tmp_path / f"m.{ending}")
+    built = ks.Graph().add("m", tmp_path / f"m.{ending}").build()
+    rows = np.ones((2, 3), "float32")
+    assert_allclose(built(rows), model(rows))
+    assert_allclose(keras.saving.load_model(save_model(built, tmp_path / f"again.{ending}"))(rows), model(rows))
+
+
 def test_a_sequential_that_was_never_built_is_refused():
     with pytest.raises(SourceError, match="'m'"):
         ks.Graph().add("m", keras.Sequential([dense(2)]))

@@ -480,6 +480,15 @@ def test_an_archive_of_keras_2_whose_classes_change_names(tmp_path: Path) -> Non
     assert {"thresholded-relu", "class-names"} <= {done.rule for done in found.repairs}
 
 
+def test_a_group_where_an_array_should_be(tmp_path: Path) -> None:
+    path = write_h5(tmp_path / "m.h5", sequential(DENSE), {"d": [("w", floats(3, 2))]})
+    with h5py.File(path, "r+") as file:
+        group = file["model_weights/d"]
+        del group["w"]
+        group.create_group("w")
+    assert "do not fit it" in refusal(path)
+
+
 # -- together -------------------------------------------------------------------------------------
 
 
@@ -509,6 +518,13 @@ def test_masked_steps_at_the_start_give_out_the_first_state(steps: bool) -> None
             if want is None
             else (found[0], *found[2:]) == (("Where", "g", ("ExpandDims", "s")) if steps else ("Where", "g", "s"))
         )
+
+
+def test_what_masked_steps_give_out_without_a_version_is_unknown() -> None:
+    recurrent = layer("GRU", "g", units=2) | {"name": "g", "inbound_nodes": [[["a", 0, 0, {}], ["s", 0, 0, {}]]]}
+    made = [given("x", 3, 2), given("s", 2), called(layer("Masking", "a"), "x"), recurrent]
+    with pytest.raises(SourceError, match="the file does not say its version"):
+        masks.mask_arguments.apply(Saved(functional(made, ["x", "s"], ["g"]), (2,)))
 
 
 def test_a_recurrent_layer_at_every_step_of_a_mask() -> None:

@@ -123,6 +123,19 @@ def test_one_layer_with_two_values(tmp_path: Path) -> None:
         open_file(write_h5(tmp_path / "m.h5", model, arrays))
 
 
+def test_a_layer_that_only_looks_like_a_shared_one(tmp_path: Path) -> None:
+    """Keras 3 leaves out the mark at the first place alone."""
+    shared, other = dense("d"), dense("d")
+    x = keras.Input((3,), name="x")
+    ends = [model_of(one, name=name)(x) for one, name in ((shared, "a"), (shared, "b"), (other, "c"))]
+    model = keras.Model(x, keras.layers.Concatenate()(ends))
+    model.save(tmp_path / "m.keras")
+    found = open_file(tmp_path / "m.keras").model
+    assert len(found.weights) == 4
+    rows = floats(2, 3)
+    assert_allclose(found(rows), model(rows))
+
+
 def archive_of_keras_2(path: Path) -> tuple[np.ndarray, ...]:
     """An archive, where Keras 2 gave no number to what it had written before: ``dense`` is ``own`` in the second."""
     shared, own = (layer("Dense", name, units=3) for name in ("shared", "own"))
