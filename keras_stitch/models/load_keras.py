@@ -18,7 +18,7 @@ from keras_stitch.errors import SourceError, StitchError
 from keras_stitch.files import read_files
 from keras_stitch.graphs.spec import Port, Source, Submodel
 from keras_stitch.models import channels_last, keras_file, ports
-from keras_stitch.models.clone import clone, copy_state, uncopied
+from keras_stitch.models.clone import check_objects, clone, copy_state, uncopied
 from keras_stitch.models.custom_objects import held_by, in_registry
 from keras_stitch.models.layer_config import layer_config
 from keras_stitch.repairs import changed_functions
@@ -243,6 +243,7 @@ def load_layer(
             snapshot = copy_of(layer)
     except Exception as error:
         raise uncopied(f"Submodel '{name}' ({label})", error) from error
+    check_objects(layer, snapshot, f"Submodel '{name}' ({label})")
     described = Source("trained layer" if learnt else "layer", label, layer=config)
     info = ports.layer_info(name, layer, bool(layer.trainable))
     submodel = Submodel(
