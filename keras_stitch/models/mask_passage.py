@@ -22,8 +22,8 @@ def makes_mask(layer: keras.Layer) -> bool:
     """Whether masks begin at a layer."""
     if isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False):
         return True
-    custom = not type(layer).__module__.startswith("keras.")
-    return custom and bool(layer.supports_masking) and "compute_mask" in vars(type(layer))
+    own = [kind for kind in type(layer).__mro__ if not f"{kind.__module__}.".startswith("keras.")]
+    return bool(layer.supports_masking) and any("compute_mask" in vars(kind) for kind in own)
 
 
 def makes_masks(layer: keras.Layer) -> bool:

@@ -68,6 +68,24 @@ def of(*layers: keras.Layer, shape: tuple[int, ...] = (STEPS, 3), dtype: str = "
     return keras.Sequential([keras.Input(shape, dtype=dtype), *layers])
 
 
+class Zeros(L.Layer):
+    """Masks steps of zeros."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        self.supports_masking = True
+
+    def call(self, x: Any) -> Any:
+        return x * 1.0
+
+    def compute_mask(self, x: Any, previous_mask: Any = None) -> Any:
+        return keras.ops.any(keras.ops.not_equal(x, 0), axis=-1)
+
+
+class Inherited(Zeros):
+    pass
+
+
 # -- passed on -----------------------------------------------------------------
 
 
@@ -249,6 +267,14 @@ def test_where_a_mask_stops_is_named() -> None:
     assert str(graph.summary()).endswith(f"\n\n{said}") and str(graph.plan()).endswith(f"\n{said}")
     certificate = graph.verify()
     assert certificate.passed and said in certificate.notes and said in str(certificate)
+
+
+@pytest.mark.parametrize("kind", [Zeros, Inherited])
+def test_the_mask_of_ones_own_layer_stops(kind: type[keras.Layer]) -> None:
+    x, last = padded(6, STEPS, 3), recurrent()
+    graph = ks.Graph().add("zeros", of(kind())).add("rnn", last).connect("zeros", "rnn")
+    assert graph.summary().notes == (STOPS.format("zeros", "rnn"),)
+    assert close(run(graph.build(), x), run(last, x))
 
 
 def test_a_lost_mask_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
