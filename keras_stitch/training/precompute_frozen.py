@@ -7,7 +7,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_stitch.checks import whole_number
 from keras_stitch.errors import StitchError
-from keras_stitch.graphs.spec import GraphSpec, Tap, Wiring
+from keras_stitch.graphs.spec import Feed, GraphSpec, Tap, Wiring
 from keras_stitch.models import build, ports
 from keras_stitch.terminal import Step
 from keras_stitch.training import frozen_part
@@ -222,7 +222,7 @@ def _key_of(spec: GraphSpec, halves: Halves, whole: keras.Model) -> dict[str, st
         "feeds": [
             [
                 node,
-                asdict(feed.merge) if len(feed.taps) > 1 else None,
+                _merge_of(feed) if len(feed.taps) > 1 else None,
                 [_place(half, tap) for tap in feed.taps],
                 *([feed.masks] if feed.masks else []),
             ]
@@ -232,6 +232,13 @@ def _key_of(spec: GraphSpec, halves: Halves, whole: keras.Model) -> dict[str, st
         "passed on": sorted(name for name, tap in halves.crossing.items() if tap.node is None),
     }
     return {**found, "connections": hashlib.sha256(_text(_without_names(plain))).hexdigest()}
+
+
+def _merge_of(feed: Feed) -> dict[str, Any]:
+    """A merge as plain data, without where the classes of its layer were found."""
+    said = asdict(replace(feed.merge, objects=None))
+    del said["objects"]
+    return said
 
 
 def _place(wiring: Wiring, tap: Tap) -> list[Any]:
