@@ -56,6 +56,14 @@ def packed_models(
         if step.cut is None:
             continue
         found[step.name] = build(spec, step.cut.wiring, blueprints, flags, name=step.name)
+        owners = {spec.submodel(name).owner for name in step.submodels}
+        for layer in found[step.name].layers:
+            if layer.name not in owners and layer.weights:
+                raise StitchError(
+                    f"The merge '{layer.name}' runs in the dataloader, where nothing is trained, and its weights are new.",
+                    expected="a merge without weights",
+                    fix="Wrap it in a keras.Model with several inputs, train that, and add it as a submodel.",
+                )
         for name in step.submodels:
             owner = spec.submodel(spec.submodel(name).owner)
             if owner.source.draws_weights and found[step.name].get_layer(owner.name).weights:

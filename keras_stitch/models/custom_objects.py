@@ -171,7 +171,7 @@ def placed(given: Any, folder: Path) -> Any:
 def held_by(layer: keras.Layer) -> CustomObjects:
     """The custom objects that a layer or model in memory is made of, registered or not.
 
-    They are its layers' classes, and functions and such as activations and initializers among their attributes.
+    They are the classes of its layers, and functions, initializers and the like among the attributes of these.
     """
     found = {}
     for inner in layers_within(layer):

@@ -170,7 +170,10 @@ def merge_of(merge: object, custom_objects: Given = None, **options: object) -> 
         for name in merges.misplaced("layer", options):
             raise StitchError(f"{name}= has no meaning for a merge that is a Keras layer.", expected="no option")
         given = custom_objects_of.read(custom_objects, "custom_objects= of a merge")
-        return Merge("layer", layer=layer_config(merge), objects=custom_objects_of.held_by(merge) | given)
+        held = custom_objects_of.held_by(merge)
+        if custom_objects is None:  # by names that a stitch.yaml can say
+            given = custom_objects_of.read({item.__name__: item for item in held.objects.values()}, "merge=")
+        return Merge("layer", layer=layer_config(merge), objects=held | given)
     if custom_objects is not None:
         raise StitchError(
             f"custom_objects= has no meaning for merge={merge!r}.", expected="a merge that is a Keras layer"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from keras import layers
 import keras_stitch as ks
 from keras_stitch import cli
 from keras_stitch import directory_layout as layout
-from keras_stitch.errors import SaveError, StitchError
+from keras_stitch.errors import SaveError, SourceError, StitchError
 from keras_stitch.models.custom_objects import held_by
 from keras_stitch.models.save_keras import save_model
 
@@ -172,6 +174,22 @@ def test_a_merge_in_stitch_yaml(own: tuple[Path, dict[str, Any]], tmp_path: Path
     np.testing.assert_allclose(given.build()(X), [[20, 40, 60]])
 
 
+def test_stitch_yaml_names_the_class_of_a_merge_in_a_module(
+    own: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_module_of_merges.py").write_text(own[0].read_text())
+    monkeypatch.syspath_prepend(tmp_path)
+    merge = importlib.import_module("own_module_of_merges").Furthest()
+    for name in ("a", "b", "c"):
+        part = keras.Sequential([keras.Input((3,), name="x"), layers.Rescaling({"b": -2.0}.get(name, 1.0))])
+        part.save(tmp_path / f"{name}.keras")
+    graph = ks.Graph().add("a", tmp_path / "a.keras").add("b", tmp_path / "b.keras").add("c", tmp_path / "c.keras")
+    graph.add_input("x", ["a", "b"]).connect(["a", "b"], "c", merge=merge)
+    path = graph.to_yaml(tmp_path / "stitch.yaml")
+    assert "custom_objects: own_module_of_merges:Furthest" in path.read_text()
+    np.testing.assert_allclose(ks.Graph.from_yaml(path).build()(X), graph.build()(X))
+
+
 class WithWeights(layers.Layer):
     def build(self, shapes: Any) -> None:
         self.scale = self.add_weight(shape=(1,), name="scale")
@@ -210,3 +228,66 @@ def test_a_merge_that_draws_weights() -> None:
     model.get_layer("c_merge").set_weights([np.array([7.0])])
     assert graph.verify(model=model).passed
     np.testing.assert_allclose(model(X), 70 * (X - 2 * X), rtol=1e-6)
+
+
+def test_a_merge_that_draws_weights_does_not_run_in_the_dataloader() -> None:
+    def part() -> keras.Model:
+        return keras.Sequential([keras.Input((3,)), layers.Dense(3)])
+
+    graph = ks.Graph().add("a", part()).add("b", part()).add("c", part(), placement="dataloader").add("d", part())
+    graph.add_input("x", ["a", "b"]).connect(["a", "b"], "c", merge=WithWeights()).connect("c", "d")
+    with pytest.raises(StitchError, match="The merge 'c_merge' runs in the dataloader, .* and its weights are new"):
+        graph.verify()
+
+
+# -- names ----------------------------------------------------------------------------------------
+
+
+def times(factor: float) -> Callable[[Any], Any]:
+    def act(x: Any) -> Any:
+        return x * factor
+
+    return act
+
+
+def gelu(x: Any) -> Any:
+    return x * 3
+
+
+class Holds(layers.Wrapper):
+    def call(self, x: Any) -> Any:
+        return self.layer(x)
+
+
+def scaling(factor: float) -> keras.Layer:
+    class Scaled(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return x * factor
+
+    return Holds(Scaled())
+
+
+@pytest.mark.parametrize(
+    ("made", "name"),
+    [
+        (lambda: [layers.Dense(2, times(2.0)), layers.Dense(2, times(5.0))], "act"),
+        (lambda: [layers.Activation(times(2.0)), layers.Activation(times(5.0))], "act"),
+        (lambda: [layers.Dense(2, gelu)], "gelu"),
+        (lambda: [scaling(2.0), scaling(5.0)], "Scaled"),
+    ],
+)
+def test_two_of_one_name_are_not_taken_for_each_other(made: Callable[[], list[keras.Layer]], name: str) -> None:
+    model = keras.Sequential([keras.Input((4, 2), name="x"), *made()])
+    with pytest.raises(SourceError, match=f"Submodel 'own' .* needs '{name}', and another one has the same name"):
+        ks.Graph().add("own", model)
+
+
+def test_a_layer_whose_function_is_called_like_one_of_keras() -> None:
+    with pytest.raises(SourceError, match="needs 'gelu', and another one has the same name"):
+        ks.Graph().add("own", layers.Dense(2, gelu))
+
+
+def test_functions_made_twice_by_the_same_code_are_one() -> None:
+    model = keras.Sequential([keras.Input((2,), name="x"), layers.Dense(2, times(2.0)), layers.Dense(2, times(2.0))])
+    x = np.ones((3, 2), "float32")
+    np.testing.assert_allclose(ks.Graph().add("own", model).build()(x), model(x), atol=1e-6)
