@@ -60,7 +60,8 @@ def packed_models(
         for layer in found[step.name].layers:
             if layer.name not in owners and layer.weights:
                 raise StitchError(
-                    f"The merge '{layer.name}' runs in the dataloader, where nothing is trained, and its weights are new.",
+                    f"The merge '{layer.name}' runs in the dataloader, where nothing is trained, and its weights are "
+                    "new.",
                     expected="a merge without weights",
                     fix="Wrap it in a keras.Model with several inputs, train that, and add it as a submodel.",
                 )

@@ -165,7 +165,7 @@ def check_objects(model: keras.Layer, copied: keras.Layer, what: str) -> None:
             if not _are_same(one, other):
                 raise SourceError(
                     f"{what} cannot be copied: its layer '{old.name}' needs '{one.__name__}', and another one has the "
-                    "same name, in the model or in Keras. Keras tells functions and classes apart by their names alone.",
+                    "same name, in the model or in Keras. Keras knows functions and classes by their names alone.",
                     expected="a name of its own for each function and class",
                     fix="Rename it, or register it with keras.saving.register_keras_serializable(package=...).",
                 )

@@ -236,7 +236,7 @@ def test_a_merge_that_draws_weights_does_not_run_in_the_dataloader() -> None:
 
     graph = ks.Graph().add("a", part()).add("b", part()).add("c", part(), placement="dataloader").add("d", part())
     graph.add_input("x", ["a", "b"]).connect(["a", "b"], "c", merge=WithWeights()).connect("c", "d")
-    with pytest.raises(StitchError, match="The merge 'c_merge' runs in the dataloader, .* and its weights are new"):
+    with pytest.raises(StitchError, match=r"The merge 'c_merge' runs in the dataloader, .* and its weights are new"):
         graph.verify()
 
 
@@ -278,7 +278,7 @@ def scaling(factor: float) -> keras.Layer:
 )
 def test_two_of_one_name_are_not_taken_for_each_other(made: Callable[[], list[keras.Layer]], name: str) -> None:
     model = keras.Sequential([keras.Input((4, 2), name="x"), *made()])
-    with pytest.raises(SourceError, match=f"Submodel 'own' .* needs '{name}', and another one has the same name"):
+    with pytest.raises(SourceError, match=rf"Submodel 'own' .* needs '{name}', and another one has the same name"):
         ks.Graph().add("own", model)
 
 
