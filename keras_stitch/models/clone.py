@@ -156,7 +156,7 @@ def check_objects(model: keras.Layer, copied: keras.Layer, what: str) -> None:
         SourceError: With the name, and the layer that needs it.
     """
     for old, new in zip(*map(keras_private.layers_within, (model, copied)), strict=False):
-        pairs = [(type(old), type(new))]
+        pairs: list[tuple[Any, Any]] = [(type(old), type(new))]
         for key, value in vars(old).items():
             other = vars(new).get(key)
             if inspect.isfunction(value) and value is not other and key in old.get_config():
