@@ -477,8 +477,8 @@ NAMES = "\n  Expected: one name, or a list of names\n  Received: {0}"
         (lambda: graph().connect("a", "b", merge="concat"),
          "There is no merge 'concat'.\n  Expected: 'concatenate', the "
          "nearest name, or a Keras layer"),
-        (lambda: graph().connect("a", "b", merge=layers.Add),
-         "There is no merge <class 'keras.src.layers.merging.add.Add'>.\n"
+        (lambda: graph().connect("a", "b", merge=len),
+         "There is no merge <built-in function len>.\n"
          "  Expected: one of concatenate, add, average, maximum, minimum, multiply, subtract, stack, dot, or a Keras "
          "layer"),
         (lambda: graph().connect("a", "b", axis="last"),

@@ -177,6 +177,7 @@ def in_batches(inputs: dict, targets: Any, size: int) -> Iterator[tuple[Any, Any
 
 @pytest.mark.parametrize("make", GRAPHS, ids=lambda make: make.__name__)
 def test_training_the_rest_trains_the_whole(make, tmp_path):
+    keras.utils.set_random_seed(0)  # steps from some weights grow so much that rounding shows
     graph = make()
     whole, beside = graph.build(), graph.build()
     beside.set_weights(whole.get_weights())  # layers that nobody trained draw their weights
