@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
@@ -184,7 +185,8 @@ def _differ(block: Block, one: BasePart, other: BasePart, field: str) -> np.ndar
 
 def _texts(array: np.ndarray) -> np.ndarray:
     """Returns ids as text: 7, "7" and b"7" are one id."""
-    array = np.asarray(array).reshape(len(array), -1)
+    array = np.asarray(array)
+    array = array.reshape(len(array), math.prod(array.shape[1:]))  # -1 would not do for a batch without rows
     if array.shape[1] != 1:
         return np.asarray([" ".join(row) for row in zip(*map(_texts, array.T), strict=True)], dtype="U")
     return as_text(array[:, 0])
