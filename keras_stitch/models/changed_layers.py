@@ -56,7 +56,7 @@ def copy_weights(source: keras.Layer, target: keras.Layer) -> None:
     """Copy all weights between two layers or models that were changed alike, and how much adapters count."""
     copy_alphas(source, target)
     for new, old in zip(ordered_weights(target), ordered_weights(source), strict=True):
-        new.assign(old)
+        new.assign(keras.ops.copy(old))  # on JAX, training would take the array from both
 
 
 def copy_alphas(source: keras.Layer, target: keras.Layer) -> None:

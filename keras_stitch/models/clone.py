@@ -190,7 +190,7 @@ def copy_state(source: keras.Layer, target: keras.Layer) -> None:
     """Copy the weights, and what preprocessing layers learnt in ``adapt``, which is not all in weights."""
     copy_alphas(source, target)
     for new, old in zip(_weights(target), _weights(source), strict=True):
-        new.assign(old)
+        new.assign(keras.ops.copy(old))  # on JAX, training would take the array from both
     olds = dict(ports.leaves(source)) if isinstance(source, keras.Model) else {"": source}
     news = dict(ports.leaves(target)) if isinstance(target, keras.Model) else {"": target}
     for path in olds.keys() & news.keys():
