@@ -93,8 +93,8 @@ def _verify(commands: Any) -> None:
     text = "Hold the stitched model against its parts run separately; exit status 1 where they differ."
     verify = _command(commands, "verify", text)
     _add_spec(verify)
-    verify.add_argument("--rows", type=int, default=10, metavar="N", help="random rows (default: 10)")
-    verify.add_argument("--seed", type=int, default=0, metavar="N", help="of the random rows (default: 0)")
+    verify.add_argument("--rows", type=int, default=10, metavar="N", help="number of random rows (default: 10)")
+    verify.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random rows (default: 0)")
     verify.add_argument("--data", metavar="NPZ", help="inputs of your own: a file with one array for each graph input")
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_stitch.repairs.architecture import Layer, Saved
+from keras_stitch.errors import SourceError
+from keras_stitch.repairs.architecture import Layer, Saved, name_of
 from keras_stitch.repairs.layer_blocks import Block, largest, mean
 from keras_stitch.repairs.rule import distributed, held_layers, insert_before, layer_rule, listed, rule
 
@@ -95,6 +96,13 @@ def pooling(layer: Layer, saved: Saved) -> bool:
     sizes = listed(config["pool_size"], rank)
     strides = listed(config.get("strides") or sizes, rank)
     averages = kind.startswith("Average")
+    if averages and rank < 3 and saved.version == (2,) and max(sizes) > 1:
+        raise SourceError(
+            f"The layer '{name_of(layer)}' averages over zeros at its borders in Keras 2.0.4 to 2.1.4 on Theano, in "
+            "others it does not, and the file does not say its version.",
+            expected="the attribute keras_version in the file",
+            fix="Write it there: h5py.File(path, 'r+').attrs['keras_version'] = '2.1.6', or what it was.",
+        )
     # These counted the zeros around the tensor.
     counts = averages and rank < 3 and (2, 0, 4) <= saved.version <= (2, 1, 4)
     alike = all(size == 1 or (size == 3 and stride == 1) for size, stride in zip(sizes, strides, strict=True))

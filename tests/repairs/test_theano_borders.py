@@ -235,6 +235,15 @@ def test_pooling_of_images_and_volumes(tmp_path: Path, kind: str, first: bool) -
 # -- transposed convolutions ----------------------------------------------------------------------
 
 
+def test_averages_of_a_file_without_a_version_are_refused(tmp_path: Path) -> None:
+    same = {"padding": "same", "data_format": "channels_last"}
+    said = layer(
+        "AveragePooling2D", "mean", pool_size=[2, 2], strides=[1, 1], batch_input_shape=[None, 3, 4, 2], **same
+    )
+    with pytest.raises(SourceError, match=r"The layer 'mean' averages(.|\n)*does not say its version"):
+        opened(tmp_path, sequential(said), {"mean": []}, None)  # type: ignore[arg-type]
+
+
 def uncut(x: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray:
     """All that a transposed convolution makes of images, and zeros behind it."""
     out = np.zeros((len(x), *((n - 1) * stride + k + 9 for n, k in zip(x.shape[1:3], kernel.shape, strict=False)),
