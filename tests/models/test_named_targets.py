@@ -116,6 +116,11 @@ def test_one_output_and_outputs_in_the_order_of_the_alphabet_take_lists():
         model = graph(*names).build()
         model.compile("sgd", ["mse"] * len(names), metrics=["mae"] * len(names))
         model.fit(X, ys(len(names)), verbose=0)
+        by_list = model.evaluate(X, ys(len(names)), verbose=0)
+        if len(names) > 1:
+            model.compile("sgd", dict.fromkeys(names, "mse"))
+            by_name = model.evaluate(X, dict(zip(names, ys(len(names)), strict=True)), verbose=0)
+            np.testing.assert_allclose(by_list[0], np.ravel(by_name)[0], rtol=1e-6)
 
 
 def test_the_summary_says_so():
