@@ -150,7 +150,7 @@ class Description:
         axes: int | Sequence[int] | None = None,
         normalize: bool = False,
         custom_objects: Given = None,
-        mask: bool = False,
+        mask: bool | None = None,
     ) -> Self:
         """Connect one or more sources to an input port.
 
@@ -169,10 +169,11 @@ class Description:
                 cosines.
             custom_objects: What a merge that is a layer of one's own needs when it is loaded, as ``add`` takes it.
             mask: Whether the Keras mask of the sources is passed on, so that the target skips the steps that, say, an
-                ``Embedding(mask_zero=True)`` in a source masked. Else the masks of saved models stop, as they do
-                between files, and ``summary``, ``plan`` and the certificate name the connection. A bare layer, such as
-                ``Masking``, masks what follows it without being asked. Of a functional model that is given a mask,
-                Keras warns when it runs that it drops the mask, although the layers in it heed it.
+                ``Embedding(mask_zero=True)`` in a source masked. By default, the masks of saved models stop, as they
+                do between files, and ``summary``, ``plan`` and the certificate name the connection. A bare layer, such
+                as ``Masking``, masks what follows it, unless ``mask=False`` says no. A Keras layer as ``merge`` does
+                with masks what Keras does. Of a functional model that is given a mask, Keras warns when it runs that
+                it drops the mask, although the layers in it heed it.
 
         Returns:
             The graph. Names and shapes are checked by ``build``, all at once.
@@ -187,7 +188,7 @@ class Description:
         target = checks.one_name(target, "connect(..., target)")
         names = checks.names(sources, f"connect(..., '{target}')")
         options = {"axis": axis, "axes": axes, "normalize": normalize}
-        passed = bool(checks.flag_of(mask, f"mask= of connect(..., '{target}')"))
+        passed = checks.flag_of(mask, f"mask= of connect(..., '{target}')")
         how = merge_layers.merge_of(merge, custom_objects, **options)
         connection = Connection(target, names, how, passed)
         return self._say(connections=(*self._spec.connections, connection))

@@ -21,6 +21,7 @@ from keras_stitch.graphs.mask_borders import stopped
 from keras_stitch.graphs.spec import GraphSpec, Wiring
 from keras_stitch.models import check_graph, save_keras
 from keras_stitch.models.custom_objects import Given
+from keras_stitch.placement.cut_into_stages import parts
 from keras_stitch.placement.jobs import Flow, flow
 from keras_stitch.placement.plan import Plan
 from keras_stitch.placement.summary import Summary, summarise
@@ -303,7 +304,7 @@ class Graph(Description):
 
     def _notes(self, model: keras.Model | None = None) -> tuple[str, ...]:
         """What there is to know about the graph, or about a model of it, in sentences."""
-        return (*self._assembly().notes(model), *stopped(self._check()[0]))
+        return (*self._assembly().notes(model), *stopped(self._check()[0], parts(self._flow().steps)))
 
     def _flow(self) -> Flow:
         """What runs where; the answer is kept until the next verb."""

@@ -280,7 +280,7 @@ class _Parser:
             return Connection(target, self._names(value, path))
         self._known(value, ("sources", "merge", "mask", "custom_objects", *merges.OPTIONS), path)
         sources = self._names(value.get("sources"), (*path, "sources"))
-        mask = self._typed(value.get("mask", False), bool, (*path, "mask"), "true or false")
+        mask = self._typed(value["mask"], bool, (*path, "mask"), "true or false") if "mask" in value else None
         return Connection(target, sources, self._merge(target, value, path), mask)
 
     def _merge(self, target: str, value: Mapping[str, Any], path: tuple[Any, ...]) -> Merge:

@@ -56,8 +56,7 @@ class Source:
     """Where a submodel comes from.
 
     Attributes:
-        kind: ``"file"``, ``"kipoi"`` (a directory), or in memory: ``"model"``, ``"layer"``, ``"trained layer"`` (with
-            weights), ``"estimator"`` (of scikit-learn) or ``"module"`` (of PyTorch).
+        kind: "file", "kipoi"; in memory "model", "layer", "trained layer" (with weights), "estimator", "module".
         path: The absolute path, for ``file`` and ``kipoi``.
         layer: ``{"class_name": ..., "config": ...}`` for ``layer``.
         arch: The absolute path of the architecture JSON, for a weights-only file.
@@ -194,12 +193,12 @@ class Merge:
 
 @dataclass(frozen=True)
 class Connection:
-    """One or more sources merged into one input port, names not yet resolved; ``mask`` asks for their Keras masks."""
+    """One or more sources merged into one input port, names not yet resolved; ``mask`` says whether masks go on."""
 
     target: str
     sources: tuple[str, ...]
     merge: Merge = Merge()
-    mask: bool = False
+    mask: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -283,6 +282,7 @@ class Feed:
         tap_ports: Name, shape and dtype of each tap after slicing, in the same order.
         merge: How; ignored for a single tap.
         masks: Whether each tap passes its Keras mask on; empty where none does.
+        mask_stop: Why a mask stops here; empty where none does, and where ``mask=True`` would pass it on.
     """
 
     node: str
@@ -291,6 +291,7 @@ class Feed:
     tap_ports: tuple[Port, ...]
     merge: Merge = Merge()
     masks: tuple[bool, ...] = ()
+    mask_stop: str = ""
 
 
 @dataclass(frozen=True)

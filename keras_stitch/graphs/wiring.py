@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
 from keras_stitch.errors import Problems, StitchError, WiringError
 from keras_stitch.graphs import changes, fixes, merges, shapes
 from keras_stitch.graphs.lookup import Key, Resolver, Taken, waited
-from keras_stitch.graphs.mask_borders import Borders, whole
+from keras_stitch.graphs.mask_borders import Borders, Takers, whole
 from keras_stitch.graphs.names import Names
 from keras_stitch.graphs.spec import (
     Connection,
@@ -45,6 +46,10 @@ class Inference:
     def takes_mask(self, submodel: Submodel, number: int) -> bool:
         """Whether a Keras mask at an input port, by number, is heeded or passed on."""
         return False
+
+    def merge_masks(self, merge: Merge, arriving: Sequence[Port], masked: Sequence[bool]) -> tuple[bool, bool]:
+        """Whether a Keras layer that takes a list heeds the masks in it, and whether what it makes carries one."""
+        return (False, False)
 
     def masked(self, submodel: Submodel, arriving: Sequence[Port], masked: Sequence[bool]) -> tuple[bool, ...]:
         """Whether each output port of a submodel carries a Keras mask, where some of what arrives does."""
@@ -159,7 +164,7 @@ class _Wirer:
         if all(port.shape is not None for port in arriving) and submodel.name not in self.misfed:
             try:
                 self.node_outputs[submodel.name] = self.inference.outputs(submodel, arriving)
-                masks = [any(self.feeds[submodel.name, port.name].masks) for port in submodel.inputs]
+                masks = [self.borders.arrives(self.feeds[submodel.name, port.name]) for port in submodel.inputs]
                 carrying = self.inference.masked(submodel, arriving, masks)
             except StitchError as problem:
                 self.problems.append(problem)
@@ -175,11 +180,10 @@ class _Wirer:
             return feed
         try:
             takes = submodel.is_keras and self.inference.takes_mask(submodel, number)
-            feed = replace(feed, masks=self.borders.passing(feed, connection, takes=takes))
+            takers = Takers(takes, partial(self.inference.merge_masks, feed.merge, feed.tap_ports))
+            return self.borders.passed(feed, connection, takers)
         except StitchError as problem:
             self.problems.append(problem)
-        if feed.masks and len(feed.taps) > 1:
-            self.borders.masked.add(Tap(feed.node, feed.port.name, merged=True))
         return feed
 
     def _feed(self, submodel: Submodel, port: Port) -> Feed:

@@ -128,7 +128,7 @@ def _given_objects(said: Sequence[str], place: Callable[[str], str]) -> dict[str
 
 def _connection_data(connection: Connection, place: Callable[[str], str]) -> Any:
     sources, merge = list(connection.sources), connection.merge
-    mask = {"mask": True} if connection.mask else {}
+    mask = {} if connection.mask is None else {"mask": connection.mask}
     if merge == Merge():
         said = sources[0] if len(sources) == 1 else sources
         return {"sources": said, **mask} if mask else said

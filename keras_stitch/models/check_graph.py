@@ -71,6 +71,17 @@ class KerasInference(Inference):
         port = submodel.inputs[number].name
         return mask_passage.takes_mask(self._blueprints[submodel.owner].peek(), number, port)
 
+    def merge_masks(self, merge: Merge, arriving: Sequence[Port], masked: Sequence[bool]) -> tuple[bool, bool]:
+        """Whether a Keras layer that takes a list heeds the masks in it, and whether what it makes carries one."""
+        layer = merge_layers.merge_layer(merge, None, "float32")
+        if not mask_passage.takes_mask(layer, 0, ""):
+            return (False, False)
+        try:
+            carries = mask_passage.layer_masks_output(layer, [[_tensor(port) for port in arriving]], [masked])
+        except Exception as error:
+            raise StitchError(f"{type(layer).__name__} as merge= refuses masks: {reason(error)}") from error
+        return (mask_passage.heeds_masks(layer), carries)
+
     def masked(self, submodel: Submodel, arriving: Sequence[Port], masked: Sequence[bool]) -> tuple[bool, ...]:
         """Whether each output port carries a mask."""
         blueprint = self._blueprints.get(submodel.owner)

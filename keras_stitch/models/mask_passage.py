@@ -61,13 +61,21 @@ def masked_outputs(model: keras.Model, outputs: Sequence[Any], masked: Sequence[
     return tuple(id(tensor) in known for tensor in outputs)
 
 
-def layer_masks_output(layer: keras.Layer, tensors: Sequence[Any], masked: Sequence[bool]) -> bool:
-    """Whether the output of a bare layer carries a mask, where some of the tensors it is called on do."""
-    for tensor, has in zip(tensors, masked, strict=True):
+def layer_masks_output(layer: keras.Layer, arguments: Sequence[Any], masked: Sequence[Any]) -> bool:
+    """Whether the output of a bare layer carries a mask, where some of the tensors it is called on do.
+
+    ``masked`` says which of them do, in the structure of the arguments: lists for a layer that merges.
+    """
+    for tensor, has in zip(keras.tree.flatten(arguments), keras.tree.flatten(masked), strict=True):
         if has:
             keras_private.set_mask(tensor, _mask(tensor))
     with keras_private.quiet_about_masks():
-        return keras_private.mask_of(layer(*tensors)) is not None
+        return keras_private.mask_of(layer(*arguments)) is not None
+
+
+def heeds_masks(layer: keras.Layer) -> bool:
+    """Whether a layer that merges computes something else where masks arrive."""
+    return "mask" in inspect.signature(layer.call).parameters or isinstance(layer, _FILLING)
 
 
 class _Walk:

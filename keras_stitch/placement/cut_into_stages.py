@@ -239,6 +239,11 @@ def group_name(group: Sequence[str], spec: GraphSpec) -> str:
     return name
 
 
+def parts(steps: Sequence[Step]) -> dict[str, str]:
+    """The step that each submodel runs in which is not in the final model."""
+    return {node: step.name for step in steps for node in step.submodels}
+
+
 def tensors(connected: Connected) -> Iterator[str]:
     """The names of the tensors that something is made of."""
     if isinstance(connected, str):

@@ -10,6 +10,7 @@ from functools import lru_cache
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 
+from keras_stitch.graphs.mask_borders import whole
 from keras_stitch.graphs.merges import unusual_options
 from keras_stitch.graphs.slices import spans_text
 from keras_stitch.graphs.spec import PLACEMENTS, Feed, GraphSpec, Port, Submodel, Tap, Wiring, shape_text
@@ -141,9 +142,9 @@ def make_scene(spec: GraphSpec, wiring: Wiring, frozen: Marks, placement: Marks)
             return (merge_of(feed), 0) if len(feed.taps) > 1 else outlet(feed.taps[0])
         return outlets[tap.node, tap.port]
 
-    def tap_into(tap: Tap, port: Port, target: Node, end: int = 0) -> None:
+    def tap_into(tap: Tap, port: Port, target: Node, end: int = 0, mask: Sequence[str] = ()) -> None:
         part = [spans_text(tap.part, len(port.row))] if tap.part else []
-        scene.connect(*outlet(tap), "  ".join([*part, shape_text(port.shape)]), target, end)
+        scene.connect(*outlet(tap), "  ".join([*part, shape_text(port.shape), *mask]), target, end)
 
     for port in wiring.inputs:
         outlets[None, port.name] = scene.add(_terminal("input", port)), 0
@@ -157,13 +158,22 @@ def make_scene(spec: GraphSpec, wiring: Wiring, frozen: Marks, placement: Marks)
         outlets |= {(name, port.name): (box, start) for start, port in enumerate(outputs)}
         for end, (feed, merge) in enumerate(zip(feeds, merges, strict=True)):
             for position, (tap, port) in enumerate(zip(feed.taps, feed.tap_ports, strict=True)):
-                tap_into(tap, port, merge or box, position if merge else end)
+                mask = mask_at(wiring, feed, position)
+                tap_into(tap, port, merge or box, position if merge else end, mask)
             if merge:
-                scene.connect(merge, 0, shape_text(feed.port.shape), box, end)
+                carried = ["mask"] if Tap(name, feed.port.name, merged=True) in wiring.masked else []
+                scene.connect(merge, 0, "  ".join([shape_text(feed.port.shape), *carried]), box, end)
     for output in wiring.outputs:
         tap_into(output.tap, output.port, scene.add(_terminal("output", output.port)))
     _rank(scene)
     return scene
+
+
+def mask_at(wiring: Wiring, feed: Feed, number: int) -> list[str]:
+    """What is said of a Keras mask at an arrow: that it goes along, or stops there; nothing where there is none."""
+    if whole(feed.taps[number]) not in wiring.masked:
+        return []
+    return ["mask" if feed.masks and feed.masks[number] else "mask stops"]
 
 
 def _terminal(kind: str, port: Port) -> Node:

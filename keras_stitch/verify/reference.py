@@ -115,7 +115,7 @@ class Reference:
                 base = feed.node if len(self._wiring.feeds[feed.node]) == 1 else f"{feed.node}_{clean(feed.port.name)}"
                 stitched = self._stitched[self._spec.submodel(feed.node).owner]
                 copy_weights(stitched.get_layer(f"{base}_merge"), layer)
-            return _in_batches(lambda batch: [called(layer, [one.array for one in batch])], taken)[0]
+            return _in_batches(lambda batch: [called(layer, _tensors(batch))], taken)[0]
         except Exception as error:
             raise StitchError(f"What feeds '{feed.node}.{feed.port.name}' cannot be merged: {reason(error)}") from error
 

@@ -25,7 +25,7 @@ from keras_stitch.models import mask_passage, sample_rows
 from keras_stitch.models.custom_objects import in_registry
 from keras_stitch.models.sample_rows import given_inputs
 from keras_stitch.models.save_keras import save_model
-from keras_stitch.placement.cut_into_stages import Stages
+from keras_stitch.placement.cut_into_stages import Stages, parts
 from keras_stitch.placement.requirements import installed
 from keras_stitch.verify.certificate import Certificate, Check, InputRange
 from keras_stitch.verify.equality import compare
@@ -106,7 +106,7 @@ class Subject:
             SaveError: If the saved model cannot be loaded again.
         """
         rows, seed = whole_number("rows", rows, 1), whole_number("seed", seed, 0)
-        notes = [*self.remarks, *stopped(self.wiring)]
+        notes = [*self.remarks, *stopped(self.wiring, parts(self.stages.steps))]
         whole = Whole(self.stages, self.model, self.packed, directory)
         bounds = whole.bounds()
         try:

@@ -390,7 +390,7 @@ def test_masks_of_connections() -> None:
     said = parse(text + "  b: {sources: a, mask: true}\n  c: {sources: [a, b], merge: add, mask: false}\n")
     assert said.connections == (
         Connection("b", ("a",), mask=True),
-        Connection("c", ("a", "b"), Merge("add")),
+        Connection("c", ("a", "b"), Merge("add"), mask=False),
     )
     with pytest.raises(SpecFileError) as error:
         parse(text + "  b: {sources: a, mask: 1}\n")

@@ -185,8 +185,11 @@ def test_some_connections_pass_it_on_and_others_stop_it(tmp_path: Path) -> None:
     for model in again(graph.build(), tmp_path):
         found = run(model, TOKENS)
         assert close(found["yes"], masked) and close(found["no"], plain) and close(found["part"], plain)
-    stops = [("words", "no"), ("words[0:2]", "part"), ("words[2]", "part")]
-    assert graph.plan().notes == tuple(STOPS.format(*ends) for ends in stops)
+    cut = (
+        "A Keras mask stops between '{0}' and 'part': 'words[0:2]' is a part, and the layers that cut it out drop {1}."
+    )
+    parts = [cut.format(source, "the mask") for source in ("words[0:2]", "words[2]")]
+    assert graph.plan().notes == (STOPS.format("words", "no"), *parts)
     assert graph.verify().passed
 
 
@@ -195,7 +198,7 @@ def test_a_mask_goes_on_behind_a_model_that_took_it() -> None:
     pass_on = of(L.Dense(3, kernel_initializer="identity"))
     graph = ks.Graph().add("words", words()).add("dense", pass_on).add("rnn", recurrent())
     values, lstm = as_array(words()(TOKENS)), recurrent().get_layer("lstm")
-    for asked, want in ((True, lstm(values, mask=TOKENS != 0)), (False, lstm(values))):
+    for asked, want in ((True, lstm(values, mask=TOKENS != 0)), (None, lstm(values))):
         trial = ks.Graph().add("words", words()).add("dense", pass_on).add("rnn", recurrent())
         trial.connect("words", "dense", mask=True).connect("dense", "rnn", mask=asked)
         assert close(run(trial.build(), TOKENS), want)
@@ -243,6 +246,36 @@ def test_masks_that_meet_are_joined_as_in_keras(merge: str, axis: int, both: boo
     want = run(judge, TOKENS, second)
     for again_ in again(model, tmp_path):
         assert close(run(again_, TOKENS, second), want)
+    assert graph.verify().passed
+
+
+@pytest.mark.parametrize("asked", [None, True])
+@pytest.mark.parametrize("kind", [L.Add, L.Multiply, L.Concatenate])
+def test_a_layer_that_merges_does_with_masks_what_keras_does(
+    kind: type[keras.Layer], asked: bool | None, tmp_path: Path
+) -> None:
+    """Bare layers mask it without being asked, saved models where they are."""
+    rnn, one, other = L.LSTM(3), padded(6, STEPS, 3), padded(6, STEPS, 3)[::-1].copy()
+    graph = ks.Graph()
+    for name in ("one", "other"):
+        graph.add(name, of(L.Masking()) if asked else L.Masking()).add_input(f"x_{name}", name, shape=(STEPS, 3))
+    graph.add("rnn", rnn).connect(["one", "other"], "rnn", merge=kind(), mask=asked)
+    a, b = keras.Input((STEPS, 3)), keras.Input((STEPS, 3))
+    model = graph.build()
+    held = model.get_layer("rnn")
+    want = run(keras.Model([a, b], held(kind()([L.Masking()(a), L.Masking()(b)]))), one, other)
+    assert not close(run(keras.Model([a, b], held(kind()([a, b]))), one, other), want), "masks make no difference"
+    for again_ in again(model, tmp_path):
+        assert close(run(again_, one, other), want)
+    assert graph.plan().notes == () and graph.verify().passed
+
+
+def test_a_bare_layer_is_told_not_to_mask() -> None:
+    x, last = padded(6, STEPS, 3), recurrent()
+    graph = ks.Graph().add("masking", L.Masking()).add("rnn", last).add_input("x", "masking", shape=(STEPS, 3))
+    graph.connect("masking", "rnn", mask=False)
+    assert close(run(graph.build(), x), run(last, x))
+    assert graph.plan().notes == ("A Keras mask stops between 'masking' and 'rnn': connect says mask=False.",)
     assert graph.verify().passed
 
 
@@ -338,8 +371,11 @@ def test_merges_that_pass_none_on() -> None:
         return refusal(graph.connect(["a", "b"], "rnn", merge=merge, mask=True))
 
     kinds = "\n  Expected: one of concatenate, add, average, subtract" + LEAVE_OUT
-    assert merged("multiply") == "No mask can be passed on to 'rnn': merge='multiply' does not." + kinds
-    assert merged(L.Add()) == "No mask can be passed on to 'rnn': a Keras layer as merge= does not." + kinds
+    assert merged("multiply") == "No mask can be passed on to 'rnn': merge='multiply' does not." + kinds.replace(
+        "Leave mask= out: masks then stop at this connection.",
+        "merge=keras.layers.Multiply() does with masks what Keras does. Or leave mask= out.",
+    )
+    assert merged(L.Dot(1)) == "No mask can be passed on to 'rnn': Dot as merge= drops it, as in Keras." + LEAVE_OUT
     assert merged("add", "tokens") == (
         "No mask can be passed on to 'rnn': with merge='add' Keras passes a mask on only where all sources have one."
         "\n  Received: 'b' without a mask" + LEAVE_OUT

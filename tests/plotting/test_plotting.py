@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import struct
@@ -193,6 +194,16 @@ def test_ports_have_names_only_where_there_are_several():
 def test_slices_are_on_the_arrows():
     seen = texts(draw(*two_headed()))
     assert "[0:3]  (3,)" in seen and "[1:2]  (1,)" in seen and "(None, 2)" in seen
+
+
+def test_masks_are_on_the_arrows():
+    spec, wiring = graph({"x": (5, 3)}, {"a": {"x": ["x"]}, "b": {"x": ["a", "x"]}, "c": {"x": ["a"]}})
+    (fed,) = wiring.feeds["b"]
+    feeds = {**wiring.feeds, "b": (dataclasses.replace(fed, masks=(True, False)),)}
+    masked = frozenset({Tap("a", "out"), Tap("b", "x", merged=True)})
+    seen = texts(draw(spec, dataclasses.replace(wiring, feeds=feeds, masked=masked)))
+    assert seen.count("(2,)  mask") == 1 and seen.count("(2,)  mask stops") == 1
+    assert seen.count(f"{fed.port.shape}  mask") == 1 and sum("mask" in text for text in seen) == 3
 
 
 @pytest.mark.parametrize(
