@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_stitch.repairs.architecture import Fill
 from keras_stitch.repairs.rebuilt_layer import Inside
 
 _Make = Callable[[Sequence[np.ndarray]], np.ndarray]
@@ -26,56 +25,51 @@ def srelu(inside: Inside) -> str:
     Theano cut the left line, too, where it falls: it took the minimum of it and of the length of the middle one.
     """
     (x,) = inside.inputs
-    middle = _shift(inside, "from_left", x, lambda arrays: -arrays[0])
-    left = inside.add("PReLU", "left", middle, fill=lambda arrays: [_spread(inside, arrays[1])], **_shared(inside))
-    end = _shift(inside, "from_right", middle, _length, activation="relu")
+    minus_one = inside.add("Rescaling", "minus_one", x, scale=0.0, offset=-1.0)
+    # What a PReLU makes of -1 is its weight, times -1.
+    to_left = _prelu(inside, "t_left", minus_one, 0)
+    to_right = _prelu(inside, "t_right", minus_one, 2)
+    from_right = inside.add("Rescaling", "from_right", to_right, scale=-1.0, offset=0.0)
+    length = inside.add("Maximum", "length", to_right, from_right)
+    middle = inside.add("Add", "middle", x, to_left)
+    left = _prelu(inside, "left", middle, 1)
+    end = _over(inside, "end", middle, length)
     right = _scale(inside, "right", end, lambda arrays: arrays[3])
-    over = _shift(inside, "over", left, _length, activation="relu") if inside.on_theano else end
+    over = _over(inside, "over", left, length) if inside.on_theano else end
     sum_ = inside.add("Add", "sum", inside.add("Subtract", "cut", left, over), right)
-    return _shift(inside, "to_left", sum_, lambda arrays: arrays[0])
+    return inside.add("Subtract", "lines", sum_, to_left)
 
 
-def _length(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    return -np.abs(arrays[2])
+def _over(inside: Inside, suffix: str, x: str, length: str) -> str:
+    """What is above a length."""
+    return inside.add("ReLU", suffix, inside.add("Subtract", f"{suffix}_from", x, length))
+
+
+def _prelu(inside: Inside, suffix: str, x: str, which: int) -> str:
+    """A PReLU with one of the arrays of the file; axes along which it was shared have the size 1 there."""
+    shared = [axis for axis, size in enumerate(inside.shapes[0]) if axis and size is None]
+    config = {"shared_axes": shared} if shared else {}
+    return inside.add("PReLU", suffix, x, fill=lambda arrays: [_spread(inside, arrays[which])], **config)
 
 
 def _scale(inside: Inside, suffix: str, x: str, kernel: _Make, **config: Any) -> str:
-    """Multiply every element by its own number."""
-    return _each(inside, suffix, x, lambda arrays: [_known(inside, kernel(arrays))], **config)
-
-
-def _shift(inside: Inside, suffix: str, x: str, bias: _Make, **config: Any) -> str:
-    """Add its own number to every element."""
-
-    def fill(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        added = _known(inside, bias(arrays))
-        return [np.ones_like(added), added]
-
-    return _each(inside, suffix, x, fill, bias_axes=_axes(inside)[1], **config)
-
-
-def _each(inside: Inside, suffix: str, x: str, fill: Fill, **config: Any) -> str:
-    every, known = _axes(inside)
-    shape = list(inside.shapes[0][1:])
+    """Multiply every element by its own number, or by one along axes of an unknown size."""
+    sizes = inside.shapes[0][1:]
+    every = "bcdefgh"[: len(sizes)]
+    known = "".join(letter for letter, size in zip(every, sizes, strict=True) if size is not None)
     return inside.add(
-        "EinsumDense", suffix, x, fill=fill, equation=f"a{every},{known}->a{every}", output_shape=shape, **config
+        "EinsumDense",
+        suffix,
+        x,
+        fill=lambda arrays: [_known(inside, kernel(arrays))],
+        equation=f"a{every},{known}->a{every}",
+        output_shape=list(sizes),
+        **config,
     )
 
 
-def _axes(inside: Inside) -> tuple[str, str]:
-    """A letter for every axis, and those of axes with a size; along the others the weights are shared."""
-    sizes = inside.shapes[0][1:]
-    every = "bcdefgh"[: len(sizes)]
-    return every, "".join(letter for letter, size in zip(every, sizes, strict=True) if size is not None)
-
-
-def _shared(inside: Inside) -> dict[str, Any]:
-    shared = [axis for axis, size in enumerate(inside.shapes[0]) if axis and size is None]
-    return {"shared_axes": shared} if shared else {}
-
-
 def _spread(inside: Inside, array: np.ndarray) -> np.ndarray:
-    """An array for every element; axes along which it was shared have the size 1 in the file."""
+    """An array for every element."""
     return np.broadcast_to(array, [size or 1 for size in inside.shapes[0][1:]])
 
 

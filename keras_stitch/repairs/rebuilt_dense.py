@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import sqrt
 
 import numpy as np
 
 from keras_stitch.errors import SourceError
-from keras_stitch.repairs.rebuilt_layer import Inside, constant, pick
+from keras_stitch.repairs.rebuilt_layer import Inside, pick
 
 
 def highway(inside: Inside) -> str:
@@ -75,20 +76,18 @@ def cosine(inside: Inside) -> str:
 def sample_normalization(inside: Inside) -> str:
     """BatchNormalization with mode=1: ``(x - m) / (s + e)`` with ``s = sqrt(variance + e)``, by the last axis.
 
-    LayerNormalization divides by ``s`` alone. What is left is ``s / (s + e)``, softsign of ``s / e``; and ``s`` is the
-    length of ``(x - m) / sqrt(n)`` with ``sqrt(e)`` as one entry more.
+    LayerNormalization divides by ``s`` alone. What is left is ``s / (s + e)``, softsign of ``s / e``; and ``s sqrt(n)``
+    is the length of ``x - m`` with ``sqrt(n e)`` as one entry more.
     """
     (x,) = inside.inputs
     size, epsilon = inside.features, float(inside.config.get("epsilon", 1e-3))
-    centred = np.zeros((size, size + 1))
-    centred[:, :size] = (np.eye(size) - 1 / size) / np.sqrt(size)
-    root = np.zeros(size + 1)
-    root[size] = np.sqrt(epsilon)
-    long = inside.add("Dense", "centred", x, units=size + 1, fill=constant(centred, root), frozen=True)
+    mean = _mean(inside, "mean", x, size)
+    root = inside.add("Rescaling", "root", mean, scale=0.0, offset=sqrt(size * epsilon))
+    long = inside.add("Concatenate", "long", inside.add("Subtract", "centred", x, mean), root, axis=-1)
     squares = inside.add("Multiply", "squares", long, inside.add("UnitNormalization", "unit", long, axis=-1))
-    of_deviation = constant(np.full((size + 1, 1), 1 / epsilon))
-    config = {"units": 1, "use_bias": False, "activation": "softsign"}
-    factor = inside.add("Dense", "factor", squares, fill=of_deviation, frozen=True, **config)
+    of_squares = _mean(inside, "length", squares, size + 1)
+    ratio = inside.add("Rescaling", "ratio", of_squares, scale=(size + 1) / (sqrt(size) * epsilon), offset=0.0)
+    factor = inside.add("Activation", "factor", ratio, activation="softsign")
     even = inside.add("LayerNormalization", "even", x, axis=-1, epsilon=epsilon, center=False, scale=False)
     normal = inside.add("Multiply", "normal", even, factor)
     axes = "bcdefgh"[: len(inside.shapes[0]) - 1]
@@ -101,3 +100,23 @@ def sample_normalization(inside: Inside) -> str:
         output_shape=list(inside.shapes[0][1:]),
         bias_axes=axes[-1],
     )
+
+
+def _mean(inside: Inside, suffix: str, x: str, size: int) -> str:
+    """The mean along the last axis, of a size, which stays as an axis of size 1: pooling needs no weights for it."""
+    rank = len(inside.shapes[0]) - 1
+    if rank > 4:
+        raise SourceError(
+            f"The layer '{inside.name}' is a BatchNormalization of Keras 1 with mode=1 of tensors of {rank} axes, and "
+            "Keras 3 takes means along at most four.",
+            fix="Normalise tensors of fewer axes in the model that made the file, and save it again.",
+        )
+    if rank == 1:
+        column = inside.add("Reshape", f"{suffix}_column", x, target_shape=[size, 1])
+        mean = inside.add("AveragePooling1D", f"{suffix}_pooled", column, pool_size=size)
+        return inside.add("Reshape", suffix, mean, target_shape=[1])
+    turn = [*range(1, rank - 1), rank, rank - 1]
+    turned = inside.add("Permute", f"{suffix}_turned", x, dims=turn)
+    window = [1] * (rank - 2) + [size]
+    pooled = inside.add(f"AveragePooling{rank - 1}D", f"{suffix}_pooled", turned, pool_size=window)
+    return inside.add("Permute", suffix, pooled, dims=turn)

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from keras_stitch.errors import SourceError
 from keras_stitch.repairs.architecture import Fill, Layer, name_of
 
@@ -61,26 +59,23 @@ class Inside:
         """The arguments of the layer that are penalties on its weights, in training."""
         return {key: self.config[key] for key in _PENALTIES if self.config.get(key)}
 
-    def add(
-        self, class_name: str, suffix: str, *sources: str, fill: Fill | None = None, frozen: bool = False, **config: Any
-    ) -> str:
+    def add(self, class_name: str, suffix: str, *sources: str, fill: Fill | None = None, **config: Any) -> str:
         """Put in a layer that takes some of those that are there; returns its name.
 
         Args:
             class_name: A class of ``keras.layers``.
             suffix: What its name has after that of the layer in the file.
             sources: The names of what it takes.
-            fill: Makes its weights.
-            frozen: Whether its weights are constants, which never train.
+            fill: Makes its weights of those in the file. There are no others: they would be constants, which train
+                once somebody unfreezes the model.
             config: Its arguments.
         """
         name = f"{self.name}_{suffix}"
-        trainable = self._trainable and not frozen
         dtype = self.config.get("dtype") or "float32"
         self._put.append(
             {
                 "class_name": class_name,
-                "config": {"name": name, "trainable": trainable, "dtype": dtype, **config},
+                "config": {"name": name, "trainable": self._trainable, "dtype": dtype, **config},
                 "name": name,
                 "inbound_nodes": [[[source, 0, 0, {}] for source in sources]],
             }
@@ -127,11 +122,6 @@ class Kind:
 
     build: Callable[[Inside], str]
     arrays: Callable[[Mapping[str, Any]], tuple[int, int]]
-
-
-def constant(*arrays: np.ndarray) -> Fill:
-    """Weights that no array of the file gives."""
-    return lambda _: [np.asarray(array, "float32") for array in arrays]
 
 
 def pick(*indices: int) -> Fill:

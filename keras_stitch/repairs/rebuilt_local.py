@@ -1,15 +1,14 @@
-"""LocallyConnected1D and 2D: a frozen convolution makes the patches, an EinsumDense has a kernel for each of them."""
+"""LocallyConnected1D and 2D: croppings make the patches, an EinsumDense has a kernel for each of them."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 
-from keras_stitch.repairs.rebuilt_layer import Inside, constant
+from keras_stitch.repairs.rebuilt_layer import Inside
 
 
 @dataclass(frozen=True)
@@ -63,18 +62,7 @@ def locally_connected(inside: Inside) -> str:
     padding = [list(pair) for pair in zip(window.before, window.after, strict=True)]
     if any(map(any, padding)):
         x = inside.add(f"ZeroPadding{rank}D", "padding", x, padding=padding if rank > 1 else padding[0])
-    entries = prod(window.size) * window.channels
-    x = inside.add(
-        f"Conv{rank}D",
-        "patches",
-        x,
-        fill=constant(np.eye(entries).reshape(*window.size, window.channels, entries)),
-        frozen=True,
-        filters=entries,
-        kernel_size=list(window.size),
-        strides=list(window.strides),
-        use_bias=False,
-    )
+    x = _patches(inside, x, window)
     use_bias = inside.config.get("use_bias", True)
     axes = "bcd"[:rank]
     implementation = inside.config.get("implementation") or 1
@@ -91,6 +79,27 @@ def locally_connected(inside: Inside) -> str:
         **inside.penalties,
     )
     return inside.add("Permute", "channels_first", x, dims=[rank + 1, *range(1, rank + 1)]) if first else x
+
+
+def _patches(inside: Inside, x: str, window: _Window) -> str:
+    """The patch of every place as its channels, from what has its zeros around it; no weights are needed for that."""
+    rank = len(window.size)
+    # The last axis comes first, so that a patch has the order of a kernel.
+    for axis in reversed(range(rank)):
+        seen = (window.places[axis] - 1) * window.strides[axis] + 1
+        size = window.before[axis] + window.given[axis] + window.after[axis]
+        steps = []
+        for step in range(window.size[axis]):
+            cropping = [[0, 0]] * rank
+            cropping[axis] = [step, size - seen - step]
+            suffix = f"axis{axis}_step{step}"
+            steps.append(inside.add(f"Cropping{rank}D", suffix, x, cropping=cropping if rank > 1 else cropping[0]))
+        x = inside.add("Concatenate", f"axis{axis}_patches", *steps, axis=-1) if len(steps) > 1 else steps[0]
+    if max(window.strides) == 1:
+        return x
+    return inside.add(
+        f"MaxPooling{rank}D", "places", x, pool_size=[1] * rank, strides=list(window.strides), padding="valid"
+    )
 
 
 def _window(inside: Inside, first: bool) -> _Window:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import keras
 import numpy as np
 import old_keras
 import pytest
+import tensorflow as tf
 from repairs_files import Layer, called, floats, functional, given, layer, sequential, sigmoid, write_h5
 
 import keras_stitch as ks
 from keras_stitch.errors import SourceError
 from keras_stitch.models import keras_file
+from keras_stitch.repairs import gone_layers
 
 Arrays = dict[str, Any]
 
@@ -94,8 +97,9 @@ def test_srelu(tmp_path: Path, backend: str, shared: bool) -> None:
     near(predicted(path, x), expected)
 
 
-@pytest.mark.parametrize("epsilon", [1e-3, 1e-5])
-@pytest.mark.parametrize("shape", [(6,), (3, 6)])
+@pytest.mark.parametrize(
+    ("shape", "epsilon"), [((6,), 1e-3), ((6,), 1e-5), ((3, 6), 1e-5), ((2, 3, 6), 1e-3), ((2, 3, 2, 6), 1e-3)]
+)
 def test_batch_normalization_of_each_row(tmp_path: Path, shape: tuple[int, ...], epsilon: float) -> None:
     x, gamma, beta = floats(5, *shape), floats(6), floats(6)
     x[0] *= 1e-3
@@ -105,6 +109,12 @@ def test_batch_normalization_of_each_row(tmp_path: Path, shape: tuple[int, ...],
     expected = gamma * (x - x.mean(-1, keepdims=True, dtype="float64")) / (deviation + epsilon) + beta
     said = layer("BatchNormalization", "batchnormalization_1", mode=1, axis=-1, epsilon=epsilon, gamma_init="one")
     near(predicted(keras_1(tmp_path, said, shape, gamma, beta, floats(6), floats(6)), x), expected)
+
+
+def test_batch_normalization_of_each_row_with_many_axes_is_refused(tmp_path: Path) -> None:
+    said = layer("BatchNormalization", "batchnormalization_1", mode=1, axis=-1, gamma_init="one")
+    with pytest.raises(SourceError, match="of tensors of 5 axes, and Keras 3 takes means along at most four"):
+        keras_file.open_file(keras_1(tmp_path, said, (2, 2, 2, 2, 3), *[floats(3)] * 4))
 
 
 def cosine_file(path: Path, *shape: int) -> Path:
@@ -147,6 +157,71 @@ def test_a_layer_in_time_distributed_shared_and_frozen(tmp_path: Path) -> None:
     model = keras_file.open_file(path).model
     assert not model.trainable_weights and model.count_params() == 40
     assert model.get_layer("each").layer.get_layer("highway_1_gate").name == "highway_1_gate"
+
+
+# A layer of each kind, what it takes, and its arrays that train.
+KINDS: dict[str, tuple[Layer, tuple[int, ...], list[np.ndarray]]] = {
+    "GoneHighway": (layer("Highway", "m", bias=True), (4,), [floats(4, 4), floats(4, 4), floats(4), floats(4)]),
+    "GoneMaxoutDense": (
+        layer("MaxoutDense", "m", output_dim=2, nb_feature=3), (4,), [floats(3, 4, 2), floats(3, 2)],
+    ),
+    "GoneLocallyConnected1D": (
+        layer("LocallyConnected1D", "m", nb_filter=2, filter_length=3, subsample_length=2, border_mode="valid"),
+        (9, 3),
+        [floats(4, 9, 2), floats(4, 2)],
+    ),
+    "GoneLocallyConnected2D": (
+        layer("LocallyConnected2D", "m", nb_filter=2, nb_row=2, nb_col=3, subsample=[1, 2], border_mode="valid"),
+        (3, 5, 2),
+        [floats(4, 12, 2), floats(2, 2, 2)],
+    ),
+    "GoneParametricSoftplus": (layer("ParametricSoftplus", "m"), (3, 4), [floats(3, 4), floats(3, 4)]),
+    "GoneSReLU": (layer("SReLU", "m"), (3, 4), [*(floats(3, 4) for _ in range(4))]),
+    gone_layers.SAMPLE_NORMALIZATION: (layer("BatchNormalization", "m", mode=1, axis=-1), (6,), [floats(6), floats(6)]),
+}  # fmt: skip
+
+
+def test_all_kinds_are_trained() -> None:
+    """A cosine merge has no weights."""
+    assert gone_layers.KINDS.keys() - KINDS.keys() == {gone_layers.COSINE}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_of_training_moves_the_weights_of_the_file_and_nothing_else(tmp_path: Path, kind: str) -> None:
+    """Whatever somebody unfreezes, in a graph or in plain Keras: no weight of a rebuilt layer is a constant."""
+    said, shape, arrays = KINDS[kind]
+    rest = [floats(6), floats(6)] if kind == gone_layers.SAMPLE_NORMALIZATION else []
+    path = keras_1(tmp_path, copy.deepcopy(said), shape, *arrays, *rest)
+    graph = ks.Graph("g").add("m", path, trainable=True)
+    model = graph.build()
+    count = sum(array.size for array in arrays)
+    assert model.count_params() == count == sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    assert not graph.freeze("m").build().trainable_weights
+    model.compile("sgd", "mse", run_eagerly=True)
+    before = [np.array(weight) for weight in model.weights]
+    x = floats(64, *shape, scale=2)
+    model.train_on_batch([x], floats(*np.shape(model([x])), scale=3))
+    moved = [np.asarray(weight) != old for weight, old in zip(model.weights, before, strict=True)]
+    assert len(moved) == len(arrays) and all(map(np.any, moved))
+
+
+def test_srelu_is_trained_as_in_keras_1(tmp_path: Path) -> None:
+    """Each number of the file is one weight, wherever the lines need it."""
+    arrays = [floats(5) for _ in range(4)]
+    model = keras_file.open_file(keras_1(tmp_path, layer("SReLU", "srelu_1"), (5,), *arrays)).model
+    x = keras.ops.convert_to_tensor(floats(32, 5, scale=2))
+
+    def lines(t_left: Any, a_left: Any, t_right: Any, a_right: Any) -> Any:
+        end = t_left + keras.ops.abs(t_right)
+        high = keras.ops.where(x < end, x, end + a_right * (x - end))
+        return keras.ops.where(x < t_left, t_left + a_left * (x - t_left), high)
+
+    variables = [next(one.value for one in model.weights if np.array_equal(one, array)) for array in arrays]
+    with tf.GradientTape(persistent=True) as tape:
+        own = keras.ops.sum(model(x, training=True) ** 2)
+        expected = keras.ops.sum(lines(*variables) ** 2)
+    for found, wanted in zip(tape.gradient(own, variables), tape.gradient(expected, variables), strict=True):
+        near(np.asarray(found), np.asarray(wanted))
 
 
 def test_in_a_graph(tmp_path: Path) -> None:
