@@ -33,6 +33,7 @@ _ELEMENTWISE = (
     *(_L.ReLU, _L.LeakyReLU, _L.ELU),
 )
 _MERGES = (_L.Add, _L.Subtract, _L.Multiply, _L.Average, _L.Maximum, _L.Minimum)
+_OF_ELEMENTS = (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
 _OVER_AN_AXIS = ("softmax", "log_softmax", "sparsemax", "glu")
 
 
@@ -78,6 +79,8 @@ def heeds_masks(layer: keras.Layer) -> bool:
 
 def is_elementwise(layer: keras.Layer) -> bool:
     """Whether a layer makes the same of tensors whose axes are in another order."""
+    if not isinstance(layer, keras.Layer) or not penalises_elements(layer):
+        return False
     if type(layer) is _L.TimeDistributed:
         return is_elementwise(layer.layer)
     if type(layer) is _L.Activation:
@@ -97,7 +100,13 @@ def is_elementwise_function(activation: Any) -> bool:
 
 def has_one_axis(layer: keras.Layer) -> bool:
     """Whether a layer works along one axis that it names, and has no weights with several."""
-    return type(layer) in (_L.BatchNormalization, _L.Concatenate)
+    return type(layer) in (_L.BatchNormalization, _L.Concatenate) and penalises_elements(layer)
+
+
+def penalises_elements(layer: keras.Layer) -> bool:
+    """Whether penalties on what a layer makes, if there are any, are sums over its elements, whatever their order."""
+    penalties = [getattr(held, "activity_regularizer", None) for held in keras_private.layers_within(layer)]
+    return all(penalty is None or type(penalty) in _OF_ELEMENTS for penalty in penalties)
 
 
 def is_graph(layer: keras.Layer) -> bool:

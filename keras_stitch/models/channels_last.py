@@ -8,7 +8,7 @@ mind the order take what is there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,9 @@ def with_channels_last(
     flags = ports.flags(model)
     try:
         with keras_private.quiet_keras():
-            found = _Graph(_Turning(one_by_one), model).run(tensors)
+            turning = _Turning(model, one_by_one)
+            found = _Graph(turning, model).run(tensors)
+            turning.check_shared(found)
     except SourceError:
         raise
     except Exception as error:
@@ -121,12 +123,16 @@ class _Turned:
 class _Turning:
     """The new layers of a model and of those nested in it, by the ``id`` of the old ones."""
 
-    def __init__(self, one_by_one: bool):
+    def __init__(self, model: keras.Model, one_by_one: bool):
         self.one_by_one = one_by_one
+        # The layers that something holds which stays as it is: they stay, too.
+        self.kept = set(_kept(model))
         self.turned: dict[int, _Turned] = {}
         self.held: dict[int, keras.Layer] = {}
         # The order of axes that a layer with an axis of its own takes, whenever it is called, and how many these are.
         self.orders: dict[int, tuple[int, int]] = {}
+        # The layer of the old model that had each of its weights, if a new layer has a copy now.
+        self.copied: dict[int, keras.Layer] = {}
 
     def model(self, model: keras.Model) -> keras.Layer:
         """A nested model, whose ends are as they were."""
@@ -154,21 +160,48 @@ class _Turning:
             self.turned[id(layer)] = _turned(layer)
         return self.turned[id(layer)]
 
+    def copy_weights(self, old: keras.Layer, new: keras.Layer) -> None:
+        """Give a new layer the weights of the old one."""
+        new.set_weights(old.get_weights())
+        self._check_copies(old.weights)
+        self.copied |= {id(weight): old for weight in old.weights}
+
+    def check_shared(self, found: keras.Model) -> None:
+        """Raise where the new model has weights of the old one and copies of them, which would train apart."""
+        self._check_copies(found.weights)
+
+    def _check_copies(self, weights: Sequence[keras.Variable]) -> None:
+        for weight in weights:
+            if id(weight) in self.copied:
+                raise _unchanged(self.copied[id(weight)], "another layer has its weights, too")
+
+
+def _kept(model: keras.Model) -> Iterator[int]:
+    """The ``id`` of each layer in what a model calls as it is."""
+    for call in keras_private.calls(model):
+        layer = call.operation
+        inner = layer.layer if channel_axes.is_steps_of_a_graph(layer) else layer
+        if channel_axes.is_graph(inner) and _is_needed(inner):
+            yield from _kept(inner)
+        elif isinstance(layer, keras.Layer) and not channel_axes.is_channels_first(layer):
+            yield from map(id, keras_private.layers_within(layer, include_self=False))
+
 
 def _turned(layer: keras.Layer) -> _Turned:
     inner, _ = channel_axes.innermost(layer)
     if isinstance(layer, keras.layers.Bidirectional) and layer.merge_mode == "concat":
         raise _unchanged(layer, "it joins both directions along the last axis, which is not that of the channels")
     config = _with_channels_last(layer.get_config())
-    odd = [
-        function for function in channel_axes.activations(inner) if not channel_axes.is_elementwise_function(function)
-    ]
-    if not odd:
+    functions = channel_axes.activations(inner)
+    odd = [function for function in functions if not channel_axes.is_elementwise_function(function)]
+    if not odd and channel_axes.penalises_elements(layer):
         return _Turned(type(layer).from_config(config))
-    if inner is not layer or isinstance(layer, keras.layers.RNN) or isinstance(odd[0], keras.Layer):
-        raise _unchanged(layer, "its activation may work along an axis")
-    activation = keras.layers.Activation(odd[0], name=f"{layer.name}_activation", dtype=layer.dtype_policy)
-    return _Turned(type(layer).from_config({**config, "activation": "linear"}), activation)
+    if inner is not layer or isinstance(layer, keras.layers.RNN) or any(isinstance(it, keras.Layer) for it in odd):
+        raise _unchanged(layer, "its activation, or the penalty on its outputs, may work along an axis")
+    end = {"activation": odd[0] if odd else "linear", "activity_regularizer": layer.activity_regularizer}
+    activation = keras.layers.Activation(**end, name=f"{layer.name}_activation", dtype=layer.dtype_policy)
+    config |= {"activation": "linear"} if odd else {}
+    return _Turned(type(layer).from_config({**config, "activity_regularizer": None}), activation)
 
 
 def _with_channels_last(config: dict[str, Any]) -> dict[str, Any]:
@@ -245,7 +278,7 @@ class _Graph:
         arguments, options = call.arguments.fill_in(given)
         results = keras.tree.flatten(layer(*arguments, **options))
         if is_new:
-            layer.set_weights(call.operation.get_weights())
+            self.turning.copy_weights(call.operation, layer)
         return results
 
     def _made(self, call: Any, results: Sequence[Any], order: int = _AS_IT_IS) -> None:
@@ -255,7 +288,7 @@ class _Graph:
     def _order(self, layer: keras.Layer, taken: Sequence[_Tensor]) -> int:
         """The order of axes in which a layer that does not mind is called: one in which a tensor is there."""
         with_axis = channel_axes.has_one_axis(layer)
-        if not with_axis and not channel_axes.is_elementwise(layer):
+        if id(layer) in self.turning.kept or not (with_axis or channel_axes.is_elementwise(layer)):
             return _AS_IT_IS
         masked = any(tensor.has_mask for tensor in taken)
         if id(layer) in self.turning.orders:

@@ -359,6 +359,62 @@ def test_a_softmax_goes_along_the_axis_that_it_had() -> None:
     assert found.layers[-1].name == f"{model.layers[0].name}_activation"
 
 
+def test_layers_of_nested_models_without_convolutions_stay_shared() -> None:
+    """A copy of such a layer would train apart from it."""
+    norm, joined = L.BatchNormalization(axis=1, name="norm"), L.Concatenate(axis=1)
+    inner = keras.Sequential([keras.Input((3, 4, 5)), norm], name="inner")
+    x = keras.Input((2, 4, 5))
+    convolved = L.Conv2D(3, 1, data_format=FIRST)(x)
+    direct, steps = norm(convolved), L.TimeDistributed(norm)(L.Reshape((1, 3, 4, 5))(convolved))
+    model = randomized(keras.Model(x, [joined([direct, inner(convolved)]), steps], name="net"))
+    found = turned(model)
+    assert len(found.weights) == len(model.weights) == 6
+    equal(numbers(found, floats(ROWS, 2, 4, 5)), numbers(model, floats(ROWS, 2, 4, 5)))
+
+
+def test_a_convolution_that_a_wrapper_holds_too_is_refused() -> None:
+    x, convolution = keras.Input((1, 2, 4, 5)), L.Conv2D(2, 1, data_format=FIRST, name="both")
+    ends = [convolution(L.Reshape((2, 4, 5))(x)), L.TimeDistributed(convolution)(x)]
+    with pytest.raises(SourceError, match=r"cannot be made channels_last: another layer has its weights, too"):
+        ks.Graph("g").add("m", keras.Model(x, ends, name="net"))
+
+
+@keras.saving.register_keras_serializable("channels_last")
+class AlongRows(keras.Regularizer):
+    """A penalty that depends on where the channels are."""
+
+    def __call__(self, x: Any) -> Any:
+        return keras.ops.max(keras.ops.sum(x, axis=1))
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+
+ROWS_PENALISED: dict[str, Any] = {"data_format": FIRST, "activity_regularizer": AlongRows()}
+PENALISED: dict[str, Callable[[], list[keras.Layer]]] = {
+    "softmax": lambda: [L.Conv2D(3, 1, data_format=FIRST, activation="softmax", activity_regularizer="l2")],
+    "elements": lambda: [L.Conv2D(3, 1, data_format=FIRST, activation="tanh", activity_regularizer="l1")],
+    "rows": lambda: [L.Conv2D(3, 1, activation="tanh", **ROWS_PENALISED)],
+    "softmax of rows": lambda: [L.Conv2D(3, 1, activation="softmax", **ROWS_PENALISED)],
+    "pooling": lambda: [L.Conv2D(3, 1, data_format=FIRST), L.MaxPooling2D(**ROWS_PENALISED)],
+    "flattened": lambda: [L.Conv2D(3, 1, data_format=FIRST), L.Flatten(**ROWS_PENALISED)],
+    "norm": lambda: [L.Conv2D(3, 1, data_format=FIRST), L.BatchNormalization(axis=1, activity_regularizer=AlongRows())],
+    "act": lambda: [L.Conv2D(3, 1, data_format=FIRST), L.Activation("relu", activity_regularizer=AlongRows())],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PENALISED)
+def test_penalties_on_what_layers_make_are_what_they_were(kind: str) -> None:
+    model = randomized(keras.Sequential([keras.Input((2, 4, 5)), *PENALISED[kind]()]))
+    found, penalties = turned(model), []
+    for made in (model, found):
+        made(floats(ROWS, 2, 4, 5), training=False)
+        penalties.append(np.array([np.asarray(keras.ops.convert_to_numpy(loss)) for loss in made.losses]))
+    assert len(penalties[0]) == 1
+    equal(penalties[1:], penalties[:1])
+    equal(numbers(found, floats(ROWS, 2, 4, 5)), numbers(model, floats(ROWS, 2, 4, 5)))
+
+
 def test_a_mask_of_steps_goes_with_what_is_permuted() -> None:
     inputs = keras.Input((3, 4))
     x = L.TimeDistributed(L.Reshape((1, 2, 2)))(L.Masking()(inputs))
@@ -474,6 +530,10 @@ def test_what_cannot_be_turned_is_refused(kind: str) -> None:
     [
         (L.Bidirectional(L.ConvLSTM2D(2, 1, data_format=FIRST), name="both"), "joins both directions"),
         (L.ConvLSTM2D(2, 1, data_format=FIRST, activation="softmax", name="both"), "may work along an axis"),
+        (
+            L.ConvLSTM2D(2, 1, data_format=FIRST, activity_regularizer=AlongRows(), name="both"),
+            "penalty on its outputs",
+        ),
     ],
 )
 def test_recurrent_convolutions_along_another_axis_are_refused(layer: keras.Layer, why: str) -> None:
