@@ -1,4 +1,18 @@
-"""Whether two predictions are equal, as this project means it, and by how much they are not."""
+"""Whether two predictions are equal, as this project means it, and by how much they are not.
+
+Some models amplify rounding: what one predicts in float32, ``b``, is further from what it predicts in float64,
+``b64``, than ``TOLERANCE`` allows. A repaired model ``a`` then cannot be within it, and neither is the original itself
+once its sums run in another order. Such an ``a`` is equal where it is as near to the truth as the original was:
+
+- In float64, no row differs from the original by more than the original's largest rounding.
+- In float32, the distances of its rows from ``b64`` are those of the original, within a factor of 1.5 at the median,
+  at 90 % and at 99 % of the rows. The largest distance is no measure of that: it is one row in which rounding happened
+  to grow. Of a recurrent network on 1,024 rows, Keras 2 itself has 3.1e-4 when it runs compiled and 1.1e-4 when it
+  runs eagerly, or 3.9e-4 and 7.7e-4 on other rows, while 99 % of the rows are within 1.6e-5 to 1.8e-5 each time. So the
+  largest is only held within a factor of 10, and no row is far off.
+
+That needs many rows, and a run of both models in float64, so ``compare`` does it only where it is given those.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +24,14 @@ import numpy as np
 # The only definition of equal predictions: everything else takes it from here.
 TOLERANCE = 1e-5
 RULE = f"|a - b| <= {TOLERANCE} * max(1, max|b|)"
-# Some models amplify rounding, so that b is further from what its model predicts in float64 than that. Then a may be
-# further from b, too: in float64 the models differ by no more than b's own rounding, and a and b by no more than sums
-# in other orders made of it (2 to 10 times as much). It holds only where both models really ran in float64.
-AMPLIFIED = 10
-ROUNDING_RULE = f"|a64 - b64| <= max|b - b64| and |a - b| <= {AMPLIFIED} * max|b - b64|"
+# Models that amplify rounding: the share of the rows up to which a distance holds, and how many times that of the
+# original it may be there.
+NEAR = {0.5: 1.5, 0.9: 1.5, 0.99: 1.5, 1.0: 10.0}
+LEAST_ROWS = 512
+ROUNDING_RULE = (
+    "max|a64 - b64| <= max|b - b64|, and |a - b64| <= 1.5 |b - b64| at the median, at 90 % and at 99 % of at least "
+    f"{LEAST_ROWS} rows, 10 |b - b64| at the largest"
+)
 
 
 @dataclass(frozen=True)
@@ -46,8 +63,7 @@ class Comparison:
         problem: And what was found instead.
         finite: How many finite values there should be.
         nan_moved: Whether NaN are in other places.
-        in_float64: The largest difference in float64, ``None`` where nothing ran so.
-        rounding: The largest difference of what should be there from its float64; ``None`` likewise.
+        as_near: Whether it is as near to float64 as what should be there, by ``ROUNDING_RULE``.
     """
 
     magnitude: float
@@ -56,8 +72,7 @@ class Comparison:
     problem: str | None = None
     finite: int = 0
     nan_moved: bool = False
-    in_float64: float | None = None
-    rounding: float | None = None
+    as_near: bool = False
 
     @property
     def allowed(self) -> float:
@@ -68,14 +83,7 @@ class Comparison:
     def equal(self) -> bool:
         """Whether the arrays are equal, by ``RULE`` or by ``ROUNDING_RULE``."""
         within = self.largest is None or self.largest <= self.allowed
-        return self.is_rounding or (within and self.problem is None)
-
-    @property
-    def is_rounding(self) -> bool:
-        """Whether the model is as near to float64 as the one that it should be."""
-        if self.problem or self.largest is None or self.in_float64 is None or self.rounding is None:
-            return False
-        return self.in_float64 <= self.rounding and self.largest <= AMPLIFIED * self.rounding
+        return self.problem is None and (within or self.as_near)
 
 
 def allowed(magnitude: float) -> float:
@@ -114,12 +122,22 @@ def compare(
         return Comparison(magnitude, None, limit, "infinity in other places", count)
     largest = float(np.abs(a[finite] - b[finite]).max()) if count else None
     compared = Comparison(magnitude, largest, finite=count)
-    if in_float64 is None:
-        return compared
-    exact, own = compare(in_float64.found, in_float64.expected), compare(expected, in_float64.expected)
-    if exact.problem or own.problem:
-        return compared
-    return replace(compared, in_float64=exact.largest, rounding=own.largest)
+    return compared if in_float64 is None else replace(compared, as_near=_as_near(a, b, in_float64))
+
+
+def _as_near(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], exact: InFloat64) -> bool:
+    """``ROUNDING_RULE`` of predictions without infinity or NaN."""
+    arrays = (a, b, exact.found, exact.expected)
+    if len({array.shape for array in arrays}) > 1 or not all(np.isfinite(array).all() for array in arrays):
+        return False
+    rows = len(b) if b.ndim else 0
+    if rows < LEAST_ROWS:
+        return False
+    repaired, own, models = (
+        np.abs(array - exact.expected).reshape(rows, -1).max(axis=1, initial=0.0) for array in (a, b, exact.found)
+    )
+    near = all(np.quantile(repaired, share) <= factor * np.quantile(own, share) for share, factor in NEAR.items())
+    return bool(near and models.max() <= own.max())
 
 
 def _is_number(array: np.ndarray[Any, Any]) -> bool:

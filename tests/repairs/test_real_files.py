@@ -96,7 +96,7 @@ class Bench:
                     "arrays": str(self._place(file) / "keras2.npz"),
                     "length": file.release.length,
                     "float64": file.model.float64,
-                    "rows": 16 if file.model.float64 else 2,
+                    "rows": 1024 if file.model.float64 else 2,
                 }
                 for file in files
             ],
