@@ -65,6 +65,22 @@ def set_mask(tensor: Any, mask: Any) -> None:
     keras.src.backend.set_keras_mask(tensor, mask)
 
 
+def carry_masks(layer: keras.Layer, *arguments: Any, **options: Any) -> list[bool]:
+    """Whether each output of a layer carries a mask when it runs, where nothing that it is called on does.
+
+    A symbolic call does not say what layers do that a user's class calls: their tensors are not those of the graph.
+    """
+    found: list[bool] = []
+
+    def run(*arguments: Any, **options: Any) -> Any:
+        made = layer(*arguments, **options)
+        found[:] = [mask_of(tensor) is not None for tensor in keras.tree.flatten(made)]
+        return made
+
+    keras.src.backend.compute_output_spec(run, *arguments, **options)
+    return found
+
+
 def given_vocabulary(layer: keras.Layer) -> Any:
     """The vocabulary that a lookup layer was made with, ``None`` where it learns one by ``adapt``.
 

@@ -229,7 +229,7 @@ def named(
         with in_registry(blueprint.custom_objects):
             model = clone(model, f"Submodel '{name}'")
     outputs = list(model.outputs)
-    if stop_masks and any(mask_passage.makes_mask(layer) for _, layer in ports.leaves(model)):
+    if stop_masks and mask_passage.makes_masks(model):
         inner = Names(layer.name for layer in model.layers)
         outputs = [merge_layers.without_mask(tensor, inner) for tensor in outputs]
     taken, given = one_or_list(list(model.inputs)), one_or_list(outputs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import keras
@@ -23,7 +24,9 @@ def makes_mask(layer: keras.Layer) -> bool:
     if isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False):
         return True
     own = [kind for kind in type(layer).__mro__ if not f"{kind.__module__}.".startswith("keras.")]
-    return bool(layer.supports_masking) and any("compute_mask" in vars(kind) for kind in own)
+    if layer.supports_masking and any("compute_mask" in vars(kind) for kind in own):
+        return True
+    return _calls_by_itself(layer) and any(map(makes_mask, keras_private.layers_within(layer, include_self=False)))
 
 
 def makes_masks(layer: keras.Layer) -> bool:
@@ -70,7 +73,8 @@ def layer_masks_output(layer: keras.Layer, arguments: Sequence[Any], masked: Seq
         if has:
             keras_private.set_mask(tensor, _mask(tensor))
     with keras_private.quiet_about_masks():
-        return keras_private.mask_of(layer(*arguments)) is not None
+        carries = keras_private.mask_of(layer(*arguments)) is not None
+    return carries or (_calls_by_itself(layer) and makes_mask(layer) and any(_carried(layer, arguments, {})))
 
 
 def heeds_masks(layer: keras.Layer) -> bool:
@@ -97,6 +101,10 @@ class _Walk:
                 masks = self._of(layer, call.arguments, known)
             else:
                 masks = []
+            if isinstance(layer, keras.Layer) and _calls_by_itself(layer) and makes_mask(layer):
+                carried = _carried(layer, call.arguments.args, call.arguments.kwargs)
+                given_on = zip_longest(masks, carried, call.output_tensors)
+                masks = [_mask(out) if mask is None and carries else mask for mask, carries, out in given_on]
             known |= {id(out): mask for out, mask in zip(call.output_tensors, masks, strict=False) if mask is not None}
         return known
 
@@ -122,6 +130,16 @@ class _Walk:
             return []
         copies = keras.tree.map_structure(_copy, first)
         return list(keras.tree.flatten(layer.compute_mask(copies, masks)))
+
+
+def _calls_by_itself(layer: keras.Layer) -> bool:
+    """Whether a layer or model has a call of its own, which may use the layers that it holds in any way."""
+    return not f"{type(layer).call.__module__}.".startswith("keras.")
+
+
+def _carried(layer: keras.Layer, arguments: Sequence[Any], options: dict[str, Any]) -> list[bool]:
+    with keras_private.quiet_about_masks():
+        return keras_private.carry_masks(layer, *arguments, **options)
 
 
 def _is_tensor(value: Any) -> bool:

@@ -86,6 +86,38 @@ class Inherited(Zeros):
     pass
 
 
+class HoldsMasking(L.Layer):
+    """Calls a layer that masks steps of zeros."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        self.held = L.Masking()
+
+    def call(self, x: Any) -> Any:
+        return self.held(x)
+
+
+class DropsIt(HoldsMasking):
+    def call(self, x: Any) -> Any:
+        return self.held(x) * 1.0
+
+
+class ModelOfItsOwn(keras.Model):
+    """A nested model that is not what its graph says, which has no mask."""
+
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **options: Any):
+        super().__init__(inputs, outputs, name=name, **options)
+        self.masking = L.Masking()
+
+    def call(self, x: Any, training: Any = None, mask: Any = None) -> Any:
+        return self.masking(super().call(x))
+
+
+def own_model() -> keras.Model:
+    x = keras.Input((STEPS, 3))
+    return ModelOfItsOwn(x, L.Rescaling(1.0)(x), name="inner")
+
+
 # -- passed on -----------------------------------------------------------------
 
 
@@ -307,6 +339,37 @@ def test_the_mask_of_ones_own_layer_stops(kind: type[keras.Layer]) -> None:
     x, last = padded(6, STEPS, 3), recurrent()
     graph = ks.Graph().add("zeros", of(kind())).add("rnn", last).connect("zeros", "rnn")
     assert graph.summary().notes == (STOPS.format("zeros", "rnn"),)
+    assert close(run(graph.build(), x), run(last, x))
+
+
+@pytest.mark.parametrize("make", [HoldsMasking, own_model])
+@pytest.mark.parametrize("behind", [False, True])
+def test_the_mask_of_a_layer_within_ones_own_stops(make: Callable[[], keras.Layer], behind: bool) -> None:
+    """Symbolic calls do not say that it is there."""
+    x, last = padded(6, STEPS, 3), recurrent()
+    first = of(make(), *([L.ReLU(negative_slope=1.0)] if behind else []))
+    assert not close(last(first(x)), run(last, x))
+    graph = ks.Graph().add("own", first).add("rnn", last).connect("own", "rnn")
+    assert graph.summary().notes == (STOPS.format("own", "rnn"),)
+    assert close(run(graph.build(), x), run(last, x))
+    graph = ks.Graph().add("own", first).add("rnn", last).connect("own", "rnn", mask=True)
+    assert close(run(graph.build(), x), last(first(x)))
+    assert graph.verify().passed
+
+
+def test_a_layer_that_drops_the_mask_within_it_has_none() -> None:
+    x, last = padded(6, STEPS, 3), recurrent()
+    graph = ks.Graph().add("own", of(DropsIt())).add("rnn", last).connect("own", "rnn")
+    assert graph.summary().notes == ()
+    assert close(run(graph.build(), x), run(last, x))
+
+
+def test_a_bare_layer_of_ones_own_masks_what_follows_it() -> None:
+    x, last = padded(6, STEPS, 3), recurrent()
+    graph = ks.Graph().add("own", HoldsMasking()).add("rnn", last).connect("own", "rnn")
+    graph.add_input("x", "own", shape=(STEPS, 3))
+    assert close(run(graph.build(), x), last(L.Masking()(x)))
+    graph.disconnect("rnn").connect("own", "rnn", mask=False)
     assert close(run(graph.build(), x), run(last, x))
 
 
