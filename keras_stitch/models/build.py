@@ -13,7 +13,7 @@ from keras_stitch.graphs.freezing import Flags
 from keras_stitch.graphs.mask_borders import whole
 from keras_stitch.graphs.names import Names, clean
 from keras_stitch.graphs.spec import Feed, GraphOutput, GraphSpec, Submodel, Tap, Wiring, port_text
-from keras_stitch.models import inference, mask_passage, merge_layers, named_targets, ports
+from keras_stitch.models import inference, mask_passage, merge_layers, named_targets, one_of_a_name, ports
 from keras_stitch.models.clone import clone
 from keras_stitch.models.custom_objects import in_registry
 from keras_stitch.models.load_keras import Blueprint
@@ -105,6 +105,7 @@ class _Builder:
         outputs = {output.port.name: self._output(output) for output in self.wiring.outputs}
         given = outputs if len(outputs) > 1 else next(iter(outputs.values()))
         model = keras.Model(list(self.inputs.values()), given, name=name)
+        one_of_a_name.check_together(model.layers)
         named_targets.refuse_lists(model, list(outputs))
         for owner, layer in self.layers.items():
             if owner not in self.existing:

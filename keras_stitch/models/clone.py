@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from keras_stitch import keras_private
 from keras_stitch.errors import SourceError, reason
 from keras_stitch.models import ports
 from keras_stitch.models.changed_layers import copy_alphas, ordered_weights
+from keras_stitch.models.one_of_a_name import check_objects
 from keras_stitch.repairs.architecture import Saved, is_layer, walk
 from keras_stitch.repairs.shared_layers import ID as SHARED
 
@@ -147,43 +147,6 @@ def _plain(config: Any) -> Any:
 def _call(layer: keras.Layer, *arguments: Any, **options: Any) -> Any:
     """The same call, without a training flag: one layer that trains would make those behind it train as well."""
     return layer(*arguments, **{key: value for key, value in options.items() if key != "training" or not value})
-
-
-def check_objects(model: keras.Layer, copied: keras.Layer, what: str) -> None:
-    """Raise where a copy has another function or class of the same name: Keras finds both by their names alone.
-
-    Raises:
-        SourceError: With the name, and the layer that needs it.
-    """
-    for old, new in zip(*map(keras_private.layers_within, (model, copied)), strict=False):
-        pairs: list[tuple[Any, Any]] = [(type(old), type(new))]
-        for key, value in vars(old).items():
-            other = vars(new).get(key)
-            if inspect.isfunction(value) and value is not other and key in old.get_config():
-                pairs.append((value, other))
-        for one, other in pairs:
-            if not _are_same(one, other):
-                raise SourceError(
-                    f"{what} cannot be copied: its layer '{old.name}' needs '{one.__name__}', and another one has the "
-                    "same name, in the model or in Keras. Keras knows functions and classes by their names alone.",
-                    expected="a name of its own for each function and class",
-                    fix="Rename it, or register it with keras.saving.register_keras_serializable(package=...).",
-                )
-
-
-def _are_same(one: Any, other: Any) -> bool:
-    """Whether two functions or classes are one, or were made by the same code with the same numbers and texts."""
-    if one is other or type(one) is not type(other):
-        return one is other
-    if inspect.isfunction(one):
-        cells = [[cell.cell_contents for cell in item.__closure__ or ()] for item in (one, other)]
-        return one.__code__ == other.__code__ and all(map(_are_alike, *cells))
-    held = [{key: item for key, item in vars(kind).items() if inspect.isfunction(item)} for kind in (one, other)]
-    return held[0].keys() == held[1].keys() and all(_are_same(item, held[1][key]) for key, item in held[0].items())
-
-
-def _are_alike(one: Any, other: Any) -> bool:
-    return one is other or (type(one) is type(other) and (not isinstance(one, int | float | str) or one == other))
 
 
 def copy_state(source: keras.Layer, target: keras.Layer) -> None:

@@ -173,15 +173,19 @@ def held_by(layer: keras.Layer) -> CustomObjects:
 
     They are the classes of its layers, and functions, initializers and the like among the attributes of these.
     """
-    found = {}
+    found = dict(needed_by(layer))
+    return CustomObjects(found, {name: origin for name, item in found.items() if (origin := importable(item))})
+
+
+def needed_by(layer: keras.Layer) -> Iterator[tuple[str, Any]]:
+    """The custom objects that a layer is made of, each with the name under which Keras saves it."""
     for inner in layers_within(layer):
         own = [value for key, value in vars(inner).items() if not hasattr(keras.Layer, key)]
         for item in (inner, *own):
             known = item if inspect.isfunction(item) else type(item)
             named = known.__name__.isidentifier() and not f"{known.__module__}.".startswith("keras.")
             if named and (known is item or isinstance(item, _SAVED)):
-                found[registered_name(known, known.__name__)] = known
-    return CustomObjects(found, {name: origin for name, item in found.items() if (origin := importable(item))})
+                yield registered_name(known, known.__name__), known
 
 
 @contextlib.contextmanager

@@ -18,9 +18,10 @@ from keras_stitch.errors import SourceError, StitchError
 from keras_stitch.files import read_files
 from keras_stitch.graphs.spec import Port, Source, Submodel
 from keras_stitch.models import channels_last, keras_file, ports
-from keras_stitch.models.clone import check_objects, clone, copy_state, uncopied
+from keras_stitch.models.clone import clone, copy_state, uncopied
 from keras_stitch.models.custom_objects import held_by, in_registry
 from keras_stitch.models.layer_config import layer_config
+from keras_stitch.models.one_of_a_name import check_objects
 from keras_stitch.repairs import changed_functions
 from keras_stitch.repairs.rule import Repair
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from keras_stitch.files import read_files
 from keras_stitch.graphs.spec import Submodel
-from keras_stitch.models.custom_objects import CustomObjects, Origin
+from keras_stitch.models.custom_objects import CustomObjects, Origin, registered_name
 from keras_stitch.models.load_keras import Blueprint
 from keras_stitch.verify.certificate import CertifiedPart
 
@@ -31,9 +31,10 @@ class SubmodelSources:
     merges: CustomObjects = field(default_factory=CustomObjects)
 
     def custom_objects(self) -> dict[str, Any]:
-        """All custom objects by the names that submodels are loaded with."""
-        given = [blueprint.custom_objects for blueprint in self.blueprints.values()]
-        return {name: item for objects in (*given, self.merges.for_keras()) for name, item in objects.items()}
+        """All custom objects by the names that submodels are loaded with, and by those that the stitched model has."""
+        given = [*(blueprint.custom_objects for blueprint in self.blueprints.values()), self.merges.for_keras()]
+        items = [pair for objects in given for pair in objects.items()]
+        return dict(items) | {registered_name(item, name): item for name, item in items}
 
     def origins(self) -> dict[str, Origin]:
         """Where each of them can be had again, also by the name under which it is registered."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -90,12 +91,11 @@ def test_two_different_objects_of_one_name(tmp_path):
     graph.add_input("x", ["m.x", "n.x"])
     with pytest.raises(StitchError) as error:
         graph.save(tmp_path / "composed")
-    assert str(error.value) == (
-        "The submodels 'm' and 'n' need two different custom objects called 'zoo>Times', and a saved model has one of "
-        "a name.\n"
-        "  Received: 'a/custom.py' for 'm', 'b/custom.py' for 'n'\n"
-        "  Fix: Rename one of them, and save the model that needs it again."
+    text = str(error.value)
+    assert text.startswith(
+        "'m' and 'n' need two different custom objects called 'zoo>Times', and a saved model has one"
     )
+    assert re.search(r"Received: one of '.*/a/custom.py', line \d+, one of '.*/b/custom.py', line \d+\n", text)
     assert not (tmp_path / "composed").exists()
 
 

@@ -14,6 +14,7 @@ from toy_objects import write_layers, write_package
 
 import keras_stitch as ks
 from keras_stitch import cli
+from keras_stitch.errors import StitchError
 from keras_stitch.models.custom_objects import CustomObjects, Origin, importable, read, read_file
 
 
@@ -102,7 +103,7 @@ def test_the_right_side_wins():
 
 
 def test_two_files_that_register_one_name(tmp_path):
-    """Keras has one registry: each submodel gets the class of its own file all the same."""
+    """Keras has one registry: each submodel gets the class of its own file, and the two cannot be stitched."""
     graph = ks.Graph("g")
     for name, factor in (("a", 3), ("b", 5)):
         file = write_layers(tmp_path / f"{name}.py", factor)
@@ -113,8 +114,11 @@ def test_two_files_that_register_one_name(tmp_path):
     for name in ("b", "a"):
         graph.add(name, tmp_path / f"{name}.keras", custom_objects=tmp_path / f"{name}.py")
     graph.add_input("x", ["a", "b"])
-    found = graph.build()([np.ones((1, 2, 1), "float32")])
-    assert {name: as_array(value).ravel().tolist() for name, value in found.items()} == {"a": [4, 4], "b": [6, 6]}
+    with pytest.raises(StitchError, match="'a' and 'b' need two different custom objects called 'zoo>Plus'"):
+        graph.build()
+    for name, want in (("a", [4, 4]), ("b", [6, 6])):
+        alone = ks.Graph("g").add(name, tmp_path / f"{name}.keras", custom_objects=tmp_path / f"{name}.py")
+        assert as_array(alone.build()(np.ones((1, 2, 1), "float32"))).ravel().tolist() == want
 
 
 # -- stitch.yaml ----------------------------------------------------------------------------------

@@ -1,0 +1,137 @@
+"""Two functions or classes of one name are refused: a saved model, which has one of a name, would compute wrongly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import keras_stitch as ks
+from keras_stitch import cli
+from keras_stitch.errors import StitchError
+from keras_stitch.models import custom_objects
+from keras_stitch.models.save_keras import save_model
+
+X = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+
+
+def made(factor: float) -> Callable[[Any], Any]:
+    def swish2(x: Any) -> Any:
+        return x * keras.ops.sigmoid(factor * x)
+
+    return swish2
+
+
+def swish2_of_b(x: Any) -> Any:
+    return x * keras.ops.sigmoid(3.0 * x)
+
+
+SCALE = """
+import keras
+
+FACTOR = {factor}
+
+@keras.saving.register_keras_serializable("own")
+class Scale(keras.layers.Layer):
+    def call(self, x):
+        return FACTOR * x
+
+OBJECTS = {{"Scale": Scale}}
+"""
+
+
+def one_layer(layer: keras.Layer, path: Path) -> Path:
+    keras.Sequential([keras.Input((3,), name="x"), layer]).save(path)
+    return path
+
+
+def graph(tmp_path: Path, of_b: Any, ending: str = "keras") -> ks.Graph:
+    found = ks.Graph()
+    for name, given, saved in (("a", made(1.0), made(1.0)), ("b", of_b, made(3.0))):
+        path = one_layer(keras.layers.Dense(3, saved), tmp_path / f"{name}.{ending}")
+        found.add(name, path, custom_objects={"swish2": given})
+    return found.connect("a", "b")
+
+
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+def test_two_functions_of_one_name(tmp_path: Path, ending: str) -> None:
+    with pytest.raises(StitchError) as error:
+        graph(tmp_path, made(3.0), ending).build()
+    line = made.__code__.co_firstlineno + 1
+    assert str(error.value) == (
+        "'a' and 'b' need two different custom objects called 'swish2', and a saved model has one of a name.\n"
+        f"  Received: one of '{__file__}', line {line}, one of '{__file__}', line {line}\n"
+        "  Fix: Rename the one of 'b' in its Python code. For a model in a file, give it under the old name: "
+        'custom_objects={"swish2": swish2_of_b}.'
+    )
+
+
+def test_the_fix_works(tmp_path: Path) -> None:
+    found = graph(tmp_path, swish2_of_b)
+    model = found.build()
+    a, b = (model.get_layer(name) for name in "ab")
+    want = np.asarray(b(a(X)))
+    path = save_model(model, tmp_path / "stitched.keras")
+    objects = {"swish2": made(1.0), "swish2_of_b": swish2_of_b}
+    np.testing.assert_allclose(keras.saving.load_model(path, objects)(X), want, atol=1e-6)
+    assert found.verify().passed
+
+
+def test_the_same_code_with_the_same_numbers_is_no_other(tmp_path: Path) -> None:
+    found = graph(tmp_path, made(1.0))
+    save_model(found.build(), tmp_path / "stitched.keras")
+    assert found.verify().passed
+
+
+@pytest.mark.parametrize("factors", [(2.0, 5.0), (2.0, 2.0)])
+def test_classes_that_differ_in_a_global_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], factors: tuple[float, float]
+) -> None:
+    models = ""
+    for name, factor in zip("ab", factors, strict=True):
+        file = tmp_path / f"{name}.py"
+        file.write_text(SCALE.format(factor=factor))
+        layer = custom_objects.read(str(file), "it").objects["Scale"]()
+        one_layer(layer, tmp_path / f"{name}.keras")
+        models += f"  {name}: {{source: {name}.keras, custom_objects: {name}.py}}\n"
+    (tmp_path / "stitch.yaml").write_text(f"models:\n{models}connections: {{b: a}}\n")
+    output = tmp_path / "built.keras"
+    code = cli.main(["build", str(tmp_path / "stitch.yaml"), "-o", str(output)])
+    same = factors[0] == factors[1]
+    assert code == (0 if same else 2) and output.exists() == same
+    said = capsys.readouterr().err
+    assert same or "'a' and 'b' need two different custom objects called 'own>Scale'" in said
+
+
+def test_a_merge_counts() -> None:
+    def scale(factor: float) -> keras.Layer:
+        class Joined(keras.layers.Layer):
+            def call(self, x: Any) -> Any:
+                return factor * (x[0] if isinstance(x, list) else x)
+
+        return Joined()
+
+    found = ks.Graph().add("a", scale(2.0)).add("b", keras.layers.Rescaling(1.0)).add("c", keras.layers.Rescaling(1.0))
+    found.add_input("x", ["a", "b"], shape=(3,)).connect(["a", "b"], "c", merge=scale(3.0))
+    with pytest.raises(StitchError, match="'a' and 'c_merge' need two different custom objects called 'Joined'"):
+        found.build()
+
+
+def test_a_function_that_is_called_like_one_of_keras(tmp_path: Path) -> None:
+    """An .h5 file is loaded with it, and what is saved of it would mean Keras' own."""
+
+    def gelu(x: Any) -> Any:
+        return 3 * x
+
+    path = one_layer(keras.layers.Dense(2, gelu), tmp_path / "own.h5")
+    with pytest.raises(StitchError, match=r"'own' needs the function 'gelu' of .*, and Keras has another one"):
+        ks.Graph().add("own", path, custom_objects={"gelu": gelu}).build()
+
+    def gelu_of_own(x: Any) -> Any:
+        return 3 * x
+
+    assert ks.Graph().add("own", path, custom_objects={"gelu": gelu_of_own}).verify().passed
