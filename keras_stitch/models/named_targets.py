@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,38 +15,55 @@ _COMPILED = ("loss", "loss_weights", "metrics", "weighted_metrics")
 
 
 def refuse_lists(model: keras.Model, names: Sequence[str]) -> None:
-    """Have ``compile``, ``fit`` and ``evaluate`` of a model with a dict of outputs refuse lists.
+    """Have ``compile``, ``fit`` and ``evaluate`` of a model with a dict of outputs refuse lists that Keras misreads.
 
     Keras sorts the names of outputs, and takes the entries of a list in that order. Where it is the graph's order, too,
-    lists are right and stay possible. The model stays plain: what is saved of it, or copied, knows nothing of this.
+    lists are right and stay possible. Of the weights of rows, Keras takes no list for such a model in any order, and
+    its messages do not say so. The model stays plain: what is saved of it, or copied, knows nothing of this.
 
     Args:
         model: The model.
         names: Its outputs in the graph's order.
     """
-    if list(names) == sorted(names):
+    if len(names) < 2:
         return
-    compile_model, compute_loss = model.compile, model.compute_loss
 
-    @functools.wraps(compile_model)
-    def checked_compile(*args: Any, **options: Any) -> None:
-        given = {**dict(zip(("optimizer", *_COMPILED), args, strict=False)), **options}
+    def check_rows(targets: Any, weights: Any) -> None:
+        if list(names) != sorted(names):
+            check_named(targets, "The targets", names)
+        check_weights(targets, weights, names)
+
+    def check_compiled(given: Mapping[str, Any]) -> None:
         for what in _COMPILED:
             check_named(given.get(what), f"{what}=", names)
-        compile_model(*args, **options)
 
-    @functools.wraps(compute_loss)
-    def checked_loss(*args: Any, **options: Any) -> Any:
-        given = {**dict(zip(("x", "y", "y_pred", "sample_weight"), args, strict=False)), **options}
+    def check_fitted(given: Mapping[str, Any]) -> None:
+        check_rows(given.get("y"), given.get("sample_weight"))
+        held = given.get("validation_data")
+        check_rows(*((*held, None, None)[1:3] if isinstance(held, list | tuple) else (None, None)))
+
+    def check_loss(given: Mapping[str, Any]) -> None:
         try:
-            check_named(given.get("y"), "The targets", names)
-            check_named(given.get("sample_weight"), "sample_weight=", names)
+            check_rows(given.get("y"), given.get("sample_weight"))
         except StitchError:
             model.train_function = model.test_function = None  # compiled in part, they could not be used again
             raise
-        return compute_loss(*args, **options)
 
-    model.compile, model.compute_loss = checked_compile, checked_loss
+    if list(names) != sorted(names):
+        model.compile = _checked(model.compile, check_compiled)
+    model.fit, model.evaluate = (_checked(call, check_fitted) for call in (model.fit, model.evaluate))
+    model.compute_loss = _checked(model.compute_loss, check_loss)  # also for what datasets give
+
+
+def _checked(call: Callable[..., Any], check: Callable[[Mapping[str, Any]], None]) -> Callable[..., Any]:
+    signature = inspect.signature(call)
+
+    @functools.wraps(call)
+    def checked(*args: Any, **options: Any) -> Any:
+        check(signature.bind_partial(*args, **options).arguments)
+        return call(*args, **options)
+
+    return checked
 
 
 def check_named(value: Any, what: str, names: Sequence[str]) -> None:
@@ -61,4 +79,24 @@ def check_named(value: Any, what: str, names: Sequence[str]) -> None:
             f"{', '.join(sorted(names))}.",
             expected=f"a dict by output: {', '.join(names)}",
             received=f"a {type(value).__name__} of {len(value)}",
+        )
+
+
+def check_weights(targets: Any, weights: Any, names: Sequence[str]) -> None:
+    """Raise where the weights of rows for several outputs are a list, or a dict beside targets that are none.
+
+    Raises:
+        StitchError: If Keras could not take them.
+    """
+    if isinstance(weights, list | tuple):
+        raise StitchError(
+            "sample_weight= is a list, and Keras takes none for a model with several named outputs.",
+            expected=f"a dict by output: {', '.join(names)}, or one array for all",
+            received=f"a {type(weights).__name__} of {len(weights)}",
+        )
+    if isinstance(weights, Mapping) and isinstance(targets, list | tuple):
+        raise StitchError(
+            "sample_weight= is a dict by output, and the targets are a list: Keras takes both in one form.",
+            expected=f"targets as a dict by output: {', '.join(names)}",
+            received=f"a {type(targets).__name__} of {len(targets)}",
         )

@@ -65,6 +65,54 @@ def test_lists_of_targets_are_refused(call):
     getattr(model, call)(X, dict(zip(("late", "early"), ys(2), strict=True)), **options)
 
 
+NO_LIST = (
+    "sample_weight= is a list, and Keras takes none for a model with several named outputs.\n"
+    "  Expected: a dict by output: {0}, or one array for all\n"
+    "  Received: a {1} of 2"
+)
+
+
+@pytest.mark.parametrize("names", [("early", "late"), ("late", "early")])
+@pytest.mark.parametrize("call", ["fit", "evaluate", "train_on_batch", "validate"])
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_lists_of_weights_of_rows_are_refused_in_any_order(names, call, kind):
+    """Keras itself fails on them: a structure that does not match, or 'list indices must be integers'."""
+    model, targets = built(*names), dict(zip(names, ys(2), strict=True))
+    weights = [np.ones(ROWS, "float32")] * 2
+    quiet = {} if call == "train_on_batch" else {"verbose": 0}
+
+    def run(given: Any) -> None:
+        if call == "validate":
+            model.fit(X, targets, validation_data=(X, targets, given), **quiet)
+        else:
+            getattr(model, call)(X, targets, sample_weight=given, **quiet)
+
+    with pytest.raises(StitchError) as error:
+        run(kind(weights))
+    assert str(error.value) == NO_LIST.format(", ".join(names), kind.__name__)
+    run(dict(zip(names, weights, strict=True)))
+    run(weights[0])
+
+
+def test_weights_of_rows_by_name_go_with_targets_by_name():
+    weights = dict.fromkeys(("early", "late"), np.ones(ROWS, "float32"))
+    with pytest.raises(StitchError, match="is a dict by output, and the targets are a list") as error:
+        built("early", "late").fit(X, ys(2), sample_weight=weights, verbose=0)
+    assert "Expected: targets as a dict by output: early, late" in str(error.value)
+
+
+def test_weights_of_rows_in_a_data_set():
+    class Weighted(keras.utils.PyDataset):
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, index: int) -> Any:
+            return X, dict(zip(("early", "late"), ys(2), strict=True)), (np.ones(ROWS), np.ones(ROWS))
+
+    with pytest.raises(StitchError, match="sample_weight= is a list"):
+        built("early", "late").fit(Weighted(), verbose=0)
+
+
 def test_targets_of_a_data_set_are_refused():
     class Lists(keras.utils.PyDataset):
         def __len__(self) -> int:
