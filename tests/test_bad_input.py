@@ -484,8 +484,11 @@ NAMES = "\n  Expected: one name, or a list of names\n  Received: {0}"
         (lambda: graph().connect("a", "b", axis="last"),
          "axis= is not a whole number.\n  Expected: a number such as -1\n"
          "  Received: 'last'"),
-        (lambda: graph().connect("a", "b", merge=built()), "A merge has no weights of its own, which this Dense has.\n"
-         "  Fix: Wrap it in a keras.Model with several inputs and add that as a submodel."),
+        (lambda: graph().connect("a", "b", merge=built()),
+         "This Dense as merge= has weights, and a connection holds none: they would be lost.\n"
+         "  Fix: Make it a submodel, and connect each source to one of its inputs: a, b = keras.Input(...), "
+         'keras.Input(...); graph.add("merged", keras.Model([a, b], layer([a, b]))). Or give a layer that was not '
+         "called yet, which draws new weights."),
         (lambda: graph().add_input("x y", "a"),
          "'x y' cannot name a graph input.\n  Expected: a letter, followed by letters, "
          "digits and underscores\n  Received: 'x y'\n  Fix: Call it 'x_y', for example."),

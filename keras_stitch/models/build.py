@@ -89,8 +89,8 @@ class _Builder:
     ):
         self.spec, self.wiring, self.blueprints, self.flags = spec, wiring, blueprints, flags
         self.existing = existing or {}
-        taken = [*wiring.order, *(port.name for port in wiring.inputs), *(out.port.name for out in wiring.outputs)]
-        self.names = Names([*taken, *self.existing])
+        self.names = Names([*merge_layers.taken_names(wiring), *self.existing])
+        self.merges = merge_layers.merge_names(wiring, self.names)
         self.layers: dict[str, keras.Layer] = {}
         self.inference = inference.may_start_training(self._all_layers())
         self.feeding = self._owners_that_feed()
@@ -170,8 +170,9 @@ class _Builder:
             masks = feed.masks or (False,) * len(feed.taps)
             taps = zip(feed.taps, masks, strict=True)
             tensors = [self._tapped(tap) if passes else self._unmasked(tap) for tap, passes in taps]
-            base = feed.node if len(self.wiring.feeds[feed.node]) == 1 else f"{feed.node}_{clean(feed.port.name)}"
-            tensor = merge_layers.merge(feed, tensors, self.names, base) if len(tensors) > 1 else tensors[0]
+            base = merge_layers.base_name(self.wiring, feed)
+            name = self.merges.get((feed.node, feed.port.name), base)
+            tensor = merge_layers.merge(feed, tensors, self.names, name) if len(tensors) > 1 else tensors[0]
             if feed.masks and mask_passage.takes_masks_off(self._layer(self.spec.submodel(feed.node))):
                 tensor = merge_layers.copy_with_mask(tensor, self.names, f"{base}_copy")
             self.tensors[arrived] = tensor

@@ -177,6 +177,12 @@ def held_by(layer: keras.Layer) -> CustomObjects:
     return CustomObjects(found, {name: origin for name, item in found.items() if (origin := importable(item))})
 
 
+def of_layer(layer: keras.Layer, given: CustomObjects) -> CustomObjects:
+    """The custom objects that were given for a layer in memory, and those that it is made of, by their own names."""
+    needed = {item.__name__: item for name, item in needed_by(layer) if given.find(name) is None}
+    return _from_dict({name: item for name, item in needed.items() if name not in given.objects}, "it") | given
+
+
 def needed_by(layer: keras.Layer) -> Iterator[tuple[str, Any]]:
     """The custom objects that a layer is made of, each with the name under which Keras saves it."""
     for inner in layers_within(layer):

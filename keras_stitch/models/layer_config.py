@@ -10,6 +10,11 @@ import keras
 
 from keras_stitch.errors import SourceError, reason
 
+_GIVE = (
+    "Give your own classes and functions, Graph.from_yaml(..., custom_objects={...}), or name their file or module in "
+    "the stitch.yaml, behind custom_objects."
+)
+
 
 def layer_config(layer: keras.Layer) -> dict[str, Any]:
     """A layer as ``stitch.yaml`` writes it, with the module of custom ones."""
@@ -31,10 +36,12 @@ def layer_from_config(config: Mapping[str, Any], custom_objects: Mapping[str, An
     try:
         layer = keras.saving.deserialize_keras_object(full, custom_objects=dict(custom_objects or {}))
     except Exception as error:
+        own = "registered_name" in config or "Could not locate" in str(error)
         raise SourceError(
             f"There is no layer {config.get('class_name')!r} with this config: {reason(error)}",
             expected="class_name: a layer of keras.layers, config: its arguments",
             received=repr(dict(config))[:300],
+            fix=_GIVE if own else None,
         ) from error
     if not isinstance(layer, keras.Layer):
         raise SourceError(f"{config.get('class_name')!r} is not a Keras layer.", received=type(layer).__name__)

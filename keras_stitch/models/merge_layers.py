@@ -9,10 +9,10 @@ import keras
 
 from keras_stitch.errors import StitchError, nearest, reason
 from keras_stitch.graphs import merges
-from keras_stitch.graphs.names import Names
+from keras_stitch.graphs.names import Names, clean
 from keras_stitch.graphs.shapes import kind_of
 from keras_stitch.graphs.slices import Span
-from keras_stitch.graphs.spec import Feed, Merge
+from keras_stitch.graphs.spec import Feed, Merge, Wiring
 from keras_stitch.models import custom_objects as custom_objects_of
 from keras_stitch.models.custom_objects import Given
 from keras_stitch.models.inference import called
@@ -38,12 +38,31 @@ def merge_layer(merge: Merge, name: str | None, dtype: str) -> keras.Layer:
     return layer(**merges.options_of(merge), name=name, dtype=float_policy(dtype))
 
 
+def taken_names(wiring: Wiring) -> list[str]:
+    """The names that layers of a model have because the graph says so."""
+    return [*wiring.order, *(port.name for port in wiring.inputs), *(out.port.name for out in wiring.outputs)]
+
+
+def merge_names(wiring: Wiring, names: Names) -> dict[tuple[str, str], str]:
+    """What the Keras layers are called that merge for ports of submodels; ``names`` has those that are taken."""
+    fed = [feed for feeds in wiring.feeds.values() for feed in feeds if feed.merge.kind == "layer"]
+    return {(feed.node, feed.port.name): names.new(f"{base_name(wiring, feed)}_merge") for feed in fed}
+
+
+def base_name(wiring: Wiring, feed: Feed) -> str:
+    """What the names of layers start with that make what arrives at an input port."""
+    return feed.node if len(wiring.feeds[feed.node]) == 1 else f"{feed.node}_{clean(feed.port.name)}"
+
+
 def merge(feed: Feed, tensors: Sequence[Any], names: Names, base: str) -> Any:
-    """Merge the symbolic tensors that arrive at a port; the names of new layers start with ``base``."""
+    """Merge the symbolic tensors that arrive at a port.
+
+    A Keras layer that the user gave is called ``base``; the names of new layers start with it.
+    """
     # In the dtype of the sources: the port casts the result, not what is merged.
     dtype = merges.dtype_of(feed)
     if feed.merge.kind == "layer":
-        return called(merge_layer(feed.merge, names.new(f"{base}_merge"), dtype), list(tensors))
+        return called(merge_layer(feed.merge, base, dtype), list(tensors))
     kind, base = merges.KINDS[feed.merge.kind], f"{base}_{feed.merge.kind}"
     if kind.new_axis:
         tensors = [_with_axis(tensor, feed.merge.axis, names, f"{base}_expand") for tensor in tensors]
@@ -164,16 +183,16 @@ def merge_of(merge: object, custom_objects: Given = None, **options: object) -> 
     if isinstance(merge, keras.Layer):
         if merge.built and merge.weights:
             raise StitchError(
-                f"A merge has no weights of its own, which this {type(merge).__name__} has.",
-                fix="Wrap it in a keras.Model with several inputs and add that as a submodel.",
+                f"This {type(merge).__name__} as merge= has weights, and a connection holds none: they would be lost.",
+                fix="Make it a submodel, and connect each source to one of its inputs: a, b = keras.Input(...), "
+                'keras.Input(...); graph.add("merged", keras.Model([a, b], layer([a, b]))). Or give a layer that was '
+                "not called yet, which draws new weights.",
             )
         for name in merges.misplaced("layer", options):
             raise StitchError(f"{name}= has no meaning for a merge that is a Keras layer.", expected="no option")
         given = custom_objects_of.read(custom_objects, "custom_objects= of a merge")
-        held = custom_objects_of.held_by(merge)
-        if custom_objects is None:  # by names that a stitch.yaml can say
-            given = custom_objects_of.read({item.__name__: item for item in held.objects.values()}, "merge=")
-        return Merge("layer", layer=layer_config(merge), objects=held | given)
+        objects = custom_objects_of.held_by(merge) | custom_objects_of.of_layer(merge, given)
+        return Merge("layer", layer=layer_config(merge), objects=objects)
     if custom_objects is not None:
         raise StitchError(
             f"custom_objects= has no meaning for merge={merge!r}.", expected="a merge that is a Keras layer"

@@ -73,7 +73,13 @@ def _load_held(request: Request) -> Added:
     given = request.objects()
     load = load_keras.load_model if isinstance(request.source, keras.Model) else load_keras.load_layer
     submodel, blueprint = load(request.name, request.source, custom_objects=given.for_keras(), outputs=request.outputs)
-    return Added.of_keras(request, submodel, blueprint, given)
+    added = Added.of_keras(request, submodel, blueprint, given)
+    if not submodel.is_layer:
+        return added
+    # A stitch.yaml holds its config, and names what Keras does not have.
+    said = custom_objects.of_layer(request.source, given)
+    source = replace(added.submodel.source, custom_objects=said.said, live_objects=said.live)
+    return replace(added, submodel=replace(added.submodel, source=source))
 
 
 def _by(module: str, function: str) -> Callable[[Request], Added]:

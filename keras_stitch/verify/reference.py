@@ -17,7 +17,6 @@ import numpy as np
 from keras_stitch import keras_private
 from keras_stitch.errors import StitchError, reason
 from keras_stitch.graphs.merges import KINDS, merge_arrays, options_of
-from keras_stitch.graphs.names import clean
 from keras_stitch.graphs.spec import Feed, GraphSpec, Submodel, Tap, Wiring
 from keras_stitch.models import ports
 from keras_stitch.models.changed_layers import change_alike, copy_weights, same_weights
@@ -40,6 +39,7 @@ class Reference:
         sources: What the submodels are made of.
         stitched: The models that were built of the graph. Layers that had no weights borrow theirs, which were drawn
             when these were built.
+        merges: What the layers among them are called that merge for ports of submodels.
         trained: Whether submodels take their weights from them, too, where these differ from the sources'.
         foreign: For every submodel that is no Keras model and owns its weights, what loads it: a function that takes
             and gives arrays in the order of its ports.
@@ -56,13 +56,14 @@ class Reference:
         sources: SubmodelSources,
         stitched: Iterable[keras.Model],
         *,
+        merges: Mapping[tuple[str, str], str] | None = None,
         trained: bool = False,
         foreign: Mapping[str, Callable[[], Callable[[list[Array]], list[Array]]]] | None = None,
         progress: Callable[[str], None] | None = None,
     ):
         self._spec, self._wiring, self._sources = spec, wiring, sources
         self._stitched = {layer.name: model for model in stitched for layer in model.layers}
-        self._trained, self._foreign = trained, foreign or {}
+        self._merges, self._trained, self._foreign = merges or {}, trained, foreign or {}
         self._step = progress or (lambda _: None)
         self._runs: dict[str, Callable[[list[Array]], list[Any]]] = {}
         self.weights: dict[str, str] = {}
@@ -112,9 +113,8 @@ class Reference:
             layer = layer_from_config(feed.merge.layer, self._sources.custom_objects())
             called(layer, [array[:1] for array in arrays])
             if layer.weights:  # new ones, which the stitched model drew
-                base = feed.node if len(self._wiring.feeds[feed.node]) == 1 else f"{feed.node}_{clean(feed.port.name)}"
                 stitched = self._stitched[self._spec.submodel(feed.node).owner]
-                copy_weights(stitched.get_layer(f"{base}_merge"), layer)
+                copy_weights(stitched.get_layer(self._merges[feed.node, feed.port.name]), layer)
             return _in_batches(lambda batch: [called(layer, _tensors(batch))], taken)[0]
         except Exception as error:
             raise StitchError(f"What feeds '{feed.node}.{feed.port.name}' cannot be merged: {reason(error)}") from error

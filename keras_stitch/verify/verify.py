@@ -20,8 +20,9 @@ from keras_stitch.checks import whole_number
 from keras_stitch.errors import SourceError, StitchError, reason
 from keras_stitch.files import overwriting
 from keras_stitch.graphs.mask_borders import stopped
+from keras_stitch.graphs.names import Names
 from keras_stitch.graphs.spec import GraphSpec, Port, Wiring
-from keras_stitch.models import mask_passage, sample_rows
+from keras_stitch.models import mask_passage, merge_layers, sample_rows
 from keras_stitch.models.custom_objects import in_registry
 from keras_stitch.models.sample_rows import given_inputs
 from keras_stitch.models.save_keras import save_model
@@ -191,12 +192,14 @@ class Subject:
 
     def _expected(self, sets: Mapping[str, Arrays], notes: list[str]) -> tuple[dict[str, Arrays], dict[str, str]]:
         """What the parts predict, run separately, for every kind of inputs that they take; and whose weights."""
+        final = self.stages.final
         models = [self.model, *(self.packed.models.values() if self.packed is not None else ())]
         parts = Reference(
             self.spec,
             self.wiring,
             self.sources,
             [model for model in models if model is not None],
+            merges=merge_layers.merge_names(final, Names(merge_layers.taken_names(final))) if final else {},
             trained=self.trained,
             foreign={
                 submodel.name: functools.partial(self.packed.alone, submodel.name)

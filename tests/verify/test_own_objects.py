@@ -98,6 +98,47 @@ def test_a_layer_in_memory(own: tuple[Path, dict[str, Any]]) -> None:
     assert graph.verify().passed
 
 
+def bent_by_two(x: Any) -> Any:
+    return 2 * keras.ops.relu(x)
+
+
+class Doubled(layers.Layer):
+    def call(self, x: Any) -> Any:
+        return 2 * x
+
+
+@pytest.mark.parametrize("layer", [Doubled, lambda: layers.Activation(bent_by_two)], ids=["class", "function"])
+def test_stitch_yaml_names_what_a_bare_layer_is_made_of(layer: Callable[[], keras.Layer], tmp_path: Path) -> None:
+    """Its module, where others can import it: the file is read back as it is."""
+    graph = ks.Graph().add("own", layer()).add_input("x", "own", shape=(3,))
+    text = graph.to_yaml(tmp_path / "stitch.yaml").read_text()
+    assert f"custom_objects: {__name__}:" in text and "Given in memory" not in text
+    again = ks.Graph.from_yaml(tmp_path / "stitch.yaml")
+    np.testing.assert_array_equal(again.build()(X), 2 * X if layer is Doubled else 2 * np.maximum(X, 0))
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["as it is", "with custom_objects"])
+def test_stitch_yaml_says_which_classes_of_bare_layers_to_give(
+    own: tuple[Path, dict[str, Any]], tmp_path: Path, given: bool
+) -> None:
+    options = {"custom_objects": {"Scale": own[1]["Scale"]}} if given else {}
+    graph = ks.Graph().add("own", own[1]["Scale"](3.0), **options).add_input("x", "own", shape=(3,))
+    path = graph.to_yaml(tmp_path / "stitch.yaml")
+    assert path.read_text().splitlines()[0] == (
+        "# Given in memory, so to give again, Graph.from_yaml(..., custom_objects=...): 'Scale' of own"
+    )
+    with pytest.raises(SourceError) as error:
+        ks.Graph.from_yaml(path)
+    assert str(error.value).startswith("There is no layer 'Scale' with this config:")
+    assert str(error.value).endswith(
+        "  Fix: Give your own classes and functions, Graph.from_yaml(..., custom_objects={...}), or name their file or "
+        "module in the stitch.yaml, behind custom_objects."
+    )
+    np.testing.assert_array_equal(ks.Graph.from_yaml(path, custom_objects={"Scale": own[1]["Scale"]}).build()(X), 3 * X)
+    path.write_text(path.read_text().replace("    layer:", "    custom_objects: own_layers.py\n    layer:"))
+    np.testing.assert_array_equal(ks.Graph.from_yaml(path).build()(X), 3 * X)
+
+
 def test_the_command_builds_and_verifies(own: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     model_of(own[1]).save(tmp_path / "source.keras")
     spec = tmp_path / "stitch.yaml"
@@ -228,6 +269,30 @@ def test_a_merge_that_draws_weights() -> None:
     model.get_layer("c_merge").set_weights([np.array([7.0])])
     assert graph.verify(model=model).passed
     np.testing.assert_allclose(model(X), 70 * (X - 2 * X), rtol=1e-6)
+
+
+def test_a_merge_with_weights_as_a_submodel() -> None:
+    """What the message says to do with one keeps its weights."""
+    layer = WithWeights()
+    layer([X, X])
+    layer.set_weights([np.array([7.0])])
+    with pytest.raises(StitchError, match="has weights, and a connection holds none"):
+        merged(layer)
+    a, b = keras.Input(X.shape[1:]), keras.Input(X.shape[1:])
+    graph = ks.Graph().add("a", layers.Rescaling(1.0)).add("b", layers.Rescaling(2.0))
+    graph.add("merged", keras.Model([a, b], layer([a, b])))
+    first, second = (port.name for port in graph.spec.submodel("merged").inputs)
+    graph.add_input("x", ["a", "b"], shape=X.shape[1:]).connect("a", f"merged.{first}").connect("b", f"merged.{second}")
+    np.testing.assert_allclose(graph.build()(X), layer([X, 2 * X]), rtol=1e-6)
+    assert graph.verify().passed
+
+
+def test_a_merge_whose_name_is_taken() -> None:
+    graph = ks.Graph().add("a", layers.Rescaling(1.0)).add("c_merge", layers.Rescaling(2.0))
+    graph.add("c", layers.Rescaling(10.0)).add_input("x", ["a", "c_merge"], shape=X.shape[1:])
+    graph.connect(["a", "c_merge"], "c", merge=WithWeights)
+    assert {"c_merge", "c_merge_1"} <= {layer.name for layer in graph.build().layers}
+    assert graph.verify().passed
 
 
 def test_a_merge_that_draws_weights_does_not_run_in_the_dataloader() -> None:
