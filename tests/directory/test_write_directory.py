@@ -24,7 +24,7 @@ from keras_stitch.kipoi.model_directory import read_directory
 # What tables need of the runtime, and no other part.
 TABLES = [
     *("array_files", "blocks", "column_tables", "data_errors", "file_contents", "keys", "merged", "part_base"),
-    *("row_lookup", "stored_arrays", "table_formats", "tables", "workers"),
+    *("row_lookup", "row_names", "stored_arrays", "table_formats", "tables", "workers"),
 ]
 
 
@@ -316,7 +316,8 @@ def test_examples_that_do_not_fit_together(tmp_path):
     assert str(error.value) == (
         "Kipoi cannot run the directory on its examples.\n"
         "  Received: The parts do not have the same number of rows. Expected: one number Received: 3 in 'input1', 4 in "
-        "'input2' Fix: Give all of them the same rows, or make the directory again with align_on= and missing='inner' "
+        "'input2' File: 'example_files/three.npy' for 'input1' File: 'example_files/four.npy' for 'input2' Fix: Give "
+        "all of them the same rows, or make the directory again with align_on= and missing='inner' "
         "for those that lack some.\n"
         "  Fix: Pass examples={argument: file or value} with data that fit together."
     )

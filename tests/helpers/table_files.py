@@ -22,7 +22,7 @@ def write(
 
     Args:
         stem: Its path without the ending.
-        form: The name of the format.
+        form: The name of the format, and perhaps where in it the names of rows are: a key of ``WRITERS``.
         keys: What names all rows, by column.
         values: All rows, of shape ``(rows, 2)``.
         order: The numbers of the rows in the file.
@@ -36,6 +36,38 @@ def write(
 
 def frame(keys: dict[str, Any], values: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({**keys, **{f"c{number}": column for number, column in enumerate(values.T)}})
+
+
+def in_groups(keys: dict[str, Any], nested: bool) -> dict[str, Any]:
+    """The same by the paths that Kipoi gives them in its own files, or in a group of no meaning."""
+    whole = "chr" in keys
+    groups = {True: "metadata/ranges/" if whole else "metadata/", False: "rows/"}
+    renamed = {"name": "id"} if nested else {}
+    return {groups[nested] + renamed.get(name, name): column for name, column in keys.items()}
+
+
+def in_order(keys: dict[str, Any], nested: bool) -> dict[str, Any]:
+    """The paths of groups, which Kipoi writes in the order of the alphabet."""
+    return dict(sorted(in_groups(keys, nested).items()))
+
+
+def write_nested_npy(path: Path, keys: dict[str, Any], values: np.ndarray, nested: bool) -> None:
+    inner = np.dtype([(name, column.dtype) for name, column in keys.items()])
+    array = np.zeros(len(values), [("metadata", [("ranges", inner)]) if nested else ("rows", inner), ("out", "f4", 2)])
+    for name, column in keys.items():
+        (array["metadata"]["ranges"] if nested else array["rows"])[name] = column
+    array["out"] = values
+    np.save(path, array)
+
+
+def write_compound_hdf5(path: Path, keys: dict[str, Any], values: np.ndarray, nested: bool) -> None:
+    """A table in a dataset of HDF5, which has no text but bytes."""
+    columns = {name: column.astype("S") if column.dtype.kind == "U" else column for name, column in keys.items()}
+    table = np.zeros(len(values), [(name, column.dtype) for name, column in columns.items()])
+    for name, column in columns.items():
+        table[name] = column
+    with h5py.File(path, "w") as file:
+        file["metadata/rows" if nested else "rows"], file["preds"] = table, values
 
 
 def write_npy(path: Path, keys: dict[str, Any], values: np.ndarray, nested: bool) -> None:
@@ -70,6 +102,18 @@ WRITERS: dict[str, tuple[str, Callable]] = {
         ).to_parquet(path),
     ),
 }
+WRITERS |= {
+    "HDF5 in groups": ("h5", lambda path, keys, *rest: write_hdf5(path, in_groups(keys, rest[-1]), *rest)),
+    "HDF5 in a compound dataset": ("h5", write_compound_hdf5),
+    "NPY in nested fields": ("npy", write_nested_npy),
+    "TSV in groups": ("tsv", lambda path, keys, *rest: WRITERS["TSV"][1](path, in_order(keys, rest[-1]), *rest)),
+    "CSV in groups": ("csv", lambda path, keys, *rest: WRITERS["CSV"][1](path, in_order(keys, rest[-1]), *rest)),
+    "Parquet in groups": (
+        "parquet",
+        lambda path, keys, *rest: WRITERS["Parquet"][1](path, in_order(keys, rest[-1]), *rest),
+    ),
+}
+FORMS = list(WRITERS)
 
 
 def swapped(order: list[int], a: int, b: int) -> list[int]:

@@ -14,7 +14,7 @@ from keras_stitch.directory.runtime_files import write_runtime
 from keras_stitch.kipoi.templates import template_files, template_module, template_text
 
 BASE = {"__init__", "blocks", "data_errors", "keys", "merged", "part_base", "row_lookup", "workers"}
-TABLES = {"array_files", "column_tables", "file_contents", "stored_arrays", "table_formats", "tables"}
+TABLES = {"array_files", "column_tables", "file_contents", "row_names", "stored_arrays", "table_formats", "tables"}
 NEEDED = {
     "DataError": {"__init__", "data_errors"},
     "MergedDataset": BASE,

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 from kipoi.data import Dataset
-from table_files import FAULTS, FORMATS, write
+from table_files import FAULTS, FORMS, write
 
 import keras_stitch as ks
 
@@ -50,11 +50,11 @@ def data(directory: Path, inputs: Path, targets: Path, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["ids", "ranges"])
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", FORMS)
 @FEW
 @given(drawn=st.data())
 def test_no_fault_passes(directory: Path, form: str, kind: str, drawn: Any):
-    other, fault = drawn.draw(st.sampled_from(FORMATS)), drawn.draw(st.sampled_from(list(FAULTS)))
+    other, fault = drawn.draw(st.sampled_from(FORMS)), drawn.draw(st.sampled_from(list(FAULTS)))
     a, b = drawn.draw(st.lists(st.integers(0, ROWS - 1), min_size=2, max_size=2, unique=True))
     with tempfile.TemporaryDirectory() as folder:
         inputs = write(Path(folder, "x"), other, KEYS[kind], VALUES, range(ROWS))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
-from .blocks import Block, Rows, as_text, fits
+from .blocks import Rows, as_text, fits
 from .data_errors import DataError, reason
+from .row_names import namings
 from .table_formats import FORMATS, TableFormat, format_of, listed
 
 
@@ -47,8 +48,8 @@ class ArrayFile:
         except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             self.fail("cannot be read", f"a whole {listed()} file", reason(error))
         self.rows, self.labels = contents.rows, contents.labels
-        self.ids, self.ranges = contents.ids, contents.ranges or None
-        self.length = self.check_lengths({name: rows.shape for name, rows in self.rows.items()})
+        self.length = self.check_lengths({name: rows.shape for name, rows in self.rows.items()}, contents.names)
+        self.namings = namings(what, self, contents)
 
     def check_installed(self, known: TableFormat) -> None:
         """Raises an error where the package that reads a format cannot be imported."""
@@ -64,7 +65,7 @@ class ArrayFile:
             several = listed(known for known in FORMATS if known.several)
             self.fail(f"is {name}, which holds one array", f"{several} with {', '.join(self.arrays)}", "one array")
 
-    def check_lengths(self, received: Mapping[str, tuple[int, ...]]) -> int:
+    def check_lengths(self, received: Mapping[str, tuple[int, ...]], names: Mapping[str, Any]) -> int:
         """Returns the number of rows; shapes that are not those of the arrays are an error."""
         for name, shape in received.items():
             if len(shape) == 0 or not fits(shape[1:], self.arrays[name][0]):
@@ -73,8 +74,7 @@ class ArrayFile:
                     f"has rows of another shape{self.of(name)}", expected, shape[1:] if shape else "a single number"
                 )
         counts = {name: shape[0] for name, shape in received.items()}
-        keys = ({} if self.ids is None else {"id": self.ids}) | (self.ranges or {})
-        counts |= {name: int(np.prod(column.shape)) for name, column in keys.items()}
+        counts |= {name: int(np.prod(column.shape)) for name, column in names.items()}
         if len(set(counts.values())) > 1:
             self.fail("has datasets of different lengths", "one length", counts)
         (length,) = set(counts.values())
@@ -86,15 +86,16 @@ class ArrayFile:
         if length == 0:
             self.fail("has no rows", "at least one row", "none")
 
-    def check_columns(self, name: str, columns: int) -> None:
-        """Raises an error where the columns of an array do not fit the shape of its rows."""
+    def check_columns(self, name: str, columns: int, beside: Collection[str]) -> None:
+        """Raises an error where the columns of an array, without those that name rows, do not fit its shape."""
         shape = self.arrays[name][0]
         known = int(np.prod([size for size in shape if size is not None], dtype=int))
         free = shape.count(None)
         if free > 1 or (columns != known if free == 0 else known == 0 or columns % known or not columns):
             others = listed(known for known in FORMATS if not known.columns)
             wanted = f"{known}" if free == 0 else f"a multiple of {known}" if free == 1 else f"an {others} file"
-            self.fail(f"has a wrong number of columns{self.of(name)} for rows of shape {shape}", wanted, columns)
+            received = f"{columns} beside {', '.join(sorted(beside))}" if beside else columns
+            self.fail(f"has a wrong number of columns{self.of(name)} for rows of shape {shape}", wanted, received)
 
     def read(self, rows: Rows) -> dict[str, np.ndarray]:
         """Returns the arrays of some rows, by name, in their dtypes."""
@@ -102,19 +103,6 @@ class ArrayFile:
         if not all(0 <= row < self.length for row in (rows.min(), rows.max())):
             raise IndexError(f"Rows {rows.min()} to {rows.max()} of {self.length} in '{self.path}'.")
         return {name: self.cast(np.asarray(array[rows]), name, rows) for name, array in self.rows.items()}
-
-    def names(self, part: str, rows: Rows) -> Block:
-        """Returns the metadata and keys of some rows, as a block."""
-        rows = np.asarray(rows)
-        names = rows.astype("U") if self.ids is None else as_text(np.ravel(self.ids[rows]))
-        found: Block = {("metadata", part, "id"): names}
-        if not self.compared:
-            return found
-        if self.ids is not None:
-            found["keys", part, "ids"] = names
-        for field, column in (self.ranges or {}).items():
-            found["keys", part, field] = np.ravel(column[rows])
-        return found
 
     def is_text(self, name: str) -> bool:
         """Whether a column holds text: it belongs to an array of text."""

@@ -1,4 +1,4 @@
-"""Tables with named columns, of which the first may name the rows."""
+"""Tables with named columns, of which some may name the rows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import re
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,8 @@ import pandas as pd
 
 from .blocks import as_text
 from .data_errors import reason
-from .file_contents import KEYS, RANGE, Contents, keys_among
+from .file_contents import Contents
+from .row_names import NamingFields, naming_fields
 
 if TYPE_CHECKING:
     import pyarrow
@@ -29,8 +31,8 @@ def read_text(file: ArrayFile, separator: str) -> Contents:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # more columns than the header has
             columns = list(pd.read_csv(file.path, nrows=0, **options).columns)
-            keys = key_columns(columns)
-            texts = text_columns(file, columns, keys)
+            naming = naming_fields(file, columns, "column")
+            texts = text_columns(file, columns, naming)
             table = pd.read_csv(
                 file.path,
                 **options,
@@ -40,7 +42,7 @@ def read_text(file: ArrayFile, separator: str) -> Contents:
             )
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         file.fail("cannot be read as a table", "a header, and as many values in every row", str(error).strip())
-    if not keys and len(table.columns) and all(is_number(name) for name in table.columns):
+    if not naming.never_data and len(table.columns) and all(is_number(name) for name in table.columns):
         names = "the numbers " + ", ".join(table.columns[:3]) + (", ..." if len(table.columns) > 3 else "")
         expected = "a header row with the columns' names: add one above, which need not mean anything, such as x1"
         file.fail("has no header, as its first line holds numbers", expected, names)
@@ -52,11 +54,11 @@ def read_text(file: ArrayFile, separator: str) -> Contents:
             row = int(np.argmax((numbers.isna() & table[column].notna()).to_numpy()))
             value = table[column].iloc[row]
             file.fail(f"has no number in row {row}, column {column!r}", "numbers", repr(value))
-    for name in {*keys, *texts}:
+    for name in texts:
         torn = [value for value in table[name].tolist() if "\n" in str(value)]
         if torn:
             file.fail("has a quotation mark that is not closed", f"one line in column {name!r}", repr(torn[0][:40]))
-    return split_columns(file, table, keys)
+    return split_columns(file, table, naming, {name: table[name].to_numpy() for name in naming.used})
 
 
 def read_parquet(file: ArrayFile) -> Contents:
@@ -75,22 +77,23 @@ def read_parquet(file: ArrayFile) -> Contents:
     stored = _with_index(stored, described.get("index_columns", []))
     # NumPy's floats have no null: pandas stores their NaN as one.
     floats = [it["field_name"] for it in described.get("columns", []) if it["numpy_type"].startswith("float")]
-    keys = key_columns(stored.column_names)
+    naming = naming_fields(file, stored.column_names, "column")
+    texts = [name for name in stored.column_names if name not in naming.never_data and file.is_text(name)]
     for name in stored.column_names:
-        if name not in keys and not file.is_text(name):
+        if name not in naming.never_data and name not in texts:
             _check_numbers(file, stored, name, name in floats)
     table = stored.to_pandas(ignore_metadata=True)  # without the dtypes of pandas, which NumPy does not know
-    texts = text_columns(file, stored.column_names, keys)
-    for name in [*keys, *(name for name in texts if name not in keys)]:
+    for name in [*naming.used, *texts]:
         if table[name].isna().any():
             row = int(np.argmax(table[name].isna().to_numpy()))
             file.fail(f"has no value in row {row}, column {name!r}", "one in every row", "nothing")
-        if name in keys and name in texts:
-            table[name] = as_text(table[name].to_numpy())
-        elif name in keys and table[name].dtype.kind not in "iu":
+        if name in naming.positions and table[name].dtype.kind not in "iu":
             stored_type = stored.schema.field(name).type
             file.fail(f"does not hold positions in column {name!r}", "whole numbers", stored_type)
-    return split_columns(file, table, keys)
+    names = {name: table[name].to_numpy() for name in naming.used}
+    for name in names.keys() - naming.positions:
+        names[name] = as_text(names[name])
+    return split_columns(file, table, naming, names)
 
 
 def _with_index(stored: pyarrow.Table, levels: list[Any]) -> pyarrow.Table:
@@ -122,13 +125,15 @@ def _check_numbers(file: ArrayFile, stored: pyarrow.Table, name: str, null_is_na
         file.fail(f"has no number in row {row}, column {name!r}", "numbers", "nothing")
 
 
-def split_columns(file: ArrayFile, table: pd.DataFrame, keys: list[str]) -> Contents:
-    """Returns the columns that name the rows, and the numbers of all others in the shapes of the arrays."""
-    names = {name: table.pop(name).to_numpy() for name in keys}
-    found = Contents({})
-    found.name_rows({name: as_text(column) if column.dtype == "O" else column for name, column in names.items()})
-    for name, columns in _share(file, list(table.columns)).items():
-        file.check_columns(name, len(columns))
+def split_columns(
+    file: ArrayFile, table: pd.DataFrame, naming: NamingFields, names: Mapping[str, np.ndarray]
+) -> Contents:
+    """Returns the columns that name the rows, and the numbers of all that are data in the shapes of the arrays."""
+    found = Contents({}, naming)
+    found.names = {name: as_text(column) if column.dtype == "O" else column for name, column in names.items()}
+    data = _as_kipoi_numbers_them([name for name in table.columns if name not in naming.never_data])
+    for name, columns in _share(file, data).items():
+        file.check_columns(name, len(columns), naming.never_data)
         file.check_length(len(table))
         shape, dtype = file.arrays[name]
         # Each column by itself: a type that all columns have in common may round their numbers.
@@ -156,15 +161,17 @@ def _share(file: ArrayFile, columns: list[str]) -> dict[str, list[str]]:
     return found
 
 
-def text_columns(file: ArrayFile, columns: list[str], keys: list[str]) -> list[str]:
-    """Returns the columns that hold text: names of rows, and those of arrays of text."""
-    return [name for name in columns if (name not in ("start", "end") if name in keys else file.is_text(name))]
+def _as_kipoi_numbers_them(columns: list[str]) -> list[str]:
+    """Returns columns in the order of the array that Kipoi wrote: it sorts them as text, preds/10 before preds/2."""
+    if not all(re.fullmatch(r"preds(/\d+)+", name) for name in columns):
+        return columns
+    return sorted(columns, key=lambda name: [int(number) for number in name.split("/")[1:]])
 
 
-def key_columns(columns: list[str]) -> list[str]:
-    """Returns the first columns that name the rows: id, or a genomic range, or both in any order."""
-    count = next((number for number, name in enumerate(columns) if name not in KEYS), len(columns))
-    return keys_among(columns[: count if set(RANGE) <= set(columns[:count]) else 1])
+def text_columns(file: ArrayFile, columns: list[str], naming: NamingFields) -> list[str]:
+    """Returns the columns that hold text: names of rows and their metadata, and those of arrays of text."""
+    texts = naming.never_data.difference(naming.positions)
+    return [name for name in columns if name in texts or (name not in naming.never_data and file.is_text(name))]
 
 
 def is_number(name: str) -> bool:

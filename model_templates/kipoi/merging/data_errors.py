@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 
@@ -10,9 +10,11 @@ class DataError(ValueError):
     """Data that cannot be merged: the message names the part, the row and the values."""
 
 
-def problem(message: str, expected: Any = None, received: Any = None, fix: str | None = None) -> DataError:
-    """Returns the error: what is wrong, what was expected, what was received and what to do about it."""
-    parts = (("Expected", expected), ("Received", received), ("Fix", fix))
+def problem(
+    message: str, expected: Any = None, received: Any = None, fix: str | None = None, files: Sequence[str] = ()
+) -> DataError:
+    """Returns the error: what is wrong, what was expected and received, in which files, and what to do about it."""
+    parts = (("Expected", expected), ("Received", received), *(("File", text) for text in files), ("Fix", fix))
     return DataError("\n".join([message, *(f"  {label}: {text}" for label, text in parts if text is not None)]))
 
 

@@ -10,10 +10,9 @@ import numpy as np
 
 from .blocks import Block, as_text
 from .data_errors import problem
-from .part_base import BasePart
+from .part_base import UNKNOWN, BasePart, is_known
 
 KINDS = ("ids", "ranges")
-_UNKNOWN = ["", "."]  # as in BED files without names
 
 
 def with_keys(block: Block, part: BasePart, bed_names: np.ndarray | None = None) -> Block:
@@ -56,15 +55,21 @@ def has(block: Block, name: str, kind: str) -> bool:
     return ("keys", name, "ids" if kind == "ids" else "start") in block
 
 
-def known(block: Block, part: BasePart) -> set[str]:
-    """Returns the kinds of keys that the first row of a part has, and knows."""
-    return {kind for kind in KINDS if has(block, part.name, kind) and values(block, part, kind, False, False)[0]}
+def are_compared(block: Block, one: BasePart, other: BasePart, rows: Sequence[int] | np.ndarray) -> bool:
+    """Whether any row of a block is compared by an id or a genomic range that two parts have."""
+    for a, b in itertools.product(one.namings, other.namings):
+        if all(has(block, part.name, "ranges") for part in (a, b)):
+            return True
+        if all(has(block, part.name, "ids") for part in (a, b)) and _comparable(block, a, b, rows).any():
+            return True
+    return False
 
 
 def compare(block: Block, parts: Sequence[BasePart], rows: Sequence[int] | np.ndarray) -> None:
     """Compares all parts that have keys of one kind.
 
-    Ranges that a dataloader resized are compared by their centres. An unknown strand or id is not compared.
+    Ranges that a dataloader resized are compared by their centres. An unknown strand or id is not compared, nor are
+    numbers of rows compared with names.
 
     Args:
         block: Rows of all parts.
@@ -75,7 +80,7 @@ def compare(block: Block, parts: Sequence[BasePart], rows: Sequence[int] | np.nd
         DataError: With the first row in which two parts differ.
     """
     for kind in KINDS:
-        having = [part for part in parts if has(block, part.name, kind)]
+        having = [naming for part in parts for naming in part.namings if has(block, naming.name, kind)]
         # All pairs: if one does not know the key, two others may still differ.
         for one, other in itertools.combinations(having, 2):
             _compare_two(block, one, other, kind, rows)
@@ -85,7 +90,7 @@ def values(block: Block, part: BasePart, kind: str, by_centre: bool, stranded: b
     """Returns what the rows of a part are looked up by: a value for each row, None if it is not known."""
     if kind == "ids":
         texts = _texts(block["keys", part.name, "ids"]).tolist()
-        return [None if text in _UNKNOWN else text for text in texts]
+        return [None if text in UNKNOWN else text for text in texts]
     chromosome, start, end, strand = _range(block, part.name)
     fields = [chromosome, (start + end) // 2] if by_centre else [chromosome, start, end]
     return list(zip(*(field.tolist() for field in (*fields, *([strand] if stranded else []))), strict=True))
@@ -106,7 +111,7 @@ def of_rows(block: Block, parts: Sequence[BasePart]) -> dict[str, np.ndarray]:
     for part in parts:
         if has(block, part.name, "ids"):
             texts = _texts(block["keys", part.name, "ids"])
-            texts = np.where(np.isin(texts, _UNKNOWN), "", texts)
+            texts = np.where(is_known(texts), texts, "")
             found["id"] = texts if "id" not in found else np.where(found["id"] == "", texts, found["id"])
     for part in sorted((part for part in parts if has(block, part.name, "ranges")), key=lambda part: part.resized)[:1]:
         start, end = _start_and_end(block, part.name)
@@ -143,6 +148,8 @@ def _compare_two(block: Block, one: BasePart, other: BasePart, kind: str, rows: 
     differ: np.ndarray | bool
     if kind == "ids":
         differ = _differ(block, one, other, "ids")
+        if np.any(differ):
+            differ = differ & _comparable(block, one, other, rows)
     else:
         (start_a, end_a), (start_b, end_b) = (_start_and_end(block, part.name) for part in (one, other))
         if one.resized or other.resized:
@@ -165,6 +172,7 @@ def _compare_two(block: Block, one: BasePart, other: BasePart, kind: str, rows: 
         expected=f"the same {'id' if kind == 'ids' else 'genomic range'} in '{one.name}' and '{other.name}'",
         received=f"{shown(block, one, kind, position)} in '{one.name}', "
         f"{shown(block, other, kind, position)} in '{other.name}'",
+        files=[text for part in (one, other) for text in part.files(kind)],
         fix="Give them data in the same order, or make the directory again with align_on= for one of them, which looks "
         "its rows up. If these fields have nothing to do with each other, align_on=False leaves them out.",
     )
@@ -180,7 +188,20 @@ def _differ(block: Block, one: BasePart, other: BasePart, field: str) -> np.ndar
         return _without_chr(a) != _without_chr(b)
     if field == "strand":
         return (a != b) & np.isin(a, ["+", "-"]) & np.isin(b, ["+", "-"])
-    return (a != b) & ~np.isin(a, _UNKNOWN) & ~np.isin(b, _UNKNOWN)
+    return a != b
+
+
+def _comparable(block: Block, one: BasePart, other: BasePart, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Returns for which rows the ids of two parts are compared: where both are known.
+
+    If one part has nothing but the numbers of its rows, in their order, and the other nothing that could be the number
+    of a row, they are not compared.
+    """
+    a, b = (_texts(block["keys", part.name, "ids"]) for part in (one, other))
+    for part, own, another, its in ((one, a, other, b), (other, b, one, a)):
+        if part.counts_rows(own, rows) and another.smallest_number(its) >= part.numbers_below:
+            return np.zeros(len(a), bool)
+    return is_known(a) & is_known(b)
 
 
 def _texts(array: np.ndarray) -> np.ndarray:

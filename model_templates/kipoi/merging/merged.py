@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,10 +11,12 @@ from kipoi.data import Dataset
 
 from .blocks import Block, Rows, nest, size
 from .data_errors import DataError, problem
-from .keys import compare, known, of_rows
-from .part_base import BasePart, Reader, open_parts
+from .keys import are_compared, compare, of_rows
+from .part_base import BasePart, FilePart, Reader, open_parts
 from .row_lookup import Join, orders, scan
 from .workers import numbers
+
+_LOOKED_AT = 64  # rows, to see whether parts are compared
 
 
 class Runs(Protocol):
@@ -53,7 +56,7 @@ class Merged:
             part.name: reader.length for reader in self.base for part in reader.parts if reader.length is not None
         }
         if len(set(lengths.values())) > 1:
-            raise different_lengths(lengths)
+            raise different_lengths(lengths, self.parts)
         for reader in self.readers:
             if reader.length == 0:
                 raise problem(f"'{reader.parts[0].name}' has no rows.")
@@ -151,11 +154,22 @@ class MergedDataset(Merged, Dataset):
         return self.batch(self._block(rows))
 
     def by_number(self) -> list[str]:
-        """Returns the parts whose rows are not compared with any others: they share no key, as the first row shows."""
-        block = self._block([0])
-        kinds = {part.name: known(block, part) for part in self.parts}
-        others = {name: [own for other, own in kinds.items() if other != name] for name in kinds}
-        return [name for name, own in kinds.items() if others[name] and own.isdisjoint(set().union(*others[name]))]
+        """Returns the parts whose rows are not compared with any others: they share no key that is known."""
+        found: list[str] = []
+        # The first row is mostly enough; its id may be unknown, or look like the number of a row.
+        for count in (1, _LOOKED_AT):
+            rows = np.unique(np.linspace(0, self.length - 1, count).astype("int64"))
+            block = self._read(rows)
+            compared = {
+                part.name
+                for pair in itertools.combinations(self.parts, 2)
+                if are_compared(block, *pair, rows)
+                for part in pair
+            }
+            found = [part.name for part in self.parts if part.name not in compared and len(self.parts) > 1]
+            if not found:
+                break
+        return found
 
     def numbered_batches(
         self, batch_size: int = 32, num_workers: int = 0, rows: range | None = None
@@ -179,14 +193,19 @@ class MergedDataset(Merged, Dataset):
 
     def _block(self, rows: Rows) -> Block:
         rows = np.asarray(rows)
+        block = self._read(rows)
+        compare(block, self.parts, rows)
+        return block | {("rows",): rows}
+
+    def _read(self, rows: np.ndarray) -> Block:
+        """Returns the rows of all parts, not yet compared."""
         own = rows if self.kept is None else self.kept[rows]
         block: Block = {}
         for reader in self.base:
             block |= reader.read(own)
         for reader in self.joined:
             block |= reader.read(self.places[reader.parts[0].name][rows])
-        compare(block, self.parts, rows)
-        return block | {("rows",): rows}
+        return block
 
     def _batch_iterable(
         self,
@@ -222,7 +241,9 @@ class _Finished:
         return map(self.finish, self.loader)
 
 
-def different_lengths(lengths: Mapping[str, int], at_least: Collection[str] = ()) -> DataError:
+def different_lengths(
+    lengths: Mapping[str, int], parts: Sequence[BasePart], at_least: Collection[str] = ()
+) -> DataError:
     """Returns the error for parts with different numbers of rows."""
     listed = ", ".join(
         f"{'at least ' if name in at_least else ''}{count} in '{name}'" for name, count in lengths.items()
@@ -231,6 +252,7 @@ def different_lengths(lengths: Mapping[str, int], at_least: Collection[str] = ()
         "The parts do not have the same number of rows.",
         expected="one number",
         received=listed,
+        files=[f"'{part.path}' for '{part.name}'" for part in parts if isinstance(part, FilePart)],
         fix="Give all of them the same rows, or make the directory again with align_on= and missing='inner' for those "
         "that lack some.",
     )

@@ -143,7 +143,7 @@ class MergedIterator(Merged, SampleIterator):
                 if random:
                     totals[names[-1]] = random[0].length or 0
                     going_on.discard(names[-1])
-                raise different_lengths(totals, at_least=going_on)
+                raise different_lengths(totals, self.parts, at_least=going_on)
             if not sizes[0]:
                 return
             yield {path: array for block in blocks if block is not None for path, array in block.items()}

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from .blocks import Block, Rows
+
+UNKNOWN = ("", ".")  # ids, as in BED files without names
+
+
+def is_known(ids: np.ndarray) -> np.ndarray:
+    """Returns which ids are known."""
+    return ~np.isin(ids, UNKNOWN)
+
+
+def are_numbers(ids: np.ndarray, rows: Sequence[int] | np.ndarray) -> bool:
+    """Whether ids are nothing but the numbers of their rows."""
+    return np.array_equal(ids, np.asarray(rows).astype("U"))
 
 
 class BasePart:
@@ -19,6 +34,7 @@ class BasePart:
         align_on: "ids" or "ranges" if its rows are looked up by them; None if row i belongs to row i.
         missing: What to do with rows that are not in all parts: "error", or "inner" to leave them out.
         absent: Whether there is nothing to read, as for targets without a file.
+        numbers_below: Ids that only count its rows are not compared with others if all of these are at least so large.
     """
 
     name: str
@@ -28,6 +44,24 @@ class BasePart:
     align_on: str | None = None
     missing: str = "error"
     absent: bool = False
+    numbers_below: float = math.inf
+
+    @property
+    def namings(self) -> Sequence[BasePart]:
+        """What names the rows: this part, and whatever else its file has that does."""
+        return [self]
+
+    def counts_rows(self, ids: np.ndarray, rows: Sequence[int] | np.ndarray) -> bool:
+        """Whether ids of some rows are nothing but the numbers of these rows."""
+        return are_numbers(ids, rows)
+
+    def smallest_number(self, ids: np.ndarray) -> float:
+        """Returns the smallest whole number among ids of some rows; infinity if there is none."""
+        return min((int(text) for text in ids.tolist() if text.isdecimal()), default=math.inf)
+
+    def files(self, kind: str) -> list[str]:
+        """Returns which file it reads, and where its "ids" or "ranges" are there, for messages."""
+        return []
 
     def open_all(self, parts: Sequence[BasePart]) -> list[Reader]:
         """Returns readers for all parts of this kind."""
@@ -65,7 +99,17 @@ class Reader:
 
 
 class FilePart(BasePart, Reader):
-    """A part that reads a file by itself."""
+    """A part that reads a file by itself.
+
+    Attributes:
+        path: The file.
+    """
+
+    path: str
+
+    def files(self, kind: str) -> list[str]:
+        """Returns which file it reads, for messages."""
+        return [f"'{self.path}' for '{self.name}'"]
 
 
 def open_parts(parts: Sequence[BasePart]) -> list[Reader]:

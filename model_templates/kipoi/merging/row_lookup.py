@@ -82,6 +82,7 @@ class Join:
                 + (f", nor are {len(missing) - 1} others read with it." if len(missing) > 1 else "."),
                 expected=f"one row of '{self.part.name}' for every row",
                 received=f"none for {shown(block, self.other, self.kind, missing[0])}",
+                files=self.files(),
                 fix=_FIX,
             )
         chosen = found[found >= 0]
@@ -93,6 +94,7 @@ class Join:
                 f"Two rows of '{self.other.name}' are the same, so it is not clear which of them is meant.",
                 expected=f"different {self.kind}, as rows are looked up by them",
                 received=f"{shown(block, self.other, self.kind, position)} once more in row {rows[position]}",
+                files=self.other.files(self.kind),
             )
         self.used[chosen] = True
         return found
@@ -106,8 +108,13 @@ class Join:
                 + (f", nor are {len(left) - 1} others." if len(left) > 1 else "."),
                 expected=f"one row of '{self.other.name}' for every row of '{self.part.name}'",
                 received=f"none for {shown(self.keys, self.part, self.kind, left[0])}",
+                files=self.files(),
                 fix=_FIX,
             )
+
+    def files(self) -> list[str]:
+        """Returns the files of both parts, for messages."""
+        return [text for part in (self.part, self.other) for text in part.files(self.kind)]
 
     def fresh(self) -> Join:
         """Returns the same join for another pass over the data."""
@@ -156,6 +163,7 @@ def _twice(keys: Block, part: BasePart, kind: str, first: int, second: int) -> D
         f"Two rows of '{part.name}' are the same, so it is not clear which of them is meant.",
         expected=f"different {kind}, as rows are looked up by them",
         received=f"{shown(keys, part, kind, first)} in rows {first} and {second}",
+        files=part.files(kind),
     )
 
 

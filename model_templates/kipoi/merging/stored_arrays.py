@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -12,7 +12,8 @@ import pandas as pd
 
 from .blocks import as_text
 from .column_tables import split_columns
-from .file_contents import KEYS, RANGE, Contents, keys_among
+from .file_contents import Contents
+from .row_names import NamingFields, naming_fields
 
 if TYPE_CHECKING:
     from .array_files import ArrayFile
@@ -29,47 +30,66 @@ def read_npy(file: ArrayFile) -> Contents:
         return Contents(dict.fromkeys(file.arrays, stored))
     if stored.ndim != 1:
         file.fail("is a structured array of several axes", "one entry for each row", f"shape {stored.shape}")
-    fields = {name: stored[name] for name in stored.dtype.names}
-    keys = _keys_of(file, fields, "field")
-    if all(field.ndim == 1 for field in fields.values()):
-        return split_columns(file, pd.DataFrame(fields), keys)
-    return _named_arrays(file, fields, keys, "field")
+    fields = {"/".join(names): _field(stored, names) for names in _leaves(stored.dtype)}
+    naming = naming_fields(file, fields, "field")
+    data = {name: field for name, field in fields.items() if name not in naming.never_data}
+    if all(field.ndim == 1 for field in data.values()):
+        names = {name: fields[name] for name in naming.used}
+        return split_columns(file, pd.DataFrame(data, index=range(len(stored))), naming, names)
+    return _named_arrays(file, fields, naming, "field")
 
 
 def read_hdf5(file: ArrayFile) -> Contents:
     """Finds the datasets of the arrays in an HDF5 file, and what names its rows."""
     opened, datasets = _Opened(file.path), {}
-
-    def add(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            datasets[name] = _Dataset(opened, name, item.shape or ())
-            labels = item.attrs.get("column_labels")
-            datasets[name].labels = None if labels is None else as_text(np.ravel(labels)).tolist()
-
     with h5py.File(file.path, "r") as stored:
-        stored.visititems(add)
-    return _named_arrays(file, datasets, _keys_of(file, datasets, "dataset"), "dataset")
+        for name, item in _datasets(stored):
+            labels = item.attrs.get("column_labels")
+            for names in _leaves(item.dtype):
+                datasets["/".join([name, *names])] = made = _Dataset(opened, name, names, item.shape or ())
+                made.labels = None if labels is None else as_text(np.ravel(labels)).tolist()
+    # What has one value for the whole file names no row.
+    naming = naming_fields(file, [name for name, dataset in datasets.items() if dataset.shape], "dataset")
+    return _named_arrays(file, datasets, naming, "dataset")
 
 
-def _keys_of(file: ArrayFile, stored: Collection[str], kind: str) -> list[str]:
-    """Returns those of the names in a file that name its rows."""
-    fields = [name for name in stored if name not in file.arrays]
-    if "chr" in fields and not set(RANGE) <= set(fields):
-        received = ", ".join(name for name in KEYS if name in fields)
-        file.fail("has no whole genomic range", f"a {kind} for each of {', '.join(RANGE)}", received)
-    return keys_among(fields)
+def _datasets(group: h5py.Group, above: tuple[h5py.Group, ...] = ()) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yields the datasets in a group and below it, also those behind links, by their names in it."""
+    for name, item in group.items():
+        if isinstance(item, h5py.Dataset):
+            yield name, item
+        elif isinstance(item, h5py.Group) and item not in (*above, group):  # a link may lead back
+            for below, dataset in _datasets(item, (*above, group)):
+                yield f"{name}/{below}", dataset
 
 
-def _named_arrays(file: ArrayFile, stored: Mapping[str, Any], keys: Collection[str], kind: str) -> Contents:
+def _leaves(dtype: np.dtype, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yields the names that lead to every field of a structured type, which may be nested; no names for another."""
+    if dtype.names is None:
+        yield above
+        return
+    for name in dtype.names:
+        yield from _leaves(dtype[name].base, (*above, name))
+
+
+def _field(array: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    """Returns the field of a structured array to which names lead."""
+    for name in names:
+        array = array[name]
+    return array
+
+
+def _named_arrays(file: ArrayFile, stored: Mapping[str, Any], naming: NamingFields, kind: str) -> Contents:
     """Returns the arrays of a file that are called like those that are wanted, and those that name the rows."""
-    found = Contents({})
-    found.name_rows({name: stored[name] for name in keys})
-    names = [name for name in stored if name not in keys]
+    found = Contents({}, naming, {name: stored[name] for name in naming.used})
+    names = [name for name in stored if name not in naming.never_data]
     for name in file.arrays:
-        if name not in names and (len(names) != 1 or len(file.arrays) > 1):
+        # Kipoi writes the outputs of a model into the group "preds".
+        place = next((place for place in (name, f"preds/{name}") if place in names), None)
+        if place is None and (len(names) != 1 or len(file.arrays) > 1):
             expected = f"a {kind} '{name}'" + (", or a single one" if len(file.arrays) == 1 else "")
             file.fail("lacks the data", expected, ", ".join(names) or "none")
-        found.rows[name] = array = stored[name if name in names else names[0]]
+        found.rows[name] = array = stored[place or names[0]]
         labels = getattr(array, "labels", None)
         if labels is not None:
             found.labels[name] = labels
@@ -89,14 +109,16 @@ class _Opened:
 
 
 class _Dataset:
-    """The rows of a dataset, which stay in the file until they are needed."""
+    """The rows of a dataset, or of a field of it, which stay in the file until they are needed."""
 
-    def __init__(self, opened: _Opened, name: str, shape: tuple[int, ...]) -> None:
-        self.opened, self.name, self.shape = opened, name, shape
+    def __init__(self, opened: _Opened, name: str, fields: tuple[str, ...], shape: tuple[int, ...]) -> None:
+        self.opened, self.name, self.fields, self.shape = opened, name, fields, shape
         self.labels: list[str] | None = None  # of columns, where the file has some
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        dataset = self.opened.dataset(self.name)
+        return _field(self._read(self.opened.dataset(self.name), rows), self.fields)
+
+    def _read(self, dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
         if len(rows) == 0:
             return np.asarray(dataset[rows])
         first, last = int(rows[0]), int(rows[-1])
