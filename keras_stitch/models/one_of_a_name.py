@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterable
 from types import CodeType
@@ -119,7 +120,11 @@ class _Comparison:
         if isinstance(one, int | float | str | bytes):
             return bool(one == other)
         if isinstance(one, staticmethod | classmethod):
-            return self.same(one.__func__, other.__func__)
+            return self._alike(one.__func__, other.__func__)
+        if isinstance(one, property):
+            return self._alike([one.fget, one.fset], [other.fget, other.fset])
+        if isinstance(one, functools.partial):
+            return self._alike(*([it.func, it.args, it.keywords] for it in (one, other)))
         return True  # such as a layer, of which the copy is another one
 
 

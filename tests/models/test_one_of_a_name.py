@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import keras_stitch as ks
 from keras_stitch import cli
 from keras_stitch.errors import StitchError
 from keras_stitch.models import custom_objects
+from keras_stitch.models.one_of_a_name import check_together
 from keras_stitch.models.save_keras import save_model
 
 X = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
@@ -135,3 +137,44 @@ def test_a_function_that_is_called_like_one_of_keras(tmp_path: Path) -> None:
         return 3 * x
 
     assert ks.Graph().add("own", path, custom_objects={"gelu": gelu_of_own}).verify().passed
+
+
+def kinds(factor: float) -> dict[str, Callable[[Any], Any]]:
+    """Functions that compute with a number in one way or another."""
+    array = np.array([factor])
+    multiply = functools.partial(keras.ops.multiply, factor)
+
+    def by_default(x: Any, by: float = factor) -> Any:
+        return x * by
+
+    def by_array(x: Any) -> Any:
+        return x * array
+
+    def by_partial(x: Any) -> Any:
+        return multiply(x)
+
+    def by_inner(x: Any) -> Any:
+        def inner(y: Any) -> Any:
+            return y * factor
+
+        return inner(x)
+
+    def by_class(x: Any) -> Any:
+        return Held().factor * x
+
+    class Held:
+        @property
+        def factor(self) -> float:
+            return factor
+
+    return {function.__name__: function for function in (by_default, by_array, by_partial, by_inner, by_class)}
+
+
+@pytest.mark.parametrize("name", kinds(1.0))
+def test_functions_that_compute_with_other_numbers(name: str) -> None:
+    def two(factor: float) -> list[keras.Layer]:
+        return [keras.layers.Activation(kinds(it)[name], name=f"l{it:.0f}") for it in (2.0, factor)]
+
+    with pytest.raises(StitchError, match=f"two different custom objects called '{name}'"):
+        check_together(two(3.0))
+    check_together(two(2.0))
