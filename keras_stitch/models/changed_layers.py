@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -43,9 +43,19 @@ def notes(name: str, layers: Iterable[LayerInfo]) -> tuple[str, ...]:
     )
 
 
+def pairs(one: keras.Layer, other: keras.Layer) -> Iterator[tuple[keras.Layer, keras.Layer]]:
+    """The layers in two models of one kind."""
+    return zip(_without_inputs(one), _without_inputs(other), strict=True)
+
+
+def _without_inputs(model: keras.Layer) -> list[keras.Layer]:
+    """The layers in a model but for its inputs: a nested one may have the very input of the outer one, or its own."""
+    return [layer for layer in layers_within(model) if not isinstance(layer, keras.layers.InputLayer)]
+
+
 def change_alike(layer: keras.Layer, like: keras.Layer) -> None:
     """Adapt and quantise a layer, and those in it, as another one of its kind is; weights are copied afterwards."""
-    for own, other in zip(layers_within(layer), layers_within(like), strict=True):
+    for own, other in pairs(layer, like):
         if other.quantization_mode and not own.quantization_mode:
             own.quantize(other.quantization_mode, config=getattr(other, "quantization_config", None))
         if has_adapters(other) and not has_adapters(own):
@@ -61,7 +71,7 @@ def copy_weights(source: keras.Layer, target: keras.Layer) -> None:
 
 def copy_alphas(source: keras.Layer, target: keras.Layer) -> None:
     """Copy ``lora_alpha``, which Keras forgets when it makes a layer from its config."""
-    for old, new in zip(layers_within(source), layers_within(target), strict=True):
+    for old, new in pairs(source, target):
         if has_adapters(old):
             new.lora_alpha = old.lora_alpha
 
@@ -87,7 +97,7 @@ def same_weights(one: keras.Layer, other: keras.Layer) -> bool:
     """Whether two models have the same weights, where adapters may be merged into them in one of the two."""
     if not change_within(one):
         return _equal(one.weights, other.weights)
-    mine, theirs = list(layers_within(one)), list(layers_within(other))
+    mine, theirs = _without_inputs(one), _without_inputs(other)
     return len(mine) == len(theirs) and all(map(_equal, map(_effective, mine), map(_effective, theirs)))
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_stitch import keras_private
 from keras_stitch.errors import SourceError, StitchError
+from keras_stitch.models.changed_layers import pairs
 from keras_stitch.models.custom_objects import needed_by
 
 # Where Keras looks for a function by its name before it asks for custom objects.
@@ -25,13 +25,13 @@ def check_objects(model: keras.Layer, copied: keras.Layer, what: str) -> None:
     Raises:
         SourceError: With the name, and the layer that needs it.
     """
-    for old, new in zip(*map(keras_private.layers_within, (model, copied)), strict=False):
-        pairs: list[tuple[Any, Any]] = [(type(old), type(new))]
+    for old, new in pairs(model, copied):
+        named: list[tuple[Any, Any]] = [(type(old), type(new))]
         for key, value in vars(old).items():
             other = vars(new).get(key)
             if inspect.isfunction(value) and value is not other and key in old.get_config():
-                pairs.append((value, other))
-        for one, other in pairs:
+                named.append((value, other))
+        for one, other in named:
             if not _are_same(one, other):
                 raise SourceError(
                     f"{what} cannot be copied: its layer '{old.name}' needs '{one.__name__}', and another one has the "

@@ -112,11 +112,18 @@ def layer_info(path: str, layer: keras.Layer, trainable: bool) -> LayerInfo:
 
 def leaves(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
     """The layers of a model and of the models nested in it, with their paths."""
-    for layer in model.layers:
+    for layer in (*model.layers, *_outside_graph(model)):
         if isinstance(layer, keras.Model) and layer.layers:
             yield from leaves(layer, f"{prefix}{layer.name}/")
         else:
             yield f"{prefix}{layer.name}", layer
+
+
+def _outside_graph(model: keras.Model) -> list[keras.Layer]:
+    """The layers that a model of a user's class holds besides those of its graph."""
+    seen = {id(layer) for layer in model.layers}
+    held = keras_private.held_layers(model)
+    return [layer for layer in held if id(layer) not in seen and not isinstance(layer, keras.layers.InputLayer)]
 
 
 def flags(model: keras.Model) -> dict[str, bool]:

@@ -7,7 +7,7 @@ off what a submodel makes, and given to the next one along with its array.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,7 +148,7 @@ class Reference:
     def _model(self, owner: str) -> Callable[[list[Array]], list[Any]]:
         """A saved model as its own Keras model: called in the structure that it was saved with."""
         model = self._sources.blueprints[owner].take_reference()
-        self._take_weights(owner, dict(ports.leaves(model)))
+        self._take_weights(owner, dict(_leaves(model)))
         structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
         return lambda batch: _listed(model(keras.tree.pack_sequence_as(structure, batch), training=False))
 
@@ -171,12 +171,21 @@ class Reference:
         if not self._trained:
             return
         held = self._stitched[owner].get_layer(owner)
-        theirs = dict(ports.leaves(held)) if "" not in own else {"": held}
+        theirs = dict(_leaves(held)) if "" not in own else {"": held}
         for path in own.keys() & theirs.keys():
             change_alike(own[path], theirs[path])
             if not same_weights(own[path], theirs[path]):
                 copy_weights(theirs[path], own[path])
                 self.weights[owner] = "trained"
+
+
+def _leaves(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
+    """The layers of a model with their paths, those of models that are called step by step as well."""
+    for path, layer in ports.leaves(model, prefix):
+        if isinstance(layer, keras.layers.TimeDistributed) and isinstance(layer.layer, keras.Model):
+            yield from _leaves(layer.layer, f"{path}/")
+        else:
+            yield path, layer
 
 
 @dataclass(frozen=True)

@@ -334,6 +334,22 @@ def test_models_that_are_called_step_by_step() -> None:
     same_with(make, floats(ROWS, 3, 2, 6, 5))
 
 
+@pytest.mark.parametrize("adapted", [False, True])
+def test_trained_models_that_are_called_step_by_step_are_verified(adapted: bool) -> None:
+    """The parts run with other permutations than the stitched model."""
+    first, second = L.Conv2D(3, 1, data_format=FIRST, name="first"), L.Conv2D(2, 1, data_format=FIRST, name="second")
+    inner = keras.Sequential([keras.Input((2, 4, 5)), first, L.ReLU(), second, L.Flatten(data_format=FIRST)])
+    graph = ks.Graph("g").add("m", keras.Sequential([keras.Input((3, 2, 4, 5)), L.TimeDistributed(inner)]))
+    model = graph.build()
+    if adapted:
+        for layer in keras_private.layers_within(model):
+            if layer.name in ("first", "second"):
+                layer.enable_lora(2)
+    for number, weight in enumerate(model.trainable_weights):
+        weight.assign(weight + number / 7)
+    assert graph.verify(model=model).passed
+
+
 def test_what_trains_and_what_is_frozen_stays_so() -> None:
     model = nested(FIRST)
     model.get_layer("inner").get_layer("conv").trainable = False
