@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
@@ -17,7 +18,8 @@ def _ranks(*kinds: str) -> dict[type[keras.Layer], int]:
     return {getattr(_L, name): rank for name, rank in named if hasattr(_L, name)}
 
 
-_CONVOLUTIONS = _ranks("Conv{}D", "Conv{}DTranspose", "DepthwiseConv{}D", "SeparableConv{}D", "ConvLSTM{}D")
+_TRANSPOSED = _ranks("Conv{}DTranspose")
+_CONVOLUTIONS = {**_TRANSPOSED, **_ranks("Conv{}D", "DepthwiseConv{}D", "SeparableConv{}D", "ConvLSTM{}D")}
 _GLOBAL = _ranks("GlobalMaxPooling{}D", "GlobalAveragePooling{}D")
 _SPATIAL = {
     **_CONVOLUTIONS,
@@ -40,6 +42,24 @@ _OVER_AN_AXIS = ("softmax", "log_softmax", "sparsemax", "glu")
 def is_convolution(layer: keras.Layer) -> bool:
     """Whether a layer convolves tensors that have their channels first, those of the user's classes included."""
     return isinstance(layer, tuple(_CONVOLUTIONS)) and getattr(layer, "data_format", None) == "channels_first"
+
+
+def cannot_be_computed(layer: keras.Layer) -> bool:
+    """Whether it is a convolution that this machine does not compute, whatever the order of the axes."""
+    if type(layer) not in _TRANSPOSED or max(layer.dilation_rate) == 1:
+        return False
+    return not _dilates_transposed(_TRANSPOSED[type(layer)])
+
+
+@functools.cache
+def _dilates_transposed(rank: int) -> bool:
+    """Whether transposed convolutions may be dilated: on CPUs, TensorFlow needs oneDNN for that."""
+    image, kernel = keras.ops.ones((1, *[3] * rank, 1)), keras.ops.ones((*[2] * rank, 1, 1))
+    try:
+        keras.ops.conv_transpose(image, kernel, strides=1, data_format="channels_last", dilation_rate=2)
+    except Exception:  # of the backend's own class
+        return False
+    return True
 
 
 def innermost(layer: keras.Layer) -> tuple[keras.Layer, int]:

@@ -191,6 +191,9 @@ def _turned(layer: keras.Layer) -> _Turned:
     inner, _ = channel_axes.innermost(layer)
     if isinstance(layer, keras.layers.Bidirectional) and layer.merge_mode == "concat":
         raise _unchanged(layer, "it joins both directions along the last axis, which is not that of the channels")
+    if channel_axes.cannot_be_computed(inner):
+        fix = "Run with TF_ENABLE_ONEDNN_OPTS=1 in the environment, where the processor has oneDNN."
+        raise _unchanged(layer, "it is transposed and has a dilation, which TensorFlow computes with oneDNN only", fix)
     config = _with_channels_last(layer.get_config())
     functions = channel_axes.activations(inner)
     odd = [function for function in functions if not channel_axes.is_elementwise_function(function)]

@@ -20,7 +20,7 @@ from numpy.testing import assert_allclose
 import keras_stitch as ks
 from keras_stitch import keras_private
 from keras_stitch.errors import SourceError
-from keras_stitch.models import channels_last, load_keras
+from keras_stitch.models import channel_axes, channels_last, load_keras
 from keras_stitch.repairs import CHANNELS_FIRST
 
 L = keras.layers
@@ -558,6 +558,23 @@ def test_recurrent_convolutions_along_another_axis_are_refused(layer: keras.Laye
         ks.Graph("g").add("m", model)
 
 
+def test_dilated_transposed_convolutions_are_refused_where_nothing_computes_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As without oneDNN, see below; Keras would say so of the first prediction."""
+    layers = (
+        L.Conv2DTranspose(2, 2, data_format=FIRST, name="plain"),
+        L.Conv2D(2, 2, dilation_rate=2, data_format=FIRST),
+    )
+    dilated = L.Conv2DTranspose(2, 2, dilation_rate=2, data_format=FIRST, name="both")
+    ks.Graph("g").add("m", keras.Sequential([keras.Input((3, 6, 5)), *layers, dilated]))
+    monkeypatch.setattr(channel_axes, "_dilates_transposed", lambda rank: False)
+    ks.Graph("g").add("m", keras.Sequential([keras.Input((3, 6, 5)), *layers]))
+    with pytest.raises(SourceError, match=r"'both' .*it is transposed and has a dilation") as caught:
+        ks.Graph("g").add("m", keras.Sequential([keras.Input((3, 6, 5)), *layers, dilated]))
+    assert "TF_ENABLE_ONEDNN_OPTS=1" in str(caught.value)
+
+
 def test_one_concatenation_of_different_ranks_is_refused() -> None:
     x, concatenate = keras.Input((3, 4, 4)), L.Concatenate(axis=-1, name="joined")
     images = [L.Conv2D(3, 1, data_format=FIRST)(x) for _ in range(2)]
@@ -598,6 +615,13 @@ found = {}
 for name, model in models.items():
     for way, made in (("predicted", model.predict(x, verbose=0)), ("called", model(x, training=False))):
         found |= {f"{name} {way} {key}": np.asarray(value) for key, value in made.items()}
+for rank in (1, 2, 3):
+    layer = getattr(keras.layers, f"Conv{rank}DTranspose")(2, 2, dilation_rate=2, data_format="channels_first")
+    try:
+        ks.Graph("g").add("m", keras.Sequential([keras.Input((2, *[4] * rank)), layer])).build().predict(
+            [np.ones((1, 2, *[4] * rank), "float32")], verbose=0)
+    except ks.StitchError as error:
+        assert "TF_ENABLE_ONEDNN_OPTS=1" in str(error)
 np.savez(f"{folder}/found.npz", **found)
 """
 
