@@ -50,7 +50,7 @@ def check_together(layers: Iterable[keras.Layer]) -> None:
     known: dict[str, tuple[keras.Layer, Any]] = {}
     for layer in layers:
         for name, item in needed_by(layer):
-            if inspect.isfunction(item) and any(hasattr(module, item.__name__) for module in _OF_KERAS):
+            if inspect.isfunction(item) and not all(_are_same(item, own) for own in _called_alike(item)):
                 raise StitchError(
                     f"'{layer.name}' needs the function '{name}' of {_place(item)}, and Keras has another one of that "
                     "name: a saved model would have Keras' one.",
@@ -83,9 +83,26 @@ def _renamed(layer: keras.Layer, name: str) -> str:
     )
 
 
+def _called_alike(function: Any) -> list[Any]:
+    """The functions of Keras that have the name of another one."""
+    return [getattr(module, function.__name__) for module in _OF_KERAS if hasattr(module, function.__name__)]
+
+
 def _are_same(one: Any, other: Any) -> bool:
-    """Whether two functions or classes are one, or were made by the same code with the same values."""
-    return _Comparison().same(one, other)
+    """Whether two functions or classes are one, or do the same."""
+    return _Comparison().same(one, other) or _compute_the_same(one, other)
+
+
+def _compute_the_same(one: Any, other: Any) -> bool:
+    """Whether two activations give the same numbers: ``tf.nn.relu`` is saved as ``relu``, which is that of Keras."""
+    if not inspect.isfunction(one) or not inspect.isfunction(other):
+        return False
+    given = keras.ops.convert_to_tensor(np.linspace(-8, 8, 60, dtype="float32").reshape(5, 12))
+    try:
+        found, expected = (np.asarray(keras.ops.convert_to_numpy(function(given))) for function in (one, other))
+    except Exception:  # something else than activations
+        return False
+    return found.shape == expected.shape and np.allclose(found, expected)
 
 
 class _Comparison:

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_stitch as ks
 from keras_stitch import cli
@@ -17,6 +18,7 @@ from keras_stitch.errors import StitchError
 from keras_stitch.models import custom_objects
 from keras_stitch.models.one_of_a_name import check_together
 from keras_stitch.models.save_keras import save_model
+from keras_stitch.verify.equality import compare
 
 X = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
 
@@ -178,3 +180,11 @@ def test_functions_that_compute_with_other_numbers(name: str) -> None:
     with pytest.raises(StitchError, match=f"two different custom objects called '{name}'"):
         check_together(two(3.0))
     check_together(two(2.0))
+
+
+@pytest.mark.parametrize("name", ["relu", "softplus", "gelu", "tanh"])
+def test_functions_of_tensorflow_are_those_of_keras(name: str, tmp_path: Path) -> None:
+    """Saved, they are called as those of Keras, and compute the same."""
+    model = keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(3, getattr(tf.nn, name))])
+    path = save_model(ks.Graph("g").add("a", model).build(), tmp_path / "g.keras")
+    assert compare(keras.saving.load_model(path).predict(X, verbose=0), model.predict(X, verbose=0)).equal
