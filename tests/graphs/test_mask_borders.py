@@ -103,7 +103,7 @@ def test_advice_works(make: Callable[..., ks.Graph], ends: list[str], followed: 
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (to_pytorch, "'net' is PyTorch, not Keras"),
+        pytest.param(to_pytorch, "'net' is PyTorch, not Keras", marks=pytest.mark.slow),
         (to_convolution, "no layer of 'conv' there heeds one or passes it on"),
         (part, "'a[0:2]' is a part, and the layers that cut it out drop the mask"),
         (half_masked, "with merge='add' Keras passes a mask on only where all sources have one"),
