@@ -33,10 +33,10 @@ class StitchError(ValueError):
         parts = (("Expected", expected), ("Received", received), ("Fix", fix))
         super().__init__("\n".join([message, *(f"  {label}: {text}" for label, text in parts if text is not None)]))
 
-    def behind(self, start: str, *, fix: str | None = None) -> StitchError:
-        """The same error with more before its message, and with another fix, if one is given."""
-        fix = fix or self.fix
-        return StitchError(f"{start}{self.message}", expected=self.expected, received=self.received, fix=fix)
+    def behind(self, start: str, *, fix: str | None = None, kind: type[StitchError] | None = None) -> StitchError:
+        """The same error with more before its message, and with another fix, or of another class, if one is given."""
+        message, details = f"{start}{self.message}", {"expected": self.expected, "received": self.received}
+        return (kind or StitchError)(message, **details, fix=fix or self.fix)
 
 
 class SourceError(StitchError):

@@ -25,6 +25,7 @@ def test_an_error_with_more_before_its_message() -> None:
     error = StitchError("It is wrong.", expected="this", received="that", fix="Do so.")
     assert str(error.behind("Here: ")) == "Here: It is wrong.\n  Expected: this\n  Received: that\n  Fix: Do so."
     assert str(error.behind("", fix="Do this.")) == str(error).replace("so", "this")
+    assert isinstance(error.behind("", kind=errors.SourceError), errors.SourceError)
 
 
 def test_problems_are_collected() -> None:

@@ -232,4 +232,4 @@ def _custom_objects(label: str, file: Path | None) -> CustomObjects:
     try:
         return read_file(file, f"The custom objects of '{label}'")
     except StitchError as error:
-        raise SourceError(error.message, expected=error.expected, received=error.received, fix=error.fix) from error
+        raise error.behind("", kind=SourceError) from error

@@ -188,12 +188,8 @@ def _of_file(path: Path) -> Iterator[None]:
     try:
         yield
     except SourceError as error:
-        raise SourceError(
-            f"'{path}' cannot be loaded without changing what it predicts. {error.message}",
-            expected=error.expected,
-            received=error.received,
-            fix=error.fix,
-        ) from None
+        start = f"'{path}' cannot be loaded without changing what it predicts. "
+        raise error.behind(start, kind=SourceError) from None
 
 
 def _check_arch(path: Path, kind: str, arch: Path | None) -> None:

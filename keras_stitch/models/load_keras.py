@@ -160,12 +160,7 @@ def _described(
     try:
         tensors = list(model.outputs) if inner_outputs is None else ports.inner_tensors(model, inner_outputs)
     except StitchError as problem:
-        raise SourceError(
-            f"outputs= of submodel '{name}': {problem.message}",
-            expected=problem.expected,
-            received=problem.received,
-            fix=problem.fix,
-        ) from None
+        raise problem.behind(f"outputs= of submodel '{name}': ", kind=SourceError) from None
     return Submodel(
         name,
         source,

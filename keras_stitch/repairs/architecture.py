@@ -194,6 +194,12 @@ def references(item: Any) -> Iterator[list[Any]]:
             yield from references(value)
 
 
+def references_within(model: Layer) -> list[list[Any]]:
+    """Every reference in a functional model: in the calls of its layers, its inputs and its outputs."""
+    nodes = [layer.get("inbound_nodes") for layer in inner_layers(model)]
+    return list(references([nodes, model["config"]["input_layers"], model["config"]["output_layers"]]))
+
+
 def map_references(item: Any, change: Callable[[list[Any]], Any]) -> Any:
     """The same structure with every reference changed."""
     if is_reference(item):

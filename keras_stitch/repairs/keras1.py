@@ -19,7 +19,7 @@ from keras_stitch.repairs.architecture import (
     walk,
 )
 from keras_stitch.repairs.gone_layers import COSINE
-from keras_stitch.repairs.nested_sequentials import connect
+from keras_stitch.repairs.nested_sequentials import connect, make_functional
 from keras_stitch.repairs.rule import layer_rule, rule
 from keras_stitch.repairs.structure import shape_of_first
 
@@ -245,11 +245,4 @@ def _open_merge(model: Layer, saved: Saved) -> None:
     _merge(merge, saved)
     merge |= {"name": name_of(merge), "inbound_nodes": [[[*end[:3], {}] for end in ends]]}
     connect([merge, *rest])
-    layers += [merge, *rest]
-    model["config"] = {
-        "name": name_of(model),
-        "layers": layers,
-        "input_layers": inputs,
-        "output_layers": [[name_of(layers[-1]), 0, 0]],
-    }
-    saved.rename_class(model, "Functional")
+    make_functional(saved, model, [*layers, merge, *rest], inputs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 from keras_stitch.repairs.architecture import (
     Layer,
@@ -64,13 +65,12 @@ def several_inputs(saved: Saved) -> list[str]:
             continue
         starts = [item[0] for item in references(first["config"]["input_layers"])]
         if len(starts) > 1:
-            _call_first(model, starts)
-            saved.rename_class(model, "Functional")
+            _call_first(model, starts, saved)
             found.append(layer_path(path, first))
     return found
 
 
-def _call_first(model: Layer, starts: list[str]) -> None:
+def _call_first(model: Layer, starts: list[str], saved: Saved) -> None:
     layers = inner_layers(model)
     first = layers[0]
     inner = {name_of(layer): layer for layer in inner_layers(first)}
@@ -81,12 +81,18 @@ def _call_first(model: Layer, starts: list[str]) -> None:
         inputs.append({"class_name": "InputLayer", "config": config, "name": name, "inbound_nodes": []})
     first |= {"name": name_of(first), "inbound_nodes": [[[name_of(each), 0, 0, {}] for each in inputs]]}
     connect(layers)
+    make_functional(saved, model, [*inputs, *layers], [[name_of(each), 0, 0] for each in inputs])
+
+
+def make_functional(saved: Saved, model: Layer, layers: list[Layer], inputs: list[Any]) -> None:
+    """Make a Sequential a functional model of connected layers, of which the last makes its output."""
     model["config"] = {
         "name": name_of(model),
-        "layers": [*inputs, *layers],
-        "input_layers": [[name_of(each), 0, 0] for each in inputs],
+        "layers": layers,
+        "input_layers": inputs,
         "output_layers": [[name_of(layers[-1]), 0, 0]],
     }
+    saved.rename_class(model, "Functional")
 
 
 def connect(layers: list[Layer]) -> None:

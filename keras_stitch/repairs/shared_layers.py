@@ -8,7 +8,6 @@ calls in a later model have to be counted behind those in the models before it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 from keras_stitch.repairs.architecture import (
@@ -18,7 +17,7 @@ from keras_stitch.repairs.architecture import (
     is_functional,
     is_model,
     name_of,
-    references,
+    references_within,
     walk,
     wrapped_layers,
 )
@@ -98,7 +97,7 @@ def _count_calls(model: Layer, made: set[str], calls: Counter[str]) -> None:
     shared = {name_of(layer): layer for layer in layers if isinstance(layer.get(ID), str)}
     if is_functional(model):
         before = {name: calls[layer[ID]] for name, layer in shared.items()}
-        for reference in _references(model):
+        for reference in references_within(model):
             reference[1] += before.get(reference[0], 0)
         calls.update({layer[ID]: len(layer["inbound_nodes"]) for layer in shared.values()})
     elif is_model(model):
@@ -109,11 +108,3 @@ def _count_calls(model: Layer, made: set[str], calls: Counter[str]) -> None:
         for position, layer in enumerate(called):
             if isinstance(layer.get(ID), str):
                 calls[layer[ID]] += len(called) - (position if given else max(position, 1)) if again else 1
-
-
-def _references(model: Layer) -> Iterator[list[Any]]:
-    """Every place in a functional model that names a tensor."""
-    for layer in inner_layers(model):
-        yield from references(layer["inbound_nodes"])
-    for key in ("input_layers", "output_layers"):
-        yield from references(model["config"][key])

@@ -17,6 +17,7 @@ from keras_stitch.repairs.architecture import (
     map_references,
     name_of,
     references,
+    references_within,
     walk,
 )
 from keras_stitch.repairs.rule import inner_calls, layer_rule, rule
@@ -129,15 +130,9 @@ def _rename(saved: Saved, new_name: Callable[[Layer], str]) -> list[str]:
             layer["config"]["name"] = new
             found.append(f"{path}/{old}".lstrip("/"))
         if renamed and is_functional(model):
-            for item in _named_places(model):
+            for item in references_within(model):
                 item[0] = renamed.get(item[0], item[0])
     return found
-
-
-def _named_places(model: Layer) -> list[list[Any]]:
-    config = model["config"]
-    nodes = [layer.get("inbound_nodes") for layer in inner_layers(model)]
-    return list(references([nodes, config["input_layers"], config["output_layers"]]))
 
 
 @rule("nested-calls", "Keras 2 counted the calls of a nested model from 1, Keras 3 does from 0")
@@ -147,7 +142,7 @@ def nested_calls(saved: Saved) -> list[str]:
     for path, model, layer in inner_calls(saved):
         if not is_model(layer):
             continue
-        mine = [item for item in _named_places(model) if item[0] == name_of(layer)]
+        mine = [item for item in references_within(model) if item[0] == name_of(layer)]
         if mine and _counted_from_one(layer, [item[1] for item in mine]):
             for item in mine:
                 item[1] -= 1

@@ -48,12 +48,10 @@ def assign(model: keras.Model, saved: Saved, arrays: Arrays) -> tuple[Repair, ..
         if set(wanted) == set(given):
             weights.assign(model, saved, arrays)
             return ()
-        raise SourceError(
-            f"The weights belong to other layers than the architecture has, and in their order they do not fit them. "
-            f"{error.message}",
-            expected=error.expected,
-            received=error.received,
+        raise error.behind(
+            "The weights belong to other layers than the architecture has, and in their order they do not fit them. ",
             fix="Give the architecture that the weights were saved with.",
+            kind=SourceError,
         ) from error
     if set(wanted) == set(given):
         raise SourceError(
