@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from kipoi.metadata import GenomicRanges
 from kipoi.writers import HDF5BatchWriter, ParquetFileBatchWriter, TsvBatchWriter
+from kipoiseq.dataloaders import SeqIntervalDl
 from merging_strategies import M
 from table_files import FAULTS
 
@@ -430,3 +431,52 @@ def test_rows_are_looked_up_by_ids_in_groups(tmp_path, name):
     path = WITH_IDS[name](tmp_path, [*range(ROWS - 1)])
     with pytest.raises(M.DataError, match=r"(?s)Row 11 of 'dna' is not in 'targets'.*File: '.*' for 'targets', by "):
         read(loader(IDS), path, align_on="ids")
+
+
+# What a merged dataloader delivers, as Kipoi writes it
+
+
+@pytest.mark.parametrize("fault", ["swapped", "dropped"])
+@pytest.mark.parametrize(
+    ("writer", "ending"), [(HDF5BatchWriter, "h5"), (TsvBatchWriter, "tsv"), (ParquetFileBatchWriter, "parquet")]
+)
+@pytest.mark.parametrize("ids", [IDS, 1000 + NUMBERS], ids=["names", "numbers"])
+def test_predictions_of_a_merged_dataloader_are_targets_of_it(tmp_path, writer, ending, ids, fault):
+    """kipoiseq gives numbers of rows, and so does a table without ids; ranges may be resized."""
+    names = ids if ids is IDS else ["."] * ROWS
+    lines = [f"chr1\t{10 * row}\t{10 * row + 6}\t{name}\n" for row, name in enumerate(names)]
+    (tmp_path / "rows.bed").write_text("".join(lines))
+    (tmp_path / "genome.fa").write_text(">chr1\n" + "A" * 500 + "\n")
+    np.save(tmp_path / "x.npy", VALUES)
+    arguments = {"intervals_file": str(tmp_path / "rows.bed"), "fasta_file": str(tmp_path / "genome.fa")}
+    arguments |= {"label_dtype": "str", "ignore_targets": True}
+    parts = {
+        length: M.Part(
+            "dna",
+            SeqIntervalDl,
+            {**arguments, "auto_resize_len": length},
+            {"dna": ()},
+            metadata=True,
+            ranges=("ranges",),
+            resized_by="auto_resize_len",
+        )
+        for length in (None, 4)
+    }
+    table = M.Table("x", tmp_path / "x.npy", (2,), "float32")
+    more = M.Part("more", loader(ids).loader, {}, {"y": ()}, metadata=True, ids=("id",))
+    metadata = nested(M.MergedDataset(parts[None], table, more).load_all()["metadata"])
+    metadata["targets"] = {"id": np.full(ROWS, "")}  # as there are none when a model predicts
+    order = FAULTS[fault](list(range(ROWS)), 3, 7)
+    for others in ([parts[None], table, more], [parts[None], table], [parts[4]], [more]):
+        healthy = M.Targets(str(by_kipoi(writer, ending, metadata)(tmp_path, range(ROWS))), OUTPUTS)
+        merged = M.MergedDataset(*others, healthy)
+        np.testing.assert_array_equal(merged.load_all(batch_size=5)["targets"], VALUES)
+        assert merged.by_number() == ["x"] * (table in others)
+        path = by_kipoi(writer, ending, metadata)(tmp_path, order)
+        with pytest.raises(M.DataError, match=re.escape(f"'{path}' for 'targets")):
+            M.MergedDataset(*others, M.Targets(str(path), OUTPUTS)).load_all(batch_size=5)
+
+
+def nested(tree: Any) -> dict[str, Any]:
+    """Metadata as plain dicts."""
+    return {name: nested(item) if isinstance(item, Mapping) else np.asarray(item) for name, item in tree.items()}

@@ -151,10 +151,10 @@ def _looked_at(name: str, column: Any, length: int) -> Ids:
         texts = found.texts(rows)
         known = is_known(texts)
         found.known |= bool(known.any())
+        found.count = are_numbers(texts[known], rows[known])
         numbers = [int(text) if text.isdecimal() else math.inf for text in texts[known].tolist()]
         found.smallest, found.largest = min([found.smallest, *numbers]), max([found.largest, *numbers])
-        if not are_numbers(texts[known], rows[known]):
-            found.count = False
+        if not found.count:
             break
     found.count &= found.known
     return found
