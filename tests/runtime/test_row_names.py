@@ -433,6 +433,40 @@ def test_rows_are_looked_up_by_ids_in_groups(tmp_path, name):
         read(loader(IDS), path, align_on="ids")
 
 
+@pytest.mark.parametrize("link", [h5py.SoftLink("/gone"), h5py.ExternalLink("gone.h5", "id")])
+def test_a_link_that_leads_nowhere(tmp_path, link):
+    path = hdf5(metadata__id=IDS)(tmp_path, range(ROWS))
+    with h5py.File(path, "a") as file:
+        file["metadata/other"] = link
+    np.testing.assert_array_equal(read(loader(IDS), path), VALUES)
+    with h5py.File(hdf5()(tmp_path, range(ROWS)), "a") as file:
+        file["metadata/id"] = link
+    with pytest.raises(M.DataError, match=r"has a link that leads nowhere: .* a dataset 'metadata/id', as it names"):
+        read(loader(IDS), path)
+
+
+@pytest.mark.parametrize("fault", [None, *FAULTS])
+def test_ids_and_data_in_one_compound_dataset(tmp_path, fault):
+    order = list(range(ROWS)) if fault is None else FAULTS[fault](list(range(ROWS)), 3, 7)
+    table = np.zeros(len(order), [("id", "S8"), ("out", "f4", 2)])
+    table["id"], table["out"] = IDS[order], VALUES[order]
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        file["table"] = table
+    if fault is None:
+        np.testing.assert_array_equal(read(loader(IDS), tmp_path / "t.h5"), VALUES)
+        return
+    with pytest.raises(M.DataError, match=re.escape(f"'{tmp_path / 't.h5'}' for 'targets'")):
+        read(loader(IDS), tmp_path / "t.h5")
+
+
+@pytest.mark.parametrize("ids", [IDS, NUMBERS])
+def test_two_columns_of_ids_with_one_name(tmp_path, ids):
+    lines = [f"{name}\t{name}\t{row}\n" for row, name in enumerate(ids)]
+    (tmp_path / "t.tsv").write_text("id\tid\tc0\n" + "".join(lines))
+    with pytest.raises(M.DataError, match="has several columns called 'id'"):
+        M.Targets(str(tmp_path / "t.tsv"), {"out": ((None,), "float32")})
+
+
 # What a merged dataloader delivers, as Kipoi writes it
 
 

@@ -33,6 +33,9 @@ def read_text(file: ArrayFile, separator: str) -> Contents:
             columns = list(pd.read_csv(file.path, nrows=0, **options).columns)
             naming = naming_fields(file, columns, "column")
             texts = text_columns(file, columns, naming)
+            for name in naming.ids:
+                if f"{name}.1" in columns:  # what pandas calls a second one
+                    file.fail(f"has several columns called {name!r}", "a name for each column", ", ".join(columns))
             table = pd.read_csv(
                 file.path,
                 **options,

@@ -36,7 +36,7 @@ def check_has(block: Block, part: BasePart, kind: str) -> None:
     if not has(block, part.name, kind):
         raise problem(
             f"Rows cannot be looked up by their {kind}: those of '{part.name}' have none.",
-            fix="A table has them in columns id, or chr, start and end, before all others."
+            fix="A file has them in id, or in chr, start and end."
             if part.name == "targets" or isinstance(part, FilePart)
             else None,
         )

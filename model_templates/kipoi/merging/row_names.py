@@ -152,7 +152,9 @@ def _looked_at(name: str, column: Any, length: int) -> Ids:
         known = is_known(texts)
         found.known |= bool(known.any())
         found.count = are_numbers(texts[known], rows[known])
-        numbers = [int(text) if text.isdecimal() else math.inf for text in texts[known].tolist()]
+        numbers: list[float] = rows[known].tolist()
+        if not found.count:
+            numbers = [int(text) if text.isdecimal() else math.inf for text in texts[known].tolist()]
         found.smallest, found.largest = min([found.smallest, *numbers]), max([found.largest, *numbers])
         if not found.count:
             break

@@ -30,7 +30,7 @@ def read_npy(file: ArrayFile) -> Contents:
         return Contents(dict.fromkeys(file.arrays, stored))
     if stored.ndim != 1:
         file.fail("is a structured array of several axes", "one entry for each row", f"shape {stored.shape}")
-    fields = {"/".join(names): _field(stored, names) for names in _leaves(stored.dtype)}
+    fields = {"/".join(names): _field(stored, names) for names, _ in _leaves(stored.dtype)}
     naming = naming_fields(file, fields, "field")
     data = {name: field for name, field in fields.items() if name not in naming.never_data}
     if all(field.ndim == 1 for field in data.values()):
@@ -41,35 +41,43 @@ def read_npy(file: ArrayFile) -> Contents:
 
 def read_hdf5(file: ArrayFile) -> Contents:
     """Finds the datasets of the arrays in an HDF5 file, and what names its rows."""
-    opened, datasets = _Opened(file.path), {}
+    opened, datasets, broken = _Opened(file.path), {}, []
     with h5py.File(file.path, "r") as stored:
         for name, item in _datasets(stored):
+            if item is None:
+                broken.append(name)
+                continue
             labels = item.attrs.get("column_labels")
-            for names in _leaves(item.dtype):
-                datasets["/".join([name, *names])] = made = _Dataset(opened, name, names, item.shape or ())
+            for names, inner in _leaves(item.dtype):
+                shape = (*(item.shape or ()), *inner)
+                datasets["/".join([name, *names])] = made = _Dataset(opened, name, names, shape)
                 made.labels = None if labels is None else as_text(np.ravel(labels)).tolist()
     # What has one value for the whole file names no row.
-    naming = naming_fields(file, [name for name, dataset in datasets.items() if dataset.shape], "dataset")
+    naming = naming_fields(file, [*broken, *(name for name, it in datasets.items() if it.shape)], "dataset")
+    for name in broken:
+        if name in naming.used:
+            file.fail("has a link that leads nowhere", f"a dataset '{name}', as it names the rows", "none")
     return _named_arrays(file, datasets, naming, "dataset")
 
 
-def _datasets(group: h5py.Group, above: tuple[h5py.Group, ...] = ()) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Yields the datasets in a group and below it, also those behind links, by their names in it."""
+def _datasets(group: h5py.Group, above: tuple[h5py.Group, ...] = ()) -> Iterator[tuple[str, h5py.Dataset | None]]:
+    """Yields the datasets in a group and below it, also those behind links, by their names; None for a broken link."""
     for name, item in group.items():
-        if isinstance(item, h5py.Dataset):
+        if item is None or isinstance(item, h5py.Dataset):
             yield name, item
         elif isinstance(item, h5py.Group) and item not in (*above, group):  # a link may lead back
             for below, dataset in _datasets(item, (*above, group)):
                 yield f"{name}/{below}", dataset
 
 
-def _leaves(dtype: np.dtype, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yields the names that lead to every field of a structured type, which may be nested; no names for another."""
+def _leaves(dtype: np.dtype) -> Iterator[tuple[tuple[str, ...], tuple[int, ...]]]:
+    """Yields the names that lead to every field of a structured type, and its shape; no names for another type."""
     if dtype.names is None:
-        yield above
+        yield (), ()
         return
     for name in dtype.names:
-        yield from _leaves(dtype[name].base, (*above, name))
+        for below, shape in _leaves(dtype[name].base):
+            yield (name, *below), (*dtype[name].shape, *shape)
 
 
 def _field(array: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
