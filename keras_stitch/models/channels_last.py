@@ -154,10 +154,10 @@ class _Turning:
             self.held[id(layer)] = type(layer).from_config({**layer.get_config(), "axis": axis})
         return self.held[id(layer)]
 
-    def layer(self, layer: keras.Layer) -> _Turned:
+    def layer(self, layer: keras.Layer, names: Names) -> _Turned:
         """A layer with its channels last, without its weights."""
         if id(layer) not in self.turned:
-            self.turned[id(layer)] = _turned(layer)
+            self.turned[id(layer)] = _turned(layer, names)
         return self.turned[id(layer)]
 
     def copy_weights(self, old: keras.Layer, new: keras.Layer) -> None:
@@ -187,7 +187,7 @@ def _kept(model: keras.Model) -> Iterator[int]:
             yield from map(id, keras_private.layers_within(layer, include_self=False))
 
 
-def _turned(layer: keras.Layer) -> _Turned:
+def _turned(layer: keras.Layer, names: Names) -> _Turned:
     inner, _ = channel_axes.innermost(layer)
     if isinstance(layer, keras.layers.Bidirectional) and layer.merge_mode == "concat":
         raise _unchanged(layer, "it joins both directions along the last axis, which is not that of the channels")
@@ -202,7 +202,7 @@ def _turned(layer: keras.Layer) -> _Turned:
     if inner is not layer or isinstance(layer, keras.layers.RNN) or any(isinstance(it, keras.Layer) for it in odd):
         raise _unchanged(layer, "its activation, or the penalty on its outputs, may work along an axis")
     end = {"activation": odd[0] if odd else "linear", "activity_regularizer": layer.activity_regularizer}
-    activation = keras.layers.Activation(**end, name=f"{layer.name}_activation", dtype=layer.dtype_policy)
+    activation = keras.layers.Activation(**end, name=names.new(f"{layer.name}_activation"), dtype=layer.dtype_policy)
     config |= {"activation": "linear"} if odd else {}
     return _Turned(type(layer).from_config({**config, "activity_regularizer": None}), activation)
 
@@ -260,7 +260,7 @@ class _Graph:
     def _call_turned(self, call: Any, taken: Sequence[_Tensor]) -> None:
         """Call a layer with channels last."""
         layer = call.operation
-        turned = self.turning.layer(layer)
+        turned = self.turning.layer(layer, self.names)
         axes = [channel_axes.channel_axis(layer, tensor.rank) for tensor in taken]
         for old, result in zip(call.output_tensors, self._called(call, turned.layer, axes), strict=True):
             drops = channel_axes.drops_axes(layer)

@@ -431,6 +431,12 @@ def test_penalties_on_what_layers_make_are_what_they_were(kind: str) -> None:
     equal(numbers(found, floats(ROWS, 2, 4, 5)), numbers(model, floats(ROWS, 2, 4, 5)))
 
 
+def test_an_activation_that_is_put_in_gets_a_name_of_its_own() -> None:
+    softmax = L.Conv2D(3, 1, data_format=FIRST, activation="softmax", name="c")
+    model = randomized(keras.Sequential([keras.Input((2, 4, 5)), softmax, L.ReLU(name="c_activation")]))
+    equal(numbers(turned(model), floats(ROWS, 2, 4, 5)), numbers(model, floats(ROWS, 2, 4, 5)))
+
+
 def test_a_mask_of_steps_goes_with_what_is_permuted() -> None:
     inputs = keras.Input((3, 4))
     x = L.TimeDistributed(L.Reshape((1, 2, 2)))(L.Masking()(inputs))
@@ -585,7 +591,7 @@ def test_one_concatenation_of_different_ranks_is_refused() -> None:
 
 
 def test_what_keras_says_is_part_of_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(layer: keras.Layer) -> None:
+    def fails(layer: keras.Layer, names: Any) -> None:
         raise ValueError("no such layer")
 
     monkeypatch.setattr(channels_last, "_turned", fails)
