@@ -212,11 +212,14 @@ WITH_RANGES = {
     "NPY ranges.chr": npy({"ranges": RANGE}),
     "NPY metadata.ranges": npy({"metadata": {"ranges": KIPOI}}),
 }  # fmt: skip
+# The quick tests try a swap, a shift and a row more.
+QUICK = ("swapped", "shifted", "duplicated")
+ALL_FAULTS = [pytest.param(fault, marks=[] if fault in QUICK else pytest.mark.slow) for fault in FAULTS]
 PLACES = [pytest.param(write, {"ids": IDS}, id=name) for name, write in WITH_IDS.items()]
 PLACES += [pytest.param(write, {"ranges": RANGE}, id=f"range, {name}") for name, write in WITH_RANGES.items()]
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", ALL_FAULTS)
 @pytest.mark.parametrize(("write", "names"), PLACES)
 def test_a_fault_is_reported(tmp_path, write, names, fault):
     order = FAULTS[fault](list(range(ROWS)), 3, 7)
