@@ -7,6 +7,7 @@ A new quirk is one entry in ``QUIRKS``, or in ``ARRAY_RULES`` where arrays are r
 from __future__ import annotations
 
 from keras_stitch.repairs import (
+    bidirectional,
     bilinear,
     changed_functions,
     gone_layers,
@@ -73,6 +74,7 @@ QUIRKS: tuple[Rule | Check, ...] = (
     layer_arguments.causal,
     masks.mask_arguments,
     masks.attention_copies,
+    bidirectional.bidirectional_masks,
     theano_borders.convolutions,
     theano_borders.pooling,
     transposed_convolutions.transposed,

@@ -31,10 +31,12 @@ class Rebuilt:
     Attributes:
         arrays: How many arrays the file has for it: those that train, and those that do not.
         fills: What makes the weights of the layers in that model, by their names.
+        parts: The layers in that model that share the arrays equally, as the file has them, by their names.
     """
 
     arrays: tuple[int, int]
     fills: Mapping[str, Fill]
+    parts: Mapping[str, Layer] = field(default_factory=dict)
 
 
 @dataclass
@@ -52,6 +54,8 @@ class Saved:
         custom: The names of the custom objects that the user gave; rules do not change their layers.
         arrays: The shape of each array in an HDF5 file, by its group, in their order, and by its name.
         stateless: Whether the user asked for stateful layers to become stateless.
+        masked: The ``Bidirectional`` layers that take a mask, by ``id``.
+        unmasked: By the ``id`` of a merge, whether each of its inputs came without its mask.
         rebuilt: The layers that were rebuilt from others, by ``id``.
     """
 
@@ -65,6 +69,8 @@ class Saved:
     custom: frozenset[str] = frozenset()
     arrays: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
     stateless: bool = False
+    masked: set[int] = field(default_factory=set)
+    unmasked: dict[int, list[bool]] = field(default_factory=dict)
     rebuilt: dict[int, Rebuilt] = field(default_factory=dict)
 
     @property

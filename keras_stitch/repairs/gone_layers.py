@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from keras_stitch.repairs import rebuilt_activations, rebuilt_dense, rebuilt_local
+from keras_stitch.repairs import rebuilt_activations, rebuilt_bidirectional, rebuilt_dense, rebuilt_local
 from keras_stitch.repairs.architecture import Layer, Saved, walk
 from keras_stitch.repairs.rebuilt_layer import Kind
 from keras_stitch.repairs.rule import keras_layers, rule
@@ -14,6 +14,7 @@ from keras_stitch.repairs.rule import keras_layers, rule
 _PREFIX = "Gone"
 COSINE = f"{_PREFIX}CosineMerge"
 SAMPLE_NORMALIZATION = f"{_PREFIX}SampleNormalization"
+OPENED_BIDIRECTIONAL = f"{_PREFIX}OpenedBidirectional"
 
 # Keras 2 still had these two for old files, with the arguments of Keras 1, which tell them from classes of users.
 _ARGUMENTS_OF_KERAS_1 = {"W_regularizer", "b_regularizer", "W_constraint", "b_constraint", "bias", "input_dim", "init"}
@@ -37,6 +38,7 @@ KINDS: dict[str, Kind] = {
     f"{_PREFIX}ParametricSoftplus": Kind(rebuilt_activations.parametric_softplus, lambda _: (2, 0)),
     f"{_PREFIX}SReLU": Kind(rebuilt_activations.srelu, lambda _: (4, 0)),
     COSINE: Kind(rebuilt_dense.cosine, lambda _: (0, 0)),
+    OPENED_BIDIRECTIONAL: Kind(rebuilt_bidirectional.opened, rebuilt_bidirectional.arrays),
     SAMPLE_NORMALIZATION: Kind(rebuilt_dense.sample_normalization, lambda _: (2, 2)),
 }
 

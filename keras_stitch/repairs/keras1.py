@@ -221,7 +221,10 @@ def _open_merge(model: Layer, saved: Saved) -> None:
     layers: list[Layer] = []
     ends = []
     inputs = []
-    for branch in merge["config"].pop("layers"):
+    branches = merge["config"].pop("layers")
+    # Such a merge knew the masks of layers, and none of models.
+    saved.unmasked[id(merge)] = [is_model(branch) for branch in branches]
+    for branch in branches:
         # Keras 1 wrote the weights of the branches beside the others, so they are opened, too.
         if is_functional(branch):
             layers += inner_layers(branch)

@@ -20,26 +20,23 @@ from keras_stitch.repairs.architecture import (
     inner_layers,
     is_functional,
     is_model,
-    is_reference,
     layer_path,
     makes_mask,
     name_of,
     references,
     walk,
 )
+from keras_stitch.repairs.mask_calls import ATTENTION, Call, inputs_of, takes_state
 from keras_stitch.repairs.mask_operations import INPUT, Graph, Origin
 from keras_stitch.repairs.rule import free_name, inner_calls, position, rule
 
 _STEPS = (*RECURRENT, "Bidirectional")
-_STATED = ("SimpleRNN", "GRU", "LSTM")
-_ATTENTION = ("Attention", "AdditiveAttention", "MultiHeadAttention")
-_HEEDS = (*_STEPS, *_ATTENTION, "GlobalAveragePooling1D", "Softmax", "TimeDistributed")
+_HEEDS = (*_STEPS, *ATTENTION, "GlobalAveragePooling1D", "Softmax", "TimeDistributed")
 
 _PASSES = (
     *("Activation", "ActivityRegularization", "Dense", "BatchNormalization", "LayerNormalization", "UnitNormalization"),
     *("GroupNormalization", "ELU", "LeakyReLU", "PReLU", "ReLU", "Softmax", "ThresholdedReLU", "GaussianNoise"),
     *("AlphaDropout", "Dropout", "GaussianDropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
-    "TimeDistributed",
 )
 
 # They are rebuilt from layers that stop masks.
@@ -122,11 +119,11 @@ class _Passage:
                 if any((item[0], item[1]) not in known for item in references(node)):
                     later.append((layer, call))
                     continue
-                inputs = _inputs(node)
+                inputs = inputs_of(node)
                 masks = [known[item[0], item[1]][min(item[2], len(known[item[0], item[1]]) - 1)] for item in inputs]
                 sources = [tuple(item[:3]) for item in inputs]
                 where, inner = layer_path(path, layer), f"{scope}/{name_of(layer)}:{call}"
-                made = self._of(layer, masks, where, inner, sources, _Call(graph, layer, call))
+                made = self._of(layer, masks, where, inner, sources, Call(graph, layer, call))
                 known[name_of(layer), call] = made
                 if (name_of(layer), call) in graph.replaced:
                     known[graph.replaced[name_of(layer), call], 0] = [_Mask(made[0].keras_2, None)]
@@ -137,10 +134,12 @@ class _Passage:
         return [end.map(lambda origin: origin.seen_from_outside(starts)) for end in ends]
 
     def _of(
-        self, layer: Layer, masks: list[_Mask], path: str, scope: str, sources: list[Any], call: _Call | None
+        self, layer: Layer, masks: list[_Mask], path: str, scope: str, sources: list[Any], call: Call | None
     ) -> list[_Mask]:
         """The masks of what a layer makes of tensors with these masks."""
         kind, config = layer["class_name"], layer["config"]
+        hidden = self._saved.unmasked.get(id(layer), [False] * len(masks))
+        masks = [replace(mask, keras_2=None) if hides else mask for mask, hides in zip(masks, hidden, strict=True)]
         if is_model(layer):
             return self._nested(layer, masks, path, scope, sources)
         if self._has_to_be_said(layer, masks, call):
@@ -151,19 +150,30 @@ class _Passage:
             return [_Mask(made, made)]
         if kind in _MERGES:
             return [self._merged(layer, masks, path, scope, call)]
+        if kind == "Bidirectional" and first.keras_2 is not None:
+            self._saved.masked.add(id(layer))
         if kind in _STEPS:
             inner = config.get("layer", layer)["config"] if kind == "Bidirectional" else config
             return [first, _NONE] if inner.get("return_sequences") else [_NONE]
-        if kind == "TimeDistributed" and first != _NONE and _is_deep(config.get("layer")):
-            # Keras 2 reduced a mask of steps within steps to one of steps.
-            return [_Mask(frozenset([Origin(f"{scope}, reduced")]), frozenset([Origin(f"{scope}, not reduced")]))]
-        if kind in _PASSES or kind in _ATTENTION:
+        if kind == "TimeDistributed":
+            return [self._of_steps(config["layer"], first, path, scope)]
+        if kind in _PASSES or kind in ATTENTION:
             return [first]
         if kind in _PASSED_IN_KERAS_1:
             return [_Mask(first.keras_2, None)]
         if kind in _PASSES_IN_KERAS_3:
             return [_Mask(None, first.keras_3)]
         return [_NONE]
+
+    def _of_steps(self, layer: Layer, mask: _Mask, path: str, scope: str) -> _Mask:
+        """What a ``TimeDistributed`` of a layer makes of a mask; Keras 3 passes it on as it is."""
+        made = self.through(layer, [], layer_path(path, layer), scope)[0] if is_model(layer) else _NONE
+        if self._saved.version >= (2, 2) and (makes_mask(layer) or made.keras_2 is not None):
+            return replace(mask, keras_2=frozenset([Origin(f"{scope}, steps within steps")]))
+        if mask != _NONE and _is_deep(layer):
+            # Keras 2 reduced a mask of steps within steps to one of steps.
+            return _Mask(frozenset([Origin(f"{scope}, reduced")]), frozenset([Origin(f"{scope}, not reduced")]))
+        return mask
 
     def _nested(self, model: Layer, masks: list[_Mask], path: str, scope: str, sources: list[Any]) -> list[_Mask]:
         """Through a model: the origins of masks are said by tensors outside of it again behind it."""
@@ -172,16 +182,16 @@ class _Passage:
         found = self.through(model, hidden, path, scope)
         return [mask.map(lambda origin: outside.get(origin) or origin.seen_at(sources)) for mask in found]
 
-    def _has_to_be_said(self, layer: Layer, masks: list[_Mask], call: _Call | None) -> bool:
+    def _has_to_be_said(self, layer: Layer, masks: list[_Mask], call: Call | None) -> bool:
         kind = layer["class_name"]
-        given_state = kind in _STEPS and call is not None and _takes_state(call.node)
+        given_state = kind in _STEPS and call is not None and takes_state(call.node)
         if given_state and masks[0].keras_2 is not None:  # Keras 3 forgets the mask of the input then
             return True
         return kind in _HEEDS and any(mask.differs for mask in masks)
 
-    def _say(self, kind: str, masks: list[_Mask], path: str, call: _Call | None) -> list[_Mask]:
+    def _say(self, kind: str, masks: list[_Mask], path: str, call: Call | None) -> list[_Mask]:
         """Make a call heed the masks that it had in Keras 2."""
-        has_state = kind in _STEPS and call is not None and _takes_state(call.node)
+        has_state = kind in _STEPS and call is not None and takes_state(call.node)
         if call is None or kind == "MultiHeadAttention" or not call.say([mask.keras_2 for mask in masks]):
             raise _refusal(path, f"'{path}' ({kind}) heeds a mask that Keras 3 would make otherwise")
         self.changed.append(path)
@@ -201,7 +211,7 @@ class _Passage:
         saved = self._saved
         return saved.version < (2, 3) and not saved.is_tf_keras and saved.backend == "tensorflow"
 
-    def _merged(self, layer: Layer, masks: list[_Mask], path: str, scope: str, call: _Call | None) -> _Mask:
+    def _merged(self, layer: Layer, masks: list[_Mask], path: str, scope: str, call: Call | None) -> _Mask:
         kind = layer["class_name"]
         if kind in _FILLING and call is not None and any(mask.keras_3 is not None for mask in masks):
             call.hide([mask.keras_3 is not None for mask in masks])
@@ -230,53 +240,6 @@ def _along_steps(masks: list[_Mask], scope: str) -> _Mask:
     return _Mask(frozenset([joined]), frozenset([joined if same else Origin(f"{scope}, in a row in Keras 3")]))
 
 
-@dataclass(frozen=True)
-class _Call:
-    """One call of a layer in the graph of a model."""
-
-    graph: Graph
-    layer: Layer
-    number: int
-
-    @property
-    def node(self) -> Any:
-        return self.layer["inbound_nodes"][self.number]
-
-    def say(self, masks: Sequence[frozenset[Origin] | None]) -> bool:
-        """Give the call masks as its argument, and say whether they could be made."""
-        if all(mask is None for mask in masks):
-            self.hide([True] * len(masks))
-            return True
-        made = [None if mask is None else self.graph.tensor(mask, name_of(self.layer)) for mask in masks]
-        if any(one is None and mask is not None for one, mask in zip(made, masks, strict=True)):
-            return False
-        said = made if self.layer["class_name"] in _ATTENTION else made[0]
-        if isinstance(self.node, dict):
-            self.node["kwargs"]["mask"] = self.graph.argument(said)
-        else:
-            first = _inputs(self.node)[0]
-            first[3:] = [{**(first[3] if len(first) > 3 else {}), "mask": said}]
-        return True
-
-    def give_out_state(self, mask: frozenset[Origin]) -> bool:
-        """Put the first state where all steps so far are masked, and say whether that was possible."""
-        config = self.layer["config"]
-        if self.layer["class_name"] not in _STATED or config.get("go_backwards"):
-            return False
-        if not config.get("unroll"):
-            state = _first_state(self.node)
-            made = self.graph.tensor(mask, name_of(self.layer))
-            assert made is not None
-            self.graph.fill_start(self.layer, self.number, made, state[:3], steps=bool(config.get("return_sequences")))
-        return True
-
-    def hide(self, which: Sequence[bool]) -> None:
-        """Give the call copies of some of its inputs: they have no masks."""
-        for item, hidden in zip(_inputs(self.node), which, strict=True):
-            if hidden:
-                item[:3] = self.graph.copy(item[:3], name_of(self.layer))
-
-
 @rule(
     "attention-masks",
     "Keras 3's MultiHeadAttention takes masks off its inputs, which others use as well; it gets copies",
@@ -294,7 +257,7 @@ def attention_copies(saved: Saved) -> list[str]:
 
 def _feed_copies(model: Layer, layer: Layer) -> bool:
     copies: dict[tuple[Any, ...], str] = {}
-    for item in [item for node in layer["inbound_nodes"] for item in _inputs(node)]:
+    for item in [item for node in layer["inbound_nodes"] for item in inputs_of(node)]:
         key = tuple(item[:3])
         if key not in copies:
             name = copies[key] = free_name(model, f"{name_of(layer)}_copy")
@@ -304,30 +267,6 @@ def _feed_copies(model: Layer, layer: Layer) -> bool:
             inner_layers(model).insert(position(model, layer), copying)
         item[:3] = [copies[key], 0, 0]
     return bool(copies)
-
-
-def _takes_state(node: Any) -> bool:
-    """Whether a recurrent layer is called with more than its input."""
-    if isinstance(node, dict):
-        return bool({"initial_state", "constants"} & set(node.get("kwargs") or {}))
-    return len(list(references(node))) > 1
-
-
-def _first_state(node: Any) -> list[Any]:
-    """The first of the states that a recurrent layer is given."""
-    if isinstance(node, dict):
-        return next(references(node["kwargs"]["initial_state"]))
-    tensors = [item for item in node if is_reference(item)]
-    return tensors[1] if len(tensors) > 1 else next(references(tensors[0][3]["initial_state"]))
-
-
-def _inputs(node: Any) -> list[list[Any]]:
-    """The tensors a layer is called on, and those it is given as `value` and `key`."""
-    if isinstance(node, dict):
-        return list(references(node))
-    first = [node] if is_reference(node) else [item for item in node if is_reference(item)]
-    said = first[0][3] if first and len(first[0]) > 3 else {}
-    return [*first, *(said[key] for key in ("value", "key") if is_reference(said.get(key)))]
 
 
 def _is_deep(layer: Any) -> bool:

@@ -33,7 +33,7 @@ def rebuild(saved: Saved, custom_objects: Mapping[str, Any]) -> None:
         kind = KINDS[layer["class_name"]]
         inside = Inside(layer, given, saved.backend == "theano")
         model = inside.model(kind.build(inside))
-        saved.rebuilt[id(layer)] = Rebuilt(kind.arrays(layer["config"]), inside.fills)
+        saved.rebuilt[id(layer)] = Rebuilt(kind.arrays(layer["config"]), inside.fills, inside.parts)
         saved.rename_class(layer, model["class_name"])
         layer["config"] = model["config"]
 
@@ -49,6 +49,7 @@ def _shapes(saved: Saved, custom_objects: Mapping[str, Any]) -> list[list[Shape]
         def __init__(self, number: int, **kwargs: Any):
             super().__init__(**kwargs)
             self.number = number
+            self.supports_masking = True
 
         def build(self, input_shape: Any) -> None:
             given = input_shape if isinstance(input_shape, list) else [input_shape]

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_stitch.errors import SourceError
-from keras_stitch.repairs.architecture import Fill, Layer, name_of
+from keras_stitch.keras_private import OPERATIONS_MODULE
+from keras_stitch.repairs.architecture import Fill, Layer, map_references, name_of
+from keras_stitch.repairs.structure import keras_tensor
 
 Shape = tuple[int | None, ...]
 
@@ -33,6 +35,7 @@ class Inside:
         self.shapes = [tuple(shape) for shape in shapes]
         self.on_theano = on_theano
         self.fills: dict[str, Fill] = {}
+        self.parts: dict[str, Layer] = {}
         self._trainable = bool(self.config.get("trainable", True))
         self._put: list[Layer] = []
         self.inputs = [self._input(number, shape) for number, shape in enumerate(self.shapes)]
@@ -82,6 +85,30 @@ class Inside:
         )
         if fill is not None:
             self.fills[name] = fill
+        return name
+
+    def add_part(self, part: Layer, suffix: str, source: str, **config: Any) -> str:
+        """Put in a layer that the layer in the file wraps, with other arguments; it gets its share of the arrays."""
+        config = {key: value for key, value in (part["config"] | config).items() if key != "name"}
+        name = self.add(part["class_name"], suffix, source, **config)
+        self._put[-1]["config"]["trainable"] = self._trainable and bool(config.get("trainable", True))
+        self.parts[name] = part
+        return name
+
+    def operate(self, kind: str, suffix: str, source: str, *values: Any, **config: Any) -> str:
+        """Put in an operation of Keras, which is no layer; returns its name."""
+        name = f"{self.name}_{suffix}"
+        operation = {"module": OPERATIONS_MODULE, "class_name": kind, "registered_name": kind, "name": name}
+        node = {"args": [keras_tensor([source, 0, 0]), *values], "kwargs": {}}
+        self._put.append({**operation, "config": {"name": name, **config}, "inbound_nodes": [node]})
+        return name
+
+    def mask(self, name: str, mask: str) -> str:
+        """Give the call of a layer that takes one tensor a mask as its argument."""
+        layer = next(layer for layer in self._put if layer["name"] == name)
+        ((source,),) = layer["inbound_nodes"]
+        args = {"args": [source[:3]], "kwargs": {"mask": [mask, 0, 0]}}
+        layer["inbound_nodes"] = [map_references(args, keras_tensor)]
         return name
 
     def model(self, output: str) -> Layer:

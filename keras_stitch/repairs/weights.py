@@ -179,7 +179,7 @@ def _filled_leaf(
     leaf: keras.Layer, said: Layer, arrays: list[Array], saved: Saved, name: str
 ) -> Iterator[tuple[keras.Variable, np.ndarray]]:
     if id(said) in saved.rebuilt:
-        yield from _filled_inside(leaf, saved.rebuilt[id(said)], arrays, name)
+        yield from _filled_inside(leaf, saved.rebuilt[id(said)], arrays, saved, name)
         return
     with _flag(leaf, said):
         weights = list(leaf.trainable_weights) + list(leaf.non_trainable_weights)
@@ -190,11 +190,14 @@ def _filled_leaf(
 
 
 def _filled_inside(
-    model: keras.Model, rebuilt: Rebuilt, arrays: Sequence[Array], name: str
+    model: keras.Model, rebuilt: Rebuilt, arrays: list[Array], saved: Saved, name: str
 ) -> Iterator[tuple[keras.Variable, np.ndarray]]:
     """The same of a model that stands for a layer that Keras 3 does not have."""
-    if len(arrays) != sum(rebuilt.arrays):
+    if len(arrays) % len(rebuilt.parts) if rebuilt.parts else len(arrays) != sum(rebuilt.arrays):
         raise _misfit(name, model.weights, arrays)
+    for number, (inner, part) in enumerate(rebuilt.parts.items()):
+        count = len(arrays) // len(rebuilt.parts)
+        yield from _filled_leaf(model.get_layer(inner), part, arrays[number * count :][:count], saved, name)
     for inner, fill in rebuilt.fills.items():
         layer = model.get_layer(inner)
         try:

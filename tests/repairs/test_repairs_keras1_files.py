@@ -371,6 +371,28 @@ def test_a_branch_that_starts_with_a_merge_itself(tmp_path: Path) -> None:
     check(keras_1(tmp_path, model, arrays), [x, y, z], formula(x, y) + z @ w + b)
 
 
+@pytest.mark.parametrize("bare", [False, True])
+def test_masks_of_branches(tmp_path: Path, bare: bool) -> None:
+    """Such a merge took the masks of layers, and none of models."""
+
+    def branch(name: str) -> Layer:
+        config = {"input_dim": 4, "output_dim": 3, "mask_zero": True, "batch_input_shape": [None, 5], "init": "uniform"}
+        said = layer("Embedding", name, **config)
+        return said if bare else chain(said)
+
+    rnn = {"output_dim": 2, "activation": "tanh", "init": "glorot_uniform", "inner_init": "orthogonal"}
+    model = chain(merge("sum", layers=[branch("a"), branch("b")]), layer("SimpleRNN", "rnn", **rnn))
+    tables, (w, u, b) = [floats(4, 3), floats(4, 3)], (floats(3, 2), floats(2, 2), floats(2))
+    opened = keras_1(tmp_path, model, {"a": [tables[0]], "b": [tables[1]], "merged": [], "rnn": [w, u, b]})
+    first, second = np.array([[1, 2, 3, 0, 0], [0, 1, 2, 3, 1]]), np.array([[1, 1, 0, 2, 0], [2, 0, 0, 3, 1]])
+    state = np.zeros((2, 2))
+    for step in range(5):
+        new = np.tanh((tables[0][first[:, step]] + tables[1][second[:, step]]) @ w + state @ u + b)
+        there = (first[:, step, None] != 0) & (second[:, step, None] != 0)
+        state = np.where(there, new, state) if bare else new
+    check(opened, [first, second], state)
+
+
 def test_a_branch_without_a_shape(tmp_path: Path) -> None:
     model = chain(merge("sum", layers=[chain(dense("left", 4)), chain(dense("right", 4, 5))]))
     with pytest.raises(SourceError, match="The branch 'sequential_1' of 'sequential' does not say its input's shape"):
