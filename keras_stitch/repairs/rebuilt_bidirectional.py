@@ -6,10 +6,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from keras_stitch.repairs.architecture import Layer
-from keras_stitch.repairs.rebuilt_layer import Inside, constant
+from keras_stitch.repairs.rebuilt_layer import Inside
 
 MERGES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "concat": "Concatenate"}
 
@@ -20,25 +18,26 @@ def opened(inside: Inside) -> str:
     forward = inside.config["layer"]
     backward = inside.config.get("backward_layer") or _turned(forward)
     steps = bool(forward["config"].get("return_sequences"))
-    zeros = {"zero_output_for_mask": not steps}
     ends = [
-        inside.add_part(part, suffix, x, **zeros) for part, suffix in ((forward, "forward"), (backward, "backward"))
+        inside.add_part(part, suffix, x, zero_output_for_mask=not steps)
+        for part, suffix in ((forward, "forward"), (backward, "backward"))
     ]
     if not steps:
         return inside.add(MERGES[inside.config["merge_mode"]], "merged", *ends)
     # A copy has no mask, which some merges would heed.
     pair = [inside.operate("Copy", "copy", ends[0]), inside.operate("Flip", "turned", ends[1], axis=1)]
     merged = inside.add(MERGES[inside.config["merge_mode"]], "merged", *pair)
-    ones = constant(np.zeros((inside.features, 1)), np.zeros((1, 1)), np.ones(1))
-    config = {"units": 1, "activation": "linear", "return_sequences": True, "zero_output_for_mask": True}
-    flags = inside.add("SimpleRNN", "flags", x, fill=ones, frozen=True, **config)
-    differs = inside.operate("NotEqual", "differs", flags, 0)
+    # A product of masked numbers is 0 where they are masked.
+    ones = inside.add("Rescaling", "ones", x, scale=0.0, offset=1.0)
+    differs = inside.operate("NotEqual", "differs", inside.add("Multiply", "flags", ones, ones), 0)
     mask = inside.operate("Any", "mask", differs, axis=-1, keepdims=False)
     size = forward["config"]["units"] * (2 if inside.config["merge_mode"] == "concat" else 1)
-    same = constant(np.zeros(size), np.ones(size))
-    config = {"center": False, "scale": False, "epsilon": 0.0}
-    end = inside.add("BatchNormalization", "masked", merged, fill=same, frozen=True, **config)
-    return inside.mask(end, mask)
+    same = [
+        ("InputLayer", {"name": f"{inside.name}_steps", "batch_shape": [None, None, size], "dtype": "float32"}),
+        ("Activation", {"name": f"{inside.name}_same", "activation": "linear"}),
+    ]
+    layers = [{"class_name": kind, "config": config} for kind, config in same]
+    return inside.mask(inside.add("Sequential", "masked", merged, layers=layers), mask)
 
 
 def arrays(config: Mapping[str, Any]) -> tuple[int, int]:

@@ -96,20 +96,23 @@ def pooling(layer: Layer, saved: Saved) -> bool:
     sizes = listed(config["pool_size"], rank)
     strides = listed(config.get("strides") or sizes, rank)
     averages = kind.startswith("Average")
-    if averages and rank < 3 and saved.version == (2,) and max(sizes) > 1:
+    if (averages or rank == 3) and saved.version == (2,) and max(sizes) > 1:
+        what = "makes more places" if rank == 3 else "averages over zeros"
         raise SourceError(
-            f"The layer '{name_of(layer)}' averages over zeros at its borders in Keras 2.0.4 to 2.1.4 on Theano, in "
-            "others it does not, and the file does not say its version.",
+            f"The layer '{name_of(layer)}' {what} at its borders in some versions of Keras 2 on Theano, in others it "
+            "does not, and the file does not say its version.",
             expected="the attribute keras_version in the file",
             fix="Write it there: h5py.File(path, 'r+').attrs['keras_version'] = '2.1.6', or what it was.",
         )
     # These counted the zeros around the tensor.
     counts = averages and rank < 3 and (2, 0, 4) <= saved.version <= (2, 1, 4)
+    # These forgot to cut off what they had made too much of.
+    uncut = rank == 3 and (2,) <= saved.version < (2, 1, 6)
     alike = all(size == 1 or (size == 3 and stride == 1) for size, stride in zip(sizes, strides, strict=True))
     if alike and not (counts and max(sizes) > 1):
         return False
     around = [size - 2 if size > 2 and size % 2 else size - 1 for size in sizes]
-    sides = [(left, size - 1 - left) for left, size in zip(around, sizes, strict=True)]
+    sides = [(left, left if uncut else size - 1 - left) for left, size in zip(around, sizes, strict=True)]
     block = Block(layer, rank)
     windows: dict[str, Any] = {"pool_size": sizes, "strides": strides}
     if counts:

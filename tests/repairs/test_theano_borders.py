@@ -232,6 +232,21 @@ def test_pooling_of_images_and_volumes(tmp_path: Path, kind: str, first: bool) -
         assert_allclose(found.model(x), want, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["Max", "Average"])
+def test_pooling_of_volumes_was_not_cut_off(tmp_path: Path, kind: str) -> None:
+    """Keras 2.0.0 to 2.1.5 forgot it."""
+    sizes, strides, shape = [2, 3, 5], [1, 2, 2], (4, 5, 6, 2)
+    x = floats(2, *shape) + 1
+    padded = around(x, [(1, 1), (1, 1), (3, 3)], np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, sizes, axis=(1, 2, 3))[:, :: strides[0], ::2, ::2]
+    want = {"Max": np.nanmax, "Average": np.nanmean}[kind](windows, axis=(-3, -2, -1))
+    config = {"pool_size": sizes, "strides": strides, "padding": "same", "data_format": "channels_last"}
+    said = layer(f"{kind}Pooling3D", "pool", **config, batch_input_shape=[None, *shape])
+    assert_allclose(opened(tmp_path, sequential(said), {"pool": []}, "2.0.8").model(x), want, atol=1e-5)
+    with pytest.raises(SourceError, match=r"The layer 'pool' makes more places(.|\n)*does not say its version"):
+        opened(tmp_path, sequential(said), {"pool": []}, None)  # type: ignore[arg-type]
+
+
 # -- transposed convolutions ----------------------------------------------------------------------
 
 
