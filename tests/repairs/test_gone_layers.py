@@ -159,26 +159,24 @@ def test_a_layer_in_time_distributed_shared_and_frozen(tmp_path: Path) -> None:
     assert model.get_layer("each").layer.get_layer("highway_1_gate").name == "highway_1_gate"
 
 
-# A layer of each kind, what it takes, and its arrays that train.
-KINDS: dict[str, tuple[Layer, tuple[int, ...], list[np.ndarray]]] = {
-    "GoneHighway": (layer("Highway", "m", bias=True), (4,), [floats(4, 4), floats(4, 4), floats(4), floats(4)]),
-    "GoneMaxoutDense": (
-        layer("MaxoutDense", "m", output_dim=2, nb_feature=3), (4,), [floats(3, 4, 2), floats(3, 2)],
-    ),
+# A layer of each kind, what it takes, and the shapes of its arrays that train.
+KINDS: dict[str, tuple[Layer, tuple[int, ...], list[tuple[int, ...]]]] = {
+    "GoneHighway": (layer("Highway", "m", bias=True), (4,), [(4, 4), (4, 4), (4,), (4,)]),
+    "GoneMaxoutDense": (layer("MaxoutDense", "m", output_dim=2, nb_feature=3), (4,), [(3, 4, 2), (3, 2)]),
     "GoneLocallyConnected1D": (
         layer("LocallyConnected1D", "m", nb_filter=2, filter_length=3, subsample_length=2, border_mode="valid"),
         (9, 3),
-        [floats(4, 9, 2), floats(4, 2)],
+        [(4, 9, 2), (4, 2)],
     ),
     "GoneLocallyConnected2D": (
         layer("LocallyConnected2D", "m", nb_filter=2, nb_row=2, nb_col=3, subsample=[1, 2], border_mode="valid"),
         (3, 5, 2),
-        [floats(4, 12, 2), floats(2, 2, 2)],
+        [(4, 12, 2), (2, 2, 2)],
     ),
-    "GoneParametricSoftplus": (layer("ParametricSoftplus", "m"), (3, 4), [floats(3, 4), floats(3, 4)]),
-    "GoneSReLU": (layer("SReLU", "m"), (3, 4), [*(floats(3, 4) for _ in range(4))]),
-    gone_layers.SAMPLE_NORMALIZATION: (layer("BatchNormalization", "m", mode=1, axis=-1), (6,), [floats(6), floats(6)]),
-}  # fmt: skip
+    "GoneParametricSoftplus": (layer("ParametricSoftplus", "m"), (3, 4), [(3, 4), (3, 4)]),
+    "GoneSReLU": (layer("SReLU", "m"), (3, 4), [(3, 4)] * 4),
+    gone_layers.SAMPLE_NORMALIZATION: (layer("BatchNormalization", "m", mode=1, axis=-1), (6,), [(6,), (6,)]),
+}
 
 
 def test_all_kinds_are_trained() -> None:
@@ -189,7 +187,8 @@ def test_all_kinds_are_trained() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_of_training_moves_the_weights_of_the_file_and_nothing_else(tmp_path: Path, kind: str) -> None:
     """Whatever somebody unfreezes, in a graph or in plain Keras: no weight of a rebuilt layer is a constant."""
-    said, shape, arrays = KINDS[kind]
+    said, shape, shapes = KINDS[kind]
+    arrays = [floats(*of_array) for of_array in shapes]
     rest = [floats(6), floats(6)] if kind == gone_layers.SAMPLE_NORMALIZATION else []
     path = keras_1(tmp_path, copy.deepcopy(said), shape, *arrays, *rest)
     graph = ks.Graph("g").add("m", path, trainable=True)

@@ -461,7 +461,7 @@ def test_an_archive_of_keras_2_whose_classes_change_names(tmp_path: Path) -> Non
         dense[0], layer("ThresholdedReLU", "t", theta=0.2), layer("SyncBatchNormalization", "s"), dense[1]
     )
     w, b = [floats(3, 3), floats(3, 3)], [floats(3), floats(3)]
-    norm = [floats(3), floats(3), floats(3), floats(3) ** 2]
+    norm = [floats(3), floats(3), floats(3), floats(3) ** 2 + 1]
     with h5py.File(tmp_path / "model.weights.h5", "w") as file:
         for group, arrays in (("dense", [w[0], b[0]]), ("dense_1", [w[1], b[1]]), ("sync_batch_normalization", norm)):
             for number, array in enumerate(arrays):
