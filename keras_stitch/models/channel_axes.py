@@ -112,6 +112,8 @@ def is_elementwise(layer: keras.Layer) -> bool:
 
 def is_elementwise_function(activation: Any) -> bool:
     """Whether an activation is one of Keras that looks at each value by itself."""
+    if type(activation) is keras.Sequential:
+        return all(map(is_elementwise, activation.layers))
     if isinstance(activation, keras.Layer):
         return is_elementwise(activation)
     name = getattr(activation, "__name__", "")

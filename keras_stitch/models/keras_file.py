@@ -30,6 +30,7 @@ from keras_stitch.repairs import (
     learnt_state,
     rebuild,
     repair,
+    shape_checks,
     shared_layers,
     weights,
     weights_order,
@@ -292,6 +293,7 @@ def _repaired(
     shares = any(done.rule == shared_layers.shared_layers.name for done in repairs)
     with keras_private.shared_objects() if shares else contextlib.nullcontext():
         model = keras.saving.deserialize_keras_object(copy.deepcopy(saved.model), custom_objects=custom_objects)
+    shape_checks.refuse_shapes(model, saved)
     if kind in ("keras", "keras weights") and any(done.rule == layer_classes.cudnn.name for done in repairs):
         raise SourceError(
             f"'{path}' has layers that only ran on a GPU, whose weights are read from .h5 files only.",

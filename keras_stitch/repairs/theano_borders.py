@@ -69,9 +69,12 @@ def _odd_kernel(layer: Layer, sides: Sides | None) -> Sides | None:
     sizes, dilations = listed(config["kernel_size"], 2), listed(config.get("dilation_rate", 1), 2)
     if all(size % 2 for size in sizes):
         return sides
+    if sides is None:
+        around = [(size - 1) * dilation // 2 for size, dilation in zip(sizes, dilations, strict=True)]
+        sides = [(zeros, zeros) if config.get("padding") == "same" else (0, 0) for zeros in around]
     config["kernel_size"] = [size + (size % 2 == 0) for size in sizes]
     more = [(size % 2 == 0) * dilation for size, dilation in zip(sizes, dilations, strict=True)]
-    return [(left, right + extra) for (left, right), extra in zip(sides or [(0, 0)] * 2, more, strict=True)]
+    return [(left, right + extra) for (left, right), extra in zip(sides, more, strict=True)]
 
 
 def _pad(model: Layer, outer: Layer, layer: Layer, sides: Sides) -> None:

@@ -300,7 +300,9 @@ def test_recurrent_convolutions_and_their_states() -> None:
     def make(order: str) -> keras.Model:
         inputs = images(order, 3)
         options = {"padding": "same", "data_format": order}
-        x, *states = L.ConvLSTM2D(3, 2, return_sequences=True, return_state=True, name="all", **options)(inputs)
+        of_cells = keras.Sequential([keras.Input((None,) * 3), L.Rescaling(1.2), L.Activation("hard_sigmoid")])
+        all_steps = {"activation": of_cells, "return_sequences": True, "return_state": True}
+        x, *states = L.ConvLSTM2D(3, 2, name="all", **all_steps, **options)(inputs)
         last = L.ConvLSTM2D(3, 2, name="last", **options)(inputs, initial_state=states)
         both = L.Bidirectional(L.ConvLSTM2D(2, 2, **options), merge_mode="sum", name="both")(x)
         return keras.Model(inputs, [x, *states, last, both])

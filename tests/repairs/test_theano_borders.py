@@ -134,9 +134,11 @@ def test_kernels_of_channels_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
-@pytest.mark.parametrize("size", [[3, 3], [2, 3]])
-def test_recurrent_convolutions(tmp_path: Path, size: list[int], padding: str) -> None:
-    config = {"filters": 2, "kernel_size": size, "strides": [2, 1] if padding == "same" else [1, 1], "padding": padding}
+@pytest.mark.parametrize(("size", "dilation"), [([3, 3], 1), ([2, 3], 1), ([2, 3], 2)])
+def test_recurrent_convolutions(tmp_path: Path, size: list[int], dilation: int, padding: str) -> None:
+    """Only what they do to their input is dilated."""
+    rows = 2 if padding == "same" and dilation == 1 else 1
+    config = {"filters": 2, "kernel_size": size, "strides": [rows, 1], "padding": padding, "dilation_rate": dilation}
     config |= {"recurrent_activation": "hard_sigmoid", "activation": "tanh", "return_sequences": False}
     said = layer("ConvLSTM2D", "conv", **config, batch_input_shape=[None, 3, 4, 5, 1])
     kernel, recurrent, bias = floats(*size, 1, 8), floats(*size, 2, 8), floats(8)
@@ -145,9 +147,9 @@ def test_recurrent_convolutions(tmp_path: Path, size: list[int], padding: str) -
     h = c = None
     for step in range(3):
         if padding == "same":
-            fed = convolved(x[:, step], kernel)[:, ::2] + bias
+            fed = convolved(x[:, step], kernel, dilation=dilation)[:, ::rows] + bias
         else:
-            fed = correlate(x[:, step], kernel[::-1, ::-1], bias)
+            fed = correlate(x[:, step], dilated(kernel[::-1, ::-1], dilation), bias)
         h = np.zeros((*fed.shape[:3], 2)) if h is None else h
         c = np.zeros_like(h) if c is None else c
         i, f, g, o = np.split(fed + convolved(h, recurrent), 4, axis=-1)
