@@ -24,7 +24,7 @@ def dotted(folder: Path, *shape: int, version: str = "2.1.6", backend: str | Non
 def test_dots_of_tensors_with_many_axes_on_tensorflow(tmp_path: Path, version: str) -> None:
     with pytest.raises(SourceError, match=r"'dot' is a Dot of tensors with more than 3 axes(.|\n)*\(None, 2, 3, 3\)"):
         open_file(dotted(tmp_path, 2, 3, 3, version=version))
-    with pytest.raises(SourceError, match='say it: graph.add\\(name, source, saved_backend="theano"\\)'):
+    with pytest.raises(SourceError, match=r'say it: graph.add\(name, source, saved_backend="theano"\)'):
         open_file(dotted(tmp_path, 2, 3, 3, version=version, backend=None))
 
 
