@@ -32,6 +32,8 @@ from keras_stitch.repairs.architecture import (
 from keras_stitch.repairs.kernel_layouts import convert
 from keras_stitch.repairs.read_file import texts
 
+_KERAS_1_ARRAYS = {"LSTM": 12, "GRU": 9, "SimpleRNN": 3, "ConvLSTM2D": 12}
+
 
 @dataclass(frozen=True)
 class Array:
@@ -255,8 +257,12 @@ def _parts(layer: keras.Layer, said: Layer) -> list[tuple[keras.Layer, Layer]] |
 
 def _in_file(slot: _Slot, saved: Saved) -> _Slot:
     """Keras 1 had an array for every gate."""
-    many = {"LSTM": 12, "GRU": 9, "ConvLSTM2D": 12}.get(slot.said["class_name"])
-    return replace(slot, count=many) if many and saved.version < (2,) else slot
+    if id(slot.said) in saved.rebuilt:
+        held = list(saved.rebuilt[id(slot.said)].parts.values())
+    else:
+        held = [slot.said["config"]["layer"]] * 2 if slot.said["class_name"] == "Bidirectional" else [slot.said]
+    many = [_KERAS_1_ARRAYS.get(layer["class_name"]) for layer in held]
+    return replace(slot, count=sum(filter(None, many))) if all(many) and many and saved.version < (2,) else slot
 
 
 @contextlib.contextmanager

@@ -81,6 +81,17 @@ def test_tensorflow_1_gave_zeros_at_the_end(tmp_path: Path) -> None:
     np.testing.assert_allclose(found(X), np.concatenate([end[:, -1] for end in ends], -1), rtol=0, atol=1e-6)
 
 
+def test_unrolled_loops(tmp_path: Path) -> None:
+    """Keras 3 gives zeros for other steps than those that are masked."""
+    weights = [floats(6, 2), floats(2, 2), floats(2)]
+    last = layer("SimpleRNN", "last", units=2, activation="tanh", use_bias=True)
+    masking = layer("Masking", "masking", mask_value=0.0, batch_input_shape=[None, 5, 2])
+    model = sequential(masking, both("concat", return_sequences=True, unroll=True), last)
+    found, _ = opened(tmp_path, model, {"both": WEIGHTS, "last": weights})
+    steps = merged("concat", rnn(X, MASK, WEIGHTS[:3]), rnn(X, MASK, WEIGHTS[3:], backwards=True)[:, ::-1])
+    np.testing.assert_allclose(found(X), rnn(steps, MASK, weights)[:, -1], rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("behind", [[], [layer("Dropout", "drop", rate=0.5)]])
 def test_nothing_is_done_where_masked_steps_are_not_seen(tmp_path: Path, behind: list[Layer]) -> None:
     last = layer("SimpleRNN", "last", units=2, activation="tanh", use_bias=True)

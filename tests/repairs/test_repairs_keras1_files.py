@@ -124,6 +124,19 @@ def test_bidirectional_lstm(tmp_path: Path) -> None:
     check(keras_1(tmp_path, chain(said), arrays), x, want)
 
 
+def test_bidirectional_lstm_in_a_nested_model(tmp_path: Path) -> None:
+    """All arrays of the model are in one list."""
+    there, back = per_gate(3, 2, "ifco"), per_gate(3, 2, "ifco")
+    said = layer("Bidirectional", "both", merge_mode="sum", layer=recurrent("LSTM", "lstm_1", 5, 3, units=2))
+    inner = functional([given("x", 5, 3), called(said, "x"), called(dense("last", 2), "both")], ["x"], ["last"])
+    w, b = floats(2, 2), floats(2)
+    model = functional([given("in", 5, 3), {**inner, "inbound_nodes": [[["in", 0, 0]]]}], ["in"], [["model_1", 1, 0]])
+    every = [array for gates in (there, back) for key in "icfo" for array in gates[key]]
+    x = floats(2, 5, 3)
+    want = (lstm(x, there) + lstm(x, back, backwards=True)) @ w + b
+    check(keras_1(tmp_path, model, {"in": [], "model_1": [*every, w, b]}), x, want)
+
+
 # -- convolutions ---------------------------------------------------------------------------------
 
 
