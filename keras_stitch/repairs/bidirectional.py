@@ -45,6 +45,7 @@ def bidirectional_masks(saved: Saved) -> list[str]:
                 where = layer_path(path, layer)
                 _refuse_others(layer, where)
                 saved.rename_class(layer, OPENED_BIDIRECTIONAL)
+                layer["config"]["zero_output_for_mask"] = _zeros(layer["config"]["layer"]["config"], saved)
                 found.append(where)
     return found
 

@@ -19,7 +19,7 @@ def opened(inside: Inside) -> str:
     backward = inside.config.get("backward_layer") or _turned(forward)
     steps = bool(forward["config"].get("return_sequences"))
     ends = [
-        inside.add_part(part, suffix, x, zero_output_for_mask=not steps)
+        inside.add_part(part, suffix, x, zero_output_for_mask=inside.config["zero_output_for_mask"])
         for part, suffix in ((forward, "forward"), (backward, "backward"))
     ]
     if not steps:

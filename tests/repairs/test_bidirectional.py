@@ -112,6 +112,13 @@ def test_a_layer_that_runs_backwards(tmp_path: Path) -> None:
     np.testing.assert_allclose(model(X), np.concatenate(steps, -1), rtol=0, atol=1e-6)
 
 
+def test_the_last_output_of_a_layer_that_runs_backwards(tmp_path: Path) -> None:
+    masking = layer("Masking", "masking", mask_value=0.0, batch_input_shape=[None, 5, 2])
+    model, _ = opened(tmp_path, sequential(masking, both("concat", go_backwards=True)), {"both": WEIGHTS})
+    ends = rnn(X, MASK, WEIGHTS[:3], backwards=True)[:, -1], rnn(X, MASK, WEIGHTS[3:])[:, -1]
+    np.testing.assert_allclose(model(X), np.concatenate(ends, -1), rtol=0, atol=1e-6)
+
+
 def test_states_at_masked_steps_are_refused(tmp_path: Path) -> None:
     masking = layer("Masking", "masking", mask_value=0.0, batch_input_shape=[None, 5, 2])
     model = sequential(masking, both("concat", return_sequences=True, return_state=True))
