@@ -31,6 +31,7 @@ import h5py
 import numpy as np
 import tensorflow as tf
 import tf_keras as k2
+from keras2_on_cpu import make_no_gpu_twins
 from tf_keras import layers as L
 
 BATCH, STEPS, TOKENS = 3, 5, 7
@@ -1541,4 +1542,5 @@ def main(folder: Path, *options: str) -> None:
 
 
 if __name__ == "__main__":
+    make_no_gpu_twins()
     main(Path(sys.argv[1]), *sys.argv[2:])

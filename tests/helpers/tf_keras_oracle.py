@@ -24,6 +24,7 @@ import published_models
 import tensorflow as tf
 import tf_keras
 from float64 import in_float64
+from keras2_on_cpu import make_no_gpu_twins
 
 
 class GRU(tf_keras.layers.GRU):
@@ -125,4 +126,5 @@ def make_input(random: np.random.Generator, tensor, readers: list, rows: int, le
 
 
 if __name__ == "__main__":
+    make_no_gpu_twins()
     main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
