@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Iterable
-from types import CodeType
+from types import CodeType, SimpleNamespace
 from typing import Any
 
 import keras
@@ -97,7 +98,8 @@ def _compute_the_same(one: Any, other: Any) -> bool:
     """Whether two activations give the same numbers: ``tf.nn.relu`` is saved as ``relu``, which is that of Keras."""
     if not inspect.isfunction(one) or not inspect.isfunction(other):
         return False
-    given = keras.ops.convert_to_tensor(np.linspace(-8, 8, 60, dtype="float32").reshape(5, 12))
+    far = np.geomspace(10, 1e6, 30)
+    given = keras.ops.convert_to_tensor(np.float32([*np.linspace(-8, 8, 60), *far, *-far]).reshape(10, 12))
     try:
         found, expected = (np.asarray(keras.ops.convert_to_numpy(function(given))) for function in (one, other))
     except Exception:  # something else than activations
@@ -124,25 +126,36 @@ class _Comparison:
         return self._alike(*({key: vars(kind)[key] for key in vars(kind) if _is_own(key)} for kind in (one, other)))
 
     def _alike(self, one: Any, other: Any) -> bool:
-        if one is other or type(one) is not type(other):
-            return one is other
+        if one is other:
+            return True
+        if type(one) is not type(other) and not self.same(type(one), type(other)):
+            return False
         if inspect.isfunction(one) or inspect.isclass(one):
             return self.same(one, other)
+        if hasattr(one, "__wrapped__"):  # such as tf.function makes, or staticmethod
+            return self._alike(one.__wrapped__, other.__wrapped__)
         if isinstance(one, list | tuple):
             return len(one) == len(other) and all(map(self._alike, one, other))
         if isinstance(one, dict):
             return one.keys() == other.keys() and all(self._alike(one[key], other[key]) for key in one)
-        if isinstance(one, np.ndarray) or keras.ops.is_tensor(one):
-            return np.array_equal(*map(keras.ops.convert_to_numpy, (one, other)))
-        if isinstance(one, int | float | str | bytes):
-            return bool(one == other)
-        if isinstance(one, staticmethod | classmethod):
-            return self._alike(one.__func__, other.__func__)
+        if isinstance(one, np.ndarray | np.generic) or keras.ops.is_tensor(one):
+            return _are_equal(*map(keras.ops.convert_to_numpy, (one, other)))
+        if isinstance(one, int | float | complex | str | bytes | set | frozenset | range):
+            return bool(one == other or (one != one and other != other))
         if isinstance(one, property):
             return self._alike([one.fget, one.fset], [other.fget, other.fset])
         if isinstance(one, functools.partial):
             return self._alike(*([it.func, it.args, it.keywords] for it in (one, other)))
+        own = type(one) is not type(other) or isinstance(one, SimpleNamespace) or dataclasses.is_dataclass(one)
+        if own and not isinstance(one, keras.Layer) and hasattr(one, "__dict__"):
+            met = (id(one), id(other)) in self._met
+            self._met.add((id(one), id(other)))
+            return met or self._alike(vars(one), vars(other))
         return True  # such as a layer, of which the copy is another one
+
+
+def _are_equal(one: np.ndarray, other: np.ndarray) -> bool:
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f" == other.dtype.kind)
 
 
 def _code(code: CodeType) -> list[Any]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
+import enum
 import functools
+import math
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -169,7 +174,56 @@ def kinds(factor: float) -> dict[str, Callable[[Any], Any]]:
         def factor(self) -> float:
             return factor
 
-    return {function.__name__: function for function in (by_default, by_array, by_partial, by_inner, by_class)}
+    class Kept(enum.Enum):
+        FACTOR = factor
+
+    def by_enum(x: Any) -> Any:
+        return Kept.FACTOR.value * x
+
+    Numbers = dataclasses.make_dataclass("Numbers", ["factor", "unknown"])
+    Pair = collections.namedtuple("Pair", "factor")
+    objects = Numbers(factor, math.nan), Pair(factor), types.SimpleNamespace(factor=factor), tf.Variable(factor)
+    own, pair, space, variable = objects
+    single, places = np.float32(factor), frozenset([factor])
+
+    def by_objects(x: Any) -> Any:
+        return x * own.factor
+
+    def by_pair(x: Any) -> Any:
+        return x * pair.factor
+
+    def by_namespace(x: Any) -> Any:
+        return x * space.factor
+
+    def by_variable(x: Any) -> Any:
+        return x * variable
+
+    def by_single(x: Any) -> Any:
+        return x * single
+
+    def by_set(x: Any) -> Any:
+        return x * max(places)
+
+    @tf.function(autograph=False)
+    def graph_function(x: Any) -> Any:
+        return x * factor
+
+    @functools.cache
+    def cached() -> float:
+        return factor
+
+    def by_graph_function(x: Any) -> Any:
+        return graph_function(x)
+
+    def by_cached(x: Any) -> Any:
+        return x * cached()
+
+    def by_far_limit(x: Any) -> Any:
+        return keras.ops.clip(x, 0, 10 * factor)
+
+    found = (by_default, by_array, by_partial, by_inner, by_class, by_enum, by_objects, by_pair, by_namespace)
+    others = (by_variable, by_single, by_set, by_graph_function, by_cached, by_far_limit)
+    return {function.__name__: function for function in (*found, *others)}
 
 
 @pytest.mark.parametrize("name", kinds(1.0))
