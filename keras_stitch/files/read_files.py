@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -44,9 +45,18 @@ def load_yaml(path: Path) -> dict[str, Any]:
 def load_python(path: Path, content: bytes | None = None, *, name: str = "module") -> ModuleType:
     """The module in a Python file: loaded by its path and alone, so that files of one name do not meet.
 
-    ``content`` is what is in it, where that was read already. The module has no entry in ``sys.modules``.
+    ``content`` is what is in it, where that was read already. The module has no entry in ``sys.modules`` afterwards.
     """
     module = ModuleType(name)
     module.__file__ = str(path)
-    exec(compile(path.read_bytes() if content is None else content, path, "exec"), vars(module))
+    code = compile(path.read_bytes() if content is None else content, path, "exec", dont_inherit=True)
+    before = sys.modules.get(name)
+    sys.modules[name] = module  # where dataclasses look for it while the file runs
+    try:
+        exec(code, vars(module))
+    finally:
+        if before is None:
+            sys.modules.pop(name, None)
+        else:
+            sys.modules[name] = before
     return module

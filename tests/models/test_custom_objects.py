@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from pathlib import Path
 
@@ -52,6 +53,17 @@ def test_the_same_file_gives_the_same_classes(tmp_path):
     assert read(file, "it").objects["Times"] is first
     write_layers(file, factor=4)
     assert read(file, "it").objects["Times"] is not first
+
+
+@pytest.mark.parametrize("first", ["", "from __future__ import annotations\n"])
+def test_a_file_runs_as_it_would_by_itself(tmp_path, first):
+    """Data classes look their module up, and annotations are what the file says."""
+    file = tmp_path / "own.py"
+    kinds = "@dataclasses.dataclass\nclass Config:\n    by: float = 2.0\n"
+    file.write_text(f"{first}import dataclasses\n{kinds}OBJECTS = {{'Config': Config}}\n")
+    config = read(str(file), "it").objects["Config"]
+    assert config().by == 2.0 and config.__annotations__ == {"by": "float" if first else float}
+    assert "custom_objects" not in sys.modules
 
 
 def test_a_module_offers_what_is_its_own(package):
