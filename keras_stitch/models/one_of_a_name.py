@@ -29,9 +29,9 @@ def check_objects(model: keras.Layer, copied: keras.Layer, what: str) -> None:
     for old, new in pairs(model, copied):
         named: list[tuple[Any, Any]] = [(type(old), type(new))]
         for key, value in vars(old).items():
-            other = vars(new).get(key)
-            if inspect.isfunction(value) and value is not other and key in old.get_config():
-                named.append((value, other))
+            for one, other in zip(_each(value), _each(vars(new).get(key)), strict=False):
+                if inspect.isfunction(one) and one is not other and key in old.get_config():
+                    named.append((one, other))
         for one, other in named:
             if not _are_same(one, other):
                 raise SourceError(
@@ -67,6 +67,10 @@ def check_together(layers: Iterable[keras.Layer]) -> None:
                 )
 
 
+def _each(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
 def _place(item: Any) -> str:
     """The file or module that a function or class is defined in, and the line of a function."""
     code = getattr(item, "__code__", None)
@@ -99,7 +103,7 @@ def _compute_the_same(one: Any, other: Any) -> bool:
     if not inspect.isfunction(one) or not inspect.isfunction(other):
         return False
     far = np.geomspace(10, 1e6, 30)
-    given = keras.ops.convert_to_tensor(np.float32([*np.linspace(-8, 8, 60), *far, *-far]).reshape(10, 12))
+    given = keras.ops.convert_to_tensor(np.array([*np.linspace(-8, 8, 60), *far, *-far], "float32").reshape(10, 12))
     try:
         found, expected = (np.asarray(keras.ops.convert_to_numpy(function(given))) for function in (one, other))
     except Exception:  # something else than activations

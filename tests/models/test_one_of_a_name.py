@@ -242,3 +242,30 @@ def test_functions_of_tensorflow_are_those_of_keras(name: str, tmp_path: Path) -
     model = keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(3, getattr(tf.nn, name))])
     path = save_model(ks.Graph("g").add("a", model).build(), tmp_path / "g.keras")
     assert compare(keras.saving.load_model(path).predict(X, verbose=0), model.predict(X, verbose=0)).equal
+
+
+class Chain(keras.layers.Layer):
+    def __init__(self, functions: list[Callable[[Any], Any]], **options: Any) -> None:
+        super().__init__(**options)
+        self.functions = functions
+
+    def call(self, x: Any) -> Any:
+        return self.functions[0](x)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "functions": [*map(keras.saving.serialize_keras_object, self.functions)]}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> keras.Layer:
+        return cls(**{**config, "functions": [*map(keras.saving.deserialize_keras_object, config["functions"])]})
+
+
+def test_a_function_in_a_list_that_was_registered_anew() -> None:
+    """A copy of the model would have the new one."""
+    register = keras.saving.register_keras_serializable("in_a_list")
+    model = keras.Sequential([keras.Input((3,)), Chain([register(made(2.0))])])
+    register(made(2.0))
+    ks.Graph().add("m", model).build()
+    register(made(3.0))
+    with pytest.raises(StitchError, match="cannot be copied: its layer 'chain' needs 'swish2'"):
+        ks.Graph().add("m", model)
