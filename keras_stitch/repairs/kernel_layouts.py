@@ -41,7 +41,7 @@ def convert(layer: keras.Layer, said: Layer, arrays: Sequence[np.ndarray], saved
 
 def _from_keras_1(kind: str, layer: keras.Layer, said: Layer, values: list[np.ndarray]) -> list[np.ndarray]:
     channels_first = said["config"].get("data_format") == "channels_first"
-    if kind == "ConvLSTM2D" and channels_first:
+    if kind in ("ConvLSTM2D", "SeparableConv2D") and channels_first:
         values = [value.transpose(2, 3, 1, 0) if value.ndim == 4 else value for value in values]
     if kind in _KERAS_1_GATES and len(values) == 3 * len(_KERAS_1_GATES[kind]):
         order = _KERAS_1_GATES[kind]

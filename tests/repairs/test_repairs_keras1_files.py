@@ -189,6 +189,22 @@ def test_convolution_2d(tmp_path: Path, ordering: str, backend: str) -> None:
     check(opened, x, want)
 
 
+@pytest.mark.parametrize("ordering", ["tf", "th"])
+def test_separable_convolution_2d(tmp_path: Path, ordering: str) -> None:
+    depth, point, bias = floats(2, 3, 2, 2), floats(1, 1, 4, 3), floats(3)
+    shape = [None, 4, 5, 2] if ordering == "tf" else [None, 2, 4, 5]
+    config = {"nb_filter": 3, "nb_row": 2, "nb_col": 3, "subsample": [1, 1], "dim_ordering": ordering, "bias": True}
+    config |= {"init": "glorot_uniform", "activation": "linear", "border_mode": "valid", "depth_multiplier": 2}
+    said = layer("SeparableConvolution2D", "conv", batch_input_shape=shape, **config)
+    kernels = [depth, point] if ordering == "tf" else [array.transpose(3, 2, 0, 1) for array in (depth, point)]
+    opened = keras_1(tmp_path, chain(said), {"conv": [*kernels, bias]}, "tensorflow")
+    x = floats(2, 4, 5, 2)
+    want = correlate(x, np.einsum("xyim,imo->xyio", depth, point[0, 0].reshape(2, 2, 3)), bias)
+    if ordering == "th":
+        x, want = x.transpose(0, 3, 1, 2), want.transpose(0, 3, 1, 2)
+    check(opened, x, want)
+
+
 def test_dim_ordering_default_is_that_of_the_backend(tmp_path: Path) -> None:
     pool = layer("AveragePooling2D", "pool", pool_size=[2, 2], strides=[2, 2], border_mode="valid")
     pool["config"] |= {"dim_ordering": "default", "batch_input_shape": [None, 4, 6, 8]}
