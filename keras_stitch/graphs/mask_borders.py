@@ -181,7 +181,8 @@ def check_together(feed: Feed, apart: Sequence[Tap]) -> None:
             raise StitchError(
                 f"The mask of '{port.name}' cannot go to '{feed.node}': {_APART}.",
                 expected="a mask that stays within the stitched model, or within the dataloader",
-                fix="Give both the same placement=, or put a model between them that makes the mask itself.",
+                fix="Give both the same placement=, or put a model between them that makes the mask itself. With "
+                "mask=False in connect, the mask stops there.",
             )
 
 

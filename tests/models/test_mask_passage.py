@@ -456,6 +456,8 @@ def test_only_numbers_go_from_one_stage_to_the_next() -> None:
     assert str(error.value).startswith(
         "The mask of 'words' cannot go to 'rnn': the two run in different stages, and only numbers go from one to the"
     )
+    assert "With mask=False in connect, the mask stops there." in " ".join(str(error.value).split())
+    assert graph.disconnect("rnn").connect("words", "rnn", mask=False).plan()
     both = ks.Graph().add("words", words(), placement="dataloader").add("rnn", recurrent(), placement="dataloader")
     both.add("head", toy_models.dense(2)).connect("words", "rnn", mask=True).connect("rnn", "head")
     assert both.verify().passed
