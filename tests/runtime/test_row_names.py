@@ -80,8 +80,8 @@ def text(ending: str, **columns: Any) -> Callable[[Path, Any], Path]:
 def parquet(index: Any = None, **columns: Any) -> Callable[[Path, Any], Path]:
     def written(folder: Path, order: Any) -> Path:
         table = pd.DataFrame({name.replace("__", "/"): np.asarray(column) for name, column in columns.items()})
-        table = table.iloc[list(order)]
-        (table if index is None else table.set_index(index)).to_parquet(folder / "targets.parquet")
+        table = (table if index is None else table.set_index(index)).iloc[list(order)]
+        table.to_parquet(folder / "targets.parquet")
         return folder / "targets.parquet"
 
     return written
@@ -152,6 +152,7 @@ WITH_IDS = {
     "HDF5 ID": hdf5(ID=IDS),
     "HDF5 Id": hdf5(Id=IDS),
     "HDF5 ids": hdf5(ids=IDS),
+    "HDF5 name": hdf5(name=IDS),
     "HDF5 id of two axes": hdf5(id=IDS.reshape(-1, 1)),
     "HDF5 metadata/id": hdf5(metadata__id=IDS),
     "HDF5 metadata/ID": hdf5(metadata__ID=IDS),
@@ -184,12 +185,14 @@ WITH_IDS = {
     "Parquet id": parquet(id=IDS, **DATA),
     "Parquet ID as index": parquet("ID", ID=IDS, **DATA),
     "Parquet name beside id": parquet(id=IDS, name=IDS[::-1], **DATA),
+    "Parquet index without a name": parquet(pd.Index(IDS), **DATA),
     "Parquet metadata/id": parquet(**DATA, metadata__id=IDS),
     "Parquet of Kipoi": by_kipoi(ParquetFileBatchWriter, "parquet", {"ranges": NAMED}),
     "NPY id": npy({"id": IDS}),
     "NPY Ids": npy({"Ids": IDS.astype("S")}),
     "NPY metadata.id": npy({"metadata": {"id": IDS}}),
     "NPY metadata.ranges with names": npy({"metadata": {"ranges": NAMED}}),
+    "NPY name": npy({"name": IDS}),
     "NPY name beside id": npy({"id": IDS, "name": IDS[::-1]}),
 }  # fmt: skip
 # The same for genomic ranges.
@@ -403,6 +406,14 @@ def test_a_name_is_never_data(tmp_path, ending):
     assert targets.file.labels == {"out": ["c0", "c1"]}
     with pytest.raises(M.DataError, match=re.escape("rows of shape (3,)") + ".*Expected: 3. Got: 2 beside id, name."):
         M.Targets(str(path), {"out": ((3,), "float32")})
+
+
+def test_names_of_something_else_than_rows_are_ignored(tmp_path):
+    """Such as those of the columns."""
+    path = hdf5()(tmp_path, range(ROWS))
+    with h5py.File(path, "a") as file:
+        file["name"] = ["first", "second"]
+    np.testing.assert_array_equal(read(loader(IDS), path), VALUES)
 
 
 def test_a_column_called_name_alone_is_data(tmp_path):

@@ -311,10 +311,11 @@ def test_columns_of_a_range_in_parquet(tmp_path):
     assert block["inputs", "x"].tolist() == [[2, 3]]
 
 
-def test_an_index_of_parquet_without_a_name_is_no_column(tmp_path):
-    table = frame(a=[1, 2]).set_axis(["p", "q"])
+@pytest.mark.parametrize(("index", "ids"), [(["p", "q"], ["p", "q"]), ([5, 4], ["0", "1"])])
+def test_an_index_of_parquet_without_a_name_is_an_id_if_it_is_text(tmp_path, index, ids):
+    table = frame(a=[1, 2]).set_axis(index)
     block = Table("x", write(tmp_path / "a.parquet", table), (1,), "float32").read([0, 1])
-    assert block["inputs", "x"].tolist() == [[1], [2]] and block["metadata", "x", "id"].tolist() == ["0", "1"]
+    assert block["inputs", "x"].tolist() == [[1], [2]] and block["metadata", "x", "id"].tolist() == ids
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def read_text(file: ArrayFile, separator: str) -> Contents:
 
 
 def read_parquet(file: ArrayFile) -> Contents:
-    """Reads a Parquet file; a pandas index that has a name is a column like any other."""
+    """Reads a Parquet file; a pandas index is a column like any other, if it has a name or is text."""
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
@@ -100,15 +100,20 @@ def read_parquet(file: ArrayFile) -> Contents:
 
 
 def _with_index(stored: pyarrow.Table, levels: list[Any]) -> pyarrow.Table:
-    """Returns a table whose first columns are the levels of the pandas index that have names, without the others."""
+    """Returns a table whose first columns are the levels of the pandas index; only a text needs no name to be an id."""
     import pyarrow
+    from pyarrow import types
 
     for level in reversed(levels):
         if isinstance(level, str) and level in stored.column_names:
             column = stored.column(level)
             stored = stored.drop_columns([level])
-            if not re.fullmatch(r"__index_level_\d+__", level):  # what pandas calls a level without a name
-                stored = stored.add_column(0, level, column)
+            name = level
+            if re.fullmatch(r"__index_level_\d+__", level):  # what pandas calls a level without a name
+                is_text = types.is_string(column.type) or types.is_large_string(column.type)
+                name = "id" if is_text and len(levels) == 1 and "id" not in stored.column_names else ""
+            if name:
+                stored = stored.add_column(0, name, column)
         elif isinstance(level, dict) and level["name"] not in (None, *stored.column_names):
             numbers = range(level["start"], level["stop"], level["step"])
             if len(numbers) == stored.num_rows:

@@ -58,21 +58,22 @@ class NamingFields:
         return [own[kind] for own in self.ranges for kind in ("start", "end")]
 
 
-def naming_fields(file: ArrayFile, fields: Collection[str], what: str) -> NamingFields:
+def naming_fields(file: ArrayFile, fields: Collection[str], what: str, texts: Collection[str] = ()) -> NamingFields:
     """Returns which fields of a file name its rows.
 
     Those of every group do, and those in no group: ``id`` or ``ids``; ``chr``, ``start`` and ``end``, perhaps with
-    ``strand``, if all three are there; and ``name``, which is the id where a genomic range has no other.
+    ``strand``, if all three are there; and ``name``, which is the id where a genomic range has no other, or alone.
 
     Args:
         file: The file.
         fields: The names of all its columns, datasets or fields.
         what: What the file calls one, for messages.
+        texts: Those that hold a text for every row: a ``name`` alone has to be one.
     """
     found = NamingFields(never_data={name for name in fields if name.startswith(_METADATA) and name not in file.arrays})
     for group, kinds in sorted(_groups(file, fields).items(), key=lambda item: item[0].count("/") + bool(item[0])):
         ids, whole = kinds.get("id", []), set(RANGE) <= set(kinds)
-        names = kinds.get("name", []) if ids or whole else []
+        names = [name for name in kinds.get("name", []) if ids or whole or (name in texts and not group)]
         columns = {kind: kinds[kind][0] for kind in (*RANGE, "strand") if whole and kind in kinds}
         found.never_data |= {*ids, *names, *columns.values()}
         if not file.compared and group:  # metadata of the row are those that lie beside the data

@@ -31,7 +31,7 @@ def read_npy(file: ArrayFile) -> Contents:
     if stored.ndim != 1:
         file.fail("is a structured array of several axes", "one entry for each row", f"shape {stored.shape}")
     fields = {"/".join(names): _field(stored, names) for names, _ in _leaves(stored.dtype)}
-    naming = naming_fields(file, fields, "field")
+    naming = naming_fields(file, fields, "field", [name for name, it in fields.items() if it.dtype.kind in "SU"])
     data = {name: field for name, field in fields.items() if name not in naming.never_data}
     if all(field.ndim == 1 for field in data.values()):
         names = {name: fields[name] for name in naming.used}
@@ -41,19 +41,23 @@ def read_npy(file: ArrayFile) -> Contents:
 
 def read_hdf5(file: ArrayFile) -> Contents:
     """Finds the datasets of the arrays in an HDF5 file, and what names its rows."""
-    opened, datasets, broken = _Opened(file.path), {}, []
+    opened, datasets, broken, texts = _Opened(file.path), {}, [], {}
     with h5py.File(file.path, "r") as stored:
         for name, item in _datasets(stored):
             if item is None:
                 broken.append(name)
                 continue
             labels = item.attrs.get("column_labels")
+            if h5py.check_string_dtype(item.dtype) is not None and len(item.shape or ()) == 1:
+                texts[name] = item.shape[0]
             for names, inner in _leaves(item.dtype):
                 shape = (*(item.shape or ()), *inner)
                 datasets["/".join([name, *names])] = made = _Dataset(opened, name, names, shape)
                 made.labels = None if labels is None else as_text(np.ravel(labels)).tolist()
     # What has one value for the whole file names no row.
-    naming = naming_fields(file, [*broken, *(name for name, it in datasets.items() if it.shape)], "dataset")
+    with_rows = {name: it.shape[0] for name, it in datasets.items() if it.shape}
+    whole = [name for name, length in texts.items() if set(with_rows.values()) == {length}]
+    naming = naming_fields(file, [*broken, *with_rows], "dataset", whole)
     for name in broken:
         if name in naming.used:
             file.fail("has a link that leads nowhere", f"a dataset '{name}', as it names the rows", "none")
