@@ -95,7 +95,9 @@ class _Walk:
         for call in keras_private.calls(model):
             layer, tensors = call.operation, call.input_tensors
             if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
-                inner = self.through(layer, [known.get(id(tensor)) for tensor in tensors])
+                said = call.arguments.kwargs.get("mask")
+                arriving = [known.get(id(tensor)) for tensor in tensors[: len(layer.inputs)]]
+                inner = self.through(layer, arriving if said is None else keras.tree.flatten(said))
                 masks = [inner.get(id(tensor)) for tensor in layer.outputs]
             elif isinstance(layer, keras.Layer) and not isinstance(layer, keras.layers.InputLayer):
                 masks = self._of(layer, call.arguments, known)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from repairs_files import Layer, called, floats, functional, given, layer, sequential, write_h5
 
+import keras_stitch as ks
 from keras_stitch.errors import SourceError
 from keras_stitch.models import keras_file
 
@@ -79,6 +80,15 @@ def test_tensorflow_1_gave_zeros_at_the_end(tmp_path: Path) -> None:
     ends = [rnn(X, MASK, WEIGHTS[:3], zeros=True), rnn(X, MASK, WEIGHTS[3:], backwards=True, zeros=True)]
     assert not ends[0][2, -1].any()
     np.testing.assert_allclose(found(X), np.concatenate([end[:, -1] for end in ends], -1), rtol=0, atol=1e-6)
+
+
+def test_they_can_be_part_of_a_graph(tmp_path: Path) -> None:
+    masking = layer("Masking", "masking", mask_value=0.0, batch_input_shape=[None, 5, 2])
+    model = sequential(masking, both("sum", return_sequences=True))
+    path = write_h5(tmp_path / "old.h5", model, {"both": WEIGHTS}, version="2.3.1")
+    steps = rnn(X, MASK, WEIGHTS[:3]) + rnn(X, MASK, WEIGHTS[3:], backwards=True)[:, ::-1]
+    built = ks.Graph("g").add("part", path).build()
+    np.testing.assert_allclose(built(X), steps, rtol=0, atol=1e-6)
 
 
 def test_unrolled_loops(tmp_path: Path) -> None:
