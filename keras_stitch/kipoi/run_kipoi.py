@@ -21,6 +21,7 @@ from kipoi_utils.utils import default_kwargs, load_obj
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SaveError, reason
 from keras_stitch.graphs.spec import Wiring
+from keras_stitch.keras_private import quiet_about_masks
 from keras_stitch.kipoi.templates import template_module
 from keras_stitch.models.sample_rows import as_text
 from keras_stitch.verify.equality import TOLERANCE, compare
@@ -74,10 +75,11 @@ def check_predictions(model: Any, inputs: Sequence[str], wiring: Wiring, expecte
         stored = {name: (file["preds"] if len(names) == 1 else file["preds"][name])[:] for name in names}
     batches = []
     rows = len(next(iter(given.values())))
-    for start in range(0, rows, _BATCH):
-        batch = [array[start : start + _BATCH] for array in given.values()]
-        # Eager: predict() would compile the model, and TensorFlow warns where that happens often.
-        batches.append(model(batch, training=False))
+    with quiet_about_masks():
+        for start in range(0, rows, _BATCH):
+            batch = [array[start : start + _BATCH] for array in given.values()]
+            # Eager: predict() would compile the model, and TensorFlow warns where that happens often.
+            batches.append(model(batch, training=False))
     largest = 0.0
     for name in names:
         own = np.concatenate([np.asarray(batch[name] if len(names) > 1 else batch) for batch in batches])

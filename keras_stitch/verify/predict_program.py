@@ -12,6 +12,7 @@ import importlib
 import json
 import runpy
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,13 @@ def main(folder: Path, model: Any = None) -> None:
 def predict(model: Any, inputs: list[np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
     """The outputs of a stitched model by name, from inputs in its order; a single output is called ""."""
     batches = []
-    for start in range(0, len(inputs[0]), BATCH):
-        found = model([array[start : start + BATCH] for array in inputs], training=False)
-        found = found if isinstance(found, dict) else {"": found}
-        batches.append({name: plain(value) for name, value in found.items()})
+    with warnings.catch_warnings():
+        # Keras says of every model within a model that it drops a mask, heeded there or not.
+        warnings.filterwarnings("ignore", message=r"(?s).*was passed an input with a mask", category=UserWarning)
+        for start in range(0, len(inputs[0]), BATCH):
+            found = model([array[start : start + BATCH] for array in inputs], training=False)
+            found = found if isinstance(found, dict) else {"": found}
+            batches.append({name: plain(value) for name, value in found.items()})
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 

@@ -201,11 +201,12 @@ class Masked:
 
 
 def _in_batches(run: Callable[[list[Masked]], list[Any]], given: Sequence[Masked]) -> list[Masked]:
-    batches = [
-        [Masked(plain(value), _plain_mask(keras_private.mask_of(value))) for value in run(batch)]
-        for start in range(0, len(given[0].array), BATCH)
-        for batch in [[one.rows(start, start + BATCH) for one in given]]
-    ]
+    with keras_private.quiet_about_masks():
+        batches = [
+            [Masked(plain(value), _plain_mask(keras_private.mask_of(value))) for value in run(batch)]
+            for start in range(0, len(given[0].array), BATCH)
+            for batch in [[one.rows(start, start + BATCH) for one in given]]
+        ]
     return [_joined(parts) for parts in zip(*batches, strict=True)]
 
 

@@ -14,6 +14,7 @@ import math
 import os
 import shutil
 import uuid
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -97,11 +98,16 @@ class StitchedModel(KerasModel):
         """Returns what the Keras model predicts for a batch."""
         # Keras has more ways to take data, and messages for what it does not take.
         arrays = arranged(x, self.keras_model.inputs) if self.lean and self.is_known() else None
-        if arrays is None:
-            return self.keras_model.predict_on_batch(x)
         predictor = self.predictor
-        if predictor is not None:
+        if arrays is not None and predictor is not None:
             return predictor(arrays)
+        with warnings.catch_warnings():
+            # Keras says of every model within a model that it drops a mask, heeded there or not.
+            warnings.filterwarnings("ignore", message=r"(?s).*was passed an input with a mask", category=UserWarning)
+            return self.keras_model.predict_on_batch(x) if arrays is None else self.first_predicted(x, arrays)
+
+    def first_predicted(self, x: Any, arrays: list[np.ndarray]) -> Any:
+        """Returns the same, with a graph that is made for it and kept, where one works."""
         for make in (live,) if self.trained else (frozen, live):
             try:
                 predictor = make(self.keras_model)

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from kipoi_cases import make_case, write_function_loader, write_loader
 
+import keras_stitch as ks
 from keras_stitch.directory import write_directory
 from keras_stitch.errors import SaveError, SourceError, StitchError
 from keras_stitch.kipoi.dataloader import Dataloader
@@ -241,6 +242,19 @@ def test_the_users_licence_is_one_of_those_that_differ(tmp_path):
         tmp_path / "composed", dataloaders={"input1": write_loader(tmp_path / "n")}, info={"license": "GPL-3.0"}
     )
     assert "**There are different licences: GPL-3.0, MIT.**" in (directory / "README.md").read_text()
+
+
+def test_a_mask_that_goes_on_is_no_warning(tmp_path, recwarn):
+    """Keras warns of every model within a model that takes a mask, heeded there or not."""
+    tokens, words = keras.Input((6,), name="tokens"), keras.Input((6, 8))
+    encoder = keras.Model(tokens, keras.layers.Embedding(20, 8, mask_zero=True)(tokens))
+    reader = keras.Model(words, keras.layers.LSTM(4)(words))
+    graph = ks.Graph("masked").add("encoder", encoder).add("reader", reader).connect("encoder", "reader", mask=True)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 20, (4, 6)))
+    directory = graph.save(tmp_path / "masked", examples={"tokens_file": str(tmp_path / "x.npy")})
+    assert graph.verify().passed
+    kipoi_runner.in_process(directory)
+    assert not [str(warning.message) for warning in recwarn if "mask" in str(warning.message)]
 
 
 def test_existing_targets(tmp_path):
