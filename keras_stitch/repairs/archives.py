@@ -27,6 +27,7 @@ from keras_stitch.repairs.shared_layers import ID, share
 _CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
 _BEFORE_2_14 = "_layer_checkpoint_dependencies"
+_PARTS = ("forward_layer", "backward_layer")  # of a Bidirectional
 
 
 def load(path: Path, model: keras.Model, saved: Saved, custom_objects: Mapping[str, Any]) -> keras.Model:
@@ -108,7 +109,9 @@ def _fill_rebuilt(group: h5py.Group, held: keras.Layer, said: Layer, saved: Save
         inner[layer.name] = layer, f"layers/{numbers.next(type(layer).__name__)}"
     if id(said) in saved.rebuilt:
         rebuilt = saved.rebuilt[id(said)]
-        arrays = [group[f"vars/{number}"][()] for number in range(sum(rebuilt.arrays))]
+        for part, name in zip(_PARTS, rebuilt.parts, strict=False):
+            group.move(part, inner[name][1])
+        arrays = [group[f"vars/{number}"][()] for number in range(0 if rebuilt.parts else sum(rebuilt.arrays))]
         del group["vars"]
         for name, fill in rebuilt.fills.items():
             for number, value in enumerate(fill(arrays)):

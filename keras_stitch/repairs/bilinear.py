@@ -18,7 +18,7 @@ def bilinear_upsampling(layer: Layer, saved: Saved) -> bool:
     config = layer["config"]
     if layer["class_name"] != "UpSampling2D" or config.get("interpolation") != "bilinear":
         return False
-    if saved.is_tf_keras or saved.version >= (2, 4):
+    if saved.is_tf_keras:
         return False
     if saved.version < (2, 2) or saved.backend not in ("tensorflow", None):
         raise SourceError(

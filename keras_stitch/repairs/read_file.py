@@ -151,7 +151,10 @@ def _saved(path: Path, text: str, version: str | None, backend: str | None, arra
         raise SourceError(f"The architecture in '{path}' is damaged: {reason(error)}.", fix=AGAIN) from error
     if not is_layer(said):
         raise SourceError(f"'{path}' does not hold a model.", expected="a keras.Model", received=repr(said)[:100])
-    saved = Saved(said, version_of(version), is_tf_keras=bool(version and version.endswith("-tf")))
+    number = version_of(version)
+    # From 2.4 on there was no other Keras, and its version did not say so any more.
+    in_tensorflow = bool(version and version.endswith("-tf")) or (2, 4) <= number < (3,)
+    saved = Saved(said, number, is_tf_keras=in_tensorflow)
     if saved.version < (2,) and any(speaks_keras_2(layer) for _, layer in walk(saved.model)):
         # Early Keras wrote no version, and some tools leave it out of files of Keras 2.
         saved.version = (2,)

@@ -602,6 +602,16 @@ case(
     (STEPS, 4),
     call=lambda x: L.Bidirectional(L.LSTM(3, return_sequences=True))(L.Masking()(x)),
 )
+case(
+    "Bidirectional.backwards",
+    (STEPS, 4),
+    call=lambda x: L.Bidirectional(L.GRU(3, return_sequences=True, go_backwards=True))(L.Masking()(x)),
+)
+case(
+    "Bidirectional.backwards_last",
+    (STEPS, 4),
+    call=lambda x: L.Bidirectional(L.LSTM(3, go_backwards=True))(L.Masking()(x)),
+)
 case("Bidirectional.rnn", (STEPS, 4), call=lambda x: L.Bidirectional(L.RNN(L.LSTMCell(3)))(x))
 case("Bidirectional.rnn_stack", (STEPS, 4), call=lambda x: L.Bidirectional(L.RNN([L.LSTMCell(3), L.GRUCell(2)]))(x))
 case("Bidirectional.conv_lstm", (STEPS, 6, 5, 2), call=lambda x: L.Bidirectional(L.ConvLSTM2D(3, 2))(x))

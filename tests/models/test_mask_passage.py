@@ -147,6 +147,7 @@ assert not any(name.startswith("keras_stitch") for name in sys.modules)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fresh_process
 def test_keras_alone_has_the_mask_in_a_fresh_process(tmp_path: Path) -> None:
     mask, lstm = L.Embedding(9, 3, mask_zero=True), L.LSTM(4)
@@ -239,6 +240,7 @@ def test_a_mask_goes_on_behind_a_model_that_took_it() -> None:
     assert graph.connect("words", "dense").connect("dense", "rnn").plan().notes == (STOPS.format("words", "dense"),)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [("mha", "rnn"), ("rnn", "mha")])
 def test_attention_leaves_the_masks_of_others(order: tuple[str, str]) -> None:
     """Keras' MultiHeadAttention takes masks off its inputs."""
@@ -256,6 +258,7 @@ def test_attention_leaves_the_masks_of_others(order: tuple[str, str]) -> None:
     assert graph.verify().passed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("merge", "axis", "both"),
     [
@@ -341,6 +344,7 @@ def test_the_mask_of_ones_own_layer_stops(kind: type[keras.Layer]) -> None:
     assert close(run(graph.build(), x), run(last, x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [HoldsMasking, own_model])
 @pytest.mark.parametrize("behind", [False, True])
 def test_the_mask_of_a_layer_within_ones_own_stops(make: Callable[[], keras.Layer], behind: bool) -> None:

@@ -72,6 +72,7 @@ NO_LIST = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("early", "late"), ("late", "early")])
 @pytest.mark.parametrize("call", ["fit", "evaluate", "train_on_batch", "validate"])
 @pytest.mark.parametrize("kind", [list, tuple])

@@ -72,6 +72,17 @@ def test_masked_steps_have_the_last_output(tmp_path: Path, mode: str) -> None:
             np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("version", ["2.2.4-tf", "2.4.0", "2.10.0"])
+def test_tensorflow_gave_zeros_at_every_step_as_keras_3_does(tmp_path: Path, version: str) -> None:
+    """From 2.4 on, the version does not say that Keras was part of TensorFlow."""
+    masking = layer("Masking", "masking", mask_value=0.0, batch_input_shape=[None, 5, 2])
+    model = sequential(masking, both("sum", return_sequences=True))
+    found, rules = opened(tmp_path, model, {"both": WEIGHTS}, version=version)
+    assert "bidirectional-masks" not in rules
+    backwards = rnn(X, MASK, WEIGHTS[3:], backwards=True, zeros=True)[:, ::-1]
+    np.testing.assert_allclose(found(X), rnn(X, MASK, WEIGHTS[:3], zeros=True) + backwards, rtol=0, atol=1e-6)
+
+
 def test_tensorflow_1_gave_zeros_at_the_end(tmp_path: Path) -> None:
     said = both("concat", return_sequences=False, zero_output_for_mask=True)
     model = sequential(layer("Masking", "masking", mask_value=0.0, batch_input_shape=[None, 5, 2]), said)

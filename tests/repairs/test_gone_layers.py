@@ -180,8 +180,8 @@ KINDS: dict[str, tuple[Layer, tuple[int, ...], list[tuple[int, ...]]]] = {
 
 
 def test_all_kinds_are_trained() -> None:
-    """A cosine merge has no weights."""
-    assert gone_layers.KINDS.keys() - KINDS.keys() == {gone_layers.COSINE}
+    """A cosine merge has no weights, and a Bidirectional those of its two layers."""
+    assert gone_layers.KINDS.keys() - KINDS.keys() == {gone_layers.COSINE, gone_layers.OPENED_BIDIRECTIONAL}
 
 
 @pytest.mark.parametrize("kind", KINDS)
