@@ -296,6 +296,7 @@ def test_an_output_that_is_called_like_the_input_it_passes_on(tmp_path: Path) ->
 # -- directories ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_directory_with_packed_models(seed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from sklearn.linear_model import LinearRegression
 

@@ -63,8 +63,19 @@ def graph_of(source: keras.Model) -> ks.Graph:
     return graph.connect(["a", "again"], "sum", merge="add")
 
 
-@pytest.mark.parametrize("how", [adapt, quantise, lambda model: quantise(model, "int4")], ids=["LoRA", "int8", "int4"])
-@pytest.mark.parametrize(("make", "data"), [(dense, X), (words, TOKENS)], ids=["dense", "words"])
+HOW = [
+    pytest.param(adapt, id="LoRA"),
+    pytest.param(quantise, id="int8"),
+    pytest.param(lambda model: quantise(model, "int4"), id="int4", marks=pytest.mark.slow),
+]
+MADE = [
+    pytest.param(dense, X, id="dense"),
+    pytest.param(words, TOKENS, id="words", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize(("make", "data"), MADE)
 def test_a_source_in_memory(make: Any, data: Any, how: Any) -> None:
     source = how(make())
     graph = graph_of(source)
@@ -74,8 +85,8 @@ def test_a_source_in_memory(make: Any, data: Any, how: Any) -> None:
         assert graph.verify(data, format=format).passed
 
 
-@pytest.mark.parametrize("how", [adapt, quantise, lambda model: quantise(model, "int4")], ids=["LoRA", "int8", "int4"])
-@pytest.mark.parametrize(("make", "data"), [(dense, X), (words, TOKENS)], ids=["dense", "words"])
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize(("make", "data"), MADE)
 def test_a_built_model(make: Any, data: Any, how: Any) -> None:
     graph = graph_of(make())
     model = graph.build()

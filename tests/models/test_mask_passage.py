@@ -182,6 +182,7 @@ BARE: dict[str, list[Callable[[], keras.Layer]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("makers", BARE.values(), ids=BARE)
 def test_bare_layers_mask_what_follows_them(makers: list[Callable[[], keras.Layer]], tmp_path: Path) -> None:
     layers, x = [make() for make in makers], padded(6, STEPS, 3)
@@ -209,6 +210,7 @@ def test_a_bare_masking_layer_masks_a_saved_model() -> None:
     assert graph.verify().passed
 
 
+@pytest.mark.slow
 def test_some_connections_pass_it_on_and_others_stop_it(tmp_path: Path) -> None:
     graph = ks.Graph().add("words", words()).add("yes", recurrent()).share("no", of="yes").add("part", recurrent())
     graph.connect("words", "yes", mask=True).connect("words", "no").connect(["words[0:2]", "words[2]"], "part")
@@ -284,6 +286,7 @@ def test_masks_that_meet_are_joined_as_in_keras(merge: str, axis: int, both: boo
     assert graph.verify().passed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "asked"), [(L.Add, None), (L.Multiply, None), (L.Multiply, True)])
 def test_a_layer_that_merges_does_with_masks_what_keras_does(
     kind: type[keras.Layer], asked: bool | None, tmp_path: Path

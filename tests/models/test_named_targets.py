@@ -126,6 +126,7 @@ def test_targets_of_a_data_set_are_refused():
         built("late", "early").fit(Lists(), verbose=0)
 
 
+@pytest.mark.slow
 @given(st.permutations(["a", "b", "c"]), st.booleans())
 def test_the_loss_is_that_of_the_graphs_order_or_refused(names: list[str], compiled: bool):
     """Whatever is given as a list counts for the outputs in their order, or does not pass."""

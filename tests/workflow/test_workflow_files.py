@@ -76,6 +76,7 @@ def parts_left(workflow: Workflow) -> list[Path]:
 # Linting and dry runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["uv", "conda"])
 def test_lint_finds_nothing(finished: Workflow, backend: str) -> None:
     assert "your workflow is in a good condition" in finished.run("--lint", "--config", f"backend={backend}")
