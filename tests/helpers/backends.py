@@ -35,6 +35,21 @@ def assert_allclose(one: Any, other: Any, **tolerance: float) -> None:
     np.testing.assert_allclose(as_array(one), as_array(other), **tolerance)
 
 
+def close(one: Any, other: Any) -> bool:
+    """Whether one is equal to the other as this project means it, see ``verify.equality``; no NaN is."""
+    one, other = as_array(one), as_array(other)
+    allowed = 1e-5 * max(1.0, float(np.max(np.abs(other), initial=0)))
+    return one.shape == other.shape and bool(np.all(np.abs(one - other) <= allowed))
+
+
+def assert_close(found: Any, expected: Any) -> None:
+    """The same as an assertion, which says where they differ."""
+    if not close(found, expected):
+        found, expected = as_array(found), as_array(expected)
+        assert found.shape == expected.shape
+        raise AssertionError(f"up to {np.abs(found - expected).max()} apart:\n{found}\n{expected}")
+
+
 @contextmanager
 def saving_skips() -> Iterator[None]:
     """While Keras does not run on TensorFlow, a test that writes a Kipoi directory is left out at that point."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import toy_models
 import warm_python
-from backends import FLOAT64, as_array, only_on
+from backends import FLOAT64, as_array, close, only_on
 from toy_models import dense
 
 import keras_stitch as ks
@@ -34,11 +34,6 @@ def run(model: keras.Model, *given: Any) -> Any:
         listed = isinstance(getattr(model, "input", None), list)
         results = model(list(given) if listed else given[0], training=False)
     return {key: as_array(v) for key, v in results.items()} if isinstance(results, dict) else as_array(results)
-
-
-def close(one: Any, other: Any) -> bool:
-    other = as_array(other)
-    return np.shape(one) == other.shape and bool(np.all(np.abs(one - other) <= 1e-5 * max(1, np.max(np.abs(other)))))
 
 
 def both_formats(model: keras.Model, folder: Path) -> list[keras.Model]:

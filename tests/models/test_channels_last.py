@@ -13,9 +13,9 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from backends import assert_close
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose
 
 import keras_stitch as ks
 from keras_stitch import keras_private
@@ -58,9 +58,9 @@ def numbers(model: keras.Model, *given: np.ndarray) -> list[np.ndarray]:
     return [keras.ops.convert_to_numpy(tensor) for tensor in keras.tree.flatten(made)]
 
 
-def equal(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> None:
+def assert_equal(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> None:
     for one, other in zip(found, expected, strict=True):
-        assert_allclose(one, other, rtol=0, atol=1e-5 * max(1, float(np.abs(other).max(initial=0))))
+        assert_close(one, other)
 
 
 # -- random nets: one recipe makes a net in either order ------------------------------------------------------------
@@ -182,10 +182,10 @@ def test_any_net_computes_what_the_same_net_with_channels_last_does(recipe: Reci
     for one_by_one in (False, True):
         _, blueprint = load_keras.load_model("m", original)
         model = blueprint.take_reference() if one_by_one else blueprint.take()
-        equal(numbers(model, x), expected)
+        assert_equal(numbers(model, x), expected)
         assert [tensor.shape for tensor in model.outputs] == [tensor.shape for tensor in original.outputs]
     names = [keras_private.maker(tensor).name for tensor in original.outputs]
-    equal(numbers(turned(original, outputs=names[-2:]), x), expected[-2:])
+    assert_equal(numbers(turned(original, outputs=names[-2:]), x), expected[-2:])
 
 
 # -- every layer, beside the same one with channels last ------------------------------------------------------------
@@ -245,7 +245,7 @@ def test_every_layer_computes_what_it_does_with_channels_last(rank: int) -> None
     model = turned(original)
     assert {layer.name for layer in same.layers} <= {layer.name for layer in model.layers}
     assert sum(isinstance(layer, L.Permute) for layer in model.layers) == 1 + sum(a.ndim > 2 for a in expected)
-    equal(numbers(model, x), [np.moveaxis(array, -1, 1) if array.ndim > 2 else array for array in expected])
+    assert_equal(numbers(model, x), [np.moveaxis(array, -1, 1) if array.ndim > 2 else array for array in expected])
 
 
 def test_a_net_has_permutes_at_its_ends_only() -> None:
@@ -270,13 +270,15 @@ def test_a_name_that_keras_made_up_names_nothing_else() -> None:
 
 
 # -- what holds convolutions ------------------------------------------------------------------------------------------
-def same_with(make: Callable[[str], keras.Model], *given: np.ndarray) -> keras.Model:
+def assert_same_with(make: Callable[[str], keras.Model], *given: np.ndarray) -> keras.Model:
     """The new model, once it computes what the model made with channels last computes; channels are the third axis."""
     original, same = randomized(make(FIRST)), make(LAST)
     same.set_weights(original.get_weights())
     found = turned(original)
     expected = numbers(same, *(np.moveaxis(array, -3, -1) for array in given))
-    equal(numbers(found, *given), [np.moveaxis(array, -1, -3) if array.ndim > 3 else array for array in expected])
+    assert_equal(
+        numbers(found, *given), [np.moveaxis(array, -1, -3) if array.ndim > 3 else array for array in expected]
+    )
     return found
 
 
@@ -292,7 +294,7 @@ def test_layers_that_are_called_step_by_step() -> None:
         x = L.TimeDistributed(L.MaxPooling2D(2, data_format=order), name="pool")(x)
         return keras.Model(inputs, [x, L.TimeDistributed(L.Flatten(data_format=order), name="flat")(x)])
 
-    model = same_with(make, floats(ROWS, 3, 2, 6, 5))
+    model = assert_same_with(make, floats(ROWS, 3, 2, 6, 5))
     assert sum("channels" in layer.name for layer in model.layers) == 2
 
 
@@ -307,7 +309,7 @@ def test_recurrent_convolutions_and_their_states() -> None:
         both = L.Bidirectional(L.ConvLSTM2D(2, 2, **options), merge_mode="sum", name="both")(x)
         return keras.Model(inputs, [x, *states, last, both])
 
-    same_with(make, floats(ROWS, 3, 2, 6, 5))
+    assert_same_with(make, floats(ROWS, 3, 2, 6, 5))
 
 
 def nested(order: str) -> keras.Model:
@@ -322,7 +324,7 @@ def nested(order: str) -> keras.Model:
 
 @pytest.mark.backends
 def test_nested_models_and_layers_that_are_called_more_than_once() -> None:
-    model = same_with(nested, floats(ROWS, 2, 6, 5))
+    model = assert_same_with(nested, floats(ROWS, 2, 6, 5))
     assert model.get_layer("norm") is model.get_layer("inner").get_layer("norm")
 
 
@@ -333,7 +335,7 @@ def test_models_that_are_called_step_by_step() -> None:
         inner = keras.Model(one, L.BatchNormalization(axis=along(order == LAST), name="norm")(x), name="inner")
         return keras.Model(inputs, L.TimeDistributed(inner, name="steps")(inputs))
 
-    same_with(make, floats(ROWS, 3, 2, 6, 5))
+    assert_same_with(make, floats(ROWS, 3, 2, 6, 5))
 
 
 @pytest.mark.parametrize("adapted", [False, True])
@@ -373,7 +375,7 @@ def test_a_softmax_goes_along_the_axis_that_it_had() -> None:
     linear = np.einsum("nchw,cd->ndhw", x, kernel[0, 0]) + bias[:, None, None]
     powers = np.exp(linear)
     found = turned(model)
-    equal(numbers(found, x), [powers / powers.sum(-1, keepdims=True)])
+    assert_equal(numbers(found, x), [powers / powers.sum(-1, keepdims=True)])
     assert found.layers[-1].name == f"{model.layers[0].name}_activation"
 
 
@@ -387,7 +389,7 @@ def test_layers_of_nested_models_without_convolutions_stay_shared() -> None:
     model = randomized(keras.Model(x, [joined([direct, inner(convolved)]), steps], name="net"))
     found = turned(model)
     assert len(found.weights) == len(model.weights) == 6
-    equal(numbers(found, floats(ROWS, 2, 4, 5)), numbers(model, floats(ROWS, 2, 4, 5)))
+    assert_equal(numbers(found, floats(ROWS, 2, 4, 5)), numbers(model, floats(ROWS, 2, 4, 5)))
 
 
 def test_a_convolution_that_a_wrapper_holds_too_is_refused() -> None:
@@ -429,14 +431,14 @@ def test_penalties_on_what_layers_make_are_what_they_were(kind: str) -> None:
         made(floats(ROWS, 2, 4, 5), training=False)
         penalties.append(np.array([np.asarray(keras.ops.convert_to_numpy(loss)) for loss in made.losses]))
     assert len(penalties[0]) == 1
-    equal(penalties[1:], penalties[:1])
-    equal(numbers(found, floats(ROWS, 2, 4, 5)), numbers(model, floats(ROWS, 2, 4, 5)))
+    assert_equal(penalties[1:], penalties[:1])
+    assert_equal(numbers(found, floats(ROWS, 2, 4, 5)), numbers(model, floats(ROWS, 2, 4, 5)))
 
 
 def test_an_activation_that_is_put_in_gets_a_name_of_its_own() -> None:
     softmax = L.Conv2D(3, 1, data_format=FIRST, activation="softmax", name="c")
     model = randomized(keras.Sequential([keras.Input((2, 4, 5)), softmax, L.ReLU(name="c_activation")]))
-    equal(numbers(turned(model), floats(ROWS, 2, 4, 5)), numbers(model, floats(ROWS, 2, 4, 5)))
+    assert_equal(numbers(turned(model), floats(ROWS, 2, 4, 5)), numbers(model, floats(ROWS, 2, 4, 5)))
 
 
 def test_a_mask_of_steps_goes_with_what_is_permuted() -> None:
@@ -448,7 +450,7 @@ def test_a_mask_of_steps_goes_with_what_is_permuted() -> None:
     given[0, 1:] = 0
     lstm = model.get_layer("lstm")
     found = numbers(turned(model), given)
-    equal([found[0][:1]], [keras.ops.convert_to_numpy(lstm(found[1][:1, :1]))])
+    assert_equal([found[0][:1]], [keras.ops.convert_to_numpy(lstm(found[1][:1, :1]))])
 
 
 # -- what users see --------------------------------------------------------------------------------------------------
@@ -495,7 +497,7 @@ def test_ports_and_reports_are_those_of_the_file(tmp_path: Path) -> None:
         assert submodel.repairs == (f"{CHANNELS_FIRST.name} (conv, pool): {CHANNELS_FIRST.why}",)
     stitched = ks.Graph("g").add("m", tmp_path / "net.keras", outputs=["relu", "conv"]).build()
     expected = by_formula(model, x)
-    equal([keras.ops.convert_to_numpy(stitched(x)[f"m_{name}"]) for name in ("relu", "conv")],
+    assert_equal([keras.ops.convert_to_numpy(stitched(x)[f"m_{name}"]) for name in ("relu", "conv")],
           [expected["relu"], expected["conv"]])  # fmt: skip
 
 
@@ -653,4 +655,4 @@ def test_strided_same_borders_on_every_cpu(onednn: str | None, tmp_path: Path) -
     with np.load(tmp_path / "found.npz") as found:
         assert len(found.files) == 3 * 2 * 2
         for name in found.files:
-            equal([found[name]], [expected[name.rpartition("m_")[2]]])
+            assert_equal([found[name]], [expected[name.rpartition("m_")[2]]])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import toy_models
 import warm_python
-from backends import as_array
+from backends import as_array, close
 
 import keras_stitch as ks
 from keras_stitch.errors import StitchError, WiringError
@@ -34,11 +34,6 @@ def padded(*shape: int) -> np.ndarray:
     for number, row in enumerate(values):
         row[len(row) - number % len(row) :] = 0
     return values
-
-
-def close(one: Any, other: Any) -> bool:
-    one, other = as_array(one), as_array(other)
-    return one.shape == other.shape and bool(np.all(np.abs(one - other) <= 1e-5 * max(1, np.max(np.abs(other)))))
 
 
 def again(model: keras.Model, folder: Path) -> list[keras.Model]:

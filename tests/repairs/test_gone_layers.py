@@ -12,6 +12,7 @@ import numpy as np
 import old_keras
 import pytest
 import tensorflow as tf
+from backends import assert_close
 from repairs_files import Layer, called, floats, functional, given, layer, sequential, sigmoid, write_h5
 
 import keras_stitch as ks
@@ -34,11 +35,6 @@ def predicted(path: Path, *inputs: np.ndarray, copies: bool = True) -> np.ndarra
     return found
 
 
-def near(found: np.ndarray, expected: np.ndarray) -> None:
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).max() <= 1e-5 * max(1.0, np.abs(expected).max())
-
-
 def keras_1(path: Path, said: Layer, shape: tuple[int, ...], *arrays: np.ndarray, backend: str = "tensorflow") -> Path:
     """A file of Keras 1 with one layer."""
     said["config"]["batch_input_shape"] = [None, *shape]
@@ -55,14 +51,14 @@ def test_highway(tmp_path: Path, order: tuple[int, ...], activation: str) -> Non
     said = layer("Highway", "highway_1", init="uniform", activation=activation, bias=True, transform_bias=-2)
     gate = sigmoid(x @ carry + carry_b)
     new = np.maximum(x @ w + b, 0) if activation == "relu" else np.clip(0.2 * (x @ w + b) + 0.5, 0, 1)
-    near(predicted(keras_1(tmp_path, said, (4,), *arrays), x), gate * new + (1 - gate) * x)
+    assert_close(predicted(keras_1(tmp_path, said, (4,), *arrays), x), gate * new + (1 - gate) * x)
 
 
 def test_highway_without_bias(tmp_path: Path) -> None:
     x, w, carry = floats(5, 4), floats(4, 4), floats(4, 4)
     gate = sigmoid(x @ carry)
     said = layer("Highway", "highway_1", init="uniform", activation="linear", bias=False)
-    near(predicted(keras_1(tmp_path, said, (4,), w, carry), x), gate * (x @ w) + (1 - gate) * x)
+    assert_close(predicted(keras_1(tmp_path, said, (4,), w, carry), x), gate * (x @ w) + (1 - gate) * x)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -70,7 +66,7 @@ def test_maxout(tmp_path: Path, bias: bool) -> None:
     x, w, b = floats(5, 4), floats(3, 4, 2), floats(3, 2)
     said = layer("MaxoutDense", "maxoutdense_1", init="uniform", output_dim=2, nb_feature=3, bias=bias)
     path = keras_1(tmp_path, said, (4,), *([w, b] if bias else [w]))
-    near(predicted(path, x), (np.einsum("bi,kio->bko", x, w) + bias * b).max(1))
+    assert_close(predicted(path, x), (np.einsum("bi,kio->bko", x, w) + bias * b).max(1))
 
 
 @pytest.mark.parametrize("shape", [(4,), (3, 4), (None, 4)])
@@ -79,7 +75,7 @@ def test_parametric_softplus(tmp_path: Path, shape: tuple[int | None, ...]) -> N
     of_weights = tuple(size or 1 for size in shape)
     x, alpha, beta = floats(5, *(size or 6 for size in shape)), floats(*of_weights), floats(*of_weights)
     said = layer("ParametricSoftplus", "parametricsoftplus_1", alpha_init=0.2, beta_init=5.0)
-    near(predicted(keras_1(tmp_path, said, shape, alpha, beta), x), alpha * np.log1p(np.exp(beta * x)))
+    assert_close(predicted(keras_1(tmp_path, said, shape, alpha, beta), x), alpha * np.log1p(np.exp(beta * x)))
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "theano"])
@@ -94,7 +90,7 @@ def test_srelu(tmp_path: Path, backend: str, shared: bool) -> None:
     expected = t_left + middle + a_right * np.maximum(z - end, 0)
     said = layer("SReLU", "srelu_1", t_left_init="zero", a_left_init="glorot_uniform")
     path = keras_1(tmp_path, said, (3, 4), t_left, a_left, t_right, a_right, backend=backend)
-    near(predicted(path, x), expected)
+    assert_close(predicted(path, x), expected)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +104,7 @@ def test_batch_normalization_of_each_row(tmp_path: Path, shape: tuple[int, ...],
     deviation = np.sqrt(x.astype("float64").var(-1, keepdims=True) + epsilon)
     expected = gamma * (x - x.mean(-1, keepdims=True, dtype="float64")) / (deviation + epsilon) + beta
     said = layer("BatchNormalization", "batchnormalization_1", mode=1, axis=-1, epsilon=epsilon, gamma_init="one")
-    near(predicted(keras_1(tmp_path, said, shape, gamma, beta, floats(6), floats(6)), x), expected)
+    assert_close(predicted(keras_1(tmp_path, said, shape, gamma, beta, floats(6), floats(6)), x), expected)
 
 
 def test_batch_normalization_of_each_row_with_many_axes_is_refused(tmp_path: Path) -> None:
@@ -130,7 +126,7 @@ def test_cosine_merge(tmp_path: Path) -> None:
         y[row] *= np.float32(of_y)
     lengths = np.sqrt((x.astype("float64") ** 2).sum(1) * (y.astype("float64") ** 2).sum(1))
     expected = ((x * y).sum(1) / np.maximum(lengths, 1e-7))[:, None, None]
-    near(predicted(cosine_file(tmp_path, 4), x, y), expected)
+    assert_close(predicted(cosine_file(tmp_path, 4), x, y), expected)
 
 
 def test_cosine_merge_of_more_axes_is_refused(tmp_path: Path) -> None:
@@ -153,7 +149,7 @@ def test_a_layer_in_time_distributed_shared_and_frozen(tmp_path: Path) -> None:
     for _ in range(2):
         gate = sigmoid(expected @ carry + carry_b)
         expected = gate * np.tanh(expected @ w + b) + (1 - gate) * expected
-    near(predicted(path, x), expected)
+    assert_close(predicted(path, x), expected)
     model = keras_file.open_file(path).model
     assert not model.trainable_weights and model.count_params() == 40
     assert model.get_layer("each").layer.get_layer("highway_1_gate").name == "highway_1_gate"
@@ -220,7 +216,7 @@ def test_srelu_is_trained_as_in_keras_1(tmp_path: Path) -> None:
         own = keras.ops.sum(model(x, training=True) ** 2)
         expected = keras.ops.sum(lines(*variables) ** 2)
     for found, wanted in zip(tape.gradient(own, variables), tape.gradient(expected, variables), strict=True):
-        near(np.asarray(found), np.asarray(wanted))
+        assert_close(np.asarray(found), np.asarray(wanted))
 
 
 def test_in_a_graph(tmp_path: Path) -> None:
@@ -295,4 +291,4 @@ def test_highway_of_keras_2(tmp_path: Path) -> None:
     arrays = [(f"highway_1/{key}:0", value) for key, value in {"W": w, "W_carry": carry, "b": b, "bc": carry_b}.items()]
     gate = sigmoid(x @ carry + carry_b)
     path = write_h5(tmp_path / "old.h5", sequential(said), {"highway_1": arrays}, version="2.0.8")
-    near(predicted(path, x), gate * np.tanh(x @ w + b) + (1 - gate) * x)
+    assert_close(predicted(path, x), gate * np.tanh(x @ w + b) + (1 - gate) * x)

@@ -13,7 +13,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from backends import as_array, gradients
+from backends import as_array, close, gradients
 from hypothesis import event, given
 from hypothesis import strategies as st
 from keras import layers
@@ -31,12 +31,6 @@ from keras_stitch.training.row_folder import folder_of, rows_so_far
 
 ROWS = 11
 RNG = np.random.default_rng(0)
-
-
-def close(one: Any, other: Any) -> bool:
-    one, other = as_array(one), as_array(other)
-    largest = max(1, np.max(np.abs(other), initial=0))
-    return one.shape == other.shape and bool(np.all(np.abs(one - other) <= 1e-5 * largest))
 
 
 def mlp(*units: int, name: str = "x", **flags: bool) -> keras.Model:
