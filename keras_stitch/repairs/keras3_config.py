@@ -31,6 +31,9 @@ _MODELS = {"Functional": FUNCTIONAL_MODULE, "Sequential": "keras"}
 # What Keras 2 wrote beside the config of a layer, for itself: Keras 3 would look objects up by it, and build by it.
 _OF_KERAS_2 = (ID, "build_config", "compile_config")
 
+# The packages that Keras takes layers from by the module beside their name (keras.saving.deserialize_keras_object).
+_PACKAGES_OF_KERAS = {"keras", "keras_hub", "keras_cv", "keras_nlp"}
+
 _FUNCTIONS = {
     "activation": keras.activations,
     "recurrent_activation": keras.activations,
@@ -143,9 +146,14 @@ def missing_objects(saved: Saved, custom_objects: Mapping[str, Any]) -> list[tup
 
 
 def _importable(layer: Layer) -> bool:
-    """Whether Keras finds the class by the module that Keras 3 wrote beside it."""
+    """Whether Keras finds the class by the module that Keras 3 wrote beside it.
+
+    Only modules that Keras itself imports are: a file must not choose which code of this machine runs.
+    """
     module = layer.get("module")
     if not isinstance(module, str) or not isinstance(layer.get("registered_name", layer["class_name"]), str | None):
+        return False
+    if module.partition(".")[0] not in _PACKAGES_OF_KERAS:
         return False
     try:
         return hasattr(importlib.import_module(module), layer["class_name"])
