@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +14,20 @@ from keras_stitch.errors import StitchError
 
 
 def path_of(given: object, where: str) -> Path:
-    """A path from text or anything that is one."""
+    """A path from text or anything that is one; nothing has to be there."""
     if not isinstance(given, (str, os.PathLike)) or "\0" in os.fspath(given) or not os.fspath(given):
         raise StitchError(f"{where} takes a path.", expected="text or a pathlib.Path", received=repr(given)[:200])
+    try:
+        os.lstat(given)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise StitchError(
+                f"{where} takes a path, and this is longer than the system takes.", received=repr(given)[:100]
+            ) from error
+    except UnicodeEncodeError as error:
+        raise StitchError(
+            f"{where} takes a path, and no file can have this name.", received=repr(given)[:200]
+        ) from error
     return Path(given)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import sys
 import traceback
 from collections.abc import Sequence
@@ -42,5 +43,12 @@ def _status(options: argparse.Namespace) -> int:
             traceback.print_exc()
         else:
             print(f"keras-stitch: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(
+            f"keras-stitch: A path is longer than the system takes: '{str(error.filename)[:100]}...'", file=sys.stderr
+        )
         return 2
     return status or 0

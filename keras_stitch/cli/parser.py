@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import keras_stitch
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import StitchError, reason
+from keras_stitch.files.parse_text import from_yaml
 
 # The commands that pass what follows -- on.
 _SNAKEMAKE = ("run", "predict")
@@ -27,6 +27,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     own = given[: given.index("--")] if "--" in given else given
     options = parser.parse_args(own)
     options.snakemake = given[len(own) + 1 :]
+    if any(re.search("[\0\ud800-\udc7f\udd00-\udfff]", text) for text in given):
+        parser.error("an argument holds a character that the system has in none")
     if options.snakemake and options.command not in _SNAKEMAKE:
         parser.error(f"only run and predict pass options on to Snakemake: {' '.join(options.snakemake)}")
     return options
@@ -199,10 +201,10 @@ def read_info(path: str | None) -> dict[str, object] | None:
     if path is None:
         return None
     try:
-        info = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        info = from_yaml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise StitchError(f"--info '{path}' cannot be read: {error.strerror}.") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except ValueError as error:  # of the encoding, or of the text
         raise StitchError(f"--info '{path}' is not valid YAML: {reason(error)}.") from error
     if not isinstance(info, dict):
         raise StitchError(f"--info '{path}' is no mapping.", expected="authors: ..., doc: ..., license: ...")

@@ -8,9 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import yaml
-
 from keras_stitch.errors import SourceError
+from keras_stitch.files.parse_text import from_yaml
 
 
 def sha256(path: Path) -> str:
@@ -34,8 +33,8 @@ def find_yaml(directory: Path, kind: str) -> Path | None:
 def load_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; a ``SourceError`` where there is none."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = from_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # of the disk, of the encoding, or of the text
         raise SourceError(f"'{path}' cannot be read.", received=str(error)) from error
     if not isinstance(content, dict):
         raise SourceError(f"'{path}' does not describe anything.", received=type(content).__name__)

@@ -34,6 +34,7 @@ import yaml
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, SpecFileError, nearest, reason
+from keras_stitch.files.parse_text import BadText, yaml_node, yaml_scalar
 from keras_stitch.graphs import merges
 from keras_stitch.graphs.spec import PLACEMENTS, SAVED_BACKENDS, Connection, FreezeRule, InputSpec, Merge, OutputSpec
 
@@ -73,6 +74,8 @@ class SpecFile:
     merge_objects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+# How many mistakes a message names.
+_LISTED = 100
 _TOP = ("name", "models", "inputs", "connections", "outputs", "freeze")
 _MODEL = ("source", "layer", "share", "sha256", "trainable", "outputs", "arch", "custom_objects", "placement",
           "saved_backend", "stateless")  # fmt: skip
@@ -92,7 +95,7 @@ def read(path: Path) -> SpecFile:
         raise SpecFileError(f"There is no file '{path}'.", expected=known) from None
     except OSError as error:
         raise SpecFileError(f"'{path}' cannot be read: {error.strerror}.", expected="a stitch.yaml") from error
-    except UnicodeDecodeError as error:
+    except ValueError as error:
         raise SpecFileError(f"'{path}' is not text: {reason(error)}.", expected="a stitch.yaml") from error
     return parse(text, str(path))
 
@@ -115,14 +118,16 @@ class _Parser:
 
     def parse(self, text: str) -> SpecFile:
         try:
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
-            data = None if node is None else self._plain(node, ())
-        except yaml.MarkedYAMLError as error:
-            raise self._syntax(error) from error
-        except yaml.reader.ReaderError as error:
-            line = text.count("\n", 0, error.position) + 1
-            character = f"the character {chr(error.character)!r}, which it must not hold"
-            raise SpecFileError(f"'{self.where}' is not valid YAML: line {line} has {character}.") from error
+            node = yaml_node(text)
+        except BadText as error:
+            line = "" if error.line is None else f", line {error.line}"
+            raise SpecFileError(
+                f"'{self.where}' is not valid YAML{line}: {error.reason}.",
+                fix='Put names with brackets in quotes, such as "model3[0]".'
+                if error.reason.endswith("got '['")
+                else None,
+            ) from error
+        data = None if node is None else self._plain(node, ())
         if data is None:
             raise SpecFileError(f"'{self.where}' is empty.", expected="a mapping with 'models' in it")
         if not isinstance(data, dict):
@@ -145,27 +150,15 @@ class _Parser:
         )
         if self.mistakes:
             count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
-            listed = [f"  line {line}, {text}" for line, text in sorted(self.mistakes, key=lambda mistake: mistake[0])]
+            first = sorted(self.mistakes, key=lambda mistake: mistake[0])[:_LISTED]
+            listed = [f"  line {line}, {text}" for line, text in first]
+            listed += [f"  and {len(self.mistakes) - _LISTED} more"] if len(self.mistakes) > _LISTED else []
             raise SpecFileError("\n".join([f"'{self.where}' has {count}:", *listed]))
         return result
 
-    def _syntax(self, error: yaml.MarkedYAMLError) -> SpecFileError:
-        mark, start = error.problem_mark or error.context_mark, error.context_mark
-        what = error.problem or error.context or "it cannot be read"
-        if error.context and start and mark and start.line != mark.line:
-            what += f" ({error.context} that starts in line {start.line + 1})"
-        quotes = str(error.problem).endswith("got '['")
-        return SpecFileError(
-            f"'{self.where}' is not valid YAML" + (f", line {mark.line + 1}" if mark else "") + f": {what}.",
-            fix='Put names with brackets in quotes, such as "model3[0]".' if quotes else None,
-        )
-
-    def _plain(self, node: yaml.Node, path: tuple[Any, ...], above: tuple[yaml.Node, ...] = ()) -> Any:
+    def _plain(self, node: yaml.Node, path: tuple[Any, ...]) -> Any:
         """A YAML node as Python data; remembers the line of every path, refuses repeated keys."""
         self.lines[path] = node.start_mark.line + 1
-        if node in above:
-            self._mistake(path, "holds itself")
-            return None
         if isinstance(node, yaml.MappingNode):
             result: dict[str, Any] = {}
             for key_node, value_node in node.value:
@@ -177,15 +170,15 @@ class _Parser:
                 self.lines[here] = line
                 if key_node.tag != "tag:yaml.org,2002:str":
                     self._mistake(here, f"the key {written} is not text; put it in quotes")
-                result[written] = self._plain(value_node, here, (*above, node))
+                result[written] = self._plain(value_node, here)
                 self.lines[here] = line
             return result
         if isinstance(node, yaml.SequenceNode):
-            return [self._plain(item, (*path, index), (*above, node)) for index, item in enumerate(node.value)]
+            return [self._plain(item, (*path, index)) for index, item in enumerate(node.value)]
         try:
-            return yaml.SafeLoader("").construct_object(node)
-        except ValueError as error:
-            self._mistake(path, f"cannot be read: {error}")
+            return yaml_scalar(node)
+        except BadText as error:
+            self._mistake(path, f"cannot be read: {error.reason}")
             return ""
 
     def _mistake(self, path: tuple[Any, ...], text: str) -> None:
@@ -195,7 +188,7 @@ class _Parser:
         shown = ""
         for step in path:
             shown += f"[{step}]" if isinstance(step, int) else f"{'.' if shown else ''}{step}"
-        self.mistakes.append((self.lines[known], f"{shown or 'top level'}: {text}"))
+        self.mistakes.append((self.lines[known], f"{shown[:200] or 'top level'}: {text[:1000]}"))
 
     def _known(self, data: Mapping[str, Any], known: tuple[str, ...], path: tuple[Any, ...]) -> None:
         for key in data:

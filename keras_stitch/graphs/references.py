@@ -54,9 +54,10 @@ def parse_reference(text: object) -> Reference:
         part = WHOLE if match["part"] is None else Slice.parse(match["part"])
         if part is not None:
             return Reference(match["node"], match["port"], part)
+    shown = repr(text)[:200]
     raise StitchError(
-        f"Cannot read {text!r} as the name of a tensor.",
+        f"Cannot read {shown} as the name of a tensor.",
         expected="'submodel', 'submodel.port' or 'graph_input', and behind it, if only a part is meant, '[0]', '[0:3]' "
         "or '[-2:]' of the last axis, or one of these for each axis, '[:, 0:3]'",
-        received=repr(text),
+        received=shown,
     )

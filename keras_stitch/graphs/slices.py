@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from keras_stitch.errors import StitchError
 
-_RANGE = re.compile(r"\s*(?:(?P<index>-?[0-9]+)|(?P<start>-?[0-9]+)?\s*:\s*(?P<stop>-?[0-9]+)?)\s*")
+_RANGE = re.compile(r"\s*(?:(?P<index>{0})|(?P<start>{0})?\s*:\s*(?P<stop>{0})?)\s*".replace("{0}", "-?[0-9]{1,18}"))
 
 # No Keras layer crops more axes.
 _MOST_AXES = 4

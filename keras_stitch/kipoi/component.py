@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import kipoi
-import yaml
 from kipoi.data import AVAILABLE_DATALOADERS
 from kipoi_utils.utils import infer_parent_class, override_default_kwargs
 
+from keras_stitch.checks import path_of
 from keras_stitch.errors import SourceError, StitchError, reason
+from keras_stitch.files.parse_text import BadText, from_yaml
 from keras_stitch.files.read_files import find_yaml, load_yaml
 from keras_stitch.graphs.names import zoo_name
 from keras_stitch.kipoi import schema
@@ -75,7 +76,7 @@ def resolve(dataloader: Dataloader) -> Component:
         if "::" in (getattr(source, "defined_as", None) or "") and getattr(source, "source_dir", None):
             return _from_directory(Path(source.source_dir), args)
         return _from_import(f"{source.__module__}.{source.__qualname__}", args)
-    path = Path(source)
+    path = path_of(source, "A dataloader")
     if path.is_dir():
         return _from_directory(path, args)
     if isinstance(source, str) and not path.exists() and zoo_name(source):
@@ -196,8 +197,8 @@ def _from_import(path: str, args: dict[str, Any]) -> Component:
         )
     kind = _check_type(path, loader.type, loader, False)
     try:
-        raw = yaml.safe_load(inspect.cleandoc(loader.__doc__ or ""))
-    except yaml.YAMLError:
+        raw = from_yaml(inspect.cleandoc(loader.__doc__ or ""))
+    except BadText:
         raw = None
     raw = raw if isinstance(raw, dict) else {}
     signature = inspect.signature(loader)

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-import yaml
 from kipoi.config import model_sources
 from kipoi.sources import LocalComponentGroup
 from kipoi.specs import RemoteFile
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, nearest, reason
+from keras_stitch.files.parse_text import from_yaml
 from keras_stitch.graphs.names import zoo_name
 
 _SECONDS = 60
@@ -139,7 +139,7 @@ def _rendered(source: Any, inner: str, kind: str) -> dict[str, Any] | None:
         return None
     members = LocalComponentGroup.load(str(Path(local.local_path) / group), kind)
     text = members.template.render(**members.get_model_row(os.path.relpath(inner, group)))
-    return dict(yaml.safe_load(text))
+    return dict(from_yaml(text))
 
 
 _WHAT = {"weights": "file of weights", "arch": "architecture", "custom_objects": "file of custom objects"}

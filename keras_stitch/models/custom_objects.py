@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 
 import keras
 
+from keras_stitch import checks
 from keras_stitch.errors import StitchError, nearest, reason
 from keras_stitch.files.read_files import load_python
 from keras_stitch.graphs.names import names_file
@@ -249,7 +250,7 @@ def _from_name(item: object, where: str) -> CustomObjects:
         raise StitchError(f"{where} takes no {type(item).__name__}.", expected=_ACCEPTED, received=repr(item)[:200])
     text = os.fspath(item)
     if isinstance(item, os.PathLike) or names_file(text):
-        return read_file(Path(text), where)
+        return read_file(checks.path_of(text, where), where)
     module, colon, name = text.partition(":")
     if not all(part.isidentifier() for part in [*module.split("."), *(name.split(".") if colon else ())]):
         raise StitchError(f"{where}: {text!r} is neither a Python file nor the name of a module.", expected=_ACCEPTED)
@@ -264,7 +265,7 @@ def _from_module(name: str, wanted: str | None, where: str) -> CustomObjects:
         raise StitchError(
             f"{where}: the module '{name}' cannot be imported.",
             received=f"{type(error).__name__}: {reason(error)}",
-            fix=f"Give the file: custom_objects='{file}'." if file.exists() else "Install its package.",
+            fix=f"Give the file: custom_objects='{file}'." if os.path.exists(file) else "Install its package.",  # noqa: PTH110 - any text may be one
         ) from error
     what = f"the module '{name}'"
     if wanted is not None:

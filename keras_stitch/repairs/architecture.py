@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_stitch.errors import SourceError
 from keras_stitch.keras_private import OPERATIONS_MODULE
 
 Layer = dict[str, Any]
@@ -22,6 +23,8 @@ Fill = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 RECURRENT = ("SimpleRNN", "GRU", "LSTM", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 _WRAPPED = ("layer", "forward_layer", "backward_layer", "cell")
 _NODE = 3
+_VERSION = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,9})*)(?!\.?[0-9])[ -~]{0,60}")
+_VERSIONS = "numbers such as 2.2.4 or 3.10.0"
 
 
 @dataclass(frozen=True)
@@ -98,12 +101,20 @@ class Saved:
 
 
 def version_of(text: str | bytes | None) -> tuple[int, ...]:
-    """A version such as ``"2.2.4-tf"`` as numbers, ``(2, 2, 4)``; Keras 1 is the last that did not write one."""
+    """A version such as ``"2.2.4-tf"`` as numbers, ``(2, 2, 4)``; Keras 1 is the last that did not write one.
+
+    Raises:
+        SourceError: If it begins like a version, and is none.
+    """
     if text is None:
         return (1,)
     text = text.decode() if isinstance(text, bytes) else text
-    numbers = re.match(r"\d+(\.\d+)*", text)
-    return tuple(map(int, numbers[0].split("."))) if numbers else (1,)
+    numbers = _VERSION.fullmatch(text)
+    if numbers is None and text[:1].isdigit():
+        raise SourceError(
+            "The version of the Keras that wrote it is none.", expected=_VERSIONS, received=repr(text)[:100]
+        )
+    return tuple(map(int, numbers[1].split("."))) if numbers else (1,)
 
 
 def name_of(layer: Layer) -> str:

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 
 from keras_stitch.errors import SourceError
+from keras_stitch.files.parse_text import from_json
 from keras_stitch.keras_private import archive_name
 from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_layer, is_model, name_of
 from keras_stitch.repairs.shared_layers import ID, share
@@ -48,7 +49,7 @@ def load(path: Path, model: keras.Model, saved: Saved, custom_objects: Mapping[s
 def share_layers(path: Path) -> None:
     """Make an archive that Keras 3 wrote say of every layer that several models hold that it is one."""
     with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read(_CONFIG))
+        config = from_json(archive.read(_CONFIG))
         if not share(config):
             return
         changed = path.with_name(f"{path.name}.shared")

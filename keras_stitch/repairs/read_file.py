@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
 
-from keras_stitch.errors import SourceError, reason
+from keras_stitch.errors import SourceError, StitchError, reason
+from keras_stitch.files.parse_text import BadText, from_json
 from keras_stitch.repairs.architecture import Saved, is_layer, version_of, walk
 from keras_stitch.repairs.keras1 import speaks_keras_2
 
@@ -29,7 +28,9 @@ def opened_hdf5(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+    except StitchError:
+        raise
+    except Exception as error:  # h5py raises whatever it meets
         raise SourceError(f"'{path}' is a damaged HDF5 file: {reason(error)}.", fix=AGAIN) from error
 
 
@@ -39,7 +40,9 @@ def opened_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError) as error:
+    except StitchError:
+        raise
+    except Exception as error:  # so does zipfile
         raise SourceError(f"'{path}' is a damaged .keras file: {reason(error)}.", fix=AGAIN) from error
 
 
@@ -65,8 +68,15 @@ def read_archive(path: Path) -> Saved:
     """
     with opened_archive(path) as archive:
         text = archive.read("config.json").decode()
-        version = json.loads(archive.read("metadata.json")).get("keras_version")
-    return _saved(path, text, version, "tensorflow")
+        about = from_json(archive.read("metadata.json"))
+    if not isinstance(about, dict) or not isinstance(about.get("keras_version", ""), str):
+        raise SourceError(
+            f"'{path}' is damaged: its metadata.json does not say which Keras wrote it.",
+            expected='a mapping such as {"keras_version": "3.10.0"}',
+            received=repr(about)[:100],
+            fix=AGAIN,
+        )
+    return _saved(path, text, about.get("keras_version"), "tensorflow")
 
 
 def read_json(path: Path, weights: Path) -> Saved:
@@ -82,9 +92,11 @@ def read_json(path: Path, weights: Path) -> Saved:
     except UnicodeDecodeError as error:
         raise SourceError(f"The architecture '{path}' is not text.", expected=_ARCHITECTURE) from error
     try:
-        said = json.loads(text)
-    except ValueError:
-        said = None
+        said = from_json(text)
+    except BadText as error:
+        raise SourceError(
+            f"'{path}' is not the architecture of a Keras model.", expected=_ARCHITECTURE, received=str(error)
+        ) from error
     if not is_layer(said):
         received = f"class_name {said['class_name']!r}" if isinstance(said, dict) and "class_name" in said else None
         raise SourceError(
@@ -94,9 +106,9 @@ def read_json(path: Path, weights: Path) -> Saved:
     if "module" in said and str(said["module"]).startswith("keras"):
         # Only Keras 3 says in which module a model's class is, and never its own version.
         return Saved(said, (3,), weights_version=of_weights)
-    version = said.get("keras_version") or (".".join(map(str, of_weights)) if of_weights else None)
+    version = _said(path, said, "keras_version") or (".".join(map(str, of_weights)) if of_weights else None)
     # The kernels are in the weights, whatever the architecture says.
-    saved = _saved(path, text, version, backend or said.get("backend"), arrays)
+    saved = _saved(path, text, version, backend or _said(path, said, "backend"), arrays)
     saved.weights_version = of_weights
     return saved
 
@@ -109,7 +121,7 @@ def _of_weights(path: Path) -> tuple[tuple[int, ...] | None, str | None, Arrays]
         named = "vars" in file and "name" in file["vars"].attrs
         is_newer = "layer_names" not in file.attrs and "layer_names0" not in file.attrs
         arrays = {} if is_newer else _arrays(file)
-    of = (3,) if named else version_of(version) if version else None
+    of = (3,) if named else _version(path, version) if version else None
     return of, backend or ("tensorflow" if is_newer else _backend(of or (2,), arrays)), arrays
 
 
@@ -146,12 +158,12 @@ def _backend(version: tuple[int, ...], arrays: Arrays) -> str | None:
 
 def _saved(path: Path, text: str, version: str | None, backend: str | None, arrays: Arrays | None = None) -> Saved:
     try:
-        said = json.loads(text)
-    except ValueError as error:
-        raise SourceError(f"The architecture in '{path}' is damaged: {reason(error)}.", fix=AGAIN) from error
+        said = from_json(text)
+    except BadText as error:
+        raise SourceError(f"The architecture in '{path}' is damaged: {error}.", fix=AGAIN) from error
     if not is_layer(said):
         raise SourceError(f"'{path}' does not hold a model.", expected="a keras.Model", received=repr(said)[:100])
-    number = version_of(version)
+    number = _version(path, version)
     # From 2.4 on there was no other Keras, and its version did not say so any more.
     in_tensorflow = bool(version and version.endswith("-tf")) or (2, 4) <= number < (3,)
     saved = Saved(said, number, is_tf_keras=in_tensorflow)
@@ -179,4 +191,25 @@ def _first(key: str, *groups: h5py.Group) -> str | None:
 
 
 def _text(value: Any) -> str:
+    if not isinstance(value, str | bytes):
+        raise TypeError(f"text was expected, and not {value!r:.100}")
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _version(path: Path, text: str | None) -> tuple[int, ...]:
+    try:
+        return version_of(text)
+    except SourceError as error:
+        raise error.behind(f"'{path}' is damaged. ", fix=AGAIN, kind=SourceError) from None
+
+
+def _said(path: Path, architecture: Mapping[str, Any], key: str) -> str | None:
+    value = architecture.get(key)
+    if value is not None and not isinstance(value, str):
+        raise SourceError(
+            f"The architecture in '{path}' is damaged.",
+            expected=f"text as its '{key}'",
+            received=repr(value)[:100],
+            fix=AGAIN,
+        )
+    return value

@@ -215,7 +215,8 @@ def placed(entry: ModelEntry, folder: Path, given: Given) -> tuple[Any, dict[str
     if entry.layer is not None:
         return layer_config.layer_from_config(entry.layer, objects.for_keras()), options
     assert entry.source is not None
-    return entry.source if is_in_zoo(entry.source, folder) else folder / entry.source, options
+    place = path_of(folder / entry.source, f"models.{entry.name}")
+    return entry.source if is_in_zoo(entry.source, folder) else place, options
 
 
 def with_objects(connection: Connection, named: Mapping[str, Any], folder: Path, given: Given) -> Connection:

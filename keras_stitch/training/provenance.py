@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import StitchError
+from keras_stitch.files.parse_text import from_yaml
 from keras_stitch.files.read_files import sha256
 
 # Nothing of this decides what a dataloader gives: the model of model_files/, which model.yaml and stitch.yaml
@@ -114,9 +114,9 @@ def hashes(directory: Path) -> dict[str, str]:
 def _folders_of_the_model(directory: Path) -> tuple[str, ...]:
     """Where the files of a directory's model lie that is no Keras model: the dataloader does not use them."""
     try:
-        said = yaml.safe_load((directory / layout.MODEL_YAML).read_text(encoding="utf-8"))
+        said = from_yaml((directory / layout.MODEL_YAML).read_text(encoding="utf-8"))
         values = [value for value in said["args"].values() if isinstance(value, str)]
-    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return ()
     places = [value.split("/") for value in values if value.startswith(f"{layout.COMPONENTS}/")]
     return tuple({"/".join([*place[:3], ""]) for place in places if len(place) > 2})
@@ -134,14 +134,14 @@ def _without_words(path: Path) -> str:
                     node.body[0] = ast.Pass()
             text = ast.unparse(tree)
         else:
-            said = yaml.safe_load(text)
+            said = from_yaml(text)
             arguments = {
                 name: {key: value for key, value in argument.items() if key not in ("doc", "example")}
                 for name, argument in (said.get("args") or {}).items()
             }
             kept = {key: value for key, value in said.items() if key not in ("info", "dependencies", "output_schema")}
             text = json.dumps({**kept, "args": arguments}, sort_keys=True, default=str)
-    except (SyntaxError, ValueError, yaml.YAMLError, AttributeError, TypeError):
+    except (SyntaxError, ValueError, AttributeError, TypeError, RecursionError, MemoryError):
         pass  # as it is
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -23,8 +23,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from keras_stitch.errors import SaveError, StitchError
+from keras_stitch.errors import SaveError, StitchError, reason
 from keras_stitch.files import new_files
+from keras_stitch.files.parse_text import from_json
 from keras_stitch.training.batches import TEXT, Array, Leaf, split
 from keras_stitch.training.provenance import Key, differences, refusal
 
@@ -196,10 +197,13 @@ def _locked(folder: Path) -> int:
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
+    file = folder / "state.json"
     try:
-        return json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        return dict(from_json(file.read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except (OSError, TypeError, ValueError) as error:
+        raise StitchError(f"'{file}' cannot be read: {reason(error)}.", fix=f"Remove '{folder}'.") from error
 
 
 def _write(file: Path, data: bytes, start: int) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 import keras_stitch
 from keras_stitch.errors import StitchError, reason
 from keras_stitch.files import new_files
+from keras_stitch.files.parse_text import from_json
 from keras_stitch.terminal import Step, rows_done
 from keras_stitch.training.batches import PARTS, TEXT, Array, Leaf, for_fit, joined
 from keras_stitch.training.epochs import Epochs
@@ -47,7 +48,7 @@ class Features(Epochs):
 
     def __init__(self, path: Path, **options: Any):
         with h5py.File(path, "r") as file:
-            about = json.loads(file["about"].asstr()[()])
+            about = from_json(file["about"].asstr()[()])
             super().__init__(int(file.attrs["rows"]), **options)
         self.path, self.key = path.resolve(), Key.of_plain(about["key"])
         self._structure = about["structure"]

@@ -14,6 +14,7 @@ from typing import Any
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import StitchError, nearest
 from keras_stitch.files.new_files import new_file
+from keras_stitch.files.parse_text import BadText, from_json
 from keras_stitch.files.read_files import find_yaml, load_yaml
 from keras_stitch.workflow.snakemake import has_workflow, run_workflow, with_texts, workflow_config
 
@@ -102,10 +103,11 @@ def read_arguments(pairs: Sequence[str], whole: str | None) -> dict[str, Any] | 
     """
     found: dict[str, Any] = {}
     if whole is not None:
-        text = Path(whole).read_text(encoding="utf-8") if Path(whole).is_file() else whole
         try:
-            found = json.loads(text)
-        except ValueError as error:
+            # By os: JSON may be longer than any path, and is no error then.
+            text = Path(whole).read_text(encoding="utf-8") if os.path.isfile(whole) else whole  # noqa: PTH113
+            found = from_json(text)
+        except (OSError, ValueError) as error:  # of the file, of its encoding, or of the text
             raise StitchError(f"--dataloader_args is no JSON: {error}.", received=whole[:200]) from error
         if not isinstance(found, dict):
             raise StitchError("--dataloader_args is no JSON object.", received=whole[:200])
@@ -116,8 +118,8 @@ def read_arguments(pairs: Sequence[str], whole: str | None) -> dict[str, Any] | 
         if name in found:
             raise StitchError(f"The argument '{name}' is given twice.")
         try:
-            found[name] = json.loads(text)
-        except ValueError:
+            found[name] = from_json(text)
+        except BadText:
             found[name] = text
     return found or None
 

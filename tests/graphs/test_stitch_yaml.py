@@ -282,11 +282,14 @@ def test_all_mistakes_at_once_in_the_order_of_the_file() -> None:
         ("models:\n\ta: m.h5\n", "is not valid YAML, line 2: found character '\\t' that cannot start any token."),
         ("models: {a: m.h5}\nconnections: {a: m[0]}\n", "is not valid YAML, line 2: expected ',' or '}', but got '['.\n"
          '  Fix: Put names with brackets in quotes, such as "model3[0]".'),
-        ("models: {a: !foo b}", "is not valid YAML, line 1: could not determine a constructor for the tag '!foo'."),
+        ("models: {a: !foo b}", "has 1 mistake:\n  line 1, models.a: cannot be read: could not determine a constructor "
+         "for the tag '!foo'"),
         ("models: {a: *x}", "is not valid YAML, line 1: found undefined alias 'x'."),
         ("a: b\n---\nc: d", "is not valid YAML, line 2: but found another document (expected a single document in the "
          "stream that starts in line 1)."),
-        ("models:\n  a: \x00", "is not valid YAML: line 2 has the character '\\x00', which it must not hold."),
+        ("models:\n  a: \x00", "is not valid YAML, line 2: the character '\\x00' must not be in it."),
+        ("models: {a: {layer: &l [*l]}}", "is not valid YAML, line 1: an alias stands within what it stands for, which "
+         "so holds itself."),
         ("", "is empty.\n  Expected: a mapping with 'models' in it"),
         ("# nothing\n", "is empty.\n  Expected: a mapping with 'models' in it"),
         ("- a", "is not a mapping.\n  Expected: a mapping with 'models' in it\n  Received: ['a']"),
@@ -312,7 +315,6 @@ A = "models: {a: m.h5}\n"
         ("models: {? [a, b] : m.h5}", "line 1, models.(a list or mapping): the key (a list or mapping) is not text; "
          "put it in quotes"),
         ("models: {a: 2020-13-45}", "line 1, models.a: cannot be read: month must be in 1..12"),
-        ("models: {a: {layer: &l [*l]}}", "line 1, models.a.layer[0]: holds itself"),
         ("models: {a: {}}", "line 1, models.a: expected exactly one of source, layer and share"),
         ("models: {a: {source: m.h5, placement: moon}}", "line 1, models.a.placement: expected one of model, "
          "dataloader, workflow, received 'moon'"),
