@@ -11,6 +11,7 @@ from typing import Any
 import keras_stitch
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import StitchError, reason
+from keras_stitch.files import read_files
 from keras_stitch.files.parse_text import from_yaml
 
 # The commands that pass what follows -- on.
@@ -201,7 +202,7 @@ def read_info(path: str | None) -> dict[str, object] | None:
     if path is None:
         return None
     try:
-        info = from_yaml(Path(path).read_text(encoding="utf-8"))
+        info = from_yaml(read_files.read_text(Path(path)))
     except OSError as error:
         raise StitchError(f"--info '{path}' cannot be read: {error.strerror}.") from error
     except ValueError as error:  # of the encoding, or of the text

@@ -1,8 +1,11 @@
-"""Files that are read: their sha256, YAML, Python."""
+"""Files that are read: plain ones alone; their sha256, YAML, Python."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import stat
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +13,35 @@ from typing import Any
 
 from keras_stitch.errors import SourceError
 from keras_stitch.files.parse_text import from_yaml
+
+# In bytes. Whole texts are read into memory, and no model is as large as the other.
+LARGEST_TEXT = 1 << 28
+LARGEST = 1 << 40
+
+_KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+
+
+def plain(path: Path, largest: int = LARGEST) -> Path:
+    """The same path, once it is known that opening it does not wait for ever and that reading it ends.
+
+    Raises:
+        OSError: If a pipe, a device, a socket or a directory is there, or a file of more than ``largest`` bytes; or
+            nothing that can be looked at. Its ``strerror`` says what.
+    """
+    found = path.stat()
+    kind = stat.S_IFMT(found.st_mode)
+    if kind == stat.S_IFDIR:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if kind != stat.S_IFREG:
+        raise OSError(errno.EINVAL, f"It is {_KINDS.get(kind, 'something else')}, not a file", str(path))
+    if found.st_size > largest:
+        raise OSError(errno.EFBIG, f"It has {found.st_size:,} bytes, and {largest:,} at most are read", str(path))
+    return path
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, see ``plain``."""
+    return plain(path, LARGEST_TEXT).read_text(encoding="utf-8")
 
 
 def sha256(path: Path) -> str:
@@ -19,7 +51,7 @@ def sha256(path: Path) -> str:
         SourceError: If the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with plain(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise SourceError(f"'{path}' cannot be read any more: {error.strerror}.") from error
@@ -33,7 +65,7 @@ def find_yaml(directory: Path, kind: str) -> Path | None:
 def load_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; a ``SourceError`` where there is none."""
     try:
-        content = from_yaml(path.read_text(encoding="utf-8"))
+        content = from_yaml(read_text(path))
     except (OSError, ValueError) as error:  # of the disk, of the encoding, or of the text
         raise SourceError(f"'{path}' cannot be read.", received=str(error)) from error
     if not isinstance(content, dict):
@@ -48,7 +80,9 @@ def load_python(path: Path, content: bytes | None = None, *, name: str = "module
     """
     module = ModuleType(name)
     module.__file__ = str(path)
-    code = compile(path.read_bytes() if content is None else content, path, "exec", dont_inherit=True)
+    code = compile(
+        plain(path, LARGEST_TEXT).read_bytes() if content is None else content, path, "exec", dont_inherit=True
+    )
     before = sys.modules.get(name)
     sys.modules[name] = module  # where dataclasses look for it while the file runs
     try:

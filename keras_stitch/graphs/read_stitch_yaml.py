@@ -34,6 +34,7 @@ import yaml
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, SpecFileError, nearest, reason
+from keras_stitch.files import read_files
 from keras_stitch.files.parse_text import BadText, yaml_node, yaml_scalar
 from keras_stitch.graphs import merges
 from keras_stitch.graphs.spec import PLACEMENTS, SAVED_BACKENDS, Connection, FreezeRule, InputSpec, Merge, OutputSpec
@@ -88,7 +89,7 @@ def read(path: Path) -> SpecFile:
         SpecFileError: With every mistake in it.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_files.read_text(path)
     except FileNotFoundError:
         beside = sorted(file.name for file in path.absolute().parent.glob("*") if file.suffix in (".yaml", ".yml"))
         known = nearest(path.name, beside) if beside else "a stitch.yaml"

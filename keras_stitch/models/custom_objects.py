@@ -23,6 +23,7 @@ import keras
 
 from keras_stitch import checks
 from keras_stitch.errors import StitchError, nearest, reason
+from keras_stitch.files import read_files
 from keras_stitch.files.read_files import load_python
 from keras_stitch.graphs.names import names_file
 from keras_stitch.keras_private import layers_within
@@ -136,7 +137,7 @@ def read_file(path: Path, where: str) -> CustomObjects:
     if path.suffix != ".py":
         raise StitchError(f"{where}: '{path}' is not a Python file.", expected="a name that ends in .py")
     try:
-        content = path.read_bytes()
+        content = read_files.plain(path, read_files.LARGEST_TEXT).read_bytes()
     except FileNotFoundError:
         beside = sorted(file.name for file in path.absolute().parent.glob("*.py"))
         raise StitchError(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, nearest
-from keras_stitch.files.read_files import sha256
+from keras_stitch.files import read_files
 from keras_stitch.repairs.read_file import AGAIN, opened_archive, opened_hdf5
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -33,7 +33,7 @@ def checked_sha256(path: Path, kind: str) -> str:
             damaged = archive.testzip()
         if damaged is not None:
             raise SourceError(f"'{path}' is a damaged .keras file: '{damaged}' in it was changed.", fix=AGAIN)
-    return sha256(path)
+    return read_files.sha256(path)
 
 
 def recognise(path: Path) -> str:
@@ -47,7 +47,7 @@ def recognise(path: Path) -> str:
     """
     _check_exists(path)
     try:
-        with path.open("rb") as file:
+        with read_files.plain(path).open("rb") as file:
             head = file.read(512)
     except PermissionError:
         raise SourceError(f"No permission to read '{path}'.", fix="Change its permissions, or copy it.") from None
@@ -77,6 +77,8 @@ def _no_entry(path: Path) -> SourceError:
 def _check_exists(path: Path) -> None:
     try:
         missing = not path.exists()
+        if missing and path.is_symlink():
+            raise SourceError(f"'{path}' is a link that leads nowhere.", received=f"a link to '{path.readlink()}'")
     except PermissionError:
         raise _no_entry(path) from None
     if missing:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_stitch.errors import StitchError, nearest, reason
+from keras_stitch.files import read_files
 from keras_stitch.graphs.shapes import dtype_fits, shape_fits
 from keras_stitch.graphs.spec import Port, Shape, Wiring, port_text, shape_text
 
@@ -150,7 +151,7 @@ def read_data(path: Path) -> dict[str, Array]:
         StitchError: If it is not there, or no such file.
     """
     try:
-        stored = np.load(path, allow_pickle=False)
+        stored = np.load(read_files.plain(path), allow_pickle=False)
         if isinstance(stored, np.ndarray):
             raise ValueError("one array without a name")
         with stored:

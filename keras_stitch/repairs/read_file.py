@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 
 from keras_stitch.errors import SourceError, StitchError, reason
+from keras_stitch.files import read_files
 from keras_stitch.files.parse_text import BadText, from_json
 from keras_stitch.repairs.architecture import Saved, is_layer, version_of, walk
 from keras_stitch.repairs.keras1 import speaks_keras_2
@@ -86,7 +87,7 @@ def read_json(path: Path, weights: Path) -> Saved:
         SourceError: If it is no architecture.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_files.read_text(path)
     except OSError as error:
         raise SourceError(f"The architecture '{path}' cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:

@@ -15,7 +15,7 @@ from keras_stitch import directory_layout as layout
 from keras_stitch.errors import StitchError, nearest
 from keras_stitch.files.new_files import new_file
 from keras_stitch.files.parse_text import BadText, from_json
-from keras_stitch.files.read_files import find_yaml, load_yaml
+from keras_stitch.files.read_files import find_yaml, load_yaml, read_text
 from keras_stitch.workflow.snakemake import has_workflow, run_workflow, with_texts, workflow_config
 
 # Of files that Kipoi writes.
@@ -105,7 +105,7 @@ def read_arguments(pairs: Sequence[str], whole: str | None) -> dict[str, Any] | 
     if whole is not None:
         try:
             # By os: JSON may be longer than any path, and is no error then.
-            text = Path(whole).read_text(encoding="utf-8") if os.path.isfile(whole) else whole  # noqa: PTH113
+            text = read_text(Path(whole)) if os.path.isfile(whole) else whole  # noqa: PTH113
             found = from_json(text)
         except (OSError, ValueError) as error:  # of the file, of its encoding, or of the text
             raise StitchError(f"--dataloader_args is no JSON: {error}.", received=whole[:200]) from error

@@ -32,6 +32,8 @@ class ArrayFile:
     ) -> None:
         self.path = os.path.abspath(path)
         self.arrays, self.what, self.compared = arrays, what, compared
+        if Path(self.path).exists() and not Path(self.path).is_file():  # opening a pipe could wait for ever
+            self.fail("is not a file", f"an {listed()} file", "a folder, a pipe, a socket or a device")
         try:
             with Path(self.path).open("rb") as file:
                 start = file.read(8)

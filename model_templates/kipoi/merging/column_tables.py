@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 def read_text(file: ArrayFile, separator: str) -> Contents:
     """Reads a text table, one row for each line."""
+    size, memory = Path(file.path).stat().st_size, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory:
+        file.fail("is text, and larger than the memory", f"{memory:,} bytes at most, or HDF5", f"{size:,} bytes")
     # A line without a value is a row without one.
     options: dict[str, Any] = {"sep": separator, "index_col": False, "skip_blank_lines": False}
     try:
