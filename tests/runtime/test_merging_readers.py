@@ -723,7 +723,8 @@ def test_a_loader_with_a_genome_of_its_own_shares_nothing(genome):
 def test_ids_that_are_not_known_are_in_no_row():
     parts = part("a", whole(["x", ".", "y"])), part("b", whole(["y", "x", "."]), align_on="ids")
     assert message(M.MergedDataset, *parts) == (
-        "Row 1 of 'a' is not in 'b'.\n  Expected: one row of 'b' for every row\n  Received: none for '.'\n" + COMPLETE
+        "Row 1 of 'a' is not in 'b'.\n  Expected: one row of 'b' for every row\n"
+        f"  Received: row 1 of 'a' has none of the ids by which rows are looked up\n{COMPLETE}"
     )
     parts[1].missing = "inner"
     assert [row.tolist() for row in M.MergedDataset(*parts).load_all()["inputs"].values()] == [[0, 2], [1, 0]]
@@ -739,6 +740,8 @@ def test_a_field_that_no_row_has():
 def test_ids_of_two_columns():
     one, other = np.array([["a", "b"], ["c", "d"]]), np.array([["a", "b"], ["c", "e"]])
     assert "'c d' in 'a', 'c e' in 'b'" in message(read, part("a", whole(one)), part("b", whole(other)))
+    one, other = np.array([["a", "b c"]] * 2), np.array([["a b", "c"]] * 2)
+    assert "the same id in 'a' and 'b'" in message(read, part("a", whole(one)), part("b", whole(other)))
 
 
 @pytest.mark.parametrize("loader", [whole(), stream(*samples("r0"))])

@@ -13,17 +13,23 @@ import pytest
 from keras_stitch.directory.runtime_files import write_runtime
 from keras_stitch.kipoi.templates import template_files, template_module, template_text
 
-BASE = {"__init__", "blocks", "data_errors", "keys", "merged", "part_base", "row_lookup", "workers"}
-TABLES = {"array_files", "column_tables", "file_contents", "row_names", "stored_arrays", "table_formats", "tables"}
+BASE = {
+    *("__init__", "blocks", "data_errors", "keys", "merged", "part_base", "row_groups", "row_ids", "row_lookup"),
+    "workers",
+}
+TABLES = {
+    *("array_files", "column_tables", "file_contents", "row_ids", "row_names", "stored_arrays", "table_formats"),
+    "tables",
+}
 NEEDED = {
     "DataError": {"__init__", "data_errors"},
     "MergedDataset": BASE,
     "MergedIterator": {*BASE, "merged_iterator"},
     "Table": {"__init__", "blocks", "data_errors", "part_base", *TABLES},
-    "Predictions": {"__init__", "blocks", "data_errors", "part_base", "predictions", "records"},
+    "Predictions": {"__init__", "blocks", "data_errors", "part_base", "predictions", "records", "row_ids"},
     "Part": {
         *("__init__", "blocks", "component_source", "data_errors", "dataloader_part", "keys", "part_base", "readers"),
-        *("shared_sequences", "workers"),
+        *("row_ids", "shared_sequences", "workers"),
     },
     "load_dataloader": {"__init__", "python_files"},
     "Merge": {"__init__", "numpy_merges"},

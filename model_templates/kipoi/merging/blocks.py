@@ -53,7 +53,10 @@ def nest(block: Block) -> Any:
 def as_text(array: np.ndarray) -> np.ndarray:
     """Returns an array of one axis as text: 7, 7.0 and b"7" become "7"."""
     if array.dtype.kind == "S":
-        return np.char.decode(array, "utf-8", "backslashreplace")
+        octets = np.ascontiguousarray(array).view("uint8")
+        if octets.max(initial=0) > 127:
+            return np.char.decode(array, "utf-8", "backslashreplace")
+        return octets.astype("uint32").view(f"U{array.dtype.itemsize}")  # the bytes of ASCII are its code points
     if array.dtype.kind == "f":
         array = np.asarray([int(item) if item.is_integer() else item for item in array.tolist()], dtype="O")
     if array.dtype.kind == "O":

@@ -17,6 +17,7 @@ import pandas as pd
 from .blocks import as_text
 from .data_errors import reason
 from .file_contents import Contents
+from .row_ids import as_ids
 from .row_names import NamingFields, naming_fields
 
 if TYPE_CHECKING:
@@ -92,15 +93,16 @@ def read_parquet(file: ArrayFile) -> Contents:
             _check_numbers(file, stored, name, name in floats)
     table = stored.to_pandas(ignore_metadata=True)  # without the dtypes of pandas, which NumPy does not know
     for name in [*naming.used, *texts]:
-        if table[name].isna().any():
+        if name not in naming.ids and table[name].isna().any():
             row = int(np.argmax(table[name].isna().to_numpy()))
             file.fail(f"has no value in row {row}, column {name!r}", "one in every row", "nothing")
         if name in naming.positions and table[name].dtype.kind not in "iu":
             stored_type = stored.schema.field(name).type
             file.fail(f"does not hold positions in column {name!r}", "whole numbers", stored_type)
     names = {name: table[name].to_numpy() for name in naming.used}
-    for name in names.keys() - naming.positions:
-        names[name] = as_text(names[name])
+    for name in naming.ids:
+        if stored.column(name).null_count:  # pandas would make floats of whole numbers
+            names[name] = np.asarray(stored.column(name).to_pylist(), dtype="O")
     return split_columns(file, table, naming, names)
 
 
@@ -143,7 +145,10 @@ def split_columns(
 ) -> Contents:
     """Returns the columns that name the rows, and the numbers of all that are data in the shapes of the arrays."""
     found = Contents({}, naming)
-    found.names = {name: as_text(column) if column.dtype == "O" else column for name, column in names.items()}
+    for name, column in names.items():
+        found.names[name] = as_ids(column, file.what) if name in naming.ids else column
+        if name not in naming.ids and column.dtype == "O":
+            found.names[name] = as_text(column)
     data = _as_kipoi_numbers_them([name for name in table.columns if name not in naming.never_data])
     for name, columns in _share(file, data).items():
         file.check_columns(name, len(columns), naming.never_data)

@@ -1,9 +1,13 @@
-"""The one error of the merged dataloader, and the words of its messages."""
+"""The one error of the merged dataloader, what it says beside errors, and the words of its messages."""
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Collection, Sequence
 from typing import Any
+
+_LOG = logging.getLogger("keras_stitch.rows")
 
 
 class DataError(ValueError):
@@ -28,3 +32,9 @@ def span(rows: Collection[int]) -> str:
     """Returns the numbers of some rows, for a message: "row 3", or "rows 0 to 31"."""
     first, last = min(rows), max(rows)
     return f"row {first}" if first == last else f"rows {first} to {last}"
+
+
+@functools.lru_cache(None)
+def say_once(text: str) -> None:
+    """Logs what is no error, but has to be known; the same text once in a process."""
+    _LOG.warning(text)

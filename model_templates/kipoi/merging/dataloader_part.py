@@ -25,6 +25,7 @@ class Part(BasePart):
         align_on: "ids" or "ranges" if its rows are looked up by them; None if row i belongs to row i.
         missing: What to do with rows that are not in all parts: "error", or "inner" to leave them out.
         in_order: Whether it is read from the first row to the last, although it could be read anywhere.
+        compared: Whether its rows are to be compared with those of others.
     """
 
     def __init__(
@@ -40,11 +41,13 @@ class Part(BasePart):
         align_on: str | None = None,
         missing: str = "error",
         in_order: bool = False,
+        compared: bool = True,
     ) -> None:
         self.name, self.loader, self.arguments, self.inputs = name, loader, arguments, inputs
         self.metadata, self.ids, self.ranges = metadata, ids, ranges
         self.resized = resized_by is not None and arguments.get(resized_by) is not None
-        self.align_on, self.missing, self.in_order = align_on, missing, in_order
+        self.align_on, self.missing, self.in_order, self.compared = align_on, missing, in_order, compared
+        self.named_by_ranges = ranges is not None and ids in (None, (*ranges, "id"))
 
     def open_all(self, parts: Sequence[Any]) -> list[Reader]:
         """Returns readers for dataloaders; those that read the same data with the same settings share one."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from .blocks import Block, as_text
+from .blocks import Block
 from .data_errors import problem
-from .part_base import UNKNOWN, BasePart, is_known
+from .part_base import BasePart
+from .row_ids import as_ids, look_alike
 
 KINDS = ("ids", "ranges")
 
@@ -28,14 +28,15 @@ def with_keys(block: Block, part: BasePart, bed_names: np.ndarray | None = None)
         fields |= {field: (*part.ranges, field) for field in ("chr", "start", "end", "strand")}
         ids = block.get(("metadata", part.name, *part.ranges, "id"))
         if ids is not None and part.ids in (None, (*part.ranges, "id")) and bed_names is not None:
-            block["keys", part.name, "ids"] = bed_names[_texts(ids).astype("int64")]
+            rows = as_ids(ids, part.name).astype("int64")
+            block["keys", part.name, "ids"] = as_ids(bed_names[rows], part.name)
             fields.pop("ids", None)
         elif ids is not None and part.ids is None:
-            block["keys", part.name, "ids"] = _names(ids)
+            block["keys", part.name, "ids"] = _names(as_ids(ids, part.name))
     for field, path in fields.items():
         array = block.get(("metadata", part.name, *path))
         if array is not None:
-            block["keys", part.name, field] = array
+            block["keys", part.name, field] = as_ids(array, part.name) if field == "ids" else array
         elif field != "strand":
             raise problem(
                 f"The rows of '{part.name}' have no field '{'.'.join(map(str, path))}' in their metadata.",
@@ -44,10 +45,9 @@ def with_keys(block: Block, part: BasePart, bed_names: np.ndarray | None = None)
     return block
 
 
-def _names(array: np.ndarray) -> np.ndarray:
-    """Returns the names of genomic ranges; whole numbers are not known, as they are mostly numbers of rows."""
-    texts = _texts(array)
-    return np.where([text.isdecimal() for text in texts.tolist()], "", texts)
+def _names(ids: np.ndarray) -> np.ndarray:
+    """Returns the names of genomic ranges; whole numbers are none, as they are mostly numbers of rows."""
+    return np.where([text.isdecimal() for text in ids.tolist()], "", ids)
 
 
 def has(block: Block, name: str, kind: str) -> bool:
@@ -55,14 +55,10 @@ def has(block: Block, name: str, kind: str) -> bool:
     return ("keys", name, "ids" if kind == "ids" else "start") in block
 
 
-def are_compared(block: Block, one: BasePart, other: BasePart, rows: Sequence[int] | np.ndarray) -> bool:
-    """Whether any row of a block is compared by an id or a genomic range that two parts have."""
-    for a, b in itertools.product(one.namings, other.namings):
-        if all(has(block, part.name, "ranges") for part in (a, b)):
-            return True
-        if all(has(block, part.name, "ids") for part in (a, b)) and _comparable(block, a, b, rows).any():
-            return True
-    return False
+def range_is_known(block: Block, part: BasePart) -> np.ndarray | None:
+    """Returns which rows of a part have a genomic range; None if it has none. Tools write "." for no chromosome."""
+    chromosome = block.get(("keys", part.name, "chr"))
+    return None if chromosome is None else as_ids(chromosome, part.name) != ""
 
 
 def compare(block: Block, parts: Sequence[BasePart], rows: Sequence[int] | np.ndarray) -> None:
@@ -89,11 +85,11 @@ def compare(block: Block, parts: Sequence[BasePart], rows: Sequence[int] | np.nd
 def values(block: Block, part: BasePart, kind: str, by_centre: bool, stranded: bool) -> list[Hashable]:
     """Returns what the rows of a part are looked up by: a value for each row, None if it is not known."""
     if kind == "ids":
-        texts = _texts(block["keys", part.name, "ids"]).tolist()
-        return [None if text in UNKNOWN else text for text in texts]
+        return [text or None for text in block["keys", part.name, "ids"].tolist()]
     chromosome, start, end, strand = _range(block, part.name)
     fields = [chromosome, (start + end) // 2] if by_centre else [chromosome, start, end]
-    return list(zip(*(field.tolist() for field in (*fields, *([strand] if stranded else []))), strict=True))
+    rows = zip(*(field.tolist() for field in (*fields, *([strand] if stranded else []))), strict=True)
+    return [row if row[0] else None for row in rows]
 
 
 def of_rows(block: Block, parts: Sequence[BasePart]) -> dict[str, np.ndarray]:
@@ -110,17 +106,16 @@ def of_rows(block: Block, parts: Sequence[BasePart]) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for part in parts:
         if has(block, part.name, "ids"):
-            texts = _texts(block["keys", part.name, "ids"])
-            texts = np.where(is_known(texts), texts, "")
+            texts = block["keys", part.name, "ids"]
             found["id"] = texts if "id" not in found else np.where(found["id"] == "", texts, found["id"])
     for part in sorted((part for part in parts if has(block, part.name, "ranges")), key=lambda part: part.resized)[:1]:
         start, end = _start_and_end(block, part.name)
         strand = block.get(("keys", part.name, "strand"))
         found |= {
-            "chr": _texts(block["keys", part.name, "chr"]),
+            "chr": as_ids(block["keys", part.name, "chr"], part.name),
             "start": start,
             "end": end,
-            "strand": np.full(len(start), "*") if strand is None else _texts(strand),
+            "strand": np.full(len(start), "*") if strand is None else as_ids(strand, part.name),
             "resized": np.full(len(start), part.resized),
         }
     return {
@@ -137,9 +132,9 @@ def is_stranded(block: Block, part: BasePart) -> bool:
 def shown(block: Block, part: BasePart, kind: str, position: int) -> str:
     """Returns the key of one row, for a message."""
     if kind == "ids":
-        return repr(str(_texts(block["keys", part.name, "ids"])[position]))
+        return repr(str(block["keys", part.name, "ids"][position]).replace("\t", " "))
     start, end, strand = (field[position] for field in _range(block, part.name)[1:])
-    return f"{_texts(block['keys', part.name, 'chr'])[position]}:{start}-{end}" + (
+    return f"{as_ids(block['keys', part.name, 'chr'], part.name)[position]}:{start}-{end}" + (
         f" ({strand})" if strand in ("+", "-") else ""
     )
 
@@ -162,6 +157,10 @@ def _compare_two(block: Block, one: BasePart, other: BasePart, kind: str, rows: 
     differ = np.asarray(differ)
     position = int(np.argmax(differ))
     others = int(differ.sum()) - 1
+    received = [shown(block, part, kind, position) for part in (one, other)]
+    hint = ""
+    if kind == "ids" and look_alike(*(str(block["keys", part.name, "ids"][position]) for part in (one, other))):
+        hint = ": they look alike, but capitals, white space within, leading zeros and full-width letters count"
     raise problem(
         f"Row {rows[position]} is not the same in all parts"
         + (
@@ -170,8 +169,7 @@ def _compare_two(block: Block, one: BasePart, other: BasePart, kind: str, rows: 
             else "."
         ),
         expected=f"the same {'id' if kind == 'ids' else 'genomic range'} in '{one.name}' and '{other.name}'",
-        received=f"{shown(block, one, kind, position)} in '{one.name}', "
-        f"{shown(block, other, kind, position)} in '{other.name}'",
+        received=f"{received[0]} in '{one.name}', {received[1]} in '{other.name}'{hint}",
         files=[text for part in (one, other) for text in part.files(kind)],
         fix="Give them data in the same order, or make the directory again with align_on= for one of them, which looks "
         "its rows up. If these fields have nothing to do with each other, align_on=False leaves them out.",
@@ -183,7 +181,7 @@ def _differ(block: Block, one: BasePart, other: BasePart, field: str) -> np.ndar
     a, b = (block.get(("keys", part.name, field)) for part in (one, other))
     if a is b or a is None or b is None or np.array_equal(a, b):
         return False
-    a, b = _texts(a), _texts(b)
+    a, b = as_ids(a, one.name), as_ids(b, other.name)
     if field == "chr":
         return _without_chr(a) != _without_chr(b)
     if field == "strand":
@@ -197,28 +195,19 @@ def _comparable(block: Block, one: BasePart, other: BasePart, rows: Sequence[int
     If one part has nothing but the numbers of its rows, in their order, and the other nothing that could be the number
     of a row, they are not compared.
     """
-    a, b = (_texts(block["keys", part.name, "ids"]) for part in (one, other))
+    a, b = (block["keys", part.name, "ids"] for part in (one, other))
     for part, own, another, its in ((one, a, other, b), (other, b, one, a)):
         if part.counts_rows(own, rows) and another.smallest_number(its) >= part.numbers_below:
             return np.zeros(len(a), bool)
-    return is_known(a) & is_known(b)
-
-
-def _texts(array: np.ndarray) -> np.ndarray:
-    """Returns ids as text: 7, "7" and b"7" are one id."""
-    array = np.asarray(array)
-    array = array.reshape(len(array), math.prod(array.shape[1:]))  # -1 would not do for a batch without rows
-    if array.shape[1] != 1:
-        return np.asarray([" ".join(row) for row in zip(*map(_texts, array.T), strict=True)], dtype="U")
-    return as_text(array[:, 0])
+    return (a != "") & (b != "")
 
 
 def _range(block: Block, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Returns chromosome without "chr", start, end and strand of every row."""
     start, end = _start_and_end(block, name)
     strand = block.get(("keys", name, "strand"))
-    strand = np.full(len(start), "*") if strand is None else _texts(strand)
-    return _without_chr(_texts(block["keys", name, "chr"])), start, end, strand
+    strand = np.full(len(start), "*") if strand is None else as_ids(strand, name)
+    return _without_chr(as_ids(block["keys", name, "chr"], name)), start, end, strand
 
 
 def _start_and_end(block: Block, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -11,12 +10,13 @@ from kipoi.data import Dataset
 
 from .blocks import Block, Rows, nest, size
 from .data_errors import DataError, problem
-from .keys import are_compared, compare, of_rows
+from .keys import of_rows
 from .part_base import BasePart, FilePart, Reader, open_parts
+from .row_groups import RowCheck, say
 from .row_lookup import Join, orders, scan
 from .workers import numbers
 
-_LOOKED_AT = 64  # rows, to see whether parts are compared
+LOOKED_AT = 64  # rows, to see whether parts are compared
 
 
 class Runs(Protocol):
@@ -32,16 +32,18 @@ class Merged:
     Args:
         *parts: ``Part``, ``Table``, ``Predictions`` and ``Targets``, each with a name of its own.
         packed: The models that run on what the parts give, if there are any.
+        require_ids: Whether it is an error that only the number of a row says where it belongs.
     """
 
     batch_iter: Callable[..., Any]
 
-    def __init__(self, *parts: BasePart, packed: Runs | None = None) -> None:
+    def __init__(self, *parts: BasePart, packed: Runs | None = None, require_ids: bool = False) -> None:
         self.packed = packed
         # Targets may come without a file, as for predictions.
         self.parts = [part for part in parts if not part.absent]
         self.without_targets = next((part for part in parts if part.absent), None)
         self.readers = open_parts(self.parts)
+        self.row_check = RowCheck(self.parts, self.readers, require_ids)
         self.base = [reader for reader in self.readers if reader.parts[0].align_on is None]
         self.joined = [reader for reader in self.readers if reader.parts[0].align_on is not None]
         if not self.base:  # the order would be that of the targets, which are absent
@@ -90,9 +92,20 @@ class Merged:
     def finish(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Returns a batch as it leaves the dataloader; the models run here, in the process that made the dataloader."""
         rows = batch.pop("rows")
+        say(batch.pop("by_number", ()))
         if self.packed is not None:
             batch["inputs"] = self.packed.run(batch["inputs"], rows.tolist())
         return batch
+
+    def in_step(self) -> list[list[str]]:
+        """Returns the parts in groups: only the number of a row says where it belongs in another group."""
+        raise NotImplementedError
+
+    def by_number(self) -> list[str]:
+        """Returns the parts whose rows are not compared with those of most others: they share no key that is known."""
+        groups = self.in_step()
+        others = next((own for own in groups if len(own) > 1 or len(groups) == 1), [])
+        return [part.name for part in self.parts if part.name not in others]
 
     def build(self) -> None:
         """Prepares a worker: Kipoi calls this in each of them before the first row."""
@@ -122,8 +135,8 @@ class Merged:
 class MergedDataset(Merged, Dataset):
     """A merged dataloader with random access: rows can be shuffled, and read by several workers."""
 
-    def __init__(self, *parts: BasePart, packed: Runs | None = None) -> None:
-        super().__init__(*parts, packed=packed)
+    def __init__(self, *parts: BasePart, packed: Runs | None = None, require_ids: bool = False) -> None:
+        super().__init__(*parts, packed=packed, require_ids=require_ids)
         assert self.base[0].length is not None
         self.length: int = self.base[0].length
         self.kept: np.ndarray | None = None
@@ -153,23 +166,15 @@ class MergedDataset(Merged, Dataset):
         """Returns what workers read of some rows, before the models run; ``finish`` makes it a batch."""
         return self.batch(self._block(rows))
 
-    def by_number(self) -> list[str]:
-        """Returns the parts whose rows are not compared with any others: they share no key that is known."""
-        found: list[str] = []
+    def in_step(self) -> list[list[str]]:
+        """Returns the parts in groups: only the number of a row says where it belongs in another group."""
         # The first row is mostly enough; its id may be unknown, or look like the number of a row.
-        for count in (1, _LOOKED_AT):
+        for count in (1, LOOKED_AT):
             rows = np.unique(np.linspace(0, self.length - 1, count).astype("int64"))
-            block = self._read(rows)
-            compared = {
-                part.name
-                for pair in itertools.combinations(self.parts, 2)
-                if are_compared(block, *pair, rows)
-                for part in pair
-            }
-            found = [part.name for part in self.parts if part.name not in compared and len(self.parts) > 1]
-            if not found:
+            groups = self.row_check.in_step(self._read(rows), rows)
+            if len(groups) == 1:
                 break
-        return found
+        return groups
 
     def numbered_batches(
         self, batch_size: int = 32, num_workers: int = 0, rows: range | None = None
@@ -194,8 +199,8 @@ class MergedDataset(Merged, Dataset):
     def _block(self, rows: Rows) -> Block:
         rows = np.asarray(rows)
         block = self._read(rows)
-        compare(block, self.parts, rows)
-        return block | {("rows",): rows}
+        by_number = self.row_check.check(block, rows)
+        return block | {("rows",): rows} | ({("by_number",): by_number} if by_number else {})
 
     def _read(self, rows: np.ndarray) -> Block:
         """Returns the rows of all parts, not yet compared."""

@@ -10,9 +10,9 @@ from kipoi.data import SampleIterator
 
 from .blocks import Block, leaves, rebatch, size
 from .data_errors import problem
-from .keys import compare
-from .merged import Merged, Runs, different_lengths, row_of
+from .merged import LOOKED_AT, Merged, Runs, different_lengths, row_of
 from .part_base import BasePart, Reader
+from .row_groups import say
 from .row_lookup import Join, nothing_in_common, only
 from .workers import check_options, numbers
 
@@ -20,8 +20,8 @@ from .workers import check_options, numbers
 class MergedIterator(Merged, SampleIterator):
     """A merged dataloader that is read from the first row to the last, as some of its parts can only do that."""
 
-    def __init__(self, *parts: BasePart, packed: Runs | None = None) -> None:
-        super().__init__(*parts, packed=packed)
+    def __init__(self, *parts: BasePart, packed: Runs | None = None, require_ids: bool = False) -> None:
+        super().__init__(*parts, packed=packed, require_ids=require_ids)
         self.lookups: dict[str, Join] | None = None
         self.samples: Iterator[Any] | None = None
 
@@ -85,6 +85,11 @@ class MergedIterator(Merged, SampleIterator):
             count += size(block)
             yield {**self.finish(batch), "rows": {"number": chosen, **keys}}
 
+    def in_step(self) -> list[list[str]]:
+        """Returns the parts in groups: only the number of a row says where it belongs in another group."""
+        block = next(self._blocks(LOOKED_AT, 0))
+        return self.row_check.in_step(block, block["rows",])
+
     def _blocks(self, batch_size: int, workers: int, drop_last: bool = False) -> Iterator[Block]:
         blocks = self._compared(batch_size, workers)
         for block in rebatch(blocks, batch_size) if self.joined else blocks:
@@ -115,7 +120,7 @@ class MergedIterator(Merged, SampleIterator):
                 found += len(rows)
                 for name, own in places.items():
                     block |= readers[name].read(own[kept])
-            compare(block, self.parts, rows)
+            say(self.row_check.check(block, rows))
             yield block | {("rows",): np.asarray(rows)}
         for join in joins.values():
             join.finish()

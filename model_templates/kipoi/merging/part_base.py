@@ -10,13 +10,6 @@ import numpy as np
 
 from .blocks import Block, Rows
 
-UNKNOWN = ("", ".")  # ids, as in BED files without names
-
-
-def is_known(ids: np.ndarray) -> np.ndarray:
-    """Returns which ids are known."""
-    return ~np.isin(ids, UNKNOWN)
-
 
 def are_numbers(ids: np.ndarray, rows: Sequence[int] | np.ndarray) -> bool:
     """Whether ids are nothing but the numbers of their rows."""
@@ -34,6 +27,9 @@ class BasePart:
         align_on: "ids" or "ranges" if its rows are looked up by them; None if row i belongs to row i.
         missing: What to do with rows that are not in all parts: "error", or "inner" to leave them out.
         absent: Whether there is nothing to read, as for targets without a file.
+        compared: Whether its rows are compared with those of others; False if nobody wants that.
+        random: Whether it stands for data that are not there yet, so that its rows belong to none.
+        named_by_ranges: Whether its ids are the names of genomic ranges, which need not have any.
         numbers_below: Ids that only count its rows are not compared with others if all of these are at least so large.
     """
 
@@ -44,6 +40,9 @@ class BasePart:
     align_on: str | None = None
     missing: str = "error"
     absent: bool = False
+    compared: bool = True
+    random: bool = False
+    named_by_ranges: bool = False
     numbers_below: float = math.inf
 
     @property

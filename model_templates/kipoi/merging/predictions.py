@@ -13,6 +13,7 @@ from . import records
 from .blocks import Block, FieldPath, Rows, as_text, fits
 from .data_errors import problem, reason
 from .part_base import BasePart, FilePart
+from .row_ids import as_ids
 
 _BLOCK_BYTES = 4_000_000
 _BLOCK_ROWS = 32768
@@ -94,6 +95,7 @@ class Predictions(FilePart):
         known = file["rows"]
         self.ids = ("id",) if "id" in known else None
         self.ranges = () if "chr" in known else None
+        self.named_by_ranges, self.random = "chr" in known, bool(self.record.get("random"))
         self.resized = "resized" in known and bool(known["resized"][0])
         everything = [*known.values(), *tensors.values()]
         width = sum(dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])) for dataset in everything)
@@ -170,7 +172,7 @@ class Predictions(FilePart):
             ("inputs", name): arrays["preds", tensor][rows].copy() for name, (tensor, _) in self.inputs.items()
         }
         if self.ids is not None:
-            block["keys", self.name, "ids"] = arrays["rows", "id"][rows].copy()
+            block["keys", self.name, "ids"] = as_ids(arrays["rows", "id"][rows], self.name)
         if self.ranges is not None:
             for field in _RANGE:
                 if ("rows", field) in arrays:
@@ -180,12 +182,12 @@ class Predictions(FilePart):
 
     def names(self, arrays: Mapping[FieldPath, np.ndarray], rows: slice | np.ndarray) -> np.ndarray:
         """Returns the ids of rows; if there are none, their genomic ranges, or else their numbers."""
-        found = None if self.ids is None else decoded(arrays["rows", "id"][rows])
+        found = None if self.ids is None else as_text(arrays["rows", "id"][rows])
         if found is not None and (self.ranges is None or (found != "").all()):
             return found
         if self.ranges is None:
             return arrays["rows", "number"][rows].astype("U")
-        chromosomes = decoded(arrays["rows", "chr"][rows])
+        chromosomes = as_text(arrays["rows", "chr"][rows])
         ranges = (field.tolist() for field in (chromosomes, arrays["rows", "start"][rows], arrays["rows", "end"][rows]))
         shown = np.asarray([f"{name}:{start}-{end}" for name, start, end in zip(*ranges, strict=True)], dtype="U")
         return shown if found is None else np.where(found == "", shown, found)
@@ -233,14 +235,6 @@ def check_source(part: Predictions, argument: str, path: str) -> None:
         return
     if record.get("key") != part.record["predictions"][argument]:
         part.fail(f"was made from another {argument}", f"that of '{path}'", "one with other rows", fix=_AGAIN)
-
-
-def decoded(array: np.ndarray) -> np.ndarray:
-    """Returns fixed-length bytes as text; the bytes of ASCII are its code points."""
-    octets = np.ascontiguousarray(array).view("uint8")
-    if array.dtype.kind != "S" or octets.max(initial=0) > 127:
-        return as_text(array)
-    return octets.astype("uint32").view(f"U{array.dtype.itemsize}")
 
 
 def shown(value: Any) -> str:

@@ -9,9 +9,10 @@ import numpy as np
 from tqdm import tqdm
 
 from .blocks import Block, take
-from .data_errors import DataError, problem
+from .data_errors import DataError, problem, say_once
 from .keys import has, is_stranded, shown, values
 from .part_base import BasePart, FilePart, Reader
+from .row_ids import loosely
 
 _ROWS = 1024
 _FIX = (
@@ -63,6 +64,7 @@ class Join:
         if twice is not None:
             raise _twice(self.keys, part, self.kind, *twice)
         self.used = np.zeros(reader.length or 0, bool)
+        self.left_out: list[str] = []  # ids of the other part that are not here; empty where a row has none
 
     def find(self, block: Block, rows: Sequence[int]) -> np.ndarray:
         """Returns the numbers of the rows in this part that belong to a block; -1 if there is none and that is allowed.
@@ -77,14 +79,9 @@ class Join:
         found = np.asarray([-1 if value is None else self.places.get(value, -1) for value in wanted], dtype="int64")
         missing = np.flatnonzero(found < 0)
         if len(missing) and self.part.missing == "error":
-            raise problem(
-                f"Row {rows[missing[0]]} of '{self.other.name}' is not in '{self.part.name}'"
-                + (f", nor are {len(missing) - 1} others read with it." if len(missing) > 1 else "."),
-                expected=f"one row of '{self.part.name}' for every row",
-                received=f"none for {shown(block, self.other, self.kind, missing[0])}",
-                files=self.files(),
-                fix=_FIX,
-            )
+            raise self._unmatched(block, rows, missing, self.other, self.part, " read with it")
+        if self.kind == "ids":
+            self.left_out += [str(wanted[row] or "") for row in missing]
         chosen = found[found >= 0]
         again = self.used[chosen]
         again[np.setdiff1d(np.arange(len(chosen)), np.unique(chosen, return_index=True)[1])] = True
@@ -100,16 +97,42 @@ class Join:
         return found
 
     def finish(self) -> None:
-        """Raises if rows of this part belong to no row of the other, unless that is allowed."""
+        """Raises if rows of this part belong to no row of the other; where that is allowed, says what is suspicious."""
         left = np.flatnonzero(~self.used)
         if len(left) and self.part.missing == "error":
-            raise problem(
-                f"Row {left[0]} of '{self.part.name}' is not in '{self.other.name}'"
-                + (f", nor are {len(left) - 1} others." if len(left) > 1 else "."),
-                expected=f"one row of '{self.other.name}' for every row of '{self.part.name}'",
-                received=f"none for {shown(self.keys, self.part, self.kind, left[0])}",
-                files=self.files(),
-                fix=_FIX,
+            raise self._unmatched(self.keys, range(len(self.used)), left, self.part, self.other, "")
+        if self.kind == "ids":
+            self._say_left_out(self.keys["keys", self.part.name, "ids"][left].tolist())
+
+    def _unmatched(
+        self, block: Block, rows: Sequence[int], missing: np.ndarray, one: BasePart, other: BasePart, where: str
+    ) -> DataError:
+        """Returns the error for rows of one part that are not in another."""
+        row, more = rows[missing[0]], len(missing) - 1
+        received = f"none for {shown(block, one, self.kind, missing[0])}"
+        if values(block, one, self.kind, self.by_centre, self.stranded)[missing[0]] is None:
+            received = f"row {row} of '{one.name}' has none of the {self.kind} by which rows are looked up"
+        return problem(
+            f"Row {row} of '{one.name}' is not in '{other.name}'"
+            + (f", nor are {more} others{where}." if more else "."),
+            expected=f"one row of '{other.name}' for every row" + ("" if where else f" of '{one.name}'"),
+            received=received,
+            files=self.files(),
+            fix=_FIX,
+        )
+
+    def _say_left_out(self, own: Sequence[str]) -> None:
+        """Says which rows are left out because they have no id, or one that only looks like another."""
+        for name, ids in ((self.part.name, own), (self.other.name, self.left_out)):
+            if "" in ids:
+                say_once(f"{ids.count('')} rows of '{name}' have no id: they are not looked up, but left out.")
+        known = {loosely(text): text for text in own if text}
+        alike = [(text, known[loosely(text)]) for text in self.left_out if text and loosely(text) in known]
+        if alike:
+            say_once(
+                f"{len(alike)} rows of '{self.other.name}' and '{self.part.name}' are left out, but their ids look "
+                f"alike: {alike[0][0]!r} and {alike[0][1]!r}. Capitals, white space within, leading zeros and "
+                "full-width letters count."
             )
 
     def files(self) -> list[str]:
@@ -119,7 +142,7 @@ class Join:
     def fresh(self) -> Join:
         """Returns the same join for another pass over the data."""
         another = copy.copy(self)
-        another.used = np.zeros_like(self.used)
+        another.used, another.left_out = np.zeros_like(self.used), []
         return another
 
     def _index(self) -> tuple[dict[Hashable, int], tuple[int, int] | None]:

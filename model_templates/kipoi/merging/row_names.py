@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .blocks import Block, Rows, as_text
-from .part_base import BasePart, are_numbers, is_known
+from .blocks import Block, Rows
+from .part_base import BasePart, are_numbers
+from .row_ids import as_ids
 
 if TYPE_CHECKING:
     from .array_files import ArrayFile
@@ -40,11 +41,13 @@ class NamingFields:
     Attributes:
         ids: Those that are ids.
         ranges: For every genomic range its fields, by what they are: ``chr``, ``start``, ``end``, perhaps ``strand``.
+        range_names: Those of the ids that only name ranges: they need not say anything.
         never_data: All that are no data: these, a name beside an id, and whatever is in the group ``metadata``.
     """
 
     ids: list[str] = field(default_factory=list)
     ranges: list[dict[str, str]] = field(default_factory=list)
+    range_names: set[str] = field(default_factory=set)
     never_data: set[str] = field(default_factory=set)
 
     @property
@@ -83,6 +86,7 @@ def naming_fields(file: ArrayFile, fields: Collection[str], what: str, texts: Co
             file.fail("has no whole genomic range", f"a {what} for each of {', '.join(RANGE)}", received)
         found.ids += ids or names[:1]
         found.ranges += [columns] if whole else []
+        found.range_names |= set(ids if group else names) if whole else set()
     return found
 
 
@@ -104,6 +108,7 @@ class Ids:
     """Ids of all rows of a file.
 
     Attributes:
+        part: The name of the part.
         field: The field that has them.
         rows: What gives them by the numbers of rows.
         known: Whether any is known.
@@ -112,6 +117,7 @@ class Ids:
         largest: The largest of them; infinity if one is no whole number.
     """
 
+    part: str
     field: str
     rows: Any
     known: bool = False
@@ -126,31 +132,28 @@ class Ids:
 
     def texts(self, rows: Rows) -> np.ndarray:
         """Returns the ids of some rows."""
-        return as_text(np.ravel(self.rows[np.asarray(rows)]))
+        return as_ids(np.ravel(self.rows[np.asarray(rows)]), self.part)
 
 
-def _that_say_something(columns: dict[str, Any], length: int) -> list[Ids]:
-    """Returns the ids of a file by which rows are compared: all that are known.
+def _that_say_something(part: str, contents: Contents, length: int) -> list[Ids]:
+    """Returns the ids of a file by which rows are compared: all that are known, or else one that says nothing.
 
     Kipoi writes numbers of rows where a part has no ids. In a group, they are left out if there are others.
-
-    Args:
-        columns: For every field with ids what gives them by the numbers of rows.
-        length: The number of rows.
     """
-    found = [_looked_at(name, column, length) for name, column in columns.items()]
+    naming = contents.naming
+    found = [_looked_at(Ids(part, name, contents.names[name]), length) for name in naming.ids]
+    found = [ids for ids in found if ids.known or ids.field not in naming.range_names]
     known = [ids for ids in found if ids.known]
     names = [ids for ids in known if not (ids.in_group and ids.largest < length)]
     return names or known or found[:1]
 
 
-def _looked_at(name: str, column: Any, length: int) -> Ids:
-    """Returns the ids of a field; the first ones say whether they are names."""
-    found = Ids(name, column)
+def _looked_at(found: Ids, length: int) -> Ids:
+    """Returns the ids of a field with what they are; the first ones say whether they are names."""
     for start in range(0, length, _AT_ONCE):
         rows = np.arange(start, min(start + _AT_ONCE, length))
         texts = found.texts(rows)
-        known = is_known(texts)
+        known = texts != ""
         found.known |= bool(known.any())
         found.count = are_numbers(texts[known], rows[known])
         numbers: list[float] = rows[known].tolist()
@@ -206,7 +209,7 @@ class Naming(BasePart):
 
 def namings(part: str, file: ArrayFile, contents: Contents) -> list[Naming]:
     """Returns all that names the rows of a file; the first has the name of the part, by which others are looked up."""
-    ids = _that_say_something({name: contents.names[name] for name in contents.naming.ids}, file.length)
+    ids = _that_say_something(part, contents, file.length)
     ranges = contents.naming.ranges
     found = [Naming(part, file, contents, ids[0] if ids else None, ranges[0] if ranges else {})]
     found += [Naming(f"{part}: {own.field}", file, contents, own, {}) for own in ids[1:]]

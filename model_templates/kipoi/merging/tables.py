@@ -21,6 +21,7 @@ class _NamedRows(FilePart):
 
     def open(self, path: str, arrays: Mapping[str, tuple[Sequence[int | None], str]], compared: bool) -> None:
         """Opens the file, which has some arrays: the shape of a row and the dtype of each."""
+        self.compared = compared
         known = {name: (tuple(shape), np.dtype(dtype)) for name, (shape, dtype) in arrays.items()}
         self.file = ArrayFile(path, known, self.name, compared)
         first = self.file.namings[0]
