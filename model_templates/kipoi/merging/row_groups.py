@@ -14,7 +14,7 @@ from .blocks import Block
 from .data_errors import DataError, problem, say_once
 from .keys import compare, range_is_known, shown
 from .part_base import BasePart, FilePart, Reader
-from .row_ids import say_something
+from .row_ids import is_word, say_something
 
 # Names of parts: the rows of those in one group are in step by ids or genomic ranges.
 Grouping: TypeAlias = tuple[tuple[str, ...], ...]
@@ -161,6 +161,8 @@ class RowCheck:
                 if it.says is None or group[it.part] == group[lacking] or not compared:
                     continue
                 wrong = nothing & it.says
+                if wrong.any():
+                    wrong &= ~is_word(block["keys", it.naming.name, "ids"])
                 if wrong.any():
                     raise self._without_id(block, self.parts[lacking], it, wrong, rows)
 

@@ -65,13 +65,17 @@ def as_ids(array: Any, part: str) -> np.ndarray:
     return _of_texts(as_text(array), part)
 
 
+def is_word(ids: np.ndarray) -> np.ndarray:
+    """Returns which ids are words for a missing value, which may be names."""
+    return np.isin(np.char.lower(ids), WORDS)
+
+
 def say_something(ids: np.ndarray) -> np.ndarray:
     """Returns for which rows ids name something: not for those without one, nor for a word that several rows have."""
-    named = ids != ""
-    texts, first, counts = np.unique(ids, return_index=True, return_counts=True) if len(ids) > 1 else ([], [], [])
-    for text, place, count in zip(texts, first, counts, strict=True):
-        if count > 1 and named[place] and str(text).lower() in WORDS:
-            named &= ids != text
+    named, words = ids != "", is_word(ids)
+    if words.any():
+        texts, counts = np.unique(ids[words], return_counts=True)
+        named &= ~np.isin(ids, texts[counts > 1])
     return named
 
 
