@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from keras_stitch.cli.commands import COMMANDS
 from keras_stitch.cli.parser import parse
@@ -28,16 +30,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 where ``verify`` finds a difference, or 2 after a mistake of the user's.
     """
     options = parse(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        for stop in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(stop) == signal.SIG_DFL:  # nohup ignores one
+                signal.signal(stop, _stop)
     with quiet() if arguments is None else contextlib.nullcontext():
         return _status(options)
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    """Ends a command as Ctrl-C does, so that it leaves nothing behind."""
+    raise KeyboardInterrupt(number)
 
 
 def _status(options: argparse.Namespace) -> int:
     try:
         status = COMMANDS[options.command](options)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print("keras-stitch: stopped; nothing is left half-written.", file=sys.stderr)
-        return 130
+        return 128 + (stopped.args[0] if stopped.args else signal.SIGINT)
     except StitchError as error:
         if options.debug:
             traceback.print_exc()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import keras_stitch
 from keras_stitch.cli.parser import read_info, read_pairs
-from keras_stitch.errors import SaveError
+from keras_stitch.files.new_files import check_target
 from keras_stitch.graphs import read_stitch_yaml
 from keras_stitch.terminal import steps
 
@@ -42,14 +42,13 @@ def build(options: argparse.Namespace) -> None:
 
     output = Path(options.output)
     format_of(output)
-    if output.exists() and not options.overwrite:
-        raise SaveError(f"'{output}' exists.", fix="Give another name, or --overwrite.")
+    check_target(output, overwrite=options.overwrite)
     with steps() as step:
         graph = _graph(options, step)
         step("building the stitched model")
         model = graph.build()
         step(f"saving {output}")
-        save_model(model, output)
+        save_model(model, output, overwrite=options.overwrite)
     print(graph.summary())
     print(f"\nwritten: {output}")
 

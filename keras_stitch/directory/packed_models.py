@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import astuple, dataclass, field
@@ -19,6 +18,7 @@ from keras_stitch.directory import custom_objects_file
 from keras_stitch.directory.connections_code import source
 from keras_stitch.directory.hosting import hosted_model
 from keras_stitch.files.read_files import load_yaml
+from keras_stitch.files.scratch import Scratch
 from keras_stitch.graphs.shapes import kind_of
 from keras_stitch.graphs.spec import Port
 from keras_stitch.kipoi.framework import OLD_TYPES
@@ -248,8 +248,8 @@ class Packing:
         Raises:
             SourceError: When it is no longer what it was when it was added.
         """
-        with tempfile.TemporaryDirectory(prefix="keras-stitch-") as folder:
-            place = Path(folder) / "model"
+        with Scratch() as folder:
+            place = folder / "model"
             write_packed(self.parts[owner], place, sha256=self.sha256.get(owner))
             return self._runs(owner, load_packed(place))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from keras_stitch.directory.save_request import SavedGraph, SaveOptions
 from keras_stitch.directory.split_plan import split
 from keras_stitch.errors import SaveError
 from keras_stitch.files import overwriting
+from keras_stitch.files.scratch import Scratch
 from keras_stitch.graphs.spec import GraphSpec
 from keras_stitch.kipoi import run_kipoi
 from keras_stitch.kipoi.model_directory import KipoiPart
@@ -129,8 +129,7 @@ class Draft:
         """Writes the models of jobs, if any, and the examples; returns these as ``dataloader.yaml`` names them."""
         if self.graph.workflow is None:
             return example_files.place_examples(place, self.chosen, self.example_names)
-        with tempfile.TemporaryDirectory(prefix="keras-stitch-") as folder:
-            scratch = Path(folder).resolve()
+        with Scratch() as scratch:
             workflow = self.graph.workflow(place, scratch, self.loaders, self.parts, self.chosen, self.step)
             workflow.write()
             self.merged = self.merged.made_by(workflow.made_by)

@@ -176,13 +176,8 @@ def _check_target(target: Path, format: str, overwrite: bool) -> None:
             )
     if format == SAVED_MODEL:
         overwriting.check_target(target, overwrite=overwrite, **_FOLDER)
-    elif target.is_dir():
-        raise SaveError(f"'{target}' is a directory.", expected="a file, or nothing there yet")
-    elif os.path.lexists(target) and not overwrite:
-        raise SaveError(
-            f"'{target}' exists.",
-            fix="Pass overwrite=True (--overwrite on the command line) to replace it, or choose another name.",
-        )
+    else:
+        new_files.check_target(target, overwrite=overwrite)
 
 
 @contextlib.contextmanager
@@ -194,9 +189,8 @@ def _written_to(target: Path, format: str, overwrite: bool) -> Iterator[Path]:
         return
     with new_files.disk_errors(target):
         target.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with new_files.new_file(target) as place:
+        with new_files.new_file(target, overwrite=overwrite) as place:
             yield place
-            _check_target(target, ONNX, overwrite)  # somebody may have written it meanwhile
 
 
 # -- what it predicts ------------------------------------------------------------

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
+import functools
 import os
-import platform
-import re
-import secrets
 import shutil
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SaveError
 from keras_stitch.files.new_files import disk_errors
+from keras_stitch.files.temporary_names import left_behind, new_name
 
 _AT_FDCWD = -100 if sys.platform.startswith("linux") else -2
-
-
+_OLD = "-old"
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS are the same number
 
 
@@ -47,17 +44,18 @@ def new_directory(
         SaveError: When the target must not be replaced (before anything is written), or cannot be written.
     """
     shown, target = str(target), Path(os.path.realpath(target))
-    check_target(target, overwrite=overwrite, generated=generated, mark=mark)
+    check = functools.partial(check_target, target, overwrite=overwrite, generated=generated, mark=mark)
+    check()
     with disk_errors(shown, "Free some space or choose another place; nothing was changed."):
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(target)
-        building = target.with_name(_prefix(target) + f"{os.getpid()}-{secrets.token_hex(4)}")
+        building = target.with_name(new_name(_start(target)))
         try:
             building.mkdir()
             yield building
             for compiled in list(building.rglob(layout.COMPILED)):  # it names paths of this machine
                 shutil.rmtree(compiled)
-            _put_in_place(building, target, overwrite=overwrite)
+            _put_in_place(building, target, check)
         finally:
             shutil.rmtree(building, ignore_errors=True)
 
@@ -112,12 +110,17 @@ def is_generated(folder: Path) -> bool:
     return all((folder / name).is_file() for name in layout.ALWAYS)
 
 
-def _put_in_place(building: Path, target: Path, *, overwrite: bool) -> None:
-    if not overwrite or not target.exists():
-        building.rename(target)  # fails where somebody else has put something there meanwhile
-    elif not _exchange(building, target):
+def _put_in_place(building: Path, target: Path, check: Callable[[], None]) -> None:
+    try:
+        building.rename(target)  # fails where something is, except for an empty directory
+        return
+    except OSError:
+        check()  # what somebody has put there meanwhile must be replaceable, too
+        if not target.is_dir():
+            raise
+    if not _exchange(building, target):
         # Without the system call there is a moment in which only the old directory's new name exists.
-        aside = target.with_name(building.name + "-old")
+        aside = target.with_name(f"{building.name}{_OLD}")
         target.rename(aside)
         try:
             building.rename(target)
@@ -139,28 +142,15 @@ def _exchange(first: Path, second: Path) -> bool:
         return False
 
 
-def _prefix(target: Path) -> str:
-    # The machine is in the name because the process ids of another one, on a shared disk, say nothing here.
-    machine = hashlib.md5(platform.node().encode(), usedforsecurity=False).hexdigest()[:6]
-    return f".{target.name}.stitch-{machine}-"
+def _start(target: Path) -> str:
+    return f".{target.name}.stitch"
 
 
 def _remove_stale(target: Path) -> None:
-    pattern = re.compile(re.escape(_prefix(target)) + r"(\d+)-[0-9a-f]+(-old)?")
-    for path in target.parent.iterdir():
-        match = pattern.fullmatch(path.name)
-        if match and not _is_alive(int(match[1])):
-            if match[2] and not target.exists():
-                path.rename(target)  # killed between the two renames: the old directory comes back
-            else:
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it is somebody else's
-        pass
-    return True
+    for path in left_behind(target.parent, _start(target), _OLD):
+        if not target.exists():
+            path.rename(target)  # killed between the two renames: the old directory comes back
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+    for path in left_behind(target.parent, _start(target)):
+        shutil.rmtree(path, ignore_errors=True)

@@ -18,6 +18,7 @@ from keras_stitch.files.parse_text import from_yaml
 LARGEST_TEXT = 1 << 28
 LARGEST = 1 << 40
 
+_TEXTS = (".yaml", ".yml", ".py", ".json")
 _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
@@ -37,6 +38,22 @@ def plain(path: Path, largest: int = LARGEST) -> Path:
     if found.st_size > largest:
         raise OSError(errno.EFBIG, f"It has {found.st_size:,} bytes, and {largest:,} at most are read", str(path))
     return path
+
+
+def check_directory(directory: Path) -> None:
+    """Refuse a directory with something in it that is not to be opened: its own code, and Kipoi, open what they like.
+
+    Raises:
+        SourceError: Naming it, see ``plain``. Hidden folders, links that lead nowhere and directories pass.
+    """
+    for folder, folders, files in os.walk(directory):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(folder, name) for name in files):
+            try:
+                plain(path, LARGEST_TEXT if path.suffix in _TEXTS else LARGEST)
+            except OSError as error:
+                if error.errno in (errno.EINVAL, errno.EFBIG):
+                    raise SourceError(f"'{path}' cannot be read: {error.strerror}.", fix="Move it away.") from None
 
 
 def read_text(path: Path) -> str:

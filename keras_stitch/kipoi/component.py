@@ -18,7 +18,7 @@ from kipoi_utils.utils import infer_parent_class, override_default_kwargs
 from keras_stitch.checks import path_of
 from keras_stitch.errors import SourceError, StitchError, reason
 from keras_stitch.files.parse_text import BadText, from_yaml
-from keras_stitch.files.read_files import find_yaml, load_yaml
+from keras_stitch.files.read_files import check_directory, find_yaml, load_yaml
 from keras_stitch.graphs.names import zoo_name
 from keras_stitch.kipoi import schema
 from keras_stitch.kipoi.dataloader import Dataloader, sources
@@ -137,6 +137,7 @@ def _from_directory(directory: Path, args: dict[str, Any]) -> Component:
         if default is None:
             raise SourceError(f"No dataloader.yaml in '{directory}'.", expected="a Kipoi directory with a dataloader")
         return resolve(replace(default, args={**(default.args or {}), **args}))
+    check_directory(directory)
     raw = load_yaml(found)
     try:
         description = kipoi.get_source("dir").get_dataloader_descr(str(directory.resolve()))

@@ -13,7 +13,7 @@ import kipoi
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, StitchError
-from keras_stitch.files.read_files import find_yaml, load_yaml
+from keras_stitch.files.read_files import check_directory, find_yaml, load_yaml
 from keras_stitch.kipoi.component import default_dataloader
 from keras_stitch.kipoi.dataloader import Dataloader
 from keras_stitch.kipoi.framework import framework_of
@@ -176,6 +176,7 @@ def model_directory(path: str | os.PathLike[str]) -> ModelDirectory:
             expected="a directory with a model.yaml",
             received="no such directory" if not directory.is_dir() else "a directory without one",
         )
+    check_directory(directory)
     raw = load_yaml(found)
     try:
         description = kipoi.get_source("dir").get_model_descr(str(directory))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from keras_stitch import keras_private
 from keras_stitch.errors import SourceError, reason
+from keras_stitch.files.scratch import Scratch
 from keras_stitch.models import ports
 from keras_stitch.models.changed_layers import copy_alphas, ordered_weights
 from keras_stitch.models.one_of_a_name import check_objects
@@ -164,9 +164,9 @@ def copy_state(source: keras.Layer, target: keras.Layer) -> None:
             old.save_own_variables(store)
             new.load_own_variables(store)
             if hasattr(old, "load_assets"):
-                with tempfile.TemporaryDirectory(prefix="keras-stitch-") as folder:
-                    old.save_assets(folder)
-                    new.load_assets(folder)
+                with Scratch() as folder:
+                    old.save_assets(str(folder))
+                    new.load_assets(str(folder))
 
 
 def _weights(layer: keras.Layer) -> list[keras.Variable]:

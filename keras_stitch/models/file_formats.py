@@ -7,13 +7,13 @@ and 2), the ``.keras`` zip archive, and an architecture JSON with a weights file
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, nearest
 from keras_stitch.files import read_files
+from keras_stitch.files.scratch import Scratch
 from keras_stitch.repairs.read_file import AGAIN, opened_archive, opened_hdf5
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -135,7 +135,7 @@ def by_its_ending(path: Path, kind: str) -> Iterator[Path]:
     if path.name.endswith(fitting) and not (kind == "h5 weights" and path.name.endswith(".weights.h5")):
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="keras-stitch-") as folder:
-        link = Path(folder) / f"model{fitting[0]}"
+    with Scratch() as folder:
+        link = folder / f"model{fitting[0]}"
         link.symlink_to(path.resolve())
         yield link

@@ -63,16 +63,16 @@ def format_of(path: Path) -> str:
     return formats[path.suffix]
 
 
-def save_model(model: keras.Model, path: Path) -> Path:
+def save_model(model: keras.Model, path: Path, *, overwrite: bool = True) -> Path:
     """Save a stitched model, ``.keras`` or ``.h5`` by the ending, whole or not at all.
 
     Raises:
-        SaveError: If the format cannot hold the model, or the file cannot be written.
+        SaveError: If the format cannot hold the model, or the file cannot be written, or must not be replaced.
     """
     check_format(model, format_of(path))
     if not path.absolute().parent.is_dir():
         raise SaveError(f"There is no folder '{path.absolute().parent}'.", fix="Make it first.")
-    with new_files.disk_errors(path), new_files.new_file(path) as place:
+    with new_files.disk_errors(path), new_files.new_file(path, overwrite=overwrite) as place:
         try:
             write(model, place)
             known = held_by(model).for_keras()

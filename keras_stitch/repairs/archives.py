@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import numpy as np
 
 from keras_stitch.errors import SourceError
 from keras_stitch.files.parse_text import from_json
+from keras_stitch.files.scratch import Scratch
 from keras_stitch.keras_private import archive_name
 from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_layer, is_model, name_of
 from keras_stitch.repairs.shared_layers import ID, share
@@ -33,8 +33,7 @@ _PARTS = ("forward_layer", "backward_layer")  # of a Bidirectional
 
 def load(path: Path, model: keras.Model, saved: Saved, custom_objects: Mapping[str, Any]) -> keras.Model:
     """Load an archive by Keras itself, with the repaired architecture, of which the model was made."""
-    with tempfile.TemporaryDirectory(prefix="keras-stitch-") as folder:
-        place = Path(folder)
+    with Scratch() as place:
         with zipfile.ZipFile(path) as archive:
             archive.extractall(place / "old")
         if (place / "old" / WEIGHTS).exists():
@@ -65,8 +64,8 @@ def share_layers(path: Path) -> None:
 
 def load_weights(path: Path, model: keras.Model, saved: Saved) -> None:
     """Load a ``.weights.h5`` file into a model that was made from a repaired architecture."""
-    with tempfile.TemporaryDirectory(prefix="keras-stitch-") as folder:
-        copy = Path(folder) / WEIGHTS
+    with Scratch() as folder:
+        copy = folder / WEIGHTS
         shutil.copyfile(path, copy)
         _move_groups(copy, model, saved)
         model.load_weights(copy)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from keras_stitch.errors import SourceError, reason
+from keras_stitch.files.scratch import Scratch
 from keras_stitch.graphs.names import unique_names
 from keras_stitch.graphs.shapes import shape_fits
 from keras_stitch.graphs.spec import Port, Source, Submodel, shape_text
@@ -53,8 +53,8 @@ def foreign_submodel(
         SourceError: When it cannot be loaded, or predicts something else than its schema says.
     """
     believed = believed_submodel(name, part, source, placement)
-    with tempfile.TemporaryDirectory(prefix="keras-stitch-") as temporary:
-        folder = Path(temporary).resolve() / "model"
+    with Scratch() as temporary:
+        folder = temporary / "model"
         write_packed(part, folder, link=True)
         model = _loaded(name, part, folder)
         found, given = _probed(name, model, part, believed.inputs, dtypes)

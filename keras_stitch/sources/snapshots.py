@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +11,7 @@ import numpy as np
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, reason
+from keras_stitch.files.scratch import Scratch
 from keras_stitch.graphs.spec import Port, Source, shape_text
 from keras_stitch.kipoi.model_directory import CopiedPart, read_directory
 from keras_stitch.kipoi.packed_copy import flattened, load_packed, nested
@@ -25,15 +23,6 @@ from keras_stitch.sources.shapes_argument import Shapes
 
 Array = np.ndarray[Any, Any]
 Predict = Callable[[Sequence[Array]], Any]
-
-
-class Folder:
-    """A temporary folder that lives as long as this object."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="keras-stitch-")).resolve()
-        # Unlike tempfile.TemporaryDirectory, this says nothing when it goes.
-        self._end = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -68,7 +57,7 @@ def load_snapshot(request: Request, kind: str, write: Callable[[Path], Written])
     Raises:
         SourceError: If it cannot be written, or predicts something else afterwards.
     """
-    folder = Folder()
+    folder = Scratch()
     directory = folder.path / type(request.source).__name__
     (directory / layout.MODEL_FILES).mkdir(parents=True)
     written = write(directory)

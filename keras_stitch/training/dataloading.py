@@ -16,6 +16,7 @@ from kipoi.data import AVAILABLE_DATALOADERS, BaseDataLoader
 from kipoi_utils.data_utils import numpy_collate
 
 from keras_stitch.errors import StitchError, nearest, reason
+from keras_stitch.files.read_files import check_directory
 from keras_stitch.graphs.names import zoo_name
 from keras_stitch.kipoi.run_kipoi import is_data_error
 from keras_stitch.training.batches import Array
@@ -117,6 +118,8 @@ def _loader(source: str | os.PathLike[str]) -> Any:
             expected="a Kipoi directory, such as graph.save(...) writes",
             received="a file" if path.exists() else None,
         )
+    if path.is_dir():
+        check_directory(path)
     try:
         kipoi_source, name = named
         return kipoi.get_dataloader_factory(name, source=kipoi_source)

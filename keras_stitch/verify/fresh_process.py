@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import keras
 import numpy as np
+
+from keras_stitch.files.new_files import disk_errors
+from keras_stitch.files.scratch import MORE_ROOM, Scratch
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -31,13 +33,14 @@ class Job:
     """
 
     def __init__(self, model: Path, sets: Mapping[str, Arrays], **more: Any):
-        self._holder = tempfile.TemporaryDirectory(prefix="keras-stitch-")
+        self._holder = Scratch()
         self._process: subprocess.Popen[bytes] | None = None
-        self.folder = Path(self._holder.name)
+        self.folder = self._holder.path
         job = {"model": str(model.absolute()), "sets": {kind: list(arrays) for kind, arrays in sets.items()}, **more}
-        (self.folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         arrays = {f"{kind}/{name}": array for kind, named in sets.items() for name, array in named.items()}
-        np.savez(self.folder / "inputs.npz", **arrays)
+        with disk_errors(self.folder, MORE_ROOM):
+            (self.folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+            np.savez(self.folder / "inputs.npz", **arrays)
 
     def __enter__(self) -> Self:
         return self
@@ -46,7 +49,7 @@ class Job:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-        self._holder.cleanup()
+        self._holder.close()
 
     def start(self, program: Path) -> None:
         """Start the program, a Python file whose ``main`` takes the folder."""

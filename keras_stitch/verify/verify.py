@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +18,7 @@ from keras_stitch import directory_layout as layout
 from keras_stitch.checks import whole_number
 from keras_stitch.errors import SourceError, StitchError, reason
 from keras_stitch.files import overwriting
+from keras_stitch.files.scratch import Scratch
 from keras_stitch.graphs.mask_borders import stopped
 from keras_stitch.graphs.names import Names
 from keras_stitch.graphs.spec import GraphSpec, Port, Wiring
@@ -74,9 +74,8 @@ class Subject:
     def verify(self, data: object = None, *, rows: int = ROWS, seed: int = 0, format: str = "keras") -> Certificate:
         """Save the model into a temporary folder, load it again and compare; see ``Graph.verify``."""
         given = None if data is None else given_inputs(data, self.wiring)
-        with tempfile.TemporaryDirectory(prefix="keras-stitch-") as folder:
+        with Scratch() as place:
             self.progress("saving it")
-            place = Path(folder)
             if self.packed is not None:
                 self.packed.write(place)
             file = None if self.model is None else save_model(self.model, place / f"model.{format}")

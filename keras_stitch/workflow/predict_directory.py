@@ -13,9 +13,9 @@ from typing import Any
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import StitchError, nearest
-from keras_stitch.files.new_files import new_file
+from keras_stitch.files.new_files import check_target, new_file
 from keras_stitch.files.parse_text import BadText, from_json
-from keras_stitch.files.read_files import find_yaml, load_yaml, read_text
+from keras_stitch.files.read_files import check_directory, find_yaml, load_yaml, read_text
 from keras_stitch.workflow.snakemake import has_workflow, run_workflow, with_texts, workflow_config
 
 # Of files that Kipoi writes.
@@ -54,17 +54,7 @@ def predict(
         StitchError: When arguments are missing or unknown, or something fails.
     """
     directory = directory.resolve()
-    if find_yaml(directory, "model") is None or find_yaml(directory, "dataloader") is None:
-        raise StitchError(
-            f"'{directory.name}' is no directory to predict with.",
-            expected="one that graph.save(...) or keras-stitch save wrote, with model.yaml and dataloader.yaml",
-            received="no such directory" if not directory.is_dir() else "a directory without them",
-        )
-    if output.suffix.removeprefix(".") not in _ENDINGS or output.is_dir():
-        raise StitchError(
-            f"Kipoi cannot write '{output.name}'.",
-            expected=f"a file that ends in {', '.join(f'.{it}' for it in _ENDINGS)}",
-        )
+    _check(directory, output)
     own = _described(directory)
     configured = workflow_config(directory) if has_workflow(directory) else {"models": {}}
     jobs = configured.pop("models")
@@ -85,6 +75,23 @@ def predict(
         passed |= {f"{name}_file": str(file.resolve()) for name, file in predicted.items() if f"{name}_file" in own}
         _kipoi_predict(directory, passed, output, settings.get("batch_size", 32), settings.get("workers", 0))
     return output
+
+
+def _check(directory: Path, output: Path) -> None:
+    """Raises where there is no directory to predict with, or the output is no file that Kipoi can write."""
+    if find_yaml(directory, "model") is None or find_yaml(directory, "dataloader") is None:
+        raise StitchError(
+            f"'{directory.name}' is no directory to predict with.",
+            expected="one that graph.save(...) or keras-stitch save wrote, with model.yaml and dataloader.yaml",
+            received="no such directory" if not directory.is_dir() else "a directory without them",
+        )
+    if output.suffix.removeprefix(".") not in _ENDINGS or output.is_dir():
+        raise StitchError(
+            f"Kipoi cannot write '{output.name}'.",
+            expected=f"a file that ends in {', '.join(f'.{it}' for it in _ENDINGS)}",
+        )
+    check_directory(directory)
+    check_target(output, overwrite=True)
 
 
 def read_arguments(pairs: Sequence[str], whole: str | None) -> dict[str, Any] | None:

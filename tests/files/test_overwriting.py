@@ -13,7 +13,7 @@ import kipoi_cases
 import pytest
 
 from keras_stitch.errors import SaveError
-from keras_stitch.files import new_files, overwriting
+from keras_stitch.files import new_files, overwriting, temporary_names
 
 WRITER = """
     import sys
@@ -98,7 +98,7 @@ def test_an_error_in_the_block_leaves_nothing(tmp_path):
 
 def test_somebody_elses_directory_stays(tmp_path):
     target = tmp_path / "made"
-    with pytest.raises(SaveError, match="cannot be written"), overwriting.new_directory(target) as place:
+    with pytest.raises(SaveError, match="exists"), overwriting.new_directory(target) as place:
         (place / "mine").write_text("")
         target.mkdir()
         (target / "theirs").write_text("")
@@ -120,7 +120,7 @@ def test_what_two_renames_left_comes_back(tmp_path):
     target = tmp_path / "made"
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    old = tmp_path / f"{overwriting._prefix(target)}{process.pid}-abc-old"
+    old = tmp_path / f"{overwriting._start(target)}-{temporary_names._machine()}-{process.pid}-0123abcd-old"
     old.mkdir()
     (old / "stitch.yaml").write_text("old")
     with pytest.raises(RuntimeError), overwriting.new_directory(target, overwrite=True):

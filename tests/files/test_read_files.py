@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from keras_stitch.errors import SourceError
 from keras_stitch.files import read_files
 
 
@@ -58,6 +59,22 @@ def test_a_file_and_a_link_to_one_are_plain(tmp_path):
         assert read_files.plain(tmp_path / name) == tmp_path / name
     with pytest.raises(FileNotFoundError):
         read_files.plain(tmp_path / "nothing")
+
+
+def test_a_directory_holds_nothing_that_is_not_to_be_opened(tmp_path):
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "nowhere").symlink_to("nothing")
+    (tmp_path / ".git").mkdir()
+    pipe(tmp_path / ".git" / "fsmonitor")
+    read_files.check_directory(tmp_path)
+    (tmp_path / "inner" / "model.yaml").touch()
+    os.truncate(tmp_path / "inner" / "model.yaml", 1 << 40)
+    with pytest.raises(SourceError) as error:
+        read_files.check_directory(tmp_path)
+    assert str(error.value) == (
+        f"'{tmp_path}/inner/model.yaml' cannot be read: It has 1,099,511,627,776 bytes, and 268,435,456 at most are "
+        "read.\n  Fix: Move it away."
+    )
 
 
 def test_a_text_is_not_read_into_memory_whatever_its_size(tmp_path):
