@@ -41,8 +41,9 @@ class Scratch:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.close()
-        is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if is_full and str(error.filename or self.path).startswith(str(self.path)):
+        if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return
+        if str(error.filename or self.path).startswith(str(self.path)):
             with disk_errors(self.path.parent, MORE_ROOM):
                 raise error
 
