@@ -44,21 +44,44 @@ def removed(spec: GraphSpec, name: str) -> GraphSpec:
     raise StitchError(f"There is nothing called '{name}' to remove.", expected=nearest(name, known))
 
 
-def removals(spec: GraphSpec, name: str) -> tuple[str, ...]:
-    """A submodel behind all that need it: those that take its tensors or share its weights, each behind its own."""
-    found: list[str] = []
-    seen: set[str] = set()
+class Needs:
+    """Which submodels of a graph need which: for its tensors, or for its weights."""
 
-    def visit(needed: str) -> None:
-        seen.add(needed)
-        takers = _nodes(connection.target for connection in spec.connections if needed in _nodes(connection.sources))
+    def __init__(self, spec: GraphSpec):
+        self._needed: dict[str, set[str]] = {submodel.name: set() for submodel in spec.submodels}
+        for connection in spec.connections:
+            for taker in _nodes([connection.target]) & self._needed.keys():
+                self._needed[taker] |= _nodes(connection.sources) & self._needed.keys()
         for submodel in spec.submodels:
-            if submodel.name not in seen and (submodel.name in takers or submodel.share == needed):
-                visit(submodel.name)
-        found.append(needed)
+            self._needed[submodel.name] |= {submodel.owner} - {submodel.name}
+        self._takers: dict[str, list[str]] = {name: [] for name in self._needed}
+        for taker, names in self._needed.items():
+            for name in names:
+                self._takers[name].append(taker)
 
-    visit(name)
-    return tuple(found)
+    def of(self, names: Iterable[str]) -> set[str]:
+        """Some submodels, and all that they need."""
+        waiting = list(names)
+        found = set(waiting)
+        while waiting:
+            new = self._needed[waiting.pop()] - found
+            found |= new
+            waiting += new
+        return found
+
+    def removals(self, name: str, most: int) -> tuple[str, ...]:
+        """A submodel behind all that need it, each behind its own; nothing where these are more than ``most``."""
+        found, seen, path = [], {name}, [(name, iter(self._takers[name]))]
+        while path and len(seen) <= most:
+            needed, takers = path[-1]
+            taker = next((taker for taker in takers if taker not in seen), None)
+            if taker is None:
+                found.append(needed)
+                path.pop()
+            else:
+                seen.add(taker)
+                path.append((taker, iter(self._takers[taker])))
+        return () if path else tuple(found)
 
 
 def replaced(spec: GraphSpec, submodel: Submodel) -> GraphSpec:

@@ -23,6 +23,7 @@ class GraphInputs:
     def __init__(self, spec: GraphSpec, targets: Targets, problems: Problems):
         self._targets, self._problems = targets, problems
         self._submodels = {submodel.name: submodel for submodel in spec.submodels}
+        self._ports = {(it.name, port.name): port for it in self._submodels.values() for port in it.inputs}
         self.implicit: dict[PortKey, str] = {}
         self.ports: dict[str, Port] = {}
         given = {one.name: one for one in spec.inputs}
@@ -89,16 +90,13 @@ class GraphInputs:
             )
 
     def _listed(self, keys: list[PortKey]) -> str:
-        return " and ".join(port_text(node, self._port(node, port)) for node, port in keys)
-
-    def _port(self, node: str, port: str) -> Port:
-        return next(candidate for candidate in self._submodels[node].inputs if candidate.name == port)
+        return " and ".join(port_text(key[0], self._ports[key]) for key in keys)
 
     def _port_of(self, name: str, keys: list[PortKey], given: InputSpec | None) -> Port:
         """Shape and dtype of a graph input: what was said, refined by the ports it feeds."""
         shape, dtype = (given.shape, given.dtype) if given else (None, None)
         for key in keys:
-            port = self._port(*key)
+            port = self._ports[key]
             if port.shape is not None:
                 unified = port.shape if shape is None else shapes.unify(shape, port.shape)
                 if unified is None and given and given.shape is None:

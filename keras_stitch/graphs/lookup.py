@@ -47,6 +47,7 @@ class Resolver:
         found = GraphInputs(spec, self._targets, problems)
         self.inputs, self._implicit = found.ports, found.implicit
         self._taken: dict[PortKey, tuple[Taken, ...]] = {}
+        self._arriving: dict[PortKey, Tap] = {}
         for key, references in self._targets.sources.items():
             connection = self._targets.fed[key]
             assert isinstance(connection, Connection)
@@ -133,29 +134,43 @@ class Resolver:
         if reference.port in _names(submodel.outputs):
             return Tap(submodel.name, reference.port)
         if reference.port in _names(submodel.inputs):
-            return self._feeding(submodel.name, reference.port, set())
+            return self._feeding(submodel.name, reference.port)
         known = nearest(reference.port, _names((*submodel.outputs, *submodel.inputs)))
         raise StitchError(f"Submodel '{submodel.name}' has no port '{reference.port}'.", expected=known)
 
-    def _feeding(self, node: str, port: str, seen: set[PortKey]) -> Tap:
-        """The tensor that feeds an input port."""
-        key = (node, port)
-        feed = self._targets.fed.get(key)
-        if feed is None:
-            return Tap(None, self._implicit[key])
-        if isinstance(feed, InputSpec):
-            return Tap(None, feed.name)
-        merged = Tap(node, port, merged=True)
+    def _feeding(self, node: str, port: str) -> Tap:
+        """The tensor that feeds an input port, perhaps through the input ports of other submodels."""
+        key, passed = (node, port), set[PortKey]()
+        while key not in self._arriving:
+            feed = self._targets.fed.get(key)
+            if feed is None:
+                self._arriving[key] = Tap(None, self._implicit[key])
+            elif isinstance(feed, InputSpec):
+                self._arriving[key] = Tap(None, feed.name)
+            elif (before := self._passed_on(key, feed)) is None:
+                self._arriving[key] = Tap(*key, merged=True)
+            elif isinstance(before, Tap):
+                self._arriving[key] = before
+            elif before in passed:  # a cycle, which is reported where the order is sought
+                return Tap(*before, merged=True)
+            else:
+                passed.add(key)
+                key = before
+        self._arriving |= dict.fromkeys(passed, self._arriving[key])
+        return self._arriving[key]
+
+    def _passed_on(self, key: PortKey, feed: Connection) -> Tap | PortKey | None:
+        """The tensor or input port that alone and whole feeds a port; ``None`` where something is merged or cut."""
         source = self._targets.sources[key][0]
-        if len(feed.sources) > 1 or key in seen:
-            return merged
+        if len(feed.sources) > 1:
+            return None
         if isinstance(source, StitchError):
             raise source
         if source.part:
-            return merged
+            return None
         submodel = self._submodels.get(source.node)
-        if submodel and source.port and source.port not in _names(submodel.outputs):
-            return self._feeding(source.node, source.port, {*seen, key})
+        if submodel and source.port in set(_names(submodel.inputs)) - set(_names(submodel.outputs)):
+            return source.node, str(source.port)
         return self._tap(feed.sources[0], source)
 
     # -- graph outputs -------------------------------------------------------

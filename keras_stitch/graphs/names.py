@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from keras_stitch.errors import NamingError
 
@@ -90,8 +90,8 @@ def zoo_name(text: str) -> tuple[str, str] | None:
 def unique_names(names: Iterable[str]) -> tuple[str, ...]:
     """The same names, repeated ones numbered from 1: ``encoder``, ``encoder_1``."""
     names = tuple(names)
-    taken = Names(())
-    return tuple(taken.new(name, avoid=names) for name in names)
+    taken, avoid = Names(()), frozenset(names)
+    return tuple(taken.new(name, avoid=avoid) for name in names)
 
 
 class Names:
@@ -105,16 +105,19 @@ class Names:
 
     def __init__(self, taken: Iterable[str]):
         self._taken = set(taken)
+        self._numbers: dict[str, int] = {}  # up to which those of a name are taken, or were to be avoided
 
     def __contains__(self, name: str) -> bool:
         return name in self._taken
 
-    def new(self, base: str, avoid: Iterable[str] = ()) -> str:
+    def new(self, base: str, avoid: Collection[str] = ()) -> str:
         """A free name that starts with ``base``; it is taken from now on. Numbered ones are not in ``avoid``."""
-        name, number, avoid = base, 0, set(avoid)
+        number = self._numbers.get(base, 0)
+        name = f"{base}_{number}" if number else base
         while name in self._taken or (number and name in avoid):
             number += 1
             name = f"{base}_{number}"
+        self._numbers[base] = number
         self._taken.add(name)
         return name
 

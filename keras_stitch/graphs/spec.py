@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -98,9 +99,7 @@ class LayerInfo:
 
     Attributes:
         path: Its name, behind those of the models it is nested in: ``"encoder/conv1"``.
-        class_name: Its class.
         trainable: The flag as saved.
-        parameters: Number of weights.
         augments: Whether it changes its inputs at random in training, as Keras' random image layers do.
         change: What was done to its weights after it was made, in words: ``"LoRA of rank 4"``, ``"int8 weights"``.
     """
@@ -247,10 +246,11 @@ class GraphSpec:
 
     def submodel(self, name: str) -> Submodel:
         """The submodel of that name; ``KeyError`` where there is none."""
-        return self._by_name[name]
+        return self.by_name[name]
 
     @cached_property
-    def _by_name(self) -> dict[str, Submodel]:
+    def by_name(self) -> dict[str, Submodel]:
+        """The submodels by name."""
         return {submodel.name: submodel for submodel in reversed(self.submodels)}
 
 
@@ -307,10 +307,8 @@ class Wiring:
     """A checked graph: every name resolved, every shape known.
 
     Attributes:
-        name: The graph's name.
         order: Submodels so that each comes after those that feed it.
         inputs: Graph inputs, in the order in which their submodels were added.
-        outputs: Graph outputs.
         feeds: For every submodel, one ``Feed`` for each of its input ports, in their order.
         node_outputs: For every submodel, its output ports with their shapes in this graph.
         masked: The whole tensors that carry a Keras mask.
@@ -330,12 +328,14 @@ class Wiring:
 
     def input_targets(self, name: str) -> tuple[tuple[str, str], ...]:
         """The ``(submodel, port)`` pairs that a graph input feeds, alone or merged."""
-        return tuple(
-            (feed.node, feed.port.name)
-            for node in self.order
-            for feed in self.feeds[node]
-            if any(tap.node is None and tap.port == name for tap in feed.taps)
-        )
+        return tuple(self._input_targets[name])
+
+    @cached_property
+    def _input_targets(self) -> Mapping[str, dict[tuple[str, str], None]]:
+        found: dict[str, dict[tuple[str, str], None]] = defaultdict(dict)
+        for tap, feed in ((tap, feed) for node in self.order for feed in self.feeds[node] for tap in feed.taps):
+            found[tap.port] |= {(feed.node, feed.port.name): None} if tap.node is None else {}
+        return found
 
 
 def shape_text(shape: Shape | None) -> str:

@@ -39,16 +39,18 @@ def cut(whole: Wiring, nodes: Collection[str], wanted: Sequence[GraphOutput], na
     Raises:
         NamingError: If two tensors that come in would have one name.
     """
+    nodes = set(nodes)
     cutter = _Cutter(whole, nodes)
     order = tuple(node for node in whole.order if node in nodes)
     feeds = {node: tuple(map(cutter.feed, whole.feeds[node])) for node in order}
     outputs = tuple(replace(output, tap=cutter.tap(output.tap)) for output in wanted)
     # Graph inputs first, then what submodels deliver, both in the order of the whole graph.
-    positions, added = [port.name for port in whole.inputs], list(whole.feeds)
+    positions = {port.name: place for place, port in enumerate(whole.inputs)}
+    added = {node: place for place, node in enumerate(whole.feeds)}
 
     def place(item: tuple[str, tuple[Tap, Port]]) -> tuple[int, int]:
         name, (tap, _) = item
-        return (0, positions.index(name)) if tap.node is None else (1, added.index(tap.node))
+        return (0, positions[name]) if tap.node is None else (1, added[tap.node])
 
     found = sorted(cutter.inputs.items(), key=place)
     feeds |= {node: tuple(merged.values()) for node, merged in cutter.merged.items()}
@@ -59,18 +61,15 @@ def cut(whole: Wiring, nodes: Collection[str], wanted: Sequence[GraphOutput], na
 
 def wanted(whole: Wiring, nodes: Collection[str]) -> list[GraphOutput]:
     """The outputs of some submodels, in their order, that others take or that are graph outputs."""
-    others = [node for node in whole.order if node not in nodes]
+    own = set(nodes)
+    others = [node for node in whole.order if node not in own]
     taps = [tap for node in others for feed in whole.feeds[node] for tap in feed.taps]
     taps += [output.tap for output in whole.outputs]
     # What is merged for one of them may be taken elsewhere, and is merged there once more.
     taps += [inner for tap in taps for feed in merged_for(whole, tap) for inner in feed.taps]
-    found = {
-        tensor_name(whole, tap): Tap(tap.node, tap.port)
-        for node in nodes
-        for port in whole.node_outputs[node]
-        for tap in taps
-        if (tap.node, tap.port) == (node, port.name) and not tap.merged
-    }
+    taken = {(tap.node, tap.port) for tap in taps if not tap.merged}
+    ports = [(node, port.name) for node in nodes for port in whole.node_outputs[node]]
+    found = {tensor_name(whole, tap): tap for tap in (Tap(*port) for port in ports if port in taken)}
     return [GraphOutput(tensor_port(whole, tap), tap) for tap in found.values()]
 
 

@@ -65,7 +65,7 @@ def target_port(spec: GraphSpec, text: str) -> tuple[Submodel, Port]:
             f"'{text}' cannot be fed: an input port takes a whole tensor.",
             fix=f"Connect to '{reference.node}' and merge the sources in the order of the axis.",
         )
-    submodel = {submodel.name: submodel for submodel in spec.submodels}.get(reference.node)
+    submodel = spec.by_name.get(reference.node)
     if submodel is None:
         owners = [s.name for s in spec.submodels for port in s.inputs if port.name == text]
         raise StitchError(
@@ -83,12 +83,11 @@ def target_port(spec: GraphSpec, text: str) -> tuple[Submodel, Port]:
             f"'{text}' has {len(submodel.inputs)} input ports, so the name alone does not say which is fed.",
             expected=port_list(submodel, submodel.inputs),
         )
-    ports = {port.name: port for port in submodel.inputs}
-    if reference.port not in ports:
-        raise StitchError(
-            f"Submodel '{submodel.name}' has no input port '{reference.port}'.", expected=nearest(reference.port, ports)
-        )
-    return submodel, ports[reference.port]
+    port = next((port for port in submodel.inputs if port.name == reference.port), None)
+    if port is None:
+        known = nearest(reference.port, [port.name for port in submodel.inputs])
+        raise StitchError(f"Submodel '{submodel.name}' has no input port '{reference.port}'.", expected=known)
+    return submodel, port
 
 
 def _read(source: str) -> Reference | StitchError:

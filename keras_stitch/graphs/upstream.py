@@ -8,19 +8,25 @@ from keras_stitch.graphs.spec import Feed, Tap, Wiring
 
 
 def merged_for(wiring: Wiring, tap: Tap) -> Iterator[Feed]:
-    """Every merge that a tensor needs before it is there, the last one first; none if it is not merged."""
-    if tap.merged:
-        feed = wiring.feed_of(tap)
-        yield feed
-        for source in feed.taps:
-            yield from merged_for(wiring, source)
+    """Every merge that a tensor needs before it is there, each once, the last first; none if it is not merged."""
+    return (wiring.feed_of(one) for one in _made_of(wiring, tap) if one.merged)
 
 
 def producers(wiring: Wiring, tap: Tap) -> tuple[str, ...]:
-    """The submodels that have to run before a tensor is there; none for a graph input."""
-    if tap.merged:
-        return tuple(name for source in wiring.feed_of(tap).taps for name in producers(wiring, source))
-    return () if tap.node is None else (tap.node,)
+    """The submodels that have to run before a tensor is there, each once; none for a graph input."""
+    nodes = (one.node for one in _made_of(wiring, tap) if not one.merged)
+    return tuple(dict.fromkeys(node for node in nodes if node is not None))
+
+
+def _made_of(wiring: Wiring, tap: Tap) -> Iterator[Tap]:
+    """A tensor, and before the next one all that it is merged of; what is merged comes once."""
+    waiting, seen = [tap], set()
+    while waiting:
+        one = waiting.pop()
+        if (one.node, one.port, one.merged) not in seen:
+            seen.add((one.node, one.port, one.merged))
+            yield one
+            waiting += reversed(wiring.feed_of(one).taps) if one.merged else ()
 
 
 def fed_by(wiring: Wiring, node: str) -> tuple[str, ...]:

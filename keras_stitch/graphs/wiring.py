@@ -31,6 +31,9 @@ from keras_stitch.graphs.spec import (
     shape_text,
 )
 
+# A message lists as many submodels to remove at most.
+_MOST_REMOVALS = 20
+
 
 class Inference:
     """What wiring asks of whoever holds the models; this one believes what the ports say, and knows no bare layers."""
@@ -73,6 +76,7 @@ class _Wirer:
         self.problems = Problems()
         self.resolver = Resolver(spec, self.problems)
         self.feeds: dict[tuple[str, str], Feed] = {}
+        self.numbers = {(it.name, port.name): number for it in spec.submodels for number, port in enumerate(it.inputs)}
         self.node_outputs: dict[str, tuple[Port, ...]] = {}
         self.misfed: set[str] = set()
         self.borders = Borders(spec)
@@ -149,7 +153,7 @@ class _Wirer:
     def _wire_port(self, node: str, name: str) -> None:
         submodel = self.spec.submodel(node)
         before = len(self.problems)
-        number = next(number for number, port in enumerate(submodel.inputs) if port.name == name)
+        number = self.numbers[node, name]
         feed = self._feed(submodel, submodel.inputs[number])
         if len(self.problems) == before:
             feed = self._with_masks(feed, submodel, number)
@@ -291,17 +295,21 @@ class _Wirer:
             if key not in used:
                 used.add(key)
                 waiting += self.resolver.waits_for(key)
-        for submodel in self.spec.submodels:
-            if submodel.name not in used:
-                source = submodel.name if len(submodel.outputs) == 1 else f"{submodel.name}.{submodel.outputs[0].name}"
-                output = f'graph.add_output("{submodel.name}_output", "{source}")'
-                removals = changes.removals(self.spec, submodel.name)
-                what = "it" if len(removals) == 1 else "it and what needs it"
-                calls = ", ".join(f'graph.remove("{name}")' for name in removals)
-                fix = f"Connect it, add {output}, or leave {what} out: {calls}."
-                if used.intersection(removals):
-                    fix = f"Connect it, or add {output}."
-                self.problems.add(f"Submodel '{submodel.name}' reaches no graph output.", fix=fix)
+        unused = [submodel for submodel in self.spec.submodels if submodel.name not in used]
+        if not unused:
+            return
+        needs = changes.Needs(self.spec)
+        held = needs.of(key for key in used if isinstance(key, str))
+        for submodel in unused:
+            source = submodel.name if len(submodel.outputs) == 1 else f"{submodel.name}.{submodel.outputs[0].name}"
+            output = f'graph.add_output("{submodel.name}_output", "{source}")'
+            removals = needs.removals(submodel.name, _MOST_REMOVALS)
+            what = "it" if len(removals) == 1 else "it and what needs it"
+            calls = ", ".join(f'graph.remove("{name}")' for name in removals)
+            fix = f"Connect it, add {output}, or leave {what} out" + (f": {calls}." if calls else ", the last first.")
+            if submodel.name in held:
+                fix = f"Connect it, or add {output}."
+            self.problems.add(f"Submodel '{submodel.name}' reaches no graph output.", fix=fix)
 
 
 def _ports_text(ports: Sequence[Port]) -> str:

@@ -127,7 +127,7 @@ def stage(spec: GraphSpec, wiring: Wiring, plan: Plan | None = None) -> Stages:
 class _Stager:
     def __init__(self, spec: GraphSpec, whole: Wiring, plan: Plan):
         self.spec, self.whole, self.plan = spec, whole, plan
-        self.packed = [node for node in whole.order if plan[node].placement == "dataloader"]
+        self.packed = {node for node in whole.order if plan[node].placement == "dataloader"}
         # Merges by Keras layers for what is no Keras model: each becomes a model of its own.
         self.merges: dict[str, Tap] = {}
 
@@ -136,7 +136,7 @@ class _Stager:
         if not self.packed and last is None:
             return Stages(self.whole, self.plan, final=self.whole)
         if last is None:
-            final = cut(self.whole, self.plan.at("model"), self.whole.outputs, self.whole.name)
+            final = cut(self.whole, set(self.plan.at("model")), self.whole.outputs, self.whole.name)
             delivered = {port.name: self.delivered(final.takes[port.name], port) for port in final.wiring.inputs}
         else:
             final = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from keras_stitch.errors import StitchError
 from keras_stitch.graphs.spec import FRAMEWORKS, PLACEMENTS, GraphSpec, Submodel, Wiring
@@ -44,7 +45,11 @@ class Plan:
         return iter(self.places)
 
     def __getitem__(self, submodel: str) -> Placed:
-        return {place.submodel: place for place in self.places}[submodel]
+        return self._by_name[submodel]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Placed]:
+        return {place.submodel: place for place in self.places}
 
     def __str__(self) -> str:
         headers, rows = ["submodel", "placement"], [[place.submodel, place.placement] for place in self.places]
