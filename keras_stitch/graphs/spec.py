@@ -99,7 +99,6 @@ class LayerInfo:
 
     Attributes:
         path: Its name, behind those of the models it is nested in: ``"encoder/conv1"``.
-        trainable: The flag as saved.
         augments: Whether it changes its inputs at random in training, as Keras' random image layers do.
         change: What was done to its weights after it was made, in words: ``"LoRA of rank 4"``, ``"int8 weights"``.
     """
@@ -165,7 +164,7 @@ class Submodel:
 
     @property
     def is_layer(self) -> bool:
-        """Whether the node is a bare Keras layer, whose ports follow from what feeds it."""
+        """Whether it is a bare Keras layer, whose ports follow from what feeds it."""
         return self.source.kind in ("layer", "trained layer")
 
 
@@ -333,8 +332,9 @@ class Wiring:
     @cached_property
     def _input_targets(self) -> Mapping[str, dict[tuple[str, str], None]]:
         found: dict[str, dict[tuple[str, str], None]] = defaultdict(dict)
-        for tap, feed in ((tap, feed) for node in self.order for feed in self.feeds[node] for tap in feed.taps):
-            found[tap.port] |= {(feed.node, feed.port.name): None} if tap.node is None else {}
+        for feed in (feed for node in self.order for feed in self.feeds[node]):
+            for name in {tap.port for tap in feed.taps if tap.node is None}:
+                found[name][feed.node, feed.port.name] = None
         return found
 
 
