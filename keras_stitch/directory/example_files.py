@@ -17,6 +17,7 @@ from keras_stitch.directory.argument_names import distinct_examples, owners_of
 from keras_stitch.directory.dataloader_plan import Merged
 from keras_stitch.directory.feeders import Feeder, FileFeeder, TableFeeder, TargetsFeeder
 from keras_stitch.errors import SaveError, StitchError, nearest
+from keras_stitch.files.read_files import is_file
 from keras_stitch.graphs.shapes import shape_fits
 from keras_stitch.graphs.spec import Port, Wiring, shape_text
 from keras_stitch.kipoi import table_files
@@ -75,10 +76,10 @@ def choose_examples(merged: Merged, given: Mapping[str, Any] | None) -> dict[str
 def _given(name: str, value: Any, *, of_file: bool) -> Any:
     """An example that the user gave, for the path of a file with rows, or for an argument of a component."""
     is_path = isinstance(value, str | os.PathLike)
-    if is_path and os.fspath(value) and Path(value).is_file():
+    if is_path and os.fspath(value) and is_file(value):
         return Path(value).resolve()
     if isinstance(value, os.PathLike) or of_file:
-        there = is_path and Path(value).exists()
+        there = is_path and os.path.exists(value)  # noqa: PTH110 - any text
         raise StitchError(
             f"The file for examples['{name}'] {'is a folder' if there else 'is not there'}."
             if is_path
@@ -190,7 +191,7 @@ def _first_rows(
                 continue
             arguments = {own: values.get(name) for own, name in feeder.arguments.items()}
             for own, value in arguments.items():
-                if isinstance(value, str) and value and (directory / value).is_file():
+                if isinstance(value, str) and value and is_file(directory / value):
                     arguments[own] = str(directory / value)
             with _explained(f"The dataloader of {feeder.name} cannot read its examples", directory, _FIX):
                 reader = feeder.reader(module, arguments)

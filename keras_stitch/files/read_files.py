@@ -74,9 +74,14 @@ def sha256(path: Path) -> str:
         raise SourceError(f"'{path}' cannot be read any more: {error.strerror}.") from error
 
 
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a file; any text may be asked for, also one that is too long, or no path at all."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for a long one
+
+
 def find_yaml(directory: Path, kind: str) -> Path | None:
     """``model.yaml`` or ``dataloader.yaml``, with either ending."""
-    return next((path for end in ("yaml", "yml") if (path := directory / f"{kind}.{end}").is_file()), None)
+    return next((path for end in ("yaml", "yml") if is_file(path := directory / f"{kind}.{end}")), None)
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

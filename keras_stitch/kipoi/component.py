@@ -18,7 +18,7 @@ from kipoi_utils.utils import infer_parent_class, override_default_kwargs
 from keras_stitch.checks import path_of
 from keras_stitch.errors import SourceError, StitchError, reason
 from keras_stitch.files.parse_text import BadText, from_yaml
-from keras_stitch.files.read_files import check_directory, find_yaml, load_yaml
+from keras_stitch.files.read_files import check_directory, find_yaml, is_file, load_yaml
 from keras_stitch.graphs.names import zoo_name
 from keras_stitch.kipoi import schema
 from keras_stitch.kipoi.dataloader import Dataloader, sources
@@ -182,7 +182,7 @@ def _defined_in(directory: Path, defined_as: str) -> tuple[str | None, str]:
     if separator:
         return file, name
     module, _, attribute = defined_as.partition(".")
-    if (directory / f"{module}.py").is_file():
+    if is_file(directory / f"{module}.py"):
         return f"{module}.py", attribute
     return None, defined_as
 

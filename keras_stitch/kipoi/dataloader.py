@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from keras_stitch.checks import mapping_of
 from keras_stitch.errors import StitchError
+from keras_stitch.files.read_files import is_file
 from keras_stitch.kipoi import table_files
 
 POLICIES = ("error", "inner")
@@ -113,7 +114,7 @@ class Dataloader:
     @property
     def table(self) -> Path | None:
         """The path of the table, if the source is a table file."""
-        if isinstance(self.source, str | os.PathLike) and Path(self.source).is_file():
+        if isinstance(self.source, str | os.PathLike) and is_file(self.source):
             return Path(self.source).resolve()
         return None
 

@@ -11,6 +11,7 @@ from typing import Any
 import kipoi.model
 
 from keras_stitch.errors import SourceError
+from keras_stitch.files.read_files import is_file
 from keras_stitch.kipoi.templates import STITCHED_MODEL, template_module
 from keras_stitch.kipoi.zoo_files import gone
 
@@ -43,7 +44,7 @@ def framework_of(label: str, directory: Path, description: Any, *, load: bool = 
     Raises:
         SourceError: When Kipoi could not run it, or would break all other models by running it.
     """
-    kind = description.defined_as or description.type
+    kind = description.defined_as or description.type or "nothing"
     known = OLD_TYPES.get(kind, kind)
     if known in _KINDS:
         return _KINDS[known]
@@ -56,7 +57,7 @@ def framework_of(label: str, directory: Path, description: Any, *, load: bool = 
         )
     if description.type == "custom" and not description.defined_as:
         file, name = str(description.args.get("file")), str(description.args.get("object"))
-        if not (directory / file).is_file():
+        if not is_file(directory / file):
             raise gone(label, "file", file)
     elif kind.startswith("kipoi.model.") or "." not in kind:
         raise SourceError(
@@ -85,7 +86,7 @@ def framework_of(label: str, directory: Path, description: Any, *, load: bool = 
 
 def _class(label: str, file: Path, kind: str, name: str) -> Any:
     try:
-        if file.is_file():
+        if is_file(file):
             return template_module("kipoi.merging.python_files").load_object(file, name)
         return getattr(importlib.import_module(kind.rpartition(".")[0]), kind.rpartition(".")[2])
     except Exception as error:  # whatever the module does

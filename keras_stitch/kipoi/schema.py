@@ -13,6 +13,7 @@ from kipoi.specs import ArraySchema, MetadataStruct, RemoteFile
 from kipoi_utils.external.related.fields import UNSPECIFIED
 
 from keras_stitch.errors import SourceError, StitchError, nearest
+from keras_stitch.files.read_files import is_file
 from keras_stitch.graphs.spec import Shape
 from keras_stitch.kipoi.templates import is_plain
 
@@ -165,9 +166,10 @@ def _value(value: Any, folder: Path | None, *, anywhere: bool = False) -> Any:
     if isinstance(value, RemoteFile):
         return {key: text for key in ("url", "md5", "name") if (text := getattr(value, key))}
     if isinstance(value, str | os.PathLike) and folder is not None and os.fspath(value):
-        path = (folder / value).resolve()
-        if path.is_file() and (anywhere or path.is_relative_to(folder.resolve())):
-            return path
+        if is_file(folder / value):
+            path = (folder / value).resolve()
+            if anywhere or path.is_relative_to(folder.resolve()):
+                return path
         return os.fspath(value)
     return value
 

@@ -20,6 +20,7 @@ from kipoi.specs import RemoteFile
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, nearest, reason
 from keras_stitch.files.parse_text import from_yaml
+from keras_stitch.files.read_files import is_file
 from keras_stitch.graphs.names import zoo_name
 
 _SECONDS = 60
@@ -162,7 +163,7 @@ def fetch(label: str, directory: Path, downloads: Path, name: str, value: Any) -
     if isinstance(value, RemoteFile):
         return _download(label, downloads, name, value)
     file = directory / str(value)
-    if file.is_file():
+    if is_file(file):
         return file
     raise gone(label, name, value)
 

@@ -15,7 +15,7 @@ from keras_stitch import directory_layout as layout
 from keras_stitch.errors import StitchError, nearest
 from keras_stitch.files.new_files import check_target, new_file
 from keras_stitch.files.parse_text import BadText, from_json
-from keras_stitch.files.read_files import check_directory, find_yaml, load_yaml, read_text
+from keras_stitch.files.read_files import check_directory, find_yaml, is_file, load_yaml, read_text
 from keras_stitch.workflow.snakemake import has_workflow, run_workflow, with_texts, workflow_config
 
 # Of files that Kipoi writes.
@@ -111,8 +111,7 @@ def read_arguments(pairs: Sequence[str], whole: str | None) -> dict[str, Any] | 
     found: dict[str, Any] = {}
     if whole is not None:
         try:
-            # By os: JSON may be longer than any path, and is no error then.
-            text = read_text(Path(whole)) if os.path.isfile(whole) else whole  # noqa: PTH113
+            text = read_text(Path(whole)) if is_file(whole) else whole
             found = from_json(text)
         except (OSError, ValueError) as error:  # of the file, of its encoding, or of the text
             raise StitchError(f"--dataloader_args is no JSON: {error}.", received=whole[:200]) from error
@@ -164,18 +163,22 @@ def _checked(
         )
     for name in files:
         value = arguments.get(name)
-        if isinstance(value, str) and not Path(value).is_file():
+        if isinstance(value, str) and not is_file(value):
             raise StitchError(
                 f"The file for '{name}' is not there.",
                 expected=f"a file, as seen from '{Path.cwd()}'",
                 received=repr(value),
             )
-    return dict(with_texts(arguments, lambda text: str(Path(text).absolute()) if Path(text).exists() else text))
+
+    def whole(text: str) -> str:
+        return os.path.abspath(text) if os.path.exists(text) else text  # noqa: PTH100, PTH110 - any text
+
+    return dict(with_texts(arguments, whole))
 
 
 def _names_file(directory: Path, about: Mapping[str, Any]) -> bool:
     example = about.get("example")
-    return isinstance(example, str) and bool(example) and (directory / example).is_file()
+    return isinstance(example, str) and bool(example) and is_file(directory / example)
 
 
 def _examples(directory: Path, described: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,8 +191,8 @@ def _examples(directory: Path, described: Mapping[str, Any]) -> dict[str, Any]:
             raise StitchError(
                 f"The example of '{name}' lies at a URL.", fix=f"Download {value['url']} and pass it: -a {name}=FILE."
             )
-        is_file = isinstance(value, str) and value and (directory / value).is_file()
-        found[name] = str(directory / value) if is_file else value
+        there = isinstance(value, str) and value and is_file(directory / value)
+        found[name] = str(directory / value) if there else value
     return found
 
 

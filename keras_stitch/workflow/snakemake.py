@@ -16,7 +16,7 @@ import yaml
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import StitchError
-from keras_stitch.files.read_files import load_python, load_yaml, sha256
+from keras_stitch.files.read_files import is_file, load_python, load_yaml, sha256
 
 _LOCK = ".running"
 _BACKENDS = ("uv", "conda")
@@ -125,7 +125,7 @@ def _configured(folder: Path, arguments: Mapping[str, Any] | None, settings: Map
             for argument in model["predictions"]:
                 model["dataloader_args"].pop(argument, None)
         model["dataloader_args"] = with_texts(
-            model["dataloader_args"], lambda text: str(folder / text) if (folder / text).is_file() else text
+            model["dataloader_args"], lambda text: str(folder / text) if is_file(folder / text) else text
         )
     return configured
 

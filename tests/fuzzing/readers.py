@@ -1,0 +1,42 @@
+"""The readers that are fuzzed: what makes their inputs, and what reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import fuzz_command_line
+import fuzz_directories
+import fuzz_models
+import fuzz_specs
+import fuzz_tables
+from hypothesis import strategies as st
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader.
+
+    Attributes:
+        module: The module with ``prepare(folder)`` and the function that reads.
+        read: The name of that function: it takes a case, the folder that ``prepare`` filled, and an empty one.
+        cases: Draws cases, which JSON can hold.
+        most_text: How many characters a message may have.
+    """
+
+    module: str
+    read: str
+    cases: Callable[[], st.SearchStrategy[Any]]
+    most_text: int = 10_000
+
+
+READERS = {
+    "keras": Reader("fuzz_models", "read_archive", fuzz_models.archives),
+    "hdf5": Reader("fuzz_models", "read_hdf5", fuzz_models.hdf5_files),
+    "stitch_yaml": Reader("fuzz_specs", "read_spec", fuzz_specs.specs, 50_000),
+    "references": Reader("fuzz_specs", "read_references", fuzz_specs.references),
+    "directories": Reader("fuzz_directories", "read_directory", fuzz_directories.directories),
+    "tables": Reader("fuzz_tables", "read_table", fuzz_tables.tables),
+    "command_line": Reader("fuzz_command_line", "read_arguments", fuzz_command_line.arguments),
+}
