@@ -23,12 +23,11 @@ COMMANDS = (
     "verify stitch.yaml --rows 3 --seed 1 --data rows.npz",
     "save stitch.yaml -d x=loader --targets t.tsv -e x_file=t.tsv --info info.yaml --hosting https://a.b -o taken",
 )  # fmt: skip
-_WORDS = ["-o", "--", "-d", "-e", "-a", "--debug", "-h", "--version", "=", "a=", "=b", "x=" + "[" * 2000, "a" * 300,
-          "/", ".", "..", "~", "-1", "1e9", "9" * 5000, "\udcff", "x=\udcff", "stitch.yaml", "m.h5", "taken", "rows.npz", "t.tsv",
-          "kipoi:a/b",
-          "http://x", "file:///etc/passwd", "/dev/null", "/dev/null/x", "/proc/self/mem",
-          "a\nb", "é",
-          ""]  # fmt: skip
+_WORDS = [
+    "-o", "--", "-d", "-e", "-a", "--debug", "-h", "--version", "=", "a=", "=b", "x=" + "[" * 2000, "a" * 300, "/", ".",
+    "..", "~", "-1", "1e9", "9" * 5000, "\udcff", "x=\udcff", "stitch.yaml", "m.h5", "taken", "rows.npz", "t.tsv",
+    "kipoi:a/b", "http://x", "file:///etc/passwd", "/dev/null", "/dev/null/x", "/proc/self/mem", "a\nb", "é", "",
+]  # fmt: skip
 
 
 def arguments() -> st.SearchStrategy[dict[str, Any]]:

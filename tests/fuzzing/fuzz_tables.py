@@ -87,7 +87,7 @@ def prepare(folder: Path) -> None:
     forms = [form for form in table_files.FORMS if "Parquet" not in form or importlib.util.find_spec("pyarrow")]
     for number, form in enumerate(forms):
         for nested in (False, True):
-            for count in (1, 4) if nested else (0, 1, 4):
+            for count in (1, 4) if nested or "compound" in form else (0, 1, 4):
                 chosen = dict(list(keys.items())[:count])
                 stem = folder / f"{number:02}{nested:d}{count}"
                 table_files.write(stem, form, chosen, values, range(4), nested)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -45,13 +44,13 @@ class ArrayFile:
             if known.package is not None:
                 self.check_installed(known)
             contents = known.read(self)
+            self.rows, self.labels = contents.rows, contents.labels
+            self.length = self.check_lengths({name: rows.shape for name, rows in self.rows.items()}, contents.names)
+            self.namings = namings(what, self, contents)
         except DataError:
             raise
-        except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        except Exception as error:  # readers of files raise whatever they meet in a damaged one
             self.fail("cannot be read", f"a whole {listed()} file", reason(error))
-        self.rows, self.labels = contents.rows, contents.labels
-        self.length = self.check_lengths({name: rows.shape for name, rows in self.rows.items()}, contents.names)
-        self.namings = namings(what, self, contents)
 
     def check_installed(self, known: TableFormat) -> None:
         """Raises an error where the package that reads a format cannot be imported."""

@@ -16,6 +16,11 @@ def are_numbers(ids: np.ndarray, rows: Sequence[int] | np.ndarray) -> bool:
     return np.array_equal(ids, np.asarray(rows).astype("U"))
 
 
+def as_number(text: str) -> float:
+    """Returns an id that is a whole number; infinity for another, or one that is larger than any number of a row."""
+    return int(text) if text.isdecimal() and len(text) < 19 else math.inf
+
+
 class BasePart:
     """One part of a merged dataloader.
 
@@ -56,7 +61,7 @@ class BasePart:
 
     def smallest_number(self, ids: np.ndarray) -> float:
         """Returns the smallest whole number among ids of some rows; infinity if there is none."""
-        return min((int(text) for text in ids.tolist() if text.isdecimal()), default=math.inf)
+        return min(map(as_number, ids.tolist()), default=math.inf)
 
     def files(self, kind: str) -> list[str]:
         """Returns which file it reads, and where its "ids" or "ranges" are there, for messages."""

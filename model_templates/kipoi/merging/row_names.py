@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .blocks import Block, Rows
-from .part_base import BasePart, are_numbers
+from .part_base import BasePart, are_numbers, as_number
 from .row_ids import as_ids
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _looked_at(found: Ids, length: int) -> Ids:
         found.count = are_numbers(texts[known], rows[known])
         numbers: list[float] = rows[known].tolist()
         if not found.count:
-            numbers = [int(text) if text.isdecimal() else math.inf for text in texts[known].tolist()]
+            numbers = [as_number(text) for text in texts[known].tolist()]
         found.smallest, found.largest = min([found.smallest, *numbers]), max([found.largest, *numbers])
         if not found.count:
             break
