@@ -10,6 +10,10 @@ import re
 from collections.abc import Iterable, Sequence
 
 
+# Nobody reads more of a message; what a file says may be of any length.
+_LONGEST = 20_000
+
+
 class StitchError(ValueError):
     """Base of every error the user can cause.
 
@@ -31,7 +35,8 @@ class StitchError(ValueError):
     ):
         self.message, self.expected, self.received, self.fix = message, expected, received, fix
         parts = (("Expected", expected), ("Received", received), ("Fix", fix))
-        super().__init__("\n".join([message, *(f"  {label}: {text}" for label, text in parts if text is not None)]))
+        lines = [message, *(f"  {label}: {text}" for label, text in parts if text is not None)]
+        super().__init__("\n".join(map(_shortened, lines)))
 
     def behind(self, start: str, *, fix: str | None = None, kind: type[StitchError] | None = None) -> StitchError:
         """The same error with more before its message, and with another fix, or of another class, if one is given."""
@@ -89,11 +94,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
         "'model1', the nearest name"
     """
     known = list(known)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    # It takes the square of the length.
+    close = difflib.get_close_matches(name[:200], known, n=3, cutoff=0.6)
     if close:
         return f"{' or '.join(map(repr, close))}, the nearest name{'s' if len(close) > 1 else ''}"
     listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
     return f"one of {listed}" if known else "there are none yet"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... and {len(text) - _LONGEST:,} more characters"
 
 
 def reason(error: BaseException) -> str:

@@ -73,10 +73,15 @@ def references() -> st.SearchStrategy[dict[str, Any]]:
     kinds = st.sampled_from(
         ["concatenate", "add", "average", "multiply", "stack", "dot", "maximum", "subtract", "x", None]
     )
-    source = st.one_of(text, st.sampled_from(["m1", "m1[0:2]", "i"]))
-    asked = {"sources": st.lists(source, max_size=3), "target": st.one_of(st.just("m2"), text)}
-    return st.fixed_dictionaries(
-        asked, optional={"merge": kinds, "options": options, "freeze": st.one_of(st.just("m1"), text), "output": source}
+    source = st.one_of(st.sampled_from(["m1", "m1[0:4]", "m1[:]", "m1[0]", "i", "m1.dense"]), text)
+    asked = {"sources": st.lists(source, max_size=3), "target": st.one_of(st.sampled_from(["m2", "m2.x"]), text)}
+    merge = {"merge": kinds, "options": options}
+    return st.one_of(
+        st.fixed_dictionaries(asked),
+        st.fixed_dictionaries({"sources": st.just(["m1", "m1"]), "target": st.just("m2"), **merge}),
+        st.fixed_dictionaries({"sources": st.just(["m1"]), "target": st.just("m2"), "output": source}),
+        st.fixed_dictionaries({"sources": st.just(["m1"]), "target": st.just("m2"), "freeze": source}),
+        st.fixed_dictionaries(asked, optional={**merge, "freeze": source, "output": source}),
     )
 
 

@@ -28,13 +28,13 @@ class Reader:
     module: str
     read: str
     cases: Callable[[], st.SearchStrategy[Any]]
-    most_text: int = 10_000
+    most_text: int = 100_000
 
 
 READERS = {
     "keras": Reader("fuzz_models", "read_archive", fuzz_models.archives),
     "hdf5": Reader("fuzz_models", "read_hdf5", fuzz_models.hdf5_files),
-    "stitch_yaml": Reader("fuzz_specs", "read_spec", fuzz_specs.specs, 50_000),
+    "stitch_yaml": Reader("fuzz_specs", "read_spec", fuzz_specs.specs),
     "references": Reader("fuzz_specs", "read_references", fuzz_specs.references),
     "directories": Reader("fuzz_directories", "read_directory", fuzz_directories.directories),
     "tables": Reader("fuzz_tables", "read_table", fuzz_tables.tables),

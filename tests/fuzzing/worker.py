@@ -5,7 +5,7 @@ It takes one case for each line of its standard input, and answers each with one
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import gc
 import importlib
 import json
@@ -16,8 +16,11 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from readers import READERS
 
 MEMORY = 1 << 30
 SECRET_TEXT = "0123456789abcdef: nobody named this file\n"
@@ -56,7 +59,7 @@ class Watch:
         return path.startswith((self.folder, "/dev/null", "/proc/self/")) or "__pycache__" in path
 
 
-def main(module: str, read: str, most_text: int) -> None:
+def main(names: list[str]) -> None:
     """Answer cases until there are no more."""
     answers = os.fdopen(os.dup(1), "w")
     quiet = os.open(os.devnull, os.O_RDWR)
@@ -66,9 +69,11 @@ def main(module: str, read: str, most_text: int) -> None:
     secret = top.with_name(f"{top.name}-secret.txt")
     secret.write_text(SECRET_TEXT)
     try:
-        (top / "bases").mkdir()
-        reader: Any = importlib.import_module(module)
-        reader.prepare(top / "bases")
+        modules: dict[str, Any] = {}
+        for module in sorted({READERS[name].module for name in names}):
+            modules[module] = importlib.import_module(module)
+            (top / module).mkdir()
+            modules[module].prepare(top / module)
         watch = Watch(top, secret)
         _limit_memory()
         os.dup2(quiet, 2)
@@ -76,9 +81,12 @@ def main(module: str, read: str, most_text: int) -> None:
         for number, line in enumerate(sys.stdin):
             folder = top / f"case{number}"
             folder.mkdir()
-            answer = _answer(
-                reader, read, json.loads(line.replace("@SECRET@", str(secret))), top, folder, watch, most_text
-            )
+            name, case = json.loads(line.replace("@SECRET@", str(secret)))
+            reader = READERS[name]
+            read = functools.partial(getattr(modules[reader.module], reader.read), case, top / reader.module, folder)
+            os.chdir(folder)
+            answer = _answer(read, watch, reader.most_text)
+            os.chdir(top)
             shutil.rmtree(folder, ignore_errors=True)
             print(json.dumps(answer), file=answers, flush=True)
             if number % 100 == 99:
@@ -88,7 +96,7 @@ def main(module: str, read: str, most_text: int) -> None:
         secret.unlink(missing_ok=True)
 
 
-def _answer(reader: Any, read: str, case: Any, top: Path, folder: Path, watch: Watch, most_text: int) -> dict[str, Any]:
+def _answer(read: Callable[[], Any], watch: Watch, most_text: int) -> dict[str, Any]:
     import warnings
 
     from keras_stitch.errors import StitchError
@@ -96,20 +104,16 @@ def _answer(reader: Any, read: str, case: Any, top: Path, folder: Path, watch: W
 
     expected = (StitchError, template_module("kipoi.merging.data_errors").DataError)
     watch.seen.clear()
-    os.chdir(folder)
     started, answer = time.process_time(), {"outcome": "worked", "what": ""}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             watch.is_on = True
-            getattr(reader, read)(case, top / "bases", folder)
+            read()
     except expected as error:
         answer["outcome"] = "refused"
         if len(str(error)) > most_text:
             answer = {"outcome": "foreign", "what": f"a message of {len(str(error)):,} characters: {str(error)[:100]}"}
-        else:
-            with contextlib.suppress(StopIteration):
-                answer["refusal"] = str(error)[:2000]
     except SystemExit as error:
         answer["outcome"] = "refused" if error.code in (0, 2) else "foreign"
         answer["what"] = "" if error.code in (0, 2) else f"exit {error.code}"
@@ -117,7 +121,6 @@ def _answer(reader: Any, read: str, case: Any, top: Path, folder: Path, watch: W
         answer |= _foreign(error)
     finally:
         watch.is_on = False
-    os.chdir(top)
     if watch.seen:
         answer = {"outcome": "foreign", "what": watch.seen[0]}
     return {**answer, "seconds": time.process_time() - started}
@@ -152,4 +155,4 @@ def _forget() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1:])
