@@ -9,7 +9,6 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 
-
 # Nobody reads more of a message; what a file says may be of any length.
 _LONGEST = 20_000
 

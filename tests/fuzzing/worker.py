@@ -51,7 +51,7 @@ class Watch:
                 str(arguments[-1 if event == "os.symlink" else 0])
             ):
                 self.seen.append(f"{event} {arguments[0]}")
-        elif event in _FORBIDDEN:
+        elif event in _FORBIDDEN and not str(arguments[0]).endswith("/uv"):  # it resolves what a directory depends on
             self.seen.append(f"{event} {str(arguments[:2])[:200]}")
 
     def _is_inside(self, path: str) -> bool:
