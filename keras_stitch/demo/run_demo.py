@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
 from rich.console import Console
@@ -23,6 +22,7 @@ from keras_stitch import directory_layout as layout
 from keras_stitch.demo.demo_data import LENGTH, DemoData, write_data
 from keras_stitch.demo.demo_models import MODELS
 from keras_stitch.errors import SaveError, StitchError
+from keras_stitch.files.hdf5_files import open_hdf5
 from keras_stitch.verify.equality import TOLERANCE, compare
 
 _MARK = ".keras-stitch-demo"
@@ -58,7 +58,7 @@ def run_demo(output: Path) -> Path:
 
         step("saving four models in four processes")
         files = _save_models(output / "models")
-        all_have_dense = all("dense" in h5py.File(path, "r")["model_weights"] for path in files.values())
+        all_have_dense = all(map(_has_dense, files.values()))
         check("four models saved in four processes, each with a layer called 'dense'", all_have_dense)
         step("stitching them")
         data = write_data(output)
@@ -173,12 +173,17 @@ def _save(
     )
 
 
+def _has_dense(path: Path) -> bool:
+    with open_hdf5(path) as file:
+        return "dense" in file["model_weights"]
+
+
 def _predict(directory: Path, data: DemoData, output: Path) -> bool:
     arguments = json.dumps(data.arguments)
     command = ["predict", ".", "--source", "dir", "--dataloader_args", arguments, "-n", "2", "-k", "-o", str(output)]
     _kipoi(command, directory)
     model = keras.saving.load_model(directory / layout.model_file("keras"), compile=False)
-    with h5py.File(output, "r") as file:
+    with open_hdf5(output) as file:
         inputs = {name: file["inputs"][name][:] for name in file["inputs"]}
         predicted = file["preds"][:]
     expected = model.predict(inputs, verbose=0)

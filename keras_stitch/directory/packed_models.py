@@ -19,6 +19,7 @@ from keras_stitch.directory.connections_code import source
 from keras_stitch.directory.hosting import hosted_model
 from keras_stitch.files.read_files import load_yaml
 from keras_stitch.files.scratch import Scratch
+from keras_stitch.files.zip_files import open_zip
 from keras_stitch.graphs.shapes import kind_of
 from keras_stitch.graphs.spec import Port
 from keras_stitch.kipoi.framework import OLD_TYPES
@@ -290,7 +291,7 @@ def _with_module_file(args: Mapping[str, Any], files: Collection[str]) -> dict[s
 
 def _undated(file: Path) -> None:
     """Takes the time of saving out of a ``.keras`` file, so that the same model has the same sha256."""
-    with zipfile.ZipFile(file) as archive:
+    with open_zip(file) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     members["metadata.json"] = json.dumps(
         {key: value for key, value in json.loads(members["metadata.json"]).items() if key != "date_saved"}

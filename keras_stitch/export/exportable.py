@@ -12,6 +12,7 @@ import numpy as np
 import keras_stitch
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, StitchError, reason
+from keras_stitch.files.hdf5_files import open_hdf5
 from keras_stitch.graphs.names import clean, unique_names
 from keras_stitch.graphs.spec import Port, Shape
 from keras_stitch.keras_private import quiet_keras
@@ -141,7 +142,7 @@ class Exportable:
         """The first inputs that a directory keeps with its expected predictions."""
         if self._part is None or not (self._part.path / layout.EXPECTED).is_file():
             return {}
-        with h5py.File(self._part.path / layout.EXPECTED) as stored:
+        with open_hdf5(self._part.path / layout.EXPECTED) as stored:
             group = stored.get("inputs")
             if not isinstance(group, h5py.Group) or not all(port.name in group for port in self.inputs):
                 return {}

@@ -21,6 +21,7 @@ from keras_stitch.kipoi.packed_copy import packed_files
 from keras_stitch.kipoi.schema import Field, plain_schema, read_dependencies, read_fields, read_info, structure_of
 from keras_stitch.kipoi.zoo_files import fetch, locate
 from keras_stitch.models.custom_objects import CustomObjects, read_file
+from keras_stitch.repairs.read_file import opened_hdf5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +224,7 @@ def _is_whole(weights: Path) -> bool:
     """Whether a file holds the architecture, too; Kipoi may be given both."""
     if not h5py.is_hdf5(weights):
         return True
-    with h5py.File(weights) as file:
+    with opened_hdf5(weights) as file:
         return "model_config" in file.attrs
 
 

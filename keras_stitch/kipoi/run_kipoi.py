@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import kipoi
 import numpy as np
 from kipoi_utils import cd
@@ -20,6 +19,7 @@ from kipoi_utils.utils import default_kwargs, load_obj
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SaveError, reason
+from keras_stitch.files.hdf5_files import open_hdf5
 from keras_stitch.graphs.spec import Wiring
 from keras_stitch.keras_private import quiet_about_masks
 from keras_stitch.kipoi.templates import template_module
@@ -69,7 +69,7 @@ def check_predictions(model: Any, inputs: Sequence[str], wiring: Wiring, expecte
     Raises:
         SaveError: When an output differs, see ``verify.equality``.
     """
-    with h5py.File(expected) as file:
+    with open_hdf5(expected) as file:
         given = {name: (file["inputs"][name] if name else file["inputs"])[:] for name in inputs}
         names = [output.port.name for output in wiring.outputs]
         stored = {name: (file["preds"] if len(names) == 1 else file["preds"][name])[:] for name in names}
@@ -105,7 +105,7 @@ def check_predictions(model: Any, inputs: Sequence[str], wiring: Wiring, expecte
 
 def stored_inputs(expected: Path, wiring: Wiring, rows: int) -> dict[str, np.ndarray[Any, Any]]:
     """The first rows of the inputs that ``run_examples`` stored, by graph input."""
-    with h5py.File(expected) as file:
+    with open_hdf5(expected) as file:
         return {port.name: as_text(file["inputs"][port.name][:rows]) for port in wiring.inputs}
 
 

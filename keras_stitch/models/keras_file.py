@@ -15,12 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 
 from keras_stitch import keras_private
 from keras_stitch.errors import SourceError, reason
-from keras_stitch.models import channels_last, clone, file_formats
+from keras_stitch.models import channels_last, clone, file_formats, stored_weights
 from keras_stitch.repairs import (
     archives,
     changed_functions,
@@ -37,7 +36,7 @@ from keras_stitch.repairs import (
 )
 from keras_stitch.repairs import stateless as stateless_layers
 from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_model, name_of, walk
-from keras_stitch.repairs.read_file import read_archive, read_h5, read_json
+from keras_stitch.repairs.read_file import opened_hdf5, read_archive, read_h5, read_json
 from keras_stitch.repairs.rule import Repair
 
 CustomObjects = Mapping[str, Any]
@@ -118,6 +117,7 @@ def _open(
     saved_backend: str | None,
     stateless: bool,
 ) -> tuple[keras.Model, tuple[Repair, ...]]:
+    stored_weights.check_stored(path, kind)
     saved = read_json(arch, path) if arch is not None else read_archive(path) if kind == "keras" else read_h5(path)
     saved.custom = frozenset({*custom_objects, *keras.saving.get_custom_objects()})
     if saved_backend is not None:
@@ -283,7 +283,7 @@ def _repaired(
     if kind.startswith("keras"):
         repairs += learnt_state.from_archive(saved, path) if saved.is_legacy else ()
     else:
-        with h5py.File(path, "r") as file:
+        with opened_hdf5(path) as file:
             arrays = weights.read_arrays(file)
         repairs += learnt_state.from_arrays(saved, arrays) if saved.is_legacy else ()
     with _of_file(path):

@@ -17,7 +17,7 @@ import keras
 from keras_stitch.errors import SourceError, StitchError
 from keras_stitch.files import read_files
 from keras_stitch.graphs.spec import Port, Source, Submodel
-from keras_stitch.models import channels_last, keras_file, ports
+from keras_stitch.models import channels_last, keras_file, ports, stored_weights
 from keras_stitch.models.clone import clone, copy_state, uncopied
 from keras_stitch.models.custom_objects import held_by, in_registry
 from keras_stitch.models.layer_config import layer_config
@@ -161,6 +161,7 @@ def _described(
         tensors = list(model.outputs) if inner_outputs is None else ports.inner_tensors(model, inner_outputs)
     except StitchError as problem:
         raise problem.behind(f"outputs= of submodel '{name}': ", kind=SourceError) from None
+    stored_weights.warn_of_non_finite(model, f"Submodel '{name}'")
     return Submodel(
         name,
         source,
@@ -242,6 +243,7 @@ def load_layer(
     check_objects(layer, snapshot, f"Submodel '{name}' ({label})")
     described = Source("trained layer" if learnt else "layer", label, layer=config)
     info = ports.layer_info(name, layer, bool(layer.trainable))
+    stored_weights.warn_of_non_finite(layer, f"Submodel '{name}'")
     submodel = Submodel(
         name,
         described,

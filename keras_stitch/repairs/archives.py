@@ -21,6 +21,7 @@ import numpy as np
 from keras_stitch.errors import SourceError
 from keras_stitch.files.parse_text import from_json
 from keras_stitch.files.scratch import Scratch
+from keras_stitch.files.zip_files import open_zip
 from keras_stitch.keras_private import archive_name
 from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_layer, is_model, name_of
 from keras_stitch.repairs.shared_layers import ID, share
@@ -34,7 +35,7 @@ _PARTS = ("forward_layer", "backward_layer")  # of a Bidirectional
 def load(path: Path, model: keras.Model, saved: Saved, custom_objects: Mapping[str, Any]) -> keras.Model:
     """Load an archive by Keras itself, with the repaired architecture, of which the model was made."""
     with Scratch() as place:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             archive.extractall(place / "old")
         if (place / "old" / WEIGHTS).exists():
             _move_groups(place / "old" / WEIGHTS, model, saved)
@@ -47,7 +48,7 @@ def load(path: Path, model: keras.Model, saved: Saved, custom_objects: Mapping[s
 
 def share_layers(path: Path) -> None:
     """Make an archive that Keras 3 wrote say of every layer that several models hold that it is one."""
-    with zipfile.ZipFile(path) as archive:
+    with open_zip(path) as archive:
         config = from_json(archive.read(_CONFIG))
         if not share(config):
             return

@@ -17,8 +17,11 @@ import h5py
 import numpy as np
 
 from keras_stitch.errors import SourceError
+from keras_stitch.files.hdf5_files import open_hdf5
+from keras_stitch.files.zip_files import open_member
 from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, name_of, walk
 from keras_stitch.repairs.archives import WEIGHTS, Numbers
+from keras_stitch.repairs.read_file import opened_archive
 from keras_stitch.repairs.rule import ArrayRule, Repair, configured, rule
 from keras_stitch.repairs.weights import Array
 
@@ -79,10 +82,10 @@ def from_archive(saved: Saved, path: Path) -> tuple[Repair, ...]:
     with contextlib.ExitStack() as stack:
         stored: Any = path
         if zipfile.is_zipfile(path):
-            archive = stack.enter_context(zipfile.ZipFile(path))
+            archive = stack.enter_context(opened_archive(path))
             texts = {name: archive.read(name).decode() for name in archive.namelist() if name.endswith(_VOCABULARY)}
-            stored = stack.enter_context(archive.open(WEIGHTS))
-        weights = stack.enter_context(h5py.File(stored))
+            stored = stack.enter_context(open_member(archive, WEIGHTS))
+        weights = stack.enter_context(open_hdf5(stored, path))
         done = [
             name_of(layer) for group, layer in _groups(saved.model, saved, "") if _take(layer, group, weights, texts)
         ]

@@ -12,13 +12,16 @@ import h5py
 
 from keras_stitch.errors import SourceError, StitchError, reason
 from keras_stitch.files import read_files
+from keras_stitch.files.hdf5_files import open_hdf5
 from keras_stitch.files.parse_text import BadText, from_json
+from keras_stitch.files.zip_files import open_zip, read_member
 from keras_stitch.repairs.architecture import Saved, is_layer, version_of, walk
 from keras_stitch.repairs.keras1 import speaks_keras_2
 
 # The shape of each array, by its group and its name.
 Arrays = Mapping[str, Mapping[str, tuple[int, ...]]]
 
+_MOST_JSON = 1 << 26
 AGAIN = "Copy or download it again."
 _ARCHITECTURE = "the JSON text that model.to_json() gives"
 
@@ -27,7 +30,7 @@ _ARCHITECTURE = "the JSON text that model.to_json() gives"
 def opened_hdf5(path: Path) -> Iterator[h5py.File]:
     """An HDF5 file; a ``SourceError`` where it cannot be read, or a block does not find what has to be in it."""
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             yield file
     except StitchError:
         raise
@@ -39,7 +42,7 @@ def opened_hdf5(path: Path) -> Iterator[h5py.File]:
 def opened_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """The same for a ``.keras`` file."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             yield archive
     except StitchError:
         raise
@@ -68,8 +71,8 @@ def read_archive(path: Path) -> Saved:
         SourceError: If that cannot be read.
     """
     with opened_archive(path) as archive:
-        text = archive.read("config.json").decode()
-        about = from_json(archive.read("metadata.json"))
+        text = read_member(archive, "config.json", _MOST_JSON).decode()
+        about = from_json(read_member(archive, "metadata.json", _MOST_JSON))
     if not isinstance(about, dict) or not isinstance(about.get("keras_version", ""), str):
         raise SourceError(
             f"'{path}' is damaged: its metadata.json does not say which Keras wrote it.",

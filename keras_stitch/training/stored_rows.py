@@ -22,6 +22,7 @@ import numpy as np
 import keras_stitch
 from keras_stitch.errors import StitchError, reason
 from keras_stitch.files import new_files
+from keras_stitch.files.hdf5_files import open_hdf5
 from keras_stitch.files.parse_text import from_json
 from keras_stitch.terminal import Step, rows_done
 from keras_stitch.training.batches import PARTS, TEXT, Array, Leaf, for_fit, joined
@@ -47,7 +48,7 @@ class Features(Epochs):
     """
 
     def __init__(self, path: Path, **options: Any):
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             about = from_json(file["about"].asstr()[()])
             super().__init__(int(file.attrs["rows"]), **options)
         self.path, self.key = path.resolve(), Key.of_plain(about["key"])
@@ -74,12 +75,12 @@ class Features(Epochs):
 
     def _rows(self, number: int, rows: Array) -> Array:
         if self._maps is None:
-            with h5py.File(self.path, "r") as file:
+            with open_hdf5(self.path) as file:
                 self._maps = [_mapped(self.path, file[leaf.dataset]) for leaf in self._leaves]
         mapped = self._maps[number]
         if mapped is not None:
             return mapped[rows]
-        with h5py.File(self.path, "r") as file:  # h5py takes increasing numbers only
+        with open_hdf5(self.path) as file:  # h5py takes increasing numbers only
             chosen, places = np.unique(np.arange(self.rows)[rows], return_inverse=True)
             dataset = file[self._leaves[number].dataset]
             if self._leaves[number].dtype != TEXT:
@@ -98,7 +99,7 @@ def open_features(path: str | os.PathLike[str], **options: Any) -> Features:
         check_finished(path)
         raise StitchError(f"There is no file '{path}'.", expected=expected)
     try:
-        with h5py.File(place, "r") as file:
+        with open_hdf5(place) as file:
             found, version = ", ".join(list(file)[:8]) or "nothing", file.attrs.get(MARK)
     except OSError as error:
         raise StitchError(f"'{path}' cannot be read.", expected=expected, received=reason(error)) from error

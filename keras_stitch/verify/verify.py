@@ -26,6 +26,7 @@ from keras_stitch.models import mask_passage, merge_layers, sample_rows
 from keras_stitch.models.custom_objects import in_registry
 from keras_stitch.models.sample_rows import given_inputs
 from keras_stitch.models.save_keras import save_model
+from keras_stitch.models.stored_weights import non_finite
 from keras_stitch.placement.cut_into_stages import Stages, parts
 from keras_stitch.placement.requirements import installed
 from keras_stitch.verify.certificate import Certificate, Check, InputRange
@@ -106,7 +107,7 @@ class Subject:
             SaveError: If the saved model cannot be loaded again.
         """
         rows, seed = whole_number("rows", rows, 1), whole_number("seed", seed, 0)
-        notes = [*self.remarks, *stopped(self.wiring, parts(self.stages.steps))]
+        notes = [*self.remarks, *self._non_finite(), *stopped(self.wiring, parts(self.stages.steps))]
         whole = Whole(self.stages, self.model, self.packed, directory)
         bounds = whole.bounds()
         try:
@@ -186,6 +187,11 @@ class Subject:
             return []
         owners = {submodel.owner for submodel in self.spec.submodels if submodel.is_keras}
         return mask_passage.masked_values(self.sources.blueprints[owner].peek() for owner in owners)
+
+    def _non_finite(self) -> list[str]:
+        models = [self.model, *(self.packed.models.values() if self.packed is not None else ())]
+        found = [name for model in models if model is not None for name in non_finite(model)]
+        return [f"NaN or infinite weights in: {', '.join(found)}."] if found else []
 
     # -- what comes out --------------------------------------------------------
 

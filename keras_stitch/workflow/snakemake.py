@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-import h5py
 import yaml
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import StitchError
+from keras_stitch.files.hdf5_files import open_hdf5
 from keras_stitch.files.read_files import is_file, load_python, load_yaml, sha256
 
 _LOCK = ".running"
@@ -94,7 +94,7 @@ def _check_made(model: Path, file: Path, arguments: Mapping[str, Any]) -> None:
     """Raises where a file is not what was asked for: options of Snakemake's can leave out what would make it."""
     records = load_python(model / layout.RUNTIME / "records.py")
     record = None
-    with contextlib.suppress(OSError), h5py.File(file, "r") as opened:
+    with contextlib.suppress(OSError), open_hdf5(file) as opened:
         record = records.read_record(opened)
     if record is None:
         raise StitchError(f"The workflow did not make '{file.name}'.", expected="a whole file", received=str(file))

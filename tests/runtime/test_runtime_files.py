@@ -18,7 +18,8 @@ BASE = {
     "workers",
 }
 TABLES = {
-    *("array_files", "column_tables", "file_contents", "row_ids", "row_names", "stored_arrays", "table_formats"),
+    *("array_files", "column_tables", "file_contents", "hdf5_contents", "row_ids", "row_names", "stored_arrays"),
+    "table_formats",
     "tables",
 }
 NEEDED = {
@@ -26,7 +27,9 @@ NEEDED = {
     "MergedDataset": BASE,
     "MergedIterator": {*BASE, "merged_iterator"},
     "Table": {"__init__", "blocks", "data_errors", "part_base", *TABLES},
-    "Predictions": {"__init__", "blocks", "data_errors", "part_base", "predictions", "records", "row_ids"},
+    "Predictions": {
+        *("__init__", "blocks", "data_errors", "hdf5_contents", "part_base", "predictions", "records", "row_ids"),
+    },
     "Part": {
         *("__init__", "blocks", "component_source", "data_errors", "dataloader_part", "keys", "part_base", "readers"),
         *("row_ids", "shared_sequences", "workers"),

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import h5py
 import numpy as np
 
-from . import records
+from . import hdf5_contents, records
 from .blocks import Block, FieldPath, Rows, as_text, fits
 from .data_errors import problem, reason
 from .part_base import BasePart, FilePart
@@ -58,8 +58,10 @@ class Predictions(FilePart):
         if not os.path.isfile(self.path):
             self.fail("is not there", "the HDF5 file that the workflow makes", "nothing of that name", fix=_AGAIN)
         try:
-            with h5py.File(self.path, "r") as file:
+            with hdf5_contents.opened(self.path) as file:
                 self.check(file, made_by, given or {})
+        except hdf5_contents.RefusedFile as error:
+            self.fail(str(error), "a file that the workflow made", "another", fix=_AGAIN)
         except OSError as error:  # what h5py raises for a file that was cut off
             self.fail("cannot be read", "a whole HDF5 file", reason(error), fix=_AGAIN)
 
@@ -229,9 +231,9 @@ class Predictions(FilePart):
 def check_source(part: Predictions, argument: str, path: str) -> None:
     """Raises if the predictions that a model was given are not those that are given here."""
     try:
-        with h5py.File(path, "r") as file:
+        with hdf5_contents.opened(path) as file:
             record = records.read_record(file) or {}
-    except OSError:  # reported by the part that reads this file
+    except (OSError, hdf5_contents.RefusedFile):  # reported by the part that reads this file
         return
     if record.get("key") != part.record["predictions"][argument]:
         part.fail(f"was made from another {argument}", f"that of '{path}'", "one with other rows", fix=_AGAIN)

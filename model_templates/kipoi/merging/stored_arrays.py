@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from . import hdf5_contents
 from .blocks import as_text
 from .column_tables import split_columns
 from .file_contents import Contents
@@ -42,7 +43,11 @@ def read_npy(file: ArrayFile) -> Contents:
 def read_hdf5(file: ArrayFile) -> Contents:
     """Finds the datasets of the arrays in an HDF5 file, and what names its rows."""
     opened, datasets, broken, texts = _Opened(file.path), {}, [], {}
-    with h5py.File(file.path, "r") as stored:
+    try:
+        whole = hdf5_contents.opened(file.path)
+    except hdf5_contents.RefusedFile as error:
+        file.fail(str(error), "a file that holds all of its values", f"another. {hdf5_contents.FIX}")
+    with whole as stored:
         for name, item in _datasets(stored):
             if item is None:
                 broken.append(name)

@@ -36,11 +36,11 @@ def main() -> None:
         recorded = results.with_files(
             options.arguments, lambda path: {"sha256": records.sha256_of(path), "bytes": Path(path).stat().st_size}
         )
-        recorded |= inherited(records, options.predictions, recorded)
+        recorded |= inherited(folder, options.predictions, recorded)
         # Afterwards: a file that changes while it is read then has another time than the one that the pieces saw.
         made = results.made_from(folder, options.arguments, options.predictions)
         with contextlib.ExitStack() as stack:
-            pieces = [opened(stack, path) for path in options.pieces]
+            pieces = [opened(stack, folder, path) for path in options.pieces]
             check(made, pieces)
             with results.new_file(output) as file:
                 copy(file, pieces)
@@ -51,14 +51,14 @@ def main() -> None:
         sys.exit(f"Error: {error}")
 
 
-def inherited(records: ModuleType, predictions: Mapping[str, str], recorded: Mapping[str, Any]) -> dict[str, Any]:
+def inherited(folder: Path, predictions: Mapping[str, str], recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the arguments with which the predictions that were read were made; this result was made with them, too.
 
     An argument has the same name for all models of a workflow.
     """
-    found: dict[str, Any] = {}
+    records, found = results.load_records(folder), dict[str, Any]()
     for argument, path in predictions.items():
-        with h5py.File(path, "r") as file:
+        with results.open_whole(folder, path) as file:
             record = records.read_record(file)
         for name, value in record["arguments"].items():
             for other in (found, recorded):
@@ -71,10 +71,10 @@ def inherited(records: ModuleType, predictions: Mapping[str, str], recorded: Map
     return found
 
 
-def opened(stack: contextlib.ExitStack, path: str) -> Piece:
+def opened(stack: contextlib.ExitStack, folder: Path, path: str) -> Piece:
     """Returns path, open file and description of a piece."""
     try:
-        file = stack.enter_context(h5py.File(path, "r"))
+        file = stack.enter_context(results.open_whole(folder, path))
         text = file.attrs.get("piece")
     except OSError as error:
         raise Problem(f"The piece '{path}' cannot be read: {error}") from error

@@ -47,9 +47,23 @@ def absolute(arguments: dict[str, Any]) -> Any:
     return with_files(arguments, os.path.abspath)
 
 
+def open_whole(folder: Path, path: str) -> Any:
+    """Returns an HDF5 file, open for reading; one that keeps values in other files is an error."""
+    contents = load_module(folder, "hdf5_contents")
+    try:
+        return contents.opened(path)
+    except contents.RefusedFile as error:
+        raise Problem(f"The file '{path}' {error}. Remove it and run the workflow again.") from error
+
+
 def load_records(folder: Path) -> ModuleType:
-    """Returns the module ``merging/records.py`` of a model's directory, loaded by its path."""
-    spec = importlib.util.spec_from_file_location("records", folder / "merging" / "records.py")
+    """Returns the module ``merging/records.py`` of a model's directory."""
+    return load_module(folder, "records")
+
+
+def load_module(folder: Path, name: str) -> ModuleType:
+    """Returns a module in ``merging/`` of a model's directory, loaded by its path."""
+    spec = importlib.util.spec_from_file_location(name, folder / "merging" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -85,7 +99,7 @@ def keys_of(folder: Path, predictions: Mapping[str, str]) -> dict[str, str]:
     records, keys = load_records(folder), {}
     for argument, path in predictions.items():
         try:
-            with h5py.File(path, "r") as file:
+            with open_whole(folder, path) as file:
                 record = records.read_record(file)
         except OSError as error:
             raise Problem(f"The file '{path}' for {argument} cannot be read: {error}") from error

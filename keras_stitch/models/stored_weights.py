@@ -1,0 +1,117 @@
+"""Weights that a file promises and does not hold, and weights that are no numbers."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+from h5py import h5d
+
+from keras_stitch.errors import SourceError
+from keras_stitch.files import hdf5_files, zip_files
+from keras_stitch.keras_private import held_layers
+from keras_stitch.repairs.archives import WEIGHTS
+from keras_stitch.repairs.read_file import AGAIN, opened_archive, opened_hdf5
+
+_OPTIMIZERS = ("optimizer", "optimizer_weights")  # which nobody reads here
+
+
+def check_stored(path: Path, kind: str) -> None:
+    """Refuse a file with weights that were declared and never written, or that would only fill the memory.
+
+    ``kind`` is what ``file_formats.recognise`` said of the file. HDF5 gives zeros for what was never written.
+
+    Raises:
+        SourceError: With the layer and the dataset.
+    """
+    if kind != "keras":
+        with opened_hdf5(path) as file:
+            _check(file, path)
+        return
+    with opened_archive(path) as archive:
+        if WEIGHTS not in archive.namelist():  # Keras says so
+            return
+        shown = f"{WEIGHTS}' in '{path}"
+        with zip_files.open_member(archive, WEIGHTS) as member, hdf5_files.open_hdf5(member, shown) as file:
+            _check(file, path)
+
+
+def _check(file: h5py.File, path: Path) -> None:
+    unwritten, total = [], 0
+    for name, dataset in hdf5_files.datasets(file):
+        if name.split("/")[1] in _OPTIMIZERS:
+            continue
+        total += math.prod(dataset.shape or (0,)) * dataset.get_type().get_size()
+        if not _is_written(dataset):
+            unwritten.append(name)
+    if unwritten:
+        more = f" and {len(unwritten) - 1} more" if len(unwritten) > 1 else ""
+        raise SourceError(
+            f"'{path}' does not hold the weights of layer '{_layer(file, unwritten[0])}'.",
+            expected="values for each weight",
+            received=f"the dataset '{unwritten[0]}'{more}, declared and never written",
+            fix=AGAIN,
+        )
+    size = path.stat().st_size
+    if total > max(zip_files.LARGE, zip_files.MOST_EXPANSION * size):
+        raise SourceError(
+            f"'{path}' has weights that unpack to far more than it could need.",
+            expected=f"at most {max(zip_files.LARGE, zip_files.MOST_EXPANSION * size):,} bytes for a file of {size:,}",
+            received=f"{total:,} bytes",
+            fix="Do not use it if you do not know where it comes from; else save the model again.",
+        )
+
+
+def _is_written(dataset: Any) -> bool:
+    """Whether a dataset has room in the file for all of its values."""
+    if not math.prod(dataset.shape or (0,)):
+        return True
+    created = dataset.get_create_plist()
+    if created.get_layout() == h5d.CHUNKED:
+        sizes = zip(dataset.shape, created.get_chunk(), strict=True)
+        return dataset.get_num_chunks() >= math.prod(-(-size // chunk) for size, chunk in sizes)
+    return created.get_layout() == h5d.COMPACT or dataset.get_storage_size() > 0
+
+
+def _layer(file: h5py.File, name: str) -> str:
+    """The layer that a dataset belongs to: by its group, or by what Keras 3 wrote beside ``layers/dense/vars/0``."""
+    group, _, _ = name.rpartition("/")
+    if group.endswith("/vars"):
+        said = file[group].attrs.get("name")
+        return str(said or group.removesuffix("/vars").lstrip("/") or "the model itself")
+    return name.removeprefix("/model_weights").split("/")[1]
+
+
+def warn_of_non_finite(layer: keras.Layer, what: str) -> None:
+    """Warn once of weights that are NaN or infinite; ``what`` is whose they are."""
+    if found := non_finite(layer):
+        listed = ", ".join(found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "")
+        warnings.warn(f"{what} has weights that are NaN or infinite, in {listed}.", stacklevel=2)
+
+
+def non_finite(layer: keras.Layer) -> list[str]:
+    """The layers within one that have weights of their own which are NaN or infinite, by their paths."""
+    return list(dict.fromkeys(_non_finite(layer, layer.name, set(), is_outermost=True)))
+
+
+def _non_finite(layer: keras.Layer, path: str, seen: set[int], *, is_outermost: bool = False) -> Iterator[str]:
+    for inner in held_layers(layer):
+        yield from _non_finite(inner, inner.name if is_outermost else f"{path}/{inner.name}", seen)
+    own = [weight for weight in layer.weights if id(weight) not in seen]
+    seen.update(map(id, own))
+    if not all(map(_is_finite, own)):
+        yield path
+
+
+def _is_finite(weight: keras.Variable) -> bool:
+    if "float" not in str(weight.dtype):
+        return True
+    array = keras.ops.convert_to_numpy(weight)
+    with np.errstate(all="ignore"):  # a finite sum says it at once
+        return bool(np.isfinite(array.sum()) or np.isfinite(array).all())
