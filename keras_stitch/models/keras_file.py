@@ -31,11 +31,12 @@ from keras_stitch.repairs import (
     repair,
     shape_checks,
     shared_layers,
+    unsafe_config,
     weights,
     weights_order,
 )
 from keras_stitch.repairs import stateless as stateless_layers
-from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_model, name_of, walk
+from keras_stitch.repairs.architecture import Saved, inner_layers, is_model, name_of, walk
 from keras_stitch.repairs.read_file import opened_hdf5, read_archive, read_h5, read_json
 from keras_stitch.repairs.rule import Repair
 
@@ -150,7 +151,7 @@ def _open(
             raise
         except Exception as error:
             if keras_private.is_lambda_refusal(error):
-                raise _lambda(arch or path) from error
+                raise unsafe_config.lambda_refusal(arch or path) from error
             if empty := keras_private.layer_without_weights(error):
                 raise _without_weights(path, saved, empty) from error
             raise SourceError(f"Keras {keras.__version__} cannot load '{arch or path}': {reason(error)}") from error
@@ -231,8 +232,7 @@ def _check_stateless(path: Path, saved: Saved, repairs: tuple[Repair, ...]) -> N
 
 
 def _check_code(path: Path, saved: Saved) -> None:
-    if any(layer["class_name"] == "Lambda" and not _names_function(layer) for _, layer in walk(saved.model)):
-        raise _lambda(path)
+    unsafe_config.refuse(path, saved)
     operations = [where for where, layer in walk(saved.model) if layer["class_name"] in _OPERATIONS]
     if operations:
         listed = ", ".join(f"'{where}'" for where in operations[:5])
@@ -268,12 +268,6 @@ def _check_known(path: Path, saved: Saved, custom_objects: CustomObjects) -> Non
         expected="layers and functions of Keras, or those in custom_objects",
         fix=f"graph.add(name, source, custom_objects={{{entries}}})",
     )
-
-
-def _names_function(layer: Layer) -> bool:
-    """Whether a Lambda layer calls a function by its name, instead of holding its code."""
-    function = layer["config"].get("function")
-    return isinstance(function, str) or (isinstance(function, dict) and function.get("class_name") == "function")
 
 
 def _repaired(
@@ -336,12 +330,4 @@ def _without_weights(path: Path, saved: Saved, name: str) -> SourceError:
         fix="If it was one layer at all of these places, save the model as .h5 with the Keras that made it."
         if held
         else "Copy or download it again.",
-    )
-
-
-def _lambda(path: Path) -> SourceError:
-    return SourceError(
-        f"'{path}' holds a Lambda layer, that is Python code, and loading it would run whatever its author wrote.",
-        expected="a model without Python lambdas",
-        fix="Rebuild it with Keras layers, or with a registered function, and save it again.",
     )
