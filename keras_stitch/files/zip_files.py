@@ -26,15 +26,15 @@ _FIX = "Do not use it if you do not know where it comes from; else write it anew
 
 
 @contextlib.contextmanager
-def open_zip(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
-    """A ZIP archive, open for reading.
+def open_zip(path: str | os.PathLike[str], *, large: int = LARGE) -> Iterator[zipfile.ZipFile]:
+    """A ZIP archive, open for reading; it may unpack to ``large`` bytes, however well it is compressed.
 
     Raises:
         SourceError: If it has members that lead out of it, hide each other, or unpack to far more than is stored.
         zipfile.BadZipFile: If it is no such archive.
     """
     with zipfile.ZipFile(path) as archive:
-        if fault := _fault(archive, Path(path).stat().st_size):
+        if fault := _fault(archive, Path(path).stat().st_size, large):
             raise SourceError(f"The archive '{path}' {fault}.", expected="plain files, each once", fix=_FIX)
         yield archive
 
@@ -86,11 +86,11 @@ class _Stored(io.RawIOBase):
         return len(data)
 
 
-def _fault(archive: zipfile.ZipFile, size: int) -> str | None:
+def _fault(archive: zipfile.ZipFile, size: int, large: int) -> str | None:
     """What is wrong with an archive of so many bytes."""
     members = archive.infolist()
     for info in members:
-        if problem := _of_member(info):
+        if problem := _of_member(info, large):
             return f"has the member {info.orig_filename[:200]!r}, which {problem}"
     name, count = Counter(info.filename for info in members).most_common(1)[0] if members else ("", 0)
     if count > 1:
@@ -102,17 +102,19 @@ def _fault(archive: zipfile.ZipFile, size: int) -> str | None:
         if end > start:
             return f"has the member {info.filename[:200]!r}, which overlaps with what follows"
     total = sum(info.file_size for info in members)
-    if total > max(LARGE, MOST_EXPANSION * size):
+    if total > max(large, MOST_EXPANSION * size):
         return f"has {size:,} bytes and unpacks to {total:,}"
     return None
 
 
-def _of_member(info: zipfile.ZipInfo) -> str | None:
+def _of_member(info: zipfile.ZipInfo, large: int) -> str | None:
     name, kind = info.orig_filename, stat.S_IFMT(info.external_attr >> 16)
     if "\0" in name or "\\" in name or name.startswith("/") or re.match("[A-Za-z]:", name) or ".." in name.split("/"):
         return "leads out of the archive"
     if kind not in (0, stat.S_IFDIR if info.is_dir() else stat.S_IFREG) or (info.is_dir() and info.file_size):
         return "is no plain file"
-    if info.file_size > LARGE and info.file_size > MOST_EXPANSION * info.compress_size:
+    if info.compress_type == zipfile.ZIP_STORED and info.file_size != info.compress_size:
+        return f"is stored as it is and states two sizes, {info.compress_size:,} and {info.file_size:,} bytes"
+    if info.file_size > large and info.file_size > MOST_EXPANSION * info.compress_size:
         return f"stores {info.compress_size:,} bytes and unpacks to {info.file_size:,}"
     return None

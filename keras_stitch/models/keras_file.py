@@ -19,7 +19,7 @@ import keras
 
 from keras_stitch import keras_private
 from keras_stitch.errors import SourceError, reason
-from keras_stitch.models import channels_last, clone, file_formats, stored_weights
+from keras_stitch.models import channels_last, clone, file_formats, stored_weights, weight_budget
 from keras_stitch.repairs import (
     archives,
     changed_functions,
@@ -118,7 +118,7 @@ def _open(
     saved_backend: str | None,
     stateless: bool,
 ) -> tuple[keras.Model, tuple[Repair, ...]]:
-    stored_weights.check_stored(path, kind)
+    stored = stored_weights.check_stored(path, kind)
     saved = read_json(arch, path) if arch is not None else read_archive(path) if kind == "keras" else read_h5(path)
     saved.custom = frozenset({*custom_objects, *keras.saving.get_custom_objects()})
     if saved_backend is not None:
@@ -138,7 +138,7 @@ def _open(
             expected="the architecture as Keras writes it",
             fix="Copy or download it again.",
         ) from error
-    with keras_private.quiet_keras():
+    with keras_private.quiet_keras(), weight_budget.as_stored(path, stored):
         try:
             # Keras 3 may load the weights of nested models in an .h5 file in another order than it saved them.
             nested = kind == "h5" and any(map(is_model, inner_layers(saved.model)))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_stitch.errors import StitchError, nearest, reason
-from keras_stitch.files import read_files
+from keras_stitch.files.npz_files import read_npz
 from keras_stitch.graphs.shapes import dtype_fits, shape_fits
 from keras_stitch.graphs.spec import Port, Shape, Wiring, port_text, shape_text
 
@@ -151,11 +151,9 @@ def read_data(path: Path) -> dict[str, Array]:
         StitchError: If it is not there, or no such file.
     """
     try:
-        stored = np.load(read_files.plain(path), allow_pickle=False)
-        if isinstance(stored, np.ndarray):
-            raise ValueError("one array without a name")
-        with stored:
-            return {name: stored[name] for name in stored.files}
+        return read_npz(path)
+    except StitchError:
+        raise
     except OSError as error:
         raise StitchError(f"The data '{path}' cannot be read: {error.strerror or reason(error)}.") from error
     except (ValueError, EOFError, zipfile.BadZipFile) as error:

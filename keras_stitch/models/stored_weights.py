@@ -22,27 +22,26 @@ from keras_stitch.repairs.read_file import AGAIN, opened_archive, opened_hdf5
 _OPTIMIZERS = ("optimizer", "optimizer_weights")  # which nobody reads here
 
 
-def check_stored(path: Path, kind: str) -> None:
-    """Refuse a file with weights that were declared and never written, or that would only fill the memory.
+def check_stored(path: Path, kind: str) -> int:
+    """How many bytes of weights a file holds.
 
     ``kind`` is what ``file_formats.recognise`` said of the file. HDF5 gives zeros for what was never written.
 
     Raises:
-        SourceError: With the layer and the dataset.
+        SourceError: If some were declared and never written, with layer and dataset, or would only fill the memory.
     """
     if kind != "keras":
         with opened_hdf5(path) as file:
-            _check(file, path)
-        return
+            return _check(file, path)
     with opened_archive(path) as archive:
         if WEIGHTS not in archive.namelist():  # Keras says so
-            return
+            return 0
         shown = f"{WEIGHTS}' in '{path}"
         with zip_files.open_member(archive, WEIGHTS) as member, hdf5_files.open_hdf5(member, shown) as file:
-            _check(file, path)
+            return _check(file, path)
 
 
-def _check(file: h5py.File, path: Path) -> None:
+def _check(file: h5py.File, path: Path) -> int:
     unwritten, total = [], 0
     for name, dataset in hdf5_files.datasets(file):
         if name.split("/")[1] in _OPTIMIZERS:
@@ -66,6 +65,7 @@ def _check(file: h5py.File, path: Path) -> None:
             received=f"{total:,} bytes",
             fix="Do not use it if you do not know where it comes from; else save the model again.",
         )
+    return total
 
 
 def _is_written(dataset: Any) -> bool:

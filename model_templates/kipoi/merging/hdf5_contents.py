@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 from h5py import h5d, h5g, h5l, h5o
 
-FIX = "Write a file that holds the values themselves, with h5py: new[name] = old[name][:]."
+FIX = "Do not use it if you do not know where it comes from; else write its values into a new file, with h5py."
 # The limits of Keras 3.14: a dataset above the first may be at most so many times the bytes that are stored of it.
 _LARGE, _MOST_EXPANSION = 1 << 32, 1000
 _SHOWN = 200  # characters of a name in a message

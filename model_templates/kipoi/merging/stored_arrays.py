@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from .row_names import NamingFields, naming_fields
 
 if TYPE_CHECKING:
     from .array_files import ArrayFile
+
+_MOST_GROUPS, _DEEPEST = 10_000, 100
 
 
 def read_npy(file: ArrayFile) -> Contents:
@@ -46,9 +49,9 @@ def read_hdf5(file: ArrayFile) -> Contents:
     try:
         whole = hdf5_contents.opened(file.path)
     except hdf5_contents.RefusedFile as error:
-        file.fail(str(error), "a file that holds all of its values", f"another. {hdf5_contents.FIX}")
+        file.fail(str(error), "a file that holds all of its values", "another")
     with whole as stored:
-        for name, item in _datasets(stored):
+        for name, item in _datasets(file, stored, itertools.count()):
             if item is None:
                 broken.append(name)
                 continue
@@ -69,13 +72,17 @@ def read_hdf5(file: ArrayFile) -> Contents:
     return _named_arrays(file, datasets, naming, "dataset")
 
 
-def _datasets(group: h5py.Group, above: tuple[h5py.Group, ...] = ()) -> Iterator[tuple[str, h5py.Dataset | None]]:
+def _datasets(
+    file: ArrayFile, group: h5py.Group, counted: Iterator[int], above: tuple[h5py.Group, ...] = ()
+) -> Iterator[tuple[str, h5py.Dataset | None]]:
     """Yields the datasets in a group and below it, also those behind links, by their names; None for a broken link."""
+    if next(counted) == _MOST_GROUPS or len(above) > _DEEPEST:  # links give few groups many names
+        file.fail("has too many groups", f"at most {_MOST_GROUPS:,}, and {_DEEPEST} within each other", "more")
     for name, item in group.items():
         if item is None or isinstance(item, h5py.Dataset):
             yield name, item
         elif isinstance(item, h5py.Group) and item not in (*above, group):  # a link may lead back
-            for below, dataset in _datasets(item, (*above, group)):
+            for below, dataset in _datasets(file, item, counted, (*above, group)):
                 yield f"{name}/{below}", dataset
 
 
