@@ -14,7 +14,7 @@ from keras_stitch import checks
 from keras_stitch.assembly import Assembly
 from keras_stitch.description import Description, PathLike
 from keras_stitch.errors import StitchError
-from keras_stitch.files import new_files
+from keras_stitch.files import new_files, read_files
 from keras_stitch.graphs import read_stitch_yaml, write_stitch_yaml
 from keras_stitch.graphs.freezing import Flags, frozen_states
 from keras_stitch.graphs.mask_borders import stopped
@@ -147,6 +147,7 @@ class Graph(Description):
             True
         """
         with steps(progress) as step:
+            self._check_sources()
             subject = self._assembly().whole_subject(model, step)
             return subject.verify(data, rows=rows, seed=seed, format=format)
 
@@ -239,6 +240,7 @@ class Graph(Description):
         save_keras.check_backend(target)
         save_keras.check_outside(target, self._spec)
         with steps(progress) as step:
+            self._check_sources()
             assembly, picture = self._assembly(), self._picture()
             record = write_stitch_yaml.record(self._spec, trained=model is not None)
             saved = assembly.saved_graph(model, step, picture=picture, record=record)
@@ -301,6 +303,12 @@ class Graph(Description):
         """The models of every stage."""
         _, flags = self._check()
         return Assembly(self._spec, self._flow(), flags, self._added)
+
+    def _check_sources(self) -> None:
+        """Raise where a file of a source has changed since it was added, or is gone."""
+        for added in self._added.values():
+            for path, before in added.files.items():
+                read_files.check_unchanged(path, before)
 
     def _notes(self, model: keras.Model | None = None) -> tuple[str, ...]:
         """What there is to know about the graph, or about a model of it, in sentences."""

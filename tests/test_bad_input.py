@@ -20,6 +20,7 @@ from keras import layers
 
 import keras_stitch as ks
 from keras_stitch.errors import NamingError, SaveError, SourceError, StitchError, WiringError
+from keras_stitch.files.read_files import sha256
 from keras_stitch.keras_private import quiet_keras
 
 ACCEPTED = "\n  Expected: a model saved by Keras: .h5, .hdf5 or .keras, or a Kipoi directory"
@@ -647,11 +648,13 @@ def test_a_source_that_changed_since(saved: Path, tmp_path: Path) -> None:
     path.write_bytes((saved / "m.keras").read_bytes())
     made = ks.Graph().add("m1", path)
     made.build()
+    before = sha256(path)
     dense(3, 5).save(path)
     with pytest.raises(SourceError) as caught:
         made.build()
     assert str(caught.value) == (
-        f"'{path}' has changed since it was added.\n  Received: another sha256\n  Fix: Add it to a new Graph."
+        f"'{path}' has changed since it was added.\n  Expected: sha256 {before}\n  Received: sha256 {sha256(path)}\n"
+        "  Fix: Add it to a new Graph."
     )
 
 

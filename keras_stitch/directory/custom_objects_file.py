@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import importlib.util
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +14,7 @@ import keras
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SaveError, StitchError
+from keras_stitch.files import read_files
 from keras_stitch.keras_private import layers_within
 from keras_stitch.kipoi.templates import literal, render
 from keras_stitch.models.custom_objects import CustomObjects, Origin, importable, registered_in, registered_name
@@ -61,18 +61,13 @@ class _Needed:
         """What is copied.
 
         Raises:
-            SaveError: When the file is no longer what was loaded.
+            SourceError: When the file is no longer what was loaded.
         """
         if self.source is None:
             return None
-        content = self.source.read_bytes() if self.source.exists() else b""
-        if self.origin.is_file and hashlib.sha256(content).hexdigest() != self.origin.sha256:
-            raise SaveError(
-                f"'{self.source}' has changed since it was added.",
-                received="another sha256",
-                fix="Add it to a new Graph.",
-            )
-        return content
+        if self.origin.is_file:
+            read_files.check_unchanged(self.source, str(self.origin.sha256))
+        return self.source.read_bytes() if self.source.exists() else b""
 
 
 def carry(model: keras.Model, customs: Mapping[str, CustomObjects]) -> Carried:

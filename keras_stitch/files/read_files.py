@@ -79,6 +79,32 @@ def is_file(path: str | os.PathLike[str]) -> bool:
     return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for a long one
 
 
+def version_of(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file from another one that takes its place, without reading it; ``None`` where none is."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def check_unchanged(path: Path, before: str) -> None:
+    """Raise a ``SourceError`` where the sha256 of a file is not what it was before."""
+    now = sha256(path)
+    if now != before:
+        raise changed(path, before, now)
+
+
+def changed(path: Path, before: str, now: str) -> SourceError:
+    """The error about a source that is not what it was."""
+    return SourceError(
+        f"'{path}' has changed since it was added.",
+        expected=f"sha256 {before}",
+        received=f"sha256 {now}",
+        fix="Add it to a new Graph.",
+    )
+
+
 def find_yaml(directory: Path, kind: str) -> Path | None:
     """``model.yaml`` or ``dataloader.yaml``, with either ending."""
     return next((path for end in ("yaml", "yml") if is_file(path := directory / f"{kind}.{end}")), None)

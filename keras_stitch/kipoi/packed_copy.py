@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, reason
+from keras_stitch.files.read_files import changed
 from keras_stitch.files.read_files import sha256 as sha256_of
 from keras_stitch.graphs.spec import shape_text
 from keras_stitch.kipoi.schema import Field
@@ -63,10 +64,8 @@ def write_packed(part: CopiedPart, folder: Path, *, sha256: str | None = None, l
     Raises:
         SourceError: When the files are no longer those that were added.
     """
-    if sha256 is not None and fingerprint(part) != sha256:
-        raise SourceError(
-            f"'{part.path}' has changed since it was added.", received="another sha256", fix="Add it to a new Graph."
-        )
+    if sha256 is not None and (now := fingerprint(part)) != sha256:
+        raise changed(part.path, sha256, now)
     for place, file in part.files.items():
         copy = folder / place
         copy.parent.mkdir(parents=True, exist_ok=True)

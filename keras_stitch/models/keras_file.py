@@ -19,6 +19,7 @@ import keras
 
 from keras_stitch import keras_private
 from keras_stitch.errors import SourceError, reason
+from keras_stitch.files import read_files
 from keras_stitch.models import channels_last, clone, file_formats, stored_weights, weight_budget
 from keras_stitch.repairs import (
     archives,
@@ -42,14 +43,7 @@ from keras_stitch.repairs.rule import Repair
 
 CustomObjects = Mapping[str, Any]
 
-_GONE = frozenset(
-    [
-        "RandomHeight",
-        "RandomWidth",
-        "RandomFourierFeatures",
-        "DenseFeatures",
-    ]
-)
+_GONE = frozenset(["RandomHeight", "RandomWidth", "RandomFourierFeatures", "DenseFeatures"])
 
 # What Keras 2 wrote for TensorFlow functions that were called on Keras tensors.
 _OPERATIONS = (
@@ -98,6 +92,7 @@ def open_file(
     """
     kind = kind or file_formats.recognise(path)
     _check_arch(path, kind, arch)
+    before = read_files.version_of(path)
     # Checksums take no time of their own where there is a second core.
     with ThreadPoolExecutor(1) as pool:
         checked = pool.submit(file_formats.checked_sha256, path, kind)
@@ -107,7 +102,10 @@ def open_file(
             # Damage explains more than what it led to.
             checked.result()
             raise
-        return Opened(model, checked.result(), (*repairs, *channels_last.repairs_of(model)))
+        sha256 = checked.result()
+    if read_files.version_of(path) != before:
+        raise SourceError(f"'{path}' changed while it was read.", fix="Add it again, once nobody writes it any more.")
+    return Opened(model, sha256, (*repairs, *channels_last.repairs_of(model)))
 
 
 def _open(

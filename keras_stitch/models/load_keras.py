@@ -142,9 +142,7 @@ def load_file(
     first = open_it()
 
     def make() -> keras.Model:
-        if read_files.sha256(weights) != first.sha256:
-            message = f"'{weights}' has changed since it was added."
-            raise SourceError(message, received="another sha256", fix="Add it to a new Graph.")
+        read_files.check_unchanged(weights, first.sha256)
         return open_it().as_saved
 
     submodel = _described(name, replace(source, sha256=first.sha256), first.as_saved, outputs, first.repairs)

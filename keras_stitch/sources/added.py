@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +72,7 @@ class Added:
         arch: The architecture JSON of its Kipoi directory, where the weights alone are in a file.
         kept: Whatever has to live as long as this, such as a temporary folder.
         layers: The layers with weights in a model in memory, of which this has copies.
+        files: The sha256 of the files that it was read from, by their paths.
     """
 
     submodel: Submodel
@@ -81,6 +82,7 @@ class Added:
     arch: Path | None = None
     kept: object = None
     layers: WeakSet[keras.Layer] = field(default_factory=WeakSet)
+    files: Mapping[Path, str] = field(default_factory=dict)
 
     @classmethod
     def of_keras(cls, request: Request, submodel: Submodel, blueprint: Blueprint, given: CustomObjects) -> Added:

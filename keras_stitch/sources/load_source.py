@@ -18,6 +18,7 @@ import keras
 from keras_stitch import checks
 from keras_stitch.checks import path_of
 from keras_stitch.errors import SourceError, StitchError, nearest
+from keras_stitch.files import read_files
 from keras_stitch.graphs.names import zoo_name
 from keras_stitch.graphs.read_stitch_yaml import ModelEntry
 from keras_stitch.graphs.spec import SAVED_BACKENDS, Connection, Source
@@ -25,6 +26,9 @@ from keras_stitch.models import custom_objects, file_formats, layer_config, load
 from keras_stitch.models.custom_objects import CustomObjects, Given, in_registry
 from keras_stitch.placement import plan, requirements
 from keras_stitch.sources.added import OF_KERAS, Added, Request
+
+# Endings of the files at the top of a Kipoi directory that say what its model and its dataloader are.
+_DESCRIBING = (".yaml", ".yml", ".py")
 
 
 # -- how a kind is recognised -------------------------------------------------------------------------------------
@@ -142,10 +146,28 @@ def load(name: str, source: Any, **options: Any) -> Added:
     kind = _kind_of(request)
     _check_options(request, kind)
     added = kind.load(request)
+    added = replace(added, files=_read_from(added))
     if added.part is None:
         return added
     requires = requirements.declared(added.part.dependencies)
     return replace(added, submodel=replace(added.submodel, requires=requires, unmet=requirements.unmet(requires)))
+
+
+def _read_from(added: Added) -> dict[Path, str]:
+    """The files of a source and their sha256; what is copied of other frameworks has a sha256 of its own."""
+    source, part = added.submodel.source, added.part
+    if source.path is None:
+        return {}
+    found = {}
+    weights = Path(source.path) if part is None else getattr(part, "weights", None)
+    if weights is not None:
+        found[weights] = str(source.sha256)
+    described = [] if part is None else [path for path in sorted(part.path.iterdir()) if path.suffix in _DESCRIBING]
+    arch = added.arch if source.arch is None else Path(source.arch)
+    for path in described if arch is None else [*described, arch]:
+        if path.is_file():
+            found[path] = read_files.sha256(path)
+    return found
 
 
 def _kind_of(request: Request) -> Kind:

@@ -18,7 +18,8 @@ from kipoi_cases import load_objects
 from toy_objects import write_layers, write_package
 
 import keras_stitch as ks
-from keras_stitch.errors import SaveError, StitchError
+from keras_stitch.errors import SaveError, SourceError, StitchError
+from keras_stitch.files.read_files import sha256
 from keras_stitch.kipoi.model_directory import read_directory
 from keras_stitch.models.custom_objects import read
 
@@ -285,11 +286,13 @@ def test_files_that_cannot_be_copied(tmp_path, monkeypatch):
         "the directory would not have it.\n"
         "  Fix: Put both into one file, or what is imported into a package."
     )
+    before = sha256(file)
     write_own(file, "Scale")
-    with pytest.raises(SaveError) as error:
+    with pytest.raises(SourceError) as error:
         graph.save(tmp_path / "composed")
     assert str(error.value) == (
-        f"'{file}' has changed since it was added.\n  Received: another sha256\n  Fix: Add it to a new Graph."
+        f"'{file}' has changed since it was added.\n  Expected: sha256 {before}\n  Received: sha256 {sha256(file)}\n"
+        "  Fix: Add it to a new Graph."
     )
     assert not (tmp_path / "composed").exists()
 

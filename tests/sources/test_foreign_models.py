@@ -295,7 +295,8 @@ def test_the_sha256_is_that_of_what_is_copied(tmp_path):
     with pytest.raises(SourceError) as error:
         write_packed(found.part, tmp_path / "packed", sha256=sha256)
     assert str(error.value) == (
-        f"'{folder}' has changed since it was added.\n  Received: another sha256\n  Fix: Add it to a new Graph."
+        f"'{folder}' has changed since it was added.\n  Expected: sha256 {sha256}\n"
+        f"  Received: sha256 {fingerprint(found.part)}\n  Fix: Add it to a new Graph."
     )
     assert not (tmp_path / "packed").exists()
     folder = zoo_models.write_custom(tmp_path / "other", args={"weights": "weights.npy", "factor": 3.0})
