@@ -19,6 +19,7 @@ import keras_stitch as ks
 from keras_stitch.cli import main
 from keras_stitch.errors import StitchError
 from keras_stitch.keras_private import quiet_keras
+from keras_stitch.kipoi.templates import template_module
 
 AGAIN = "\n  Fix: Copy or download it again."
 DEEP = "it is nested more than 200 levels deep"
@@ -261,3 +262,38 @@ def test_specs_that_nobody_means(
     assert main(["plan", "hostile.yaml"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("keras-stitch: ") and reason in said and len(said) < 20_000
+
+
+# -- what fuzzing found ---------------------------------------------------------------------------
+
+
+def test_a_directory_that_does_not_say_what_runs_its_model(tmp_path: Path) -> None:
+    schema = {"inputs": {"x": {"shape": "(3,)", "doc": "x"}}, "targets": {"shape": "(1,)", "doc": "y"}}
+    said = {"defined_as": "", "args": {}, "info": {"authors": [{"name": "Ada"}], "doc": "d"}, "schema": schema}
+    (tmp_path / "model.yaml").write_text(json.dumps(said))
+    assert "is nothing that Kipoi runs.\n" in refusal(tmp_path)
+
+
+def test_tables_that_are_damaged(tmp_path: Path) -> None:
+    table = template_module("kipoi.merging.tables").Table
+    np.save(tmp_path / "a.npy", np.zeros((4, 2), "float32"))
+    content = (tmp_path / "a.npy").read_bytes().replace(b"}", b" ")
+    (tmp_path / "a.npy").write_bytes(content)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = np.zeros((4, 2), "float32")
+    (tmp_path / "a.h5").write_bytes((tmp_path / "a.h5").read_bytes().replace(b"SNOD", b"XXXX"))
+    for name in ("a.npy", "a.h5"):
+        with pytest.raises(ValueError, match=r"The file for 'x' cannot be read") as caught:
+            table("x", str(tmp_path / name), (2,), "float32")
+        assert type(caught.value).__name__ == "DataError"
+
+
+def test_an_id_of_many_digits_is_an_id(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"id,a,b\n{'9' * 5_000},1,2\n7,3,4\n")
+    table = template_module("kipoi.merging.tables").Table("x", str(tmp_path / "a.csv"), (2,), "float32")
+    assert table.length == 2
+
+
+def test_messages_have_an_end() -> None:
+    error = StitchError("a" * 10**6, received="b" * 10**6, fix="Do this.")
+    assert len(str(error)) < 50_000 and str(error).endswith("... and 980,012 more characters\n  Fix: Do this.")

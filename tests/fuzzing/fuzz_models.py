@@ -131,8 +131,7 @@ def read_archive(case: dict[str, Any], bases: Path, folder: Path) -> Any:
     """Read a changed archive."""
     import keras_stitch as ks
 
-    known = sorted(bases.glob("*.keras"))
-    base, path = known[case["base"] % len(known)], folder / "model.keras"
+    base, path = mutations.chosen(bases.glob("*.keras"), case["base"]), folder / "model.keras"
     with zipfile.ZipFile(base) as old, zipfile.ZipFile(path, "w") as new:
         for name in old.namelist():
             content = old.read(name)
@@ -150,8 +149,7 @@ def read_hdf5(case: dict[str, Any], bases: Path, folder: Path) -> Any:
 
     import keras_stitch as ks
 
-    known = sorted(bases.glob("*.h5"))
-    base, path, options = known[case["base"] % len(known)], folder / "model.h5", {}
+    base, path, options = mutations.chosen(bases.glob("*.h5"), case["base"]), folder / "model.h5", {}
     shutil.copyfile(base, path)
     config = case.get("model_config", {})
     if base.with_suffix(".json").exists():
@@ -176,8 +174,13 @@ def _changed(content: bytes, kind: str, changes: list[list[Any]]) -> bytes:
     if kind == "bytes":
         return mutations.changed_bytes(content, changes)
     if kind == "tree":
-        return json.dumps(mutations.changed_tree(json.loads(content), changes)).encode()
+        return changed_json(content, changes)
     return changed_hdf5(content, changes)
+
+
+def changed_json(content: bytes, changes: list[list[Any]]) -> bytes:
+    """JSON with these changes of what it says."""
+    return json.dumps(mutations.changed_tree(json.loads(content), changes)).encode()
 
 
 def changed_hdf5(content: bytes, changes: list[list[Any]]) -> bytes:

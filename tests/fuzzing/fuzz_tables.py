@@ -105,7 +105,7 @@ def read_table(case: dict[str, Any], bases: Path, folder: Path) -> None:
         files = [file for file in files if file.suffix == ".h5"]
     elif kind == "cells":
         files = [file for file in files if file.suffix in (".csv", ".tsv")]
-    base = files[case["base"] % len(files)]
+    base = mutations.chosen(files, case["base"])
     content = base.read_bytes()
     if kind == "hdf5":
         content = changed_hdf5(content, case["changes"][kind])

@@ -7,6 +7,8 @@ that is left out does not make others impossible.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
@@ -117,6 +119,12 @@ def replaced(item: Any, secret: str) -> Any:
     if isinstance(item, list):
         return [replaced(value, secret) for value in item]
     return item.replace(SECRET, secret) if isinstance(item, str) else item
+
+
+def chosen(files: Iterable[Path], which: int | str) -> Path:
+    """One of some files: by a number, or by its name."""
+    known = sorted(files)
+    return next(file for file in known if file.name == which) if isinstance(which, str) else known[which % len(known)]
 
 
 # -- bytes ----------------------------------------------------------------------------------------

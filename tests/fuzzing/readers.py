@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import fuzz_arrays
 import fuzz_command_line
 import fuzz_directories
 import fuzz_models
@@ -38,5 +39,7 @@ READERS = {
     "references": Reader("fuzz_specs", "read_references", fuzz_specs.references),
     "directories": Reader("fuzz_directories", "read_directory", fuzz_directories.directories),
     "tables": Reader("fuzz_tables", "read_table", fuzz_tables.tables),
+    "npz": Reader("fuzz_arrays", "read_npz", fuzz_arrays.npz_files),
+    "features": Reader("fuzz_arrays", "read_features", fuzz_arrays.features),
     "command_line": Reader("fuzz_command_line", "read_arguments", fuzz_command_line.arguments),
 }
