@@ -39,6 +39,9 @@ PRIVATE = re.compile(
     r"keras\.src\b|\._(?:functional|nodes_by_depth|flatten_layers|keras_history|lookup_layer|layers|trainable_variables"
     r"|non_trainable_variables|inbound_nodes|operations)\b"
 )
+# Where files are opened for reading that could read other files, or fill the memory.
+TEMPLATES = sorted((ROOT / "model_templates").rglob("*.py"))
+OPENED_IN = {"h5py.File": {"hdf5_files.py", "hdf5_contents.py"}, "zipfile.ZipFile": {"zip_files.py"}}
 
 
 def place(path: Path) -> str:
@@ -96,6 +99,28 @@ def test_modules_and_functions_are_short(path):
 def test_private_names_of_keras_are_in_one_module(path):
     if path.name != "keras_private.py":
         assert not PRIVATE.findall(path.read_text(encoding="utf-8"))
+
+
+def opened_for_reading(path: Path) -> set[str]:
+    """Those of ``OPENED_IN`` that a module calls with no other mode than reading."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and (name := ast.unparse(node.func)) in OPENED_IN:
+            mode = next((one.value for one in node.keywords if one.arg == "mode"), [*node.args, None, None][1])
+            if mode is None or ast.literal_eval(mode) == "r":
+                found.add(name)
+    return found
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *TEMPLATES], ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_are_opened_for_reading_in_one_place(path):
+    assert {name for name in opened_for_reading(path) if path.name not in OPENED_IN[name]} == set()
+
+
+def test_the_places_where_files_are_opened_exist():
+    found = {path.name: opened_for_reading(path) for path in [*SOURCES, *TEMPLATES]}
+    for name, places in OPENED_IN.items():
+        assert places == {place for place, opened in found.items() if name in opened}
 
 
 def test_the_module_of_private_names_uses_some():

@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-import h5py
 import numpy as np
 
 from . import hdf5_contents, records
@@ -197,7 +196,7 @@ class Predictions(FilePart):
     def open(self) -> None:
         """Opens the file, once in each process: an open file cannot be shared."""
         if self.process != os.getpid():
-            self.opened, self.process, self.cached = h5py.File(self.path, "r"), os.getpid(), (0, 0, {})
+            self.opened, self.process, self.cached = hdf5_contents.opened(self.path), os.getpid(), (0, 0, {})
             # What the digests cover, in the order in which they were computed.
             known, tensors = self.opened["rows"], records.predictions(self.opened)
             self.datasets: dict[FieldPath, Any] = {("rows", name): known[name] for name in sorted(known)}

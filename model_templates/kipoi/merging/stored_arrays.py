@@ -73,16 +73,19 @@ def read_hdf5(file: ArrayFile) -> Contents:
 
 
 def _datasets(
-    file: ArrayFile, group: h5py.Group, counted: Iterator[int], above: tuple[h5py.Group, ...] = ()
+    file: ArrayFile, group: h5py.Group, counted: Iterator[int], above: frozenset[int] = frozenset()
 ) -> Iterator[tuple[str, h5py.Dataset | None]]:
     """Yields the datasets in a group and below it, also those behind links, by their names; None for a broken link."""
     if next(counted) == _MOST_GROUPS or len(above) > _DEEPEST:  # links give few groups many names
         file.fail("has too many groups", f"at most {_MOST_GROUPS:,}, and {_DEEPEST} within each other", "more")
+    address = h5py.h5o.get_info(group.id).addr
+    if address in above:  # a link may lead back
+        return
     for name, item in group.items():
         if item is None or isinstance(item, h5py.Dataset):
             yield name, item
-        elif isinstance(item, h5py.Group) and item not in (*above, group):  # a link may lead back
-            for below, dataset in _datasets(file, item, counted, (*above, group)):
+        elif isinstance(item, h5py.Group):
+            for below, dataset in _datasets(file, item, counted, above | {address}):
                 yield f"{name}/{below}", dataset
 
 
@@ -128,7 +131,7 @@ class _Opened:
 
     def dataset(self, name: str) -> h5py.Dataset:
         if self.process != os.getpid():
-            self.file, self.process = h5py.File(self.path, "r"), os.getpid()
+            self.file, self.process = hdf5_contents.opened(self.path), os.getpid()
         return self.file[name]
 
 

@@ -1,0 +1,162 @@
+"""HDF5 files that read other files, or declare far more than they hold, are refused wherever they are opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import odd_files
+import pytest
+from keras import layers
+
+import keras_stitch as ks
+from keras_stitch.errors import SourceError
+from keras_stitch.files.hdf5_files import open_hdf5
+from keras_stitch.kipoi.templates import template_module
+from keras_stitch.training.provenance import Key
+from keras_stitch.training.stored_rows import open_features, write_features
+
+hdf5_contents = template_module("kipoi.merging.hdf5_contents")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small model in every form, and stored rows."""
+    folder = tmp_path_factory.mktemp("saved")
+    x = keras.Input((3,), name="x")
+    model = keras.Model(x, layers.Dense(2, name="dense")(x))
+    model.save(folder / "m.keras")
+    model.save(folder / "m.h5")
+    model.save_weights(folder / "m.weights.h5")
+    (folder / "m.json").write_text(model.to_json())
+    rows = {"inputs": {"x": np.ones((4, 3), "f4")}, "targets": np.zeros((4, 2), "f4")}
+    write_features(folder / "rows.h5", lambda _: iter([rows]), rows=4, key=Key({}))
+    return folder
+
+
+def changed(source: Path, folder: Path, name: str, kind: str) -> Path:
+    """A copy whose dataset of a name, or its first one in that group, lies elsewhere."""
+
+    def change(file: h5py.File) -> None:
+        odd_files.put_outside(file, name, kind, folder / "secret")
+
+    if source.suffix == ".keras":
+        return odd_files.with_weights(source, folder / source.name, change)
+    path = folder / source.name
+    path.write_bytes(source.read_bytes())
+    with h5py.File(path, "r+") as file:
+        change(file)
+    return path
+
+
+def added(path: Path, saved: Path, **options: Any) -> None:
+    ks.Graph("g").add("m", path, **options)
+
+
+def from_table(path: Path, saved: Path) -> None:
+    """Values of a table through the runtime of generated directories, in which errors are of another class."""
+    tables = template_module("kipoi.merging.tables")
+    try:
+        tables.Targets(str(path), {"y": ((3,), np.dtype("f4"))})
+    except ValueError as error:
+        raise ks.StitchError(f"{error}\n  Fix: {hdf5_contents.FIX}") from None
+
+
+DOORS: dict[str, tuple[str, str, Callable[[Path, Path], object]]] = {
+    "a model": ("m.h5", "model_weights/dense/dense/kernel", added),
+    "an archive": ("m.keras", "layers/dense/vars/0", added),
+    "weights": ("m.weights.h5", "layers/dense/vars/1", lambda path, saved: added(path, saved, arch=saved / "m.json")),
+    "a table": ("rows.h5", "inputs/x", from_table),
+    "stored rows": ("rows.h5", "inputs/x", lambda path, _: open_features(path)),
+}
+
+
+@pytest.mark.parametrize("kind", odd_files.OUTSIDE)
+@pytest.mark.parametrize("door", DOORS)
+def test_no_other_file_is_read(saved: Path, tmp_path: Path, door: str, kind: str) -> None:
+    source, name, open_it = DOORS[door]
+    path = changed(saved / source, tmp_path, name, kind)
+    with pytest.raises(ks.StitchError) as caught:
+        open_it(path, saved)
+    message = str(caught.value)
+    assert str(path) in message and "secret'" in message and "does not hold " in message
+    assert ("/aside" if "soft" in kind else f"'/{name}'") in message
+    assert message.endswith(f"Fix: {hdf5_contents.FIX}")
+
+
+def test_the_message(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x/y", (3,), "f4", external=[("/etc/hosts", 0, 12)])
+    with pytest.raises(SourceError) as caught, open_hdf5(tmp_path / "a.h5"):
+        pass
+    assert str(caught.value) == (
+        f"'{tmp_path}/a.h5' does not hold the values of the dataset '/x/y' itself: they lie in the file '/etc/hosts'.\n"
+        "  Expected: a file that holds all of its values\n"
+        "  Fix: Do not use it if you do not know where it comes from; else write its values into a new file, with h5py."
+    )
+
+
+def healthy(file: h5py.File) -> None:
+    group = file.create_group("a/b")
+    group["x"] = np.ones(3)
+    group["up"], group["self"], file["soft"] = file["/"], group, h5py.SoftLink("/a/b/up/a/b/x")
+    file["nowhere"], file["empty"], file["scalar"] = h5py.SoftLink("/c"), np.zeros((0, 4)), 3.0
+    file["null"], file["type"], file["text"] = h5py.Empty("f4"), np.dtype("f4"), ["a", "b"]
+    file.create_dataset("compressed", data=np.zeros(1000), compression="gzip")
+
+
+def nested(file: h5py.File) -> None:
+    group = file
+    for _ in range(1500):
+        group = group.create_group("g")
+    group["outside"] = h5py.ExternalLink("other.h5", "/")
+
+
+REFUSED = {
+    "deeply nested": (nested, "is a link to '/' in the file 'other.h5'"),
+    "never allocated": (
+        lambda file: file.create_dataset("x", (1 << 40,), "f4"),
+        "declares 4,398,046,511,104 bytes for the dataset '/x' and holds 0 of them",
+    ),
+    "chunks that are not there": (
+        lambda file: file.create_dataset("g/x", (1 << 40,), "f4", chunks=(1 << 20,), compression="gzip"),
+        "for the dataset '/g/x' and holds 0 of them",
+    ),
+    "an empty virtual dataset": (
+        lambda file: file.create_virtual_dataset("x", h5py.VirtualLayout((4,), "f4")),
+        "does not hold the values of the dataset '/x' itself: it is a virtual dataset",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_else_is_refused(tmp_path: Path, case: str) -> None:
+    make, expected = REFUSED[case]
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        make(file)
+    with pytest.raises(SourceError) as caught, open_hdf5(tmp_path / "a.h5"):
+        pass
+    assert expected in str(caught.value)
+
+
+def test_healthy_files_are_opened(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        healthy(file)
+    for _ in range(2):  # known to be sound the second time
+        with open_hdf5(tmp_path / "a.h5") as file:
+            assert file["soft"][0] == 1
+
+
+def test_a_file_that_changes_is_looked_at_again(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = np.ones(3)
+    with open_hdf5(tmp_path / "a.h5"):
+        pass
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file["y"] = h5py.ExternalLink("other.h5", "/")
+    with pytest.raises(SourceError, match=r"is a link to '/' in the file 'other\.h5'"), open_hdf5(tmp_path / "a.h5"):
+        pass
