@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import struct
@@ -20,6 +21,9 @@ from keras_stitch.cli import main
 from keras_stitch.errors import StitchError
 from keras_stitch.keras_private import quiet_keras
 from keras_stitch.kipoi.templates import template_module
+from keras_stitch.models.sample_rows import read_data
+from keras_stitch.training.provenance import Key
+from keras_stitch.training.stored_rows import open_features, write_features
 
 AGAIN = "\n  Fix: Copy or download it again."
 DEEP = "it is nested more than 200 levels deep"
@@ -297,3 +301,39 @@ def test_an_id_of_many_digits_is_an_id(tmp_path: Path) -> None:
 def test_messages_have_an_end() -> None:
     error = StitchError("a" * 10**6, received="b" * 10**6, fix="Do this.")
     assert len(str(error)) < 50_000 and str(error).endswith("... and 980,012 more characters\n  Fix: Do this.")
+
+
+def test_an_npz_file_whose_header_does_not_end(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros(3))
+    content = io.BytesIO()
+    with zipfile.ZipFile(tmp_path / "a.npz") as old, zipfile.ZipFile(content, "w") as new:
+        new.writestr("x.npy", old.read("x.npy").replace(b"}", b" "))
+    (tmp_path / "a.npz").write_bytes(content.getvalue())
+    with pytest.raises(StitchError, match=r"a\.npz' is no NPZ file\."):
+        read_data(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("structure", {"inputs": 7, "targets": None, "metadata": None}), ("structure", {"inputs": 0}), ("structure", 3),
+        ("leaves", []), ("leaves", [{}]), ("leaves", None),
+        ("key", {}), ("key", {"files": 3, "data": {}}), ("key", None),
+        ("leaves", [{"path": ["inputs"], "dtype": "<f8", "shape": [2]}]),
+        ("leaves", [{"path": ["inputs"], "dtype": "<f4", "shape": [3]}]),
+        ("leaves", [{"path": ["nowhere"], "dtype": "<f4", "shape": [2]}]),
+    ],
+)  # fmt: skip
+def test_precomputed_rows_that_say_something_else(tmp_path: Path, key: str, value: Any) -> None:
+    batch = {"inputs": np.zeros((4, 2), "float32"), "targets": None, "metadata": {}}
+    path = write_features(tmp_path / "rows.h5", lambda start: iter([batch]), rows=4, key=Key({}))
+    assert open_features(path, batch_size=2)[0][0].shape == (2, 2)
+    with h5py.File(path, "r+") as file:
+        about = json.loads(file["about"].asstr()[()])
+        del file["about"]
+        file["about"] = json.dumps({**about, key: value})
+    with pytest.raises(StitchError) as caught:
+        open_features(path)
+    said = str(caught.value)
+    assert said.startswith(f"'{path}' is damaged.\n  Expected: a file that precompute(...) wrote\n  Received: ")
+    assert said.endswith("\n  Fix: Delete it, and precompute it again.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -156,7 +155,7 @@ def read_data(path: Path) -> dict[str, Array]:
         raise
     except OSError as error:
         raise StitchError(f"The data '{path}' cannot be read: {error.strerror or reason(error)}.") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # NumPy and zipfile raise whatever they meet
         raise StitchError(
             f"The data '{path}' is no NPZ file.",
             expected="what numpy.savez(file, input=array, ...) writes, numbers or text",

@@ -67,7 +67,10 @@ class Key:
     @classmethod
     def of_plain(cls, plain: Mapping[str, Any]) -> Key:
         """The key from what JSON made of ``asdict``."""
-        return cls(**{**plain, "data": {name: DataFile(**file) for name, file in plain["data"].items()}})
+        found = cls(**{**plain, "data": {name: DataFile(**file) for name, file in plain["data"].items()}})
+        if not isinstance(found.files, Mapping) or not isinstance(found.arguments, Mapping):
+            raise TypeError("no mapping of files, or none of arguments")
+        return found
 
 
 @dataclass(frozen=True)

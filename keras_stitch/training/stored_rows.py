@@ -9,6 +9,7 @@ types; ``version`` of keras_stitch.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ from keras_stitch.training.row_folder import Unfinished, discard, disk, folder_o
 MARK = "keras_stitch_features"
 FORMAT = 1
 _PAGE = 4096
+_EXPECTED = "a file that precompute(...) wrote"
 
 
 class Features(Epochs):
@@ -48,12 +50,16 @@ class Features(Epochs):
     """
 
     def __init__(self, path: Path, **options: Any):
-        with open_hdf5(path) as file:
-            about = from_json(file["about"].asstr()[()])
-            super().__init__(int(file.attrs["rows"]), **options)
-        self.path, self.key = path.resolve(), Key.of_plain(about["key"])
-        self._structure = about["structure"]
-        self._leaves = list(map(Leaf.of_plain, about["leaves"]))
+        with _of_file(path), open_hdf5(path) as file:
+            about, rows = from_json(file["about"].asstr()[()]), int(file.attrs["rows"])
+            self.path, self.key = path.resolve(), Key.of_plain(about["key"])
+            self._structure = {part: about["structure"][part] for part in PARTS}
+            self._leaves = list(map(Leaf.of_plain, about["leaves"]))
+            for leaf in self._leaves:
+                _check_dataset(file[leaf.dataset], leaf, rows)
+            for part in PARTS:
+                joined(self._structure[part], lambda number: np.asarray(self._leaves[number].shape))
+        super().__init__(rows, **options)
         self._maps: list[Array | None] | None = None
 
     @property
@@ -68,7 +74,8 @@ class Features(Epochs):
     def read(self, rows: Array, parts: Sequence[str] = PARTS) -> dict[str, Any]:
         """Some rows, in any order, as the dataloader gave them; ``{}`` stands for a part that was not there."""
         rows = np.asarray(rows)
-        return {part: joined(self._structure[part], lambda number: self._rows(number, rows)) for part in parts}
+        with _of_file(self.path, (IndexError,)):
+            return {part: joined(self._structure[part], lambda number: self._rows(number, rows)) for part in parts}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_maps": None}
@@ -88,23 +95,51 @@ class Features(Epochs):
             return dataset.asstr()[chosen][places].astype("U")
 
 
+@contextlib.contextmanager
+def _of_file(path: Path, of_the_caller: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """What does not fit in a file of stored rows, with the name of the file."""
+    try:
+        yield
+    except StitchError:
+        raise
+    except of_the_caller:
+        raise
+    except Exception as error:  # h5py and NumPy raise whatever they meet, and what is said in it may be anything
+        raise StitchError(
+            f"'{path}' is damaged.",
+            expected=_EXPECTED,
+            received=f"{type(error).__name__}: {reason(error)}",
+            fix="Delete it, and precompute it again.",
+        ) from error
+
+
+def _check_dataset(dataset: Any, leaf: Leaf, rows: int) -> None:
+    text = h5py.check_string_dtype(dataset.dtype) is not None
+    if (
+        rows < 1
+        or dataset.shape != (rows, *leaf.shape)
+        or (not text if leaf.dtype == TEXT else dataset.dtype != leaf.dtype)
+    ):
+        raise ValueError(f"{rows} rows of {leaf}, and a dataset of shape {dataset.shape} and type {dataset.dtype}")
+
+
 def open_features(path: str | os.PathLike[str], **options: Any) -> Features:
     """Precomputed rows, recognised by content; the options are those of ``Epochs``.
 
     Raises:
         StitchError: If it is another file, or unfinished.
     """
-    place, expected = Path(path), "a file that precompute(...) wrote"
+    place = Path(path)
     if not place.is_file():
         check_finished(path)
-        raise StitchError(f"There is no file '{path}'.", expected=expected)
+        raise StitchError(f"There is no file '{path}'.", expected=_EXPECTED)
     try:
         with open_hdf5(place) as file:
             found, version = ", ".join(list(file)[:8]) or "nothing", file.attrs.get(MARK)
     except OSError as error:
-        raise StitchError(f"'{path}' cannot be read.", expected=expected, received=reason(error)) from error
+        raise StitchError(f"'{path}' cannot be read.", expected=_EXPECTED, received=reason(error)) from error
     if version is None:
-        raise StitchError(f"'{path}' holds no precomputed rows.", expected=expected, received=f"HDF5 with {found}")
+        raise StitchError(f"'{path}' holds no precomputed rows.", expected=_EXPECTED, received=f"HDF5 with {found}")
     if version != FORMAT:
         raise StitchError(
             f"'{path}' was written by another version of keras_stitch.",
