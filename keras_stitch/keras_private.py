@@ -10,7 +10,7 @@ import contextlib
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -22,6 +22,17 @@ FUNCTIONAL_MODULE = "keras.src.models.functional"
 
 # The module that a config names for an operation, which is no layer: Keras writes this one, too.
 OPERATIONS_MODULE = "keras.src.ops.numpy"
+
+
+@contextlib.contextmanager
+def temporary_folders(make: Callable[[], str]) -> Iterator[None]:
+    """Have ``make`` make the folders that Keras unpacks archives in, of which it leaves some behind when it fails."""
+    library = keras.src.saving.saving_lib
+    before, library.get_temp_dir = library.get_temp_dir, make
+    try:
+        yield
+    finally:
+        library.get_temp_dir = before
 
 
 def layers_within(layer: keras.Layer, *, include_self: bool = True) -> Iterator[keras.Layer]:

@@ -7,14 +7,16 @@ import contextlib
 import errno
 import signal
 import sys
+import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from keras_stitch.cli.commands import COMMANDS
 from keras_stitch.cli.parser import parse
 from keras_stitch.cli.quiet import quiet
 from keras_stitch.errors import StitchError
+from keras_stitch.files.scratch import Scratch
 
 __all__ = ["main"]
 
@@ -34,8 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for stop in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(stop) == signal.SIG_DFL:  # nohup ignores one
                 signal.signal(stop, _stop)
-    with quiet() if arguments is None else contextlib.nullcontext():
-        return _status(options)
+    if arguments is not None:
+        return _status(options, contextlib.nullcontext())
+    with quiet():
+        return _status(options, _temporary_files())
+
+
+@contextlib.contextmanager
+def _temporary_files() -> Iterator[None]:
+    """Have all temporary files of this process, those of TensorFlow, too, lie in one folder, which goes in the end."""
+    with Scratch() as folder:
+        tempfile.tempdir = str(folder)
+        yield
 
 
 def _stop(number: int, frame: object) -> NoReturn:
@@ -43,9 +55,10 @@ def _stop(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt(number)
 
 
-def _status(options: argparse.Namespace) -> int:
+def _status(options: argparse.Namespace, surroundings: contextlib.AbstractContextManager[None]) -> int:
     try:
-        status = COMMANDS[options.command](options)
+        with surroundings:
+            status = COMMANDS[options.command](options)
     except KeyboardInterrupt as stopped:
         print("keras-stitch: stopped; nothing is left half-written.", file=sys.stderr)
         return 128 + (stopped.args[0] if stopped.args else signal.SIGINT)

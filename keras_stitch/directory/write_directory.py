@@ -19,7 +19,7 @@ from keras_stitch.directory.save_request import SavedGraph, SaveOptions
 from keras_stitch.directory.split_plan import split
 from keras_stitch.errors import SaveError
 from keras_stitch.files import overwriting
-from keras_stitch.files.scratch import Scratch
+from keras_stitch.files.scratch import Scratch, folders_of_keras
 from keras_stitch.graphs.spec import GraphSpec
 from keras_stitch.kipoi import run_kipoi
 from keras_stitch.kipoi.model_directory import KipoiPart
@@ -51,7 +51,7 @@ def write_directory(
     overwriting.check_target(target, overwrite=options.overwrite)
     step("reading the dataloaders")
     draft = Draft(graph, options, step)
-    with overwriting.new_directory(target, overwrite=options.overwrite) as place:
+    with overwriting.new_directory(target, overwrite=options.overwrite) as place, folders_of_keras():
         draft.write(place)
         step("putting it in place")
     return target

@@ -1,12 +1,17 @@
-"""Temporary folders: they go with what needs them, and those of killed processes go when the next one is made."""
+"""Temporary folders: they go with what needs them, and those of killed processes go when the next one is made.
+
+Keras is imported only where it is told where to put its own.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import tempfile
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 from keras_stitch.files.new_files import disk_errors
@@ -50,3 +55,24 @@ class Scratch:
     def close(self) -> None:
         """Remove the folder."""
         self._end()
+
+
+@contextlib.contextmanager
+def folders_of_keras() -> Iterator[None]:
+    """Have the temporary folders of Keras named like ours, and remove them where the block ends with an error."""
+    from keras_stitch import keras_private
+
+    made: list[Path] = []
+
+    def make() -> str:
+        made.append(Path(tempfile.gettempdir(), new_name(_START)))
+        made[-1].mkdir(mode=0o700)
+        return str(made[-1])
+
+    with keras_private.temporary_folders(make):
+        try:
+            yield
+        except BaseException:
+            for folder in made:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise

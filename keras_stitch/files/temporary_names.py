@@ -18,7 +18,7 @@ def new_name(start: str, end: str = "") -> str:
 
 def left_behind(folder: Path, start: str, end: str = "") -> Iterator[Path]:
     """What ``new_name`` named in a folder for processes that have ended, killed before they could remove it."""
-    pattern = re.compile(re.escape(f"{start}-{_machine()}-") + "([0-9]+)-[0-9a-f]{8}" + re.escape(end))
+    pattern = re.compile(re.escape(f"{start}-{_machine()}-") + "([0-9]+)-[0-9a-f]{8}" + re.escape(end) + r"(\.\w+)?")
     with os.scandir(folder) as entries:
         matches = [match for entry in entries if (match := pattern.fullmatch(entry.name))]
     return (folder / match[0] for match in matches if not _is_alive(int(match[1])))

@@ -20,6 +20,7 @@ import keras
 from keras_stitch import keras_private
 from keras_stitch.errors import SourceError, reason
 from keras_stitch.files import read_files
+from keras_stitch.files.scratch import folders_of_keras
 from keras_stitch.models import channels_last, clone, file_formats, stored_weights, weight_budget
 from keras_stitch.repairs import (
     archives,
@@ -136,7 +137,7 @@ def _open(
             expected="the architecture as Keras writes it",
             fix="Copy or download it again.",
         ) from error
-    with keras_private.quiet_keras(), weight_budget.as_stored(path, stored):
+    with keras_private.quiet_keras(), folders_of_keras(), weight_budget.as_stored(path, stored):
         try:
             # Keras 3 may load the weights of nested models in an .h5 file in another order than it saved them.
             nested = kind == "h5" and any(map(is_model, inner_layers(saved.model)))

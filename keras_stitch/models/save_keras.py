@@ -10,6 +10,7 @@ import keras
 
 from keras_stitch.errors import SaveError, reason
 from keras_stitch.files import new_files
+from keras_stitch.files.scratch import folders_of_keras
 from keras_stitch.graphs.spec import GraphSpec
 from keras_stitch.keras_private import held_layers, layers_within, quiet_keras
 from keras_stitch.models import ports
@@ -76,7 +77,7 @@ def save_model(model: keras.Model, path: Path, *, overwrite: bool = True) -> Pat
         try:
             write(model, place)
             known = held_by(model).for_keras()
-            with quiet_keras(), in_registry(known):
+            with quiet_keras(), folders_of_keras(), in_registry(known):
                 loaded = keras.saving.load_model(place, custom_objects=known, compile=False)
             if not same_weights(model, loaded):
                 raise ValueError("it would have other weights")
@@ -92,7 +93,7 @@ def save_model(model: keras.Model, path: Path, *, overwrite: bool = True) -> Pat
 
 def write(model: keras.Model, path: Path) -> None:
     """Write a model as Keras does, so that Keras can load the layers that several models in it hold."""
-    with quiet_keras():
+    with quiet_keras(), folders_of_keras():
         model.save(path)
     if path.suffix == ".keras":
         archives.share_layers(path)

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 
 from keras_stitch.errors import SourceError
+from keras_stitch.files.new_files import new_file
 from keras_stitch.files.parse_text import from_json
 from keras_stitch.files.scratch import Scratch
 from keras_stitch.files.zip_files import open_zip
@@ -52,15 +53,13 @@ def share_layers(path: Path) -> None:
         config = from_json(archive.read(_CONFIG))
         if not share(config):
             return
-        changed = path.with_name(f"{path.name}.shared")
-        with zipfile.ZipFile(changed, "w") as new:
+        with new_file(path, path.with_name(f"{path.name}.shared")) as changed, zipfile.ZipFile(changed, "w") as new:
             for item in archive.infolist():
                 if item.filename == _CONFIG:
                     new.writestr(item, json.dumps(config))
                 else:
                     with archive.open(item) as old, new.open(item, "w", force_zip64=True) as copy:
                         shutil.copyfileobj(old, copy)
-    changed.replace(path)
 
 
 def load_weights(path: Path, model: keras.Model, saved: Saved) -> None:

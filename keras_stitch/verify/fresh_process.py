@@ -78,7 +78,8 @@ class Job:
 
 def start(program: Path, folder: Path) -> subprocess.Popen[bytes]:
     """A process that runs a Python file on a folder, with the Keras backend of this process."""
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "KERAS_BACKEND": keras.backend.backend()}
+    own = {"KERAS_BACKEND": keras.backend.backend(), "TMPDIR": str(folder)}
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, **own}
     # -P: no module of the working directory or beside the program is taken for a library's.
     return subprocess.Popen(
         [sys.executable, "-P", str(program), str(folder)],

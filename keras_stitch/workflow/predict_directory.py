@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,13 @@ from keras_stitch.workflow.snakemake import has_workflow, run_workflow, with_tex
 _ENDINGS = ("h5", "hdf5", "tsv", "bed", "parquet", "pq", "pqt")
 
 # The command itself, of this environment. -P: files in the user's folder do not take the place of modules.
-_KIPOI = "import sys; from kipoi.__main__ import main; sys.exit(main())"
+# It ends with the process that holds the other end of its standard input, however that one ends.
+_KIPOI = """
+import os, sys, threading
+threading.Thread(target=lambda: os.read(0, 1) or os._exit(1), daemon=True).start()
+from kipoi.__main__ import main
+sys.exit(main())
+"""
 
 
 def predict(
@@ -203,8 +210,14 @@ def _kipoi_predict(directory: Path, passed: Mapping[str, Any], output: Path, bat
         command = [sys.executable, "-P", "-c", _KIPOI, "predict", str(directory), "--source=dir"]
         command += [f"--dataloader_args={json.dumps(passed)}", f"--batch_size={batch_size}", f"--num_workers={workers}"]
         # Kipoi's progress bar is for a terminal.
-        environment = os.environ if sys.stderr.isatty() else {"TQDM_DISABLE": "1", **os.environ}
-        done = subprocess.run([*command, "-o", str(made)], env=environment, check=False)
+        quiet = {} if sys.stderr.isatty() else {"TQDM_DISABLE": "1"}
+        environment = {**quiet, **os.environ, "TMPDIR": tempfile.gettempdir()}
+        given, held = os.pipe()
+        try:
+            done = subprocess.run([*command, "-o", str(made)], env=environment, stdin=given, check=False)
+        finally:
+            os.close(held)
+            os.close(given)
         if done.returncode or not made.is_file():
             raise StitchError(
                 f"Kipoi cannot predict with '{directory.name}'.",
