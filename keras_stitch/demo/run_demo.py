@@ -23,6 +23,7 @@ from keras_stitch.demo.demo_data import LENGTH, DemoData, write_data
 from keras_stitch.demo.demo_models import MODELS
 from keras_stitch.errors import SaveError, StitchError
 from keras_stitch.files.hdf5_files import open_hdf5
+from keras_stitch.files.new_files import disk_errors
 from keras_stitch.verify.equality import TOLERANCE, compare
 
 _MARK = ".keras-stitch-demo"
@@ -109,8 +110,9 @@ def _fresh(output: Path) -> Path:
                 f"'{output}' holds something that the demo did not write.", fix="Give an empty folder: -o FOLDER."
             )
         shutil.rmtree(output)
-    output.mkdir(parents=True, exist_ok=True)
-    (output / _MARK).touch()
+    with disk_errors(output):
+        output.mkdir(parents=True, exist_ok=True)
+        (output / _MARK).touch()
     return output
 
 

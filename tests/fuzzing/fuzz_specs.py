@@ -22,12 +22,12 @@ SPEC: dict[str, Any] = {
     },
     "inputs": {"sequence": {"targets": ["m1", "m2.x"], "shape": [4], "dtype": "float32"}},
     "connections": {
-        "m3": {"sources": ["m1", "m2[0:2]"], "merge": "concatenate", "axis": -1},
+        "m3": {"sources": ["m1[0:2]", "m2[0:2]"], "merge": "concatenate", "axis": -1},
         "again": ["sequence"],
-        "wide": {"sources": ["m1[0]", "m2"], "merge": {"layer": {"class_name": "Add", "config": {}}}, "mask": True},
-        "own": {"sources": ["m3", "m1"], "merge": "stack", "axis": 1},
+        "wide": {"sources": ["m1", "m2"], "merge": {"layer": {"class_name": "Add", "config": {}}}, "mask": False},
+        "own": {"sources": ["m3", "m1"], "merge": "add"},
     },
-    "outputs": {"score": "m3", "part": "wide[:, 0:1]"},
+    "outputs": {"score": "m3", "part": "wide[:, 0:1]", "more": "again", "last": "own"},
     "freeze": ["m1", {"model": "m[23]", "layers": "den*", "frozen": True}],
 }
 _PIECES = [

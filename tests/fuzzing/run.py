@@ -32,6 +32,7 @@ class Run:
     seed: int
     batches: int = 0
     seconds: float = 0.0
+    processor: float = 0.0  # seconds that the reader took
     slowest: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     found: dict[str, int] = field(default_factory=dict)
@@ -40,7 +41,8 @@ class Run:
         """The counts in one line."""
         counted = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(self.counts.items()))
         return (
-            f"{self.reader}, seed {self.seed}: {sum(self.counts.values()):,} inputs in {self.seconds:,.0f} s: "
+            f"{self.reader}, seed {self.seed}: {sum(self.counts.values()):,} inputs in {self.seconds:,.0f} s "
+            f"({self.processor:,.0f} s of them read): "
             f"{counted}; slowest {self.slowest:.1f} s; {len(self.found)} kinds of foreign errors"
         )
 
@@ -58,6 +60,7 @@ def fuzz(name: str, seed_number: int, seconds: float, folder: Path, say: Callabl
     def use(case: Any) -> None:
         answer = process.ask(name, case)
         run.counts[answer["outcome"]] += 1
+        run.processor += answer["seconds"]
         run.slowest = max(run.slowest, answer["seconds"])
         if answer["outcome"] in BAD:
             kind = f"{answer['outcome']}: {answer['what']}"
