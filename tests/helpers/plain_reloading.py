@@ -8,6 +8,7 @@ model in float64 are there, too, as ``float64 NAME``.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -44,4 +45,5 @@ def main(jobs: list[dict]) -> None:
 
 
 if __name__ == "__main__":
+    gc.freeze()  # else each clear_session looks through all of TensorFlow
     main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
