@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,10 +36,13 @@ if TYPE_CHECKING:
 
 
 class Assembly:
-    """The models of a graph, from what was added for every submodel."""
+    """The models of a graph, from what was added for every submodel; ``outline`` is that of its builds, if known."""
 
-    def __init__(self, spec: GraphSpec, flow: Flow, flags: Flags, added: Mapping[str, Added]):
+    def __init__(
+        self, spec: GraphSpec, flow: Flow, flags: Flags, added: Mapping[str, Added], outline: Outline | None = None
+    ):
         self.spec, self.flow, self.flags, self.added = spec, flow, flags, added
+        self._outline = outline
 
     def build(self) -> keras.Model | None:
         """The Keras model that remains; nothing where none does."""
@@ -47,7 +50,7 @@ class Assembly:
         return None if final is None else building.build(self.flow.spec, final, self._blueprints, self.flags)
 
     def subject(self, model: keras.Model | None, step: Step, *, packs: bool = True) -> Subject:
-        """What remains after the jobs, to be compared with its parts; by default the model is built.
+        """What remains after the jobs, to be compared with its parts; the model is built where it has to be.
 
         Raises:
             StitchError: When a model is given that is not of this graph, or where there is none.
@@ -56,22 +59,24 @@ class Assembly:
         stages = self.flow.stages
         if stages.final is None and model is not None:
             raise StitchError(f"model= has no meaning for this graph. {self.flow.plan.remark}")
-        if stages.final is not None:
-            step("building the stitched model")
-        built = self.build()
-        if model is not None and built is not None:
-            check_same_graph(model, built, self.spec.name)
+        if model is not None:
+            check_same_graph(model, self._outline or outline_of(self._build(step)), self.spec.name)
         archs = {name: added.arch for name, added in self.added.items() if added.arch is not None}
         return Subject(
             self.flow.spec,
             stages,
             SubmodelSources(self._blueprints, self._customs, archs, self._merged),
-            built if model is None else model,
+            self._build(step) if model is None else model,
             trained=model is not None,
             packed=self.packing if packs else None,
             remarks=(*self.flow.remarks, *self.notes(model)),
             progress=step,
         )
+
+    def _build(self, step: Step) -> keras.Model | None:
+        if self.flow.stages.final is not None:
+            step("building the stitched model")
+        return self.build()
 
     def saved_graph(self, model: keras.Model | None, step: Step, *, picture: str, record: str) -> SavedGraph:
         """The graph as a directory is made of it, with its picture as SVG and the text of ``stitch.yaml``."""
@@ -187,20 +192,40 @@ def _as_it_is(part: KipoiPart) -> CopiedPart:
     return replace(found, inputs=part.inputs or found.inputs, outputs=part.outputs or found.outputs)
 
 
-def check_same_graph(model: keras.Model, built: keras.Model, name: str) -> None:
+@dataclass(frozen=True)
+class Outline:
+    """What every model of one graph has in common, whatever its weights; see ``outline_of``."""
+
+    type: type
+    inputs: list[tuple[str, tuple[int | None, ...]]]
+    outputs: list[tuple[str, tuple[int | None, ...]]]
+    layers: list[str]
+    weights: list[tuple[int, ...]]
+
+
+def outline_of(model: keras.Model) -> Outline:
+    """The names and shapes of a model's ends, its layers' names, and its weights' shapes."""
+    names = list(model.output) if isinstance(model.output, dict) else model.output_names
+    return Outline(
+        type(model),
+        [(tensor.name, tuple(tensor.shape)) for tensor in model.inputs],
+        [(name, tuple(tensor.shape)) for name, tensor in zip(sorted(names), model.outputs, strict=True)],
+        [layer.name for layer in model.layers],
+        changed_layers.shapes_as_made(model),
+    )
+
+
+def check_same_graph(model: keras.Model, outline: Outline, name: str) -> None:
     """Raise where the model that a user trained is not what the graph builds now, whatever its weights."""
-    if not isinstance(model, type(built)):
+    if not isinstance(model, outline.type):
         raise SaveError(
             f"model= is not a model of graph '{name}'.",
             expected="what graph.build() gave, perhaps trained",
             received=repr(model)[:200],
         )
-    for what, mine, theirs in (
-        ("inputs", _ends(built.inputs), _ends(model.inputs)),
-        ("outputs", _outputs(built), _outputs(model)),
-        ("layers", [layer.name for layer in built.layers], [layer.name for layer in model.layers]),
-        ("weights", _shapes(built), _shapes(model)),
-    ):
+    found = outline_of(model)
+    for what in ("inputs", "outputs", "layers", "weights"):
+        mine, theirs = getattr(outline, what), getattr(found, what)
         if mine != theirs:
             raise SaveError(
                 f"model= is not a model of graph '{name}': its {what} differ.",
@@ -208,19 +233,6 @@ def check_same_graph(model: keras.Model, built: keras.Model, name: str) -> None:
                 received=str(theirs)[:500],
                 fix="Train the model that graph.build() gave, and change the graph before building, not after.",
             )
-
-
-def _ends(tensors: list[keras.KerasTensor]) -> list[tuple[str, tuple[int | None, ...]]]:
-    return [(tensor.name, tuple(tensor.shape)) for tensor in tensors]
-
-
-def _outputs(model: keras.Model) -> list[tuple[str, tuple[int | None, ...]]]:
-    names = list(model.output) if isinstance(model.output, dict) else model.output_names
-    return [(name, tuple(tensor.shape)) for name, tensor in zip(sorted(names), model.outputs, strict=True)]
-
-
-def _shapes(model: keras.Model) -> list[tuple[int, ...]]:
-    return changed_layers.shapes_as_made(model)
 
 
 class _Chain:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from keras_stitch import checks
-from keras_stitch.assembly import Assembly
+from keras_stitch.assembly import Assembly, Outline, outline_of
 from keras_stitch.description import Description, PathLike
 from keras_stitch.errors import StitchError
 from keras_stitch.files import new_files, read_files
@@ -51,6 +51,7 @@ class Graph(Description):
         super().__init__(name)
         self._checked: tuple[GraphSpec, Wiring, Flags] | None = None
         self._placed: tuple[GraphSpec, Flow] | None = None
+        self._outlined: tuple[GraphSpec, Outline] | None = None
 
     def build(self) -> keras.Model:
         """Build the stitched model: fresh, plain Keras, independent of other builds.
@@ -67,6 +68,7 @@ class Graph(Description):
                 f"There is no Keras model to build. {self.plan().remark}",
                 fix="graph.save(...) writes a directory whose model it is.",
             )
+        self._outlined = (self._spec, outline_of(built))
         return built
 
     def plan(self) -> Plan:
@@ -300,9 +302,10 @@ class Graph(Description):
     # -- within --------------------------------------------------------------
 
     def _assembly(self) -> Assembly:
-        """The models of every stage."""
+        """The models of every stage; what a model was built of is known until the next verb."""
         _, flags = self._check()
-        return Assembly(self._spec, self._flow(), flags, self._added)
+        outline = self._outlined[1] if self._outlined is not None and self._outlined[0] is self._spec else None
+        return Assembly(self._spec, self._flow(), flags, self._added, outline)
 
     def _check_sources(self) -> None:
         """Raise where a file of a source has changed since it was added, or is gone."""
