@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-rest test-all bench lint clean FORCE
+.PHONY: help demo test test-all bench lint clean FORCE
 .NOTPARALLEL:
 
 help:
@@ -16,7 +16,7 @@ help:
 	@echo 'make clean   remove all that the targets above made, .venv too'
 
 # All start processes, of which each would else compile what it imports anew.
-demo test test-rest: export PYTHONDONTWRITEBYTECODE :=
+demo test test-all: export PYTHONDONTWRITEBYTECODE :=
 
 demo: $(VENV)/.stamp-demo
 	$(BIN)/keras-stitch demo -o demo_output
@@ -28,13 +28,11 @@ test: export HYPOTHESIS_PROFILE ?= quick
 test: $(VENV)/.stamp-dev
 	$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(PYTEST) -m "not slow")
 
-# What `make test` leaves out: slow tests, and properties with all their examples.
+# All tests in one run, properties with all their examples.
 # Model files that tests need are fetched first; without a network, the tests of them fail and say so.
-test-rest: $(VENV)/.stamp-dev
+test-all: $(VENV)/.stamp-dev
 	-@$(BIN)/python tests/helpers/real_files.py
-	$(PYTEST) -m "slow or hypothesis" $(ARGS)
-
-test-all: test test-rest
+	$(PYTEST) $(ARGS)
 
 bench: $(VENV)/.stamp-dev
 	$(BIN)/python benchmarks/run.py $(ARGS)
