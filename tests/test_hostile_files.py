@@ -24,6 +24,7 @@ from keras_stitch.kipoi.templates import template_module
 from keras_stitch.models.sample_rows import read_data
 from keras_stitch.training.provenance import Key
 from keras_stitch.training.stored_rows import open_features, write_features
+from keras_stitch.workflow.predict_directory import predict, read_arguments
 
 AGAIN = "\n  Fix: Copy or download it again."
 DEEP = "it is nested more than 200 levels deep"
@@ -231,8 +232,6 @@ def test_commands_that_no_system_passes_on(capsys: pytest.CaptureFixture[str], t
 
 @pytest.mark.parametrize("text", ["[" * 1_000 + "]" * 1_000, "[" * 100_000, "9" * 5_000, '{"a": 1, "a": 2}'])
 def test_dataloader_arguments_that_nobody_means(text: str) -> None:
-    from keras_stitch.workflow.predict_directory import read_arguments
-
     with pytest.raises(StitchError, match=r"^--dataloader_args is no JSON: ") as caught:
         read_arguments([], text)
     assert len(str(caught.value)) < 500
@@ -240,8 +239,6 @@ def test_dataloader_arguments_that_nobody_means(text: str) -> None:
 
 
 def test_dataloader_arguments_that_are_longer_than_a_path() -> None:
-    from keras_stitch.workflow.predict_directory import read_arguments
-
     assert read_arguments([], json.dumps({"a": "x" * 5_000})) == {"a": "x" * 5_000}
 
 
@@ -337,3 +334,24 @@ def test_precomputed_rows_that_say_something_else(tmp_path: Path, key: str, valu
     said = str(caught.value)
     assert said.startswith(f"'{path}' is damaged.\n  Expected: a file that precompute(...) wrote\n  Received: ")
     assert said.endswith("\n  Fix: Delete it, and precompute it again.")
+
+
+@pytest.mark.parametrize("args", ["x", [1], {"a": 3}, {"a": {}, "b": None}])
+def test_directories_whose_arguments_are_none(tmp_path: Path, args: Any) -> None:
+    (tmp_path / "model.yaml").write_text("{}")
+    (tmp_path / "dataloader.yaml").write_text(json.dumps({"args": args}))
+    with pytest.raises(StitchError, match=r"dataloader\.yaml' does not describe the arguments of its dataloader\."):
+        predict(tmp_path, tmp_path / "out.h5", arguments={"a": 1})
+
+
+@pytest.mark.parametrize(
+    "models", [None, [], "x", {"m": 3}, {"m": {}}, {"m": {"predictions": {}, "dataloader_args": []}}]
+)
+def test_workflows_whose_jobs_are_none(tmp_path: Path, models: Any) -> None:
+    (tmp_path / "model.yaml").write_text("{}")
+    (tmp_path / "dataloader.yaml").write_text("{args: {}}")
+    (tmp_path / "workflow").mkdir()
+    (tmp_path / "workflow" / "Snakefile").touch()
+    (tmp_path / "workflow" / "config.yaml").write_text(json.dumps({"models": models}))
+    with pytest.raises(StitchError, match=r"config\.yaml' does not say which jobs there are\."):
+        predict(tmp_path, tmp_path / "out.h5")

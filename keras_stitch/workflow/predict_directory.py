@@ -16,8 +16,8 @@ from keras_stitch import directory_layout as layout
 from keras_stitch.errors import StitchError, nearest
 from keras_stitch.files.new_files import check_target, new_file
 from keras_stitch.files.parse_text import BadText, from_json
-from keras_stitch.files.read_files import check_directory, find_yaml, is_file, load_yaml, read_text
-from keras_stitch.workflow.snakemake import has_workflow, run_workflow, with_texts, workflow_config
+from keras_stitch.files.read_files import check_directory, find_yaml, is_file, read_text
+from keras_stitch.workflow.snakemake import described_arguments, has_workflow, run_workflow, with_texts, workflow_config
 
 # Of files that Kipoi writes.
 _ENDINGS = ("h5", "hdf5", "tsv", "bed", "parquet", "pq", "pqt")
@@ -140,7 +140,7 @@ def read_arguments(pairs: Sequence[str], whole: str | None) -> dict[str, Any] | 
 def _described(directory: Path) -> dict[str, Any]:
     """What a directory says about the arguments of its dataloader."""
     found = find_yaml(directory, "dataloader")
-    return dict(load_yaml(found).get("args") or {}) if found is not None else {}
+    return dict(described_arguments(found)) if found is not None else {}
 
 
 def _checked(

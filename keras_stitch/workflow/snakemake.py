@@ -29,7 +29,34 @@ def has_workflow(directory: Path) -> bool:
 
 def workflow_config(directory: Path) -> dict[str, Any]:
     """What ``config.yaml`` of a directory's workflow says: settings, and ``models`` with what each job needs."""
-    return load_yaml(directory / layout.WORKFLOW / layout.WORKFLOW_CONFIG)
+    return _read_config(directory / layout.WORKFLOW / layout.WORKFLOW_CONFIG)
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    said = load_yaml(file)
+    jobs = said.get("models")
+    if not isinstance(jobs, dict) or not all(
+        isinstance(job, dict) and all(isinstance(job.get(key), dict) for key in ("predictions", "dataloader_args"))
+        for job in jobs.values()
+    ):
+        raise StitchError(
+            f"'{file}' does not say which jobs there are.",
+            expected="models: {name: {dataloader_args: {...}, predictions: ...}}, as it was generated",
+            received=repr(jobs)[:200],
+        )
+    return said
+
+
+def described_arguments(file: Path) -> dict[str, dict[str, Any]]:
+    """What a ``dataloader.yaml`` says about the arguments of its dataloader, by name."""
+    said = load_yaml(file).get("args") or {}
+    if not isinstance(said, dict) or not all(isinstance(about, dict) for about in said.values()):
+        raise StitchError(
+            f"'{file}' does not describe the arguments of its dataloader.",
+            expected="args: {name: {doc: ..., example: ...}}",
+            received=repr(said)[:200],
+        )
+    return said
 
 
 @contextlib.contextmanager
@@ -112,14 +139,14 @@ def _check_made(model: Path, file: Path, arguments: Mapping[str, Any]) -> None:
 
 def _configured(folder: Path, arguments: Mapping[str, Any] | None, settings: Mapping[str, Any]) -> dict[str, Any]:
     """``config.yaml`` with other arguments and settings; paths in it are absolute."""
-    configured = load_yaml(folder / layout.WORKFLOW_CONFIG)
+    configured = _read_config(folder / layout.WORKFLOW_CONFIG)
     known = [name for name in configured if name != "models"]
     for name, value in settings.items():
         if name not in known:
             raise StitchError(f"The workflow has no setting '{name}'.", expected=f"one of {', '.join(known)}")
         configured[name] = _setting(name, value)
     for name, model in configured["models"].items():
-        own = load_yaml(folder / layout.JOBS / name / layout.DATALOADER_YAML).get("args") or {}
+        own = described_arguments(folder / layout.JOBS / name / layout.DATALOADER_YAML)
         if arguments is not None:
             model["dataloader_args"] = {key: value for key, value in arguments.items() if key in own}
             for argument in model["predictions"]:
@@ -140,11 +167,11 @@ def _setting(name: str, value: Any) -> Any:
         return value if isinstance(value, Mapping) else str(value)
     least = 0 if name == "workers" else 1
     text = str(value)
-    if isinstance(value, bool) or not text.isdecimal() or int(text) < least:
+    if isinstance(value, bool) or not text.isdecimal() or len(text) > 9 or int(text) < least:
         raise StitchError(
             f"The setting '{name}' of the workflow is no such number.",
             expected=f"a whole number, {least} or more",
-            received=repr(value),
+            received=repr(value)[:200],
         )
     return int(text)
 
