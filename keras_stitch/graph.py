@@ -208,6 +208,7 @@ class Graph(Description):
         hosting: str | Mapping[str, str] | None = None,
         format: str = "keras",
         overwrite: bool = False,
+        require_ids: bool = False,
         progress: Step | None = None,
     ) -> Path:
         """Write the Kipoi directory: the stitched model, its merged dataloader, and how it was made.
@@ -226,6 +227,8 @@ class Graph(Description):
                 a dict by path in the directory.
             format: ``"keras"`` or ``"h5"``.
             overwrite: Whether an existing directory is replaced.
+            require_ids: Whether it is an error that only the number of a row says where it belongs, for the examples
+                now and for all data later. By default, the model card lists such parts, and the dataloader warns.
             progress: Called with a few words at every step; by default they are shown on the terminal.
 
         Returns:
@@ -246,7 +249,7 @@ class Graph(Description):
             assembly, picture = self._assembly(), self._picture()
             record = write_stitch_yaml.record(self._spec, trained=model is not None)
             saved = assembly.saved_graph(model, step, picture=picture, record=record)
-            options = SaveOptions(dataloaders, targets, info, examples, hosting, format, overwrite)
+            options = SaveOptions(dataloaders, targets, info, examples, hosting, format, overwrite, require_ids)
             return write_directory(target, saved, options, step)
 
     # -- files ---------------------------------------------------------------

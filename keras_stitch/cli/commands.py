@@ -69,6 +69,7 @@ def save(options: argparse.Namespace) -> None:
             hosting=options.hosting,
             format=options.format,
             overwrite=options.overwrite,
+            require_ids=options.require_ids,
             progress=step,
         )
     print(f"written: {directory}\ntry it: cd {directory} && kipoi test .")

@@ -80,6 +80,8 @@ def _save(commands: Any) -> None:
     save.add_argument("--hosting", metavar="URL", help="where the weights and examples will lie")
     save.add_argument("--format", default="keras", metavar="keras|h5", help="of the weights (default: keras)")
     save.add_argument("--overwrite", action="store_true", help="replace an existing directory")
+    ids = "refuse parts whose rows have no ids or genomic ranges in common"
+    save.add_argument("--require-ids", action="store_true", help=ids)
 
 
 def _plot(commands: Any) -> None:

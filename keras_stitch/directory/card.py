@@ -46,9 +46,15 @@ class ModelCard:
     urls: Mapping[str, str]
     certificate: Certificate | None = None
 
-    def write(self, directory: Path) -> None:
-        """Writes ``README.md``."""
+    def write(self, directory: Path, groups: Sequence[Sequence[str]]) -> None:
+        """Writes ``README.md``; only the number of a row connects the parts in one group with those in another."""
         values = {**self._about_graph(), **self._about_dataloader(), **self._about_parts()}
+        values["by_number"] = [
+            (one, later)
+            for number, own in enumerate(groups)
+            for one in own
+            if (later := [name for names in groups[number + 1 :] for name in names])
+        ]
         (directory / layout.CARD).write_text(render("kipoi/README.md.jinja", values), encoding="utf-8")
 
     def _about_graph(self) -> dict[str, Any]:
@@ -82,6 +88,7 @@ class ModelCard:
             "command": _command(values),
             "example": _call(values),
             "kind_text": _KINDS[merged.kind],
+            "require_ids": merged.require_ids,
             "rows": [_alignment(feeder) for feeder in merged.feeders],
             "arguments": merged.arguments,
             "owners": {name: ", ".join(feeder.name for feeder in who) for name, who in merged.owners.items()},

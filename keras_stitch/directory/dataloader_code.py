@@ -69,6 +69,7 @@ class GeneratedDataloader:
             "parts": [feeder.call(labels) for feeder in merged.feeders],
             "described": described,
             "packed": self.packing.calls() if self.packing is not None else None,
+            "require_ids": merged.require_ids,
         }
         return render("kipoi/dataloader.py.jinja", values)
 

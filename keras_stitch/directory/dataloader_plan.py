@@ -36,10 +36,12 @@ class Merged:
     Attributes:
         feeders: The components, in the order of the graph inputs, then the targets.
         arguments: Its arguments, required ones first, with the default and example of the part they come from.
+        require_ids: Whether it is an error that only the number of a row says where it belongs.
     """
 
     feeders: tuple[Feeder, ...]
     arguments: tuple[Argument, ...]
+    require_ids: bool = False
 
     @cached_property
     def owners(self) -> dict[str, tuple[Feeder, ...]]:
@@ -82,8 +84,9 @@ def merge(
     dataloaders: Mapping[str, Any] | None = None,
     parts: Mapping[str, KipoiPart] | None = None,
     targets: Any = None,
+    require_ids: bool = False,
 ) -> Merged:
-    """Plans the merged dataloader; ``dataloaders`` and ``targets`` are what the user gave.
+    """Plans the merged dataloader; ``dataloaders``, ``targets`` and ``require_ids`` are what the user gave.
 
     Raises:
         StitchError: When a key is unknown, an input is fed twice, a loader does not fit, arguments collide or rows
@@ -98,7 +101,7 @@ def merge(
         [feeder.name for feeder in feeders if feeder.in_order],
     )
     feeders = [replace(feeder, alignment=alignments[feeder.name]) for feeder in feeders]
-    return Merged(tuple(feeders), merge_arguments(owners_of(feeders)))
+    return Merged(tuple(feeders), merge_arguments(owners_of(feeders)), require_ids)
 
 
 def _named(

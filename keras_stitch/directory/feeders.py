@@ -76,10 +76,10 @@ class Feeder(ABC):
         """
 
     def _joined(self) -> list[str]:
-        """The arguments that say how its rows are joined; a component that is not compared only lacks its keys."""
+        """The arguments that say how its rows are joined."""
         on, missing = self.alignment.align_on, self.alignment.missing
         found = [] if on is None else [f"align_on={literal(on)}"]
-        found += ["compared=False"] if self.kind == "file" and not self.alignment.compared else []
+        found += [] if self.alignment.compared else ["compared=False"]
         return [*found, *([] if missing == "error" else [f"missing={literal(missing)}"])]
 
 

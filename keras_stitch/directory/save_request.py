@@ -31,6 +31,7 @@ class SaveOptions:
             ``{path in the directory: URL}``.
         format: ``"keras"`` or ``"h5"``.
         overwrite: Whether a Kipoi directory that is there is replaced.
+        require_ids: Whether it is an error that only the number of a row says where it belongs.
     """
 
     dataloaders: Mapping[str, Any] | None = None
@@ -40,6 +41,7 @@ class SaveOptions:
     hosting: str | Mapping[str, str] | None = None
     format: str = "keras"
     overwrite: bool = False
+    require_ids: bool = False
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def split(flow: Flow, merged: Merged) -> SplitLoaders:
                 given = tuple(name for name in known[job.name] if name in taken)
                 files.append(_predictions(job.name, ports, merged, kept, jobs[job.name], given))
         made = [replace(feeder.argument("path"), name=feeder.path_argument) for feeder in files]
-        return Merged((*files, *kept), (*made, *arguments))
+        return Merged((*files, *kept), (*made, *arguments), merged.require_ids)
 
     for job in flow.jobs:  # each after those whose files it reads
         loader = jobs[job.name] = part(job.stages.whole.inputs, job.reads, targets=False)

@@ -63,7 +63,9 @@ class Draft:
     def __init__(self, graph: SavedGraph, options: SaveOptions, step: Step):
         self.graph, self.step, self.stages = graph, step, graph.stages
         self.parts = _with_shared(graph.spec, graph.parts)
-        whole = merge(graph.spec, graph.flow.whole, options.dataloaders, self.parts, options.targets)
+        whole = merge(
+            graph.spec, graph.flow.whole, options.dataloaders, self.parts, options.targets, options.require_ids
+        )
         model_schemas.check_names(self.stages, whole)
         self.loaders = split(graph.flow, whole)
         self.merged = self.loaders.remaining
@@ -110,6 +112,7 @@ class Draft:
         examples = placed | made
         loader.write(place, examples)
         digits = self._run_kipoi(place, whole)
+        groups = run_kipoi.rows_in_step(place)
         _remove_new(place, before | {place / layout.EXPECTED} | {place / str(value) for value in examples.values()})
         certificate = self._certify(place)
         self.step("describing it")
@@ -117,7 +120,7 @@ class Draft:
         test = {"expect": hosted.get(layout.EXPECTED, layout.EXPECTED), "precision_decimal": digits}
         write_yaml(place / layout.MODEL_YAML, {**description, **hosting_of.hosted_model(model, hosted), "test": test})
         card = ModelCard(self.graph, self.merged, self.inputs, self.said, description, examples, self.urls, certificate)
-        card.write(place)
+        card.write(place, groups)
 
     def _of_the_rest(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
         """The examples of arguments of what remains."""

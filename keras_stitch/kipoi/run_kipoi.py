@@ -129,6 +129,23 @@ def read_inputs(directory: Path, rows: int) -> dict[str, np.ndarray[Any, Any]]:
             ) from error
 
 
+def rows_in_step(directory: Path) -> list[list[str]]:
+    """The parts of the merged dataloader in groups, whose rows ids or genomic ranges keep in step on the examples.
+
+    Raises:
+        SaveError: When the dataloader fails.
+    """
+    with quiet():
+        try:
+            loader = merged_loader(directory)
+            with cd(loader.source_dir):
+                return [list(names) for names in loader.init_example().in_step()]
+        except Exception as error:  # whatever a component does
+            raise SaveError(
+                "The merged dataloader cannot read its examples once more.", received=readable(error, directory)
+            ) from error
+
+
 def needs_neighbours(directory: Path, kind: str, args: Mapping[str, Any], files: Collection[str]) -> bool:
     """Whether a model of one of Kipoi's own classes imports Python files that lie beside it, as pickles may do.
 

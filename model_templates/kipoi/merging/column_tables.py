@@ -145,10 +145,10 @@ def split_columns(
 ) -> Contents:
     """Returns the columns that name the rows, and the numbers of all that are data in the shapes of the arrays."""
     found = Contents({}, naming)
-    for name, column in names.items():
-        found.names[name] = as_ids(column, file.what) if name in naming.ids else column
-        if name not in naming.ids and column.dtype == "O":
-            found.names[name] = as_text(column)
+    for name, values in names.items():
+        found.names[name] = as_text(values) if values.dtype == "O" and name not in naming.ids else values
+    for name in naming.ids:
+        found.names[name] = as_ids(names[name], file.what)
     data = _as_kipoi_numbers_them([name for name in table.columns if name not in naming.never_data])
     for name, columns in _share(file, data).items():
         file.check_columns(name, len(columns), naming.never_data)

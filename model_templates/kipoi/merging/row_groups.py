@@ -79,14 +79,7 @@ class RowCheck:
                 found.add(self._grouping(groups))
         found = {grouping for grouping in found if len(grouping) > 1}
         if found and self.require_ids:
-            one, other = _pairs(min(found))[0]
-            raise problem(
-                f"Only the number of a row says which rows of '{one}' and '{other}' belong together.",
-                expected="ids or genomic ranges that they have in common, as the directory was made with "
-                "require_ids=True",
-                files=[text for part in self.parts if part.name in (one, other) for text in part.files("ids")],
-                fix="Give them the same ids. A table has them in a column id.",
-            )
+            raise self._not_in_step(_pairs(min(found))[0], namings)
         return found
 
     def in_step(self, block: Block, rows: Sequence[int] | np.ndarray) -> list[list[str]]:
@@ -94,12 +87,16 @@ class RowCheck:
         sets: list[set[int]] = []
         for _, groups in self._patterns(block, rows)[2]:
             sets += groups
-        return [[self.parts[number].name for number in sorted(own)] for own in _joined(len(self.parts), sets)]
+        named = ((self.parts[number] for number in sorted(own)) for own in _joined(len(self.parts), sets))
+        kept = ([part.name for part in own if not part.random] for own in named)
+        return [own for own in kept if own]
 
     def _grouping(self, groups: Iterable[Collection[int]]) -> Grouping:
-        """Returns groups by name, without parts that nobody wants to be compared."""
+        """Returns groups by name, without parts that nobody wants to be compared, unless all have to be."""
         named = ((self.parts[number] for number in sorted(own)) for own in groups)
-        kept = (tuple(part.name for part in own if part.compared and not part.random) for own in named)
+        kept = (
+            tuple(part.name for part in own if (part.compared or self.require_ids) and not part.random) for own in named
+        )
         return tuple(own for own in kept if own)
 
     def _patterns(self, block: Block, rows: Sequence[int] | np.ndarray) -> tuple[list[_Naming], list[_Pair], list[Any]]:
@@ -165,6 +162,25 @@ class RowCheck:
                     wrong &= ~is_word(block["keys", it.naming.name, "ids"])
                 if wrong.any():
                     raise self._without_id(block, self.parts[lacking], it, wrong, rows)
+
+    def _not_in_step(self, pair: tuple[str, str], namings: Sequence[_Naming]) -> DataError:
+        """Returns the error for two parts that have to have ids or genomic ranges in common, and have not."""
+        numbers = [next(at for at, part in enumerate(self.parts) if part.name == name) for name in pair]
+        has = [self._shown(number, [it for it in namings if it.part == number]) for number in numbers]
+        return problem(
+            f"Only the number of a row says which rows of '{pair[0]}' and '{pair[1]}' belong together.",
+            expected="ids or genomic ranges that they have in common, as the directory was made with require_ids=True",
+            received=f"{has[0]} in '{pair[0]}', {has[1]} in '{pair[1]}'",
+            files=[text for number in numbers for text in self.parts[number].files("ids")],
+            fix="Give both the same ids: a table in a column id, an HDF5 file in a dataset id, a dataloader in its "
+            "metadata.",
+        )
+
+    def _shown(self, part: int, namings: Sequence[_Naming]) -> str:
+        """Returns what names the rows of a part, for a message."""
+        kinds = ["ids"] * any(it.known is not None for it in namings)
+        kinds += ["ranges"] * any(it.ranged is not None for it in namings)
+        return (" and ".join(kinds) or "no ids or ranges") if self.parts[part].compared else "align_on=False"
 
     def _without_id(
         self, block: Block, lacking: BasePart, having: _Naming, wrong: np.ndarray, rows: Sequence[int] | np.ndarray

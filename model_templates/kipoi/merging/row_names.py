@@ -204,7 +204,8 @@ class Naming(BasePart):
 
     def files(self, kind: str) -> list[str]:
         """Returns the file, and which of its fields are compared."""
-        return [f"'{self.path}' for '{self.name}', by {', '.join(self.fields[kind])}"]
+        by = f", by {', '.join(self.fields[kind])}" if self.fields[kind] else ""
+        return [f"'{self.path}' for '{self.name}'{by}"]
 
 
 def namings(part: str, file: ArrayFile, contents: Contents) -> list[Naming]:
