@@ -15,6 +15,7 @@ from backends import assert_allclose
 
 import keras_stitch
 from keras_stitch import cli
+from keras_stitch.cli.parser import make_parser
 from keras_stitch.cli.quiet import LogFilter
 from keras_stitch.keras_private import quiet_keras
 
@@ -373,3 +374,9 @@ def test_errors_are_shown_to_the_end(level: str) -> None:
     expected = [ERROR.decode(), "child\n", "ours\n", "after\n", FATAL.decode()]
     assert said == sorted([*expected, *[INFO.decode()] * (3 if level else 0)])
     assert done.stdout.strip() in ([level] if level else ["1", "2"])
+
+
+def test_save_takes_require_ids() -> None:
+    command = ["save", "stitch.yaml", "-o", "out"]
+    assert not make_parser().parse_args(command).require_ids
+    assert make_parser().parse_args([*command, "--require-ids"]).require_ids

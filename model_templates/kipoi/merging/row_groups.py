@@ -109,11 +109,12 @@ class RowCheck:
         namings = [_known(block, number, part) for number, part in enumerate(self.parts) for part in part.namings]
         counting = _counting(block, namings, rows)
         count = len(np.asarray(rows))
-        masks = [np.zeros(count, bool) if mask is None else mask for it in namings for mask in (it.says, it.ranged)]
-        states = np.asarray(masks).T
-        places = np.zeros(count, "int64")
-        if not (states == states[0]).all():
-            states, places = np.unique(states, axis=0, return_inverse=True)
+        masks = [mask for it in namings for mask in (it.says, it.ranged)]
+        if all(mask is None or mask.all() for mask in masks):  # as mostly
+            states, places = np.asarray([[mask is not None for mask in masks]]), np.zeros(count, "int64")
+        else:
+            columns = [np.zeros(count, bool) if mask is None else mask for mask in masks]
+            states, places = np.unique(np.asarray(columns).T, axis=0, return_inverse=True)
         patterns = []
         for number in range(int(places.max()) + 1):
             key = (tuple(states[number].tolist()), tuple(counting))

@@ -21,11 +21,12 @@ from .data_errors import problem
 PLACEHOLDER = "."
 # What programs write for a missing value, in lower case. Each may be a name, too: NA is a gene of influenza, and nan
 # one of the fruit fly. So each is a name, except where several rows have it.
-WORDS = ("na", "n/a", "nan", "none", "null", "<na>", "nat", "-", "*", "?")
+WORDS = frozenset(("na", "n/a", "nan", "none", "null", "<na>", "nat", "-", "*", "?"))
 
 _WHOLE = re.compile(r"(0|-?[1-9][0-9]*)\.0+")
-# ASCII that is neither a space nor a point: such texts are ids as they are.
-_PLAIN = np.asarray([code == 0 or (32 < code < 127 and chr(code) != PLACEHOLDER) for code in range(128)])
+# ASCII without spaces: such texts are ids as they are, but for what a point may mean.
+_PLAIN = np.asarray([code == 0 or 32 < code < 127 for code in range(128)])
+_POINTS = re.compile(r"^\.$|\.0+$", re.MULTILINE)
 
 
 def as_ids(array: Any, part: str) -> np.ndarray:
@@ -67,7 +68,7 @@ def as_ids(array: Any, part: str) -> np.ndarray:
 
 def is_word(ids: np.ndarray) -> np.ndarray:
     """Returns which ids are words for a missing value, which may be names."""
-    return np.isin(np.char.lower(ids), WORDS)
+    return np.asarray([text.lower() in WORDS for text in ids.tolist()], bool)
 
 
 def say_something(ids: np.ndarray) -> np.ndarray:
@@ -111,9 +112,9 @@ def _of_object(item: Any, part: str) -> str:
 
 def _of_texts(given: np.ndarray, part: str) -> np.ndarray:
     codes = np.ascontiguousarray(given).view("uint32") if given.dtype.itemsize else np.zeros(0, "uint32")
-    if codes.max(initial=0) < 128 and _PLAIN[codes].all():
-        return given
     texts = given.tolist()
+    if codes.max(initial=0) < 128 and _PLAIN[codes].all() and not _POINTS.search("\n".join(texts)):
+        return given
     found = list(map(_of_text, texts))
     if found == texts:
         return given
