@@ -355,3 +355,17 @@ def test_workflows_whose_jobs_are_none(tmp_path: Path, models: Any) -> None:
     (tmp_path / "workflow" / "config.yaml").write_text(json.dumps({"models": models}))
     with pytest.raises(StitchError, match=r"config\.yaml' does not say which jobs there are\."):
         predict(tmp_path, tmp_path / "out.h5")
+
+
+@pytest.mark.parametrize(
+    "state",
+    [[], {}, "x", {"key": 3}, {"done": -1}, {"rows": "4"}, {"key": None}, {"leaves": [{}]}, {"leaves": 3}],
+)
+def test_unfinished_rows_that_say_something_else(tmp_path: Path, state: Any) -> None:
+    key = {"files": {}, "arguments": {}, "data": {}}
+    good = {"key": key, "rows": 4, "done": 0, "whole": False, "structure": None, "leaves": []}
+    said = {**good, **state} if state and isinstance(state, dict) else state
+    (tmp_path / "rows.h5.part").mkdir()
+    (tmp_path / "rows.h5.part" / "state.json").write_text(json.dumps(said))
+    with pytest.raises(StitchError, match=r"state\.json' is damaged: "):
+        write_features(tmp_path / "rows.h5", lambda start: iter([]), rows=4, key=Key({}))

@@ -26,6 +26,7 @@ import numpy as np
 from keras_stitch.errors import SaveError, StitchError, reason
 from keras_stitch.files import new_files
 from keras_stitch.files.parse_text import from_json
+from keras_stitch.files.read_files import read_text
 from keras_stitch.training.batches import TEXT, Array, Leaf, split
 from keras_stitch.training.provenance import Key, differences, refusal
 
@@ -199,11 +200,16 @@ def _locked(folder: Path) -> int:
 def _read(folder: Path) -> dict[str, Any] | None:
     file = folder / "state.json"
     try:
-        return dict(from_json(file.read_text(encoding="utf-8")))
+        state = from_json(read_text(file))
+        Key.of_plain(state["key"])
+        numbers = [state["done"], *(leaf["bytes"] for leaf in state["leaves"] if Leaf.of_plain(leaf))]
+        if not all(isinstance(number, int) and number >= 0 for number in [*numbers, state["rows"] or 0]):
+            raise ValueError("a number of rows or bytes is none")
+        return {name: state[name] for name in ("key", "rows", "done", "whole", "structure", "leaves")}
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, TypeError, ValueError) as error:
-        raise StitchError(f"'{file}' cannot be read: {reason(error)}.", fix=f"Remove '{folder}'.") from error
+    except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        raise StitchError(f"'{file}' is damaged: {reason(error)}.", fix=f"Delete '{folder}'.") from error
 
 
 def _write(file: Path, data: bytes, start: int) -> None:
