@@ -39,6 +39,15 @@ def open_zip(path: str | os.PathLike[str], *, large: int = LARGE) -> Iterator[zi
         yield archive
 
 
+def member_names(path: Path) -> list[str]:
+    """The names in a ZIP archive, whatever its members are; none for another file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, OSError):
+        return []
+
+
 def read_member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     """What is in a member that may have so many bytes."""
     if (size := archive.getinfo(name).file_size) > most:

@@ -21,6 +21,7 @@ from keras_stitch.kipoi.packed_copy import packed_files
 from keras_stitch.kipoi.schema import Field, plain_schema, read_dependencies, read_fields, read_info, structure_of
 from keras_stitch.kipoi.zoo_files import fetch, locate
 from keras_stitch.models.custom_objects import CustomObjects, read_file
+from keras_stitch.models.stored_weights import check_copied
 from keras_stitch.repairs.read_file import opened_hdf5
 
 
@@ -144,6 +145,8 @@ class ModelDirectory:
 
     def _copied(self, framework: str) -> CopiedPart:
         files, args = packed_files(self.label, framework, self.path, self.root, self.downloads, self.description)
+        for file in files.values():
+            check_copied(file)  # other packages may open it without a look
         return CopiedPart(**self._said(framework), files=files, args=args)
 
     def _said(self, framework: str) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import h5py
 import keras
-import numpy as np
 from h5py import h5d
 
 from keras_stitch.errors import SourceError
@@ -39,6 +38,19 @@ def check_stored(path: Path, kind: str) -> int:
         shown = f"{WEIGHTS}' in '{path}"
         with zip_files.open_member(archive, WEIGHTS) as member, hdf5_files.open_hdf5(member, shown) as file:
             return _check(file, path)
+
+
+def check_copied(path: Path) -> None:
+    """Refuse HDF5, alone or in an archive of Keras, that keeps values in other files; other files are not read.
+
+    Raises:
+        SourceError: With the dataset.
+    """
+    if h5py.is_hdf5(path):
+        with opened_hdf5(path):
+            pass
+    elif WEIGHTS in zip_files.member_names(path):
+        check_stored(path, "keras")
 
 
 def _check(file: h5py.File, path: Path) -> int:
@@ -112,6 +124,6 @@ def _non_finite(layer: keras.Layer, path: str, seen: set[int], *, is_outermost: 
 def _is_finite(weight: keras.Variable) -> bool:
     if "float" not in str(weight.dtype):
         return True
-    array = keras.ops.convert_to_numpy(weight)
-    with np.errstate(all="ignore"):  # a finite sum says it at once
-        return bool(np.isfinite(array.sum()) or np.isfinite(array).all())
+    value = weight.value
+    # A finite sum says it at once.
+    return bool(keras.ops.isfinite(keras.ops.sum(value)) or keras.ops.all(keras.ops.isfinite(value)))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import keras
+import odd_files
 import pytest
 import zoo_models
 from zoo_models import array, described
@@ -46,3 +48,25 @@ def test_its_files_are_looked_for_when_it_is_used(tmp_path):
     for use in (directory.part, directory.copied):
         with pytest.raises(SourceError, match=r"names a file that is not there\.\n  Received: weights: weights\.keras"):
             use()
+
+
+@pytest.mark.parametrize("kind", odd_files.OUTSIDE)
+def test_what_other_packages_open_is_looked_at_first(tmp_path, kind):
+    folder = write_keras(tmp_path / "net")
+    plain = folder.parent / "plain.keras"
+    (folder / "weights.keras").rename(plain)
+    odd_files.with_weights(
+        plain,
+        folder / "weights.keras",
+        lambda file: odd_files.put_outside(file, "layers/dense/vars/0", kind, tmp_path / "secret"),
+    )
+    with pytest.raises(SourceError, match=r"'model\.weights\.h5' in '.*weights\.keras' does not hold "):
+        model_directory(folder).copied()
+    custom = zoo_models.write_custom(tmp_path / "zoo")
+    with h5py.File(custom / "more.h5", "w") as file:
+        file["x"] = [1.0, 2.0, 3.0]
+        odd_files.put_outside(file, "x", kind, tmp_path / "secret")
+    text = (custom / "model.yaml").read_text()
+    (custom / "model.yaml").write_text(text.replace("args:", "args:\n  file: more.h5", 1))
+    with pytest.raises(SourceError, match=r"more\.h5' does not hold "):
+        read_directory(custom)
