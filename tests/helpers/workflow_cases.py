@@ -258,7 +258,8 @@ def make(folder: Path, environment: Path) -> Workflow:
 def write_model(folder: Path, scale: int, more: str = "", arguments: str = "", read: str = "") -> None:
     """Writes a Kipoi directory that has what the scripts need of a generated one."""
     (folder / "merging").mkdir(parents=True)
-    shutil.copy(TEMPLATES / "kipoi" / "merging" / "records.py", folder / "merging")
+    for name in ("records.py", "hdf5_contents.py"):
+        shutil.copy(TEMPLATES / "kipoi" / "merging" / name, folder / "merging")
     (folder / "model.yaml").write_text(MODEL_YAML.format(scale=scale).lstrip())
     (folder / "model.py").write_text(MODEL.lstrip())
     (folder / "dataloader.yaml").write_text(DATALOADER_YAML.format(more=more).lstrip())
