@@ -24,8 +24,9 @@ from keras_stitch.kipoi.model_directory import read_directory
 
 # What tables need of the runtime, and no other part.
 TABLES = [
-    *("array_files", "blocks", "column_tables", "data_errors", "file_contents", "keys", "merged", "part_base"),
-    *("row_groups", "row_ids", "row_lookup", "row_names", "stored_arrays", "table_formats", "tables", "workers"),
+    *("array_files", "blocks", "column_tables", "data_errors", "file_contents", "hdf5_contents", "keys", "merged"),
+    *("part_base", "row_groups", "row_ids", "row_lookup", "row_names", "stored_arrays", "table_formats", "tables"),
+    "workers",
 ]
 
 
