@@ -154,25 +154,26 @@ class Watch:
     """Looks at this process and those that it started, twice a second.
 
     Attributes:
-        samples: Memory in MiB, open files and threads, each time.
+        samples: Processes, memory in MiB (that of mapped files included), open files and threads, each time.
         seconds: Of the processor, by process, at last.
     """
 
     def __init__(self) -> None:
-        self.samples: list[tuple[float, int, int]] = []
+        self.samples: list[tuple[int, float, int, int]] = []
         self.seconds: dict[int, float] = {}
         self._own = psutil.Process()
 
     def look(self) -> None:
         """Take a sample."""
         memory, files, threads = 0.0, 0, 0
-        for process in (self._own, *self._own.children(recursive=True)):
+        processes = [self._own, *self._own.children(recursive=True)]
+        for process in processes:
             with contextlib.suppress(psutil.Error):
                 memory += process.memory_info().rss / 2**20
                 files += process.num_fds()
                 threads += process.num_threads()
                 self.seconds[process.pid] = sum(process.cpu_times()[:2])
-        self.samples.append((memory, files, threads))
+        self.samples.append((len(processes), memory, files, threads))
 
     @contextlib.contextmanager
     def during(self) -> Iterator[None]:
@@ -207,7 +208,10 @@ def measured(name: str, folder: Path, batches: int) -> dict[str, float]:
     with watch.during():
         RUNS[name](folder, batches)
     elapsed = time.monotonic() - start
-    memory, files, threads = (list(map(float, values)) for values in zip(*watch.samples, strict=True))
+    # Not while processes that read are started or have ended.
+    most = statistics.mode(processes for processes, *_ in watch.samples)
+    samples = [found for processes, *found in watch.samples if processes == most]
+    memory, files, threads = (list(map(float, values)) for values in zip(*samples, strict=True))
     return {
         "seconds": sum(watch.seconds.values()) - before,
         "batches per second": batches / elapsed,

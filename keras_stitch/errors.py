@@ -5,9 +5,11 @@ A message says what is wrong, what was expected, what was received and how to fi
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 
 # Nobody reads more of a message; what a file says may be of any length.
 _LONGEST = 20_000
@@ -112,8 +114,32 @@ def reason(error: BaseException) -> str:
         >>> reason(ValueError("Exception encountered when calling X.call().\n\nSizes differ.\n\nArguments ..."))
         'Sizes differ'
     """
+    if isinstance(error, RecursionError):
+        return (
+            f"more layers follow one another than Python's recursion limit of {sys.getrecursionlimit()} lets Keras go "
+            "through; sys.setrecursionlimit(10_000) raises it"
+        )
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).rsplit("Exception encountered: ", 1)[-1].strip()
     paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", text)]
     telling = [part for part in paragraphs if part and not part.startswith("Exception encountered when")]
     chosen = (telling or paragraphs)[0].split(" Inputs received: [")[0] or type(error).__name__
     return chosen[:400].rstrip(".")
+
+
+@contextlib.contextmanager
+def within_recursion_limit(what: str) -> Iterator[None]:
+    """An error that says what to do, where Keras goes through the layers of something by recursion and does not end.
+
+    Args:
+        what: What Keras makes, such as ``"Graph 'composed'"``.
+
+    Raises:
+        StitchError: If Python's recursion limit is too low for it.
+    """
+    try:
+        yield
+    except RecursionError as error:
+        raise StitchError(
+            f"{what} is too deep for Keras: {reason(error)}.",
+            fix="Let fewer follow one another, or raise the limit here and in every program that loads the model.",
+        ) from error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from keras_stitch import errors
-from keras_stitch.errors import Problems, StitchError, WiringError, nearest, reason
+from keras_stitch.errors import Problems, StitchError, WiringError, nearest, reason, within_recursion_limit
 
 
 def test_every_error_is_a_stitch_error_and_a_value_error() -> None:
@@ -72,3 +74,16 @@ def test_the_nearest_names(name: str, known: list[str], expected: str) -> None:
 )
 def test_what_a_library_says_in_one_line(text: str, said: str) -> None:
     assert reason(ValueError(text)) == said
+
+
+def test_recursion_that_does_not_end_says_what_to_do() -> None:
+    def endless() -> None:
+        endless()
+
+    with pytest.raises(StitchError) as caught, within_recursion_limit("Graph 'g'"):
+        endless()
+    assert str(caught.value) == (
+        f"Graph 'g' is too deep for Keras: more layers follow one another than Python's recursion limit of "
+        f"{sys.getrecursionlimit()} lets Keras go through; sys.setrecursionlimit(10_000) raises it.\n"
+        "  Fix: Let fewer follow one another, or raise the limit here and in every program that loads the model."
+    )

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_stitch import keras_private
-from keras_stitch.errors import StitchError, reason
+from keras_stitch.errors import StitchError, reason, within_recursion_limit
 from keras_stitch.graphs.freezing import Flags
 from keras_stitch.graphs.mask_borders import whole
 from keras_stitch.graphs.names import Names, clean
@@ -104,7 +104,8 @@ class _Builder:
             self._add_node(self.spec.submodel(node))
         outputs = {output.port.name: self._output(output) for output in self.wiring.outputs}
         given = outputs if len(outputs) > 1 else next(iter(outputs.values()))
-        model = keras.Model(list(self.inputs.values()), given, name=name)
+        with within_recursion_limit(f"Graph '{name}'"):
+            model = keras.Model(list(self.inputs.values()), given, name=name)
         one_of_a_name.check_together(model.layers)
         named_targets.refuse_lists(model, list(outputs))
         for owner, layer in self.layers.items():
@@ -238,7 +239,8 @@ def named(
     if to_keep and _is_plain(model, taken, given):
         model.name = name
         return model
-    return keras.Model(taken, given, name=name)
+    with within_recursion_limit(f"Submodel '{name}'"):
+        return keras.Model(taken, given, name=name)
 
 
 def _is_plain(model: keras.Model, inputs: Any, outputs: Any) -> bool:

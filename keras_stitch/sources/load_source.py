@@ -17,7 +17,7 @@ import keras
 
 from keras_stitch import checks
 from keras_stitch.checks import path_of
-from keras_stitch.errors import SourceError, StitchError, nearest
+from keras_stitch.errors import SourceError, StitchError, nearest, within_recursion_limit
 from keras_stitch.files import read_files
 from keras_stitch.graphs.names import zoo_name
 from keras_stitch.graphs.read_stitch_yaml import ModelEntry
@@ -145,7 +145,8 @@ def load(name: str, source: Any, **options: Any) -> Added:
     request = Request(name, source, **options)
     kind = _kind_of(request)
     _check_options(request, kind)
-    added = kind.load(request)
+    with within_recursion_limit(f"Submodel '{name}'"):
+        added = kind.load(request)
     added = replace(added, files=_read_from(added))
     if added.part is None:
         return added

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
 from pathlib import Path
@@ -16,6 +17,7 @@ from backends import FLOAT64, as_array, close, only_on
 from toy_models import dense
 
 import keras_stitch as ks
+from keras_stitch.errors import StitchError
 from keras_stitch.models.save_keras import save_model
 
 pytestmark = pytest.mark.backends
@@ -330,3 +332,25 @@ def test_inputs_that_inner_outputs_do_not_need(tmp_path):
     a = floats(2, 3)
     for again in (model, *both_formats(model, tmp_path)):
         assert close(run(again, a, a), held.get_layer("h")(a))
+
+
+@pytest.mark.slow
+def test_a_chain_of_300_and_one_that_is_too_deep_for_keras(tmp_path):
+    graph = ks.Graph("chain").add("m0", keras.layers.Dense(2, "tanh")).add_input("x", "m0", shape=(2,))
+    for number in range(1, 300):
+        graph.add(f"m{number}", keras.layers.Dense(2, "tanh")).connect(f"m{number - 1}", f"m{number}")
+    model = graph.build()
+    given = np.ones((3, 2), "float32")
+    expected = given
+    for layer in model.layers[1:]:
+        expected = np.tanh(expected @ layer.kernel.numpy() + layer.bias.numpy())
+    assert close(model.predict_on_batch(given), expected)
+    model.save(tmp_path / "chain.keras")
+    assert close(keras.saving.load_model(tmp_path / "chain.keras").predict_on_batch(given), expected)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 250)
+    try:
+        with pytest.raises(StitchError, match=r"^Graph 'chain' is too deep for Keras: more layers follow one another"):
+            graph.build()
+    finally:
+        sys.setrecursionlimit(limit)
