@@ -188,6 +188,14 @@ def test_a_file_that_was_not_finished(tmp_path: Path) -> None:
     assert_stops(path, says("does not say what it was made from", path, expected, AGAIN))
 
 
+@pytest.mark.parametrize("record", ["", "[" * 100_000, "[]", "{}", '{"model": "model1"}', "9" * 5_000, 3])
+def test_a_file_whose_record_is_none(tmp_path: Path, record: str | int) -> None:
+    path = write(tmp_path / "model1.h5")
+    change(path, lambda file: file.attrs.__setitem__(records.ATTRIBUTE, record))
+    with pytest.raises(M.DataError, match=r"model1\.h5' with the predictions of 'model1' (cannot be read|was made)"):
+        read(path)
+
+
 def test_rows_that_are_missing(tmp_path: Path) -> None:
     path = write(tmp_path / "model1.h5")
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import hdf5_contents, records
 from .blocks import Block, FieldPath, Rows, as_text, fits
-from .data_errors import problem, reason
+from .data_errors import DataError, problem, reason
 from .part_base import BasePart, FilePart
 from .row_ids import as_ids
 
@@ -61,7 +61,9 @@ class Predictions(FilePart):
                 self.check(file, made_by, given or {})
         except hdf5_contents.RefusedFile as error:
             self.fail(str(error), "a file that the workflow made", "another", fix=_AGAIN)
-        except OSError as error:  # what h5py raises for a file that was cut off
+        except DataError:
+            raise
+        except Exception as error:  # what h5py raises for a file that was cut off, and whatever a record says
             self.fail("cannot be read", "a whole HDF5 file", reason(error), fix=_AGAIN)
 
     def check(self, file: Any, made_by: str, given: Mapping[str, Any]) -> None:
@@ -149,7 +151,7 @@ class Predictions(FilePart):
         self.open()
         try:
             found = {path: dataset[chosen] for path, dataset in self.datasets.items()}
-        except OSError as error:
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
             self.fail(f"cannot be read at rows {numbers[0]} to {numbers[-1]}", "whole data", reason(error), fix=_AGAIN)
         digests = found.pop(_DIGEST)
         moved = found["rows", "number"] != numbers
@@ -231,10 +233,10 @@ def check_source(part: Predictions, argument: str, path: str) -> None:
     """Raises if the predictions that a model was given are not those that are given here."""
     try:
         with hdf5_contents.opened(path) as file:
-            record = records.read_record(file) or {}
-    except (OSError, hdf5_contents.RefusedFile):  # reported by the part that reads this file
+            record = records.read_record(file)
+    except (OSError, RuntimeError, ValueError, hdf5_contents.RefusedFile):  # reported by the part that reads this file
         return
-    if record.get("key") != part.record["predictions"][argument]:
+    if (record or {}).get("key") != part.record["predictions"][argument]:
         part.fail(f"was made from another {argument}", f"that of '{path}'", "one with other rows", fix=_AGAIN)
 
 

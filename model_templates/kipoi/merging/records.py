@@ -68,7 +68,10 @@ def write_record(file: Any, record: Mapping[str, Any]) -> None:
 def read_record(file: Any) -> dict[str, Any] | None:
     """Returns what an open file was made from; None if it does not say so, as it was not finished."""
     text = file.attrs.get(ATTRIBUTE)
-    return None if text is None else json.loads(text)
+    record = None if text is None else json.loads(text)
+    if record is not None and not isinstance(record, dict):
+        raise ValueError(f"its record is no mapping: {record!r:.100}")
+    return record
 
 
 def content_of(file: Any) -> str:
