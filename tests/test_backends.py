@@ -111,17 +111,24 @@ assert not Path("composed").exists()
 NAMES = {"jax": "JAX", "torch": "PyTorch"}
 
 
-def environment(backend: str) -> dict[str, str]:
-    """What a process on a backend is started with: nothing of the pytest that runs this."""
+def environment(backend: str, folder: Path) -> dict[str, str]:
+    """What a process on a backend is started with: nothing of the pytest that runs this.
+
+    JAX keeps in the folder what it compiled: most models are of the same few operations.
+    """
     own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "HYPOTHESIS_"))}
     # Most of JAX's time would go into compiling what then runs once.
-    return {**own, "KERAS_BACKEND": backend, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    own |= {"KERAS_BACKEND": backend, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    own |= {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    return {**own, "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
 
 
 def python(backend: str, folder: Path, script: str, *args: Any) -> str:
     """What a script prints in a process of its own."""
     command = [sys.executable, "-c", script, *map(str, args)]
-    done = subprocess.run(command, cwd=folder, env=environment(backend), capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command, cwd=folder, env=environment(backend, folder), capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -175,7 +182,7 @@ def test_what_has_to_hold_everywhere_holds(backend: str, tmp_path: Path) -> None
     done = subprocess.run(
         command,
         cwd=TESTS.parent,
-        env={**environment(backend), "HYPOTHESIS_PROFILE": "few"},
+        env={**environment(backend, tmp_path), "HYPOTHESIS_PROFILE": "few"},
         capture_output=True,
         text=True,
         timeout=900,
