@@ -17,7 +17,7 @@ from keras_stitch.directory.argument_names import distinct_examples, owners_of
 from keras_stitch.directory.dataloader_plan import Merged
 from keras_stitch.directory.feeders import Feeder, FileFeeder, TableFeeder, TargetsFeeder
 from keras_stitch.errors import SaveError, StitchError, nearest
-from keras_stitch.files.read_files import is_file
+from keras_stitch.files.read_files import is_file, plain
 from keras_stitch.graphs.shapes import shape_fits
 from keras_stitch.graphs.spec import Port, Wiring, shape_text
 from keras_stitch.kipoi import table_files
@@ -77,7 +77,10 @@ def _given(name: str, value: Any, *, of_file: bool) -> Any:
     """An example that the user gave, for the path of a file with rows, or for an argument of a component."""
     is_path = isinstance(value, str | os.PathLike)
     if is_path and os.fspath(value) and is_file(value):
-        return Path(value).resolve()
+        try:
+            return plain(Path(value)).resolve()
+        except OSError as error:
+            raise StitchError(f"The file for examples['{name}'], '{value}', is not copied: {error.strerror}.") from None
     if isinstance(value, os.PathLike) or of_file:
         there = is_path and os.path.exists(value)  # noqa: PTH110 - any text
         raise StitchError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,7 +122,7 @@ def check_outside(target: Path, spec: GraphSpec) -> None:
     """Raise where writing a directory would replace a file that the graph is made of."""
     for submodel in spec.submodels:
         source = submodel.source.path
-        if source is not None and Path(source).resolve().is_relative_to(target.resolve()):
+        if source is not None and Path(os.path.realpath(source)).is_relative_to(os.path.realpath(target)):
             raise SaveError(
                 f"'{target}' cannot be written: the source of submodel '{submodel.name}', '{source}', lies in it.",
                 fix="Choose another place.",

@@ -154,7 +154,10 @@ def is_features(path: Path) -> bool:
     """Whether a path is meant as precomputed rows: an HDF5 file, or one that is not finished."""
     if path.is_dir():
         return path.suffix == ".part" and rows_so_far(path.with_suffix("")) is not None
-    return h5py.is_hdf5(path) if path.is_file() else rows_so_far(path) is not None
+    try:
+        return h5py.is_hdf5(path) if path.is_file() else rows_so_far(path) is not None
+    except OSError:  # nobody knows, and whoever opens it says why
+        return True
 
 
 def check_finished(path: str | os.PathLike[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import StitchError, nearest
-from keras_stitch.files.new_files import check_target, new_file
+from keras_stitch.files.new_files import check_target, disk_errors, new_file
 from keras_stitch.files.parse_text import BadText, from_json
 from keras_stitch.files.read_files import check_directory, find_yaml, is_file, read_text
 from keras_stitch.workflow.snakemake import described_arguments, has_workflow, run_workflow, with_texts, workflow_config
@@ -205,7 +205,8 @@ def _examples(directory: Path, described: Mapping[str, Any]) -> dict[str, Any]:
 
 def _kipoi_predict(directory: Path, passed: Mapping[str, Any], output: Path, batch_size: int, workers: int) -> None:
     """Has ``kipoi predict`` write a file that takes the place of the output when it is whole."""
-    output.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(output):
+        output.absolute().parent.mkdir(parents=True, exist_ok=True)
     with new_file(output.absolute()) as made:
         command = [sys.executable, "-P", "-c", _KIPOI, "predict", str(directory), "--source=dir"]
         command += [f"--dataloader_args={json.dumps(passed)}", f"--batch_size={batch_size}", f"--num_workers={workers}"]
