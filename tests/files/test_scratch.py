@@ -100,7 +100,7 @@ def test_a_file_that_somebody_wrote_meanwhile_stays(tmp_path: Path) -> None:
         new_files.new_file(tmp_path / "made", overwrite=False) as place,
     ):
         place.write_text("mine")
-        made.write_text("theirs")
+        (tmp_path / "made").write_text("theirs")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["theirs"]
 
 
