@@ -20,6 +20,7 @@ import keras_stitch as ks
 from keras_stitch.cli import main
 from keras_stitch.errors import StitchError
 from keras_stitch.keras_private import quiet_keras
+from keras_stitch.kipoi.component import resolve
 from keras_stitch.kipoi.templates import template_module
 from keras_stitch.models.sample_rows import read_data
 from keras_stitch.training.provenance import Key
@@ -369,3 +370,24 @@ def test_unfinished_rows_that_say_something_else(tmp_path: Path, state: Any) -> 
     (tmp_path / "rows.h5.part" / "state.json").write_text(json.dumps(said))
     with pytest.raises(StitchError, match=r"state\.json' is damaged: "):
         write_features(tmp_path / "rows.h5", lambda start: iter([]), rows=4, key=Key({}))
+
+
+@pytest.mark.parametrize("form", ["whole", "relative", "link"])
+@pytest.mark.parametrize("key", ["column_labels", "pip", "conda", "conda_file"])
+def test_descriptions_that_would_read_other_files(tmp_path: Path, key: str, form: str) -> None:
+    directory, secret = tmp_path / "published", tmp_path / "secret.txt"
+    directory.mkdir()
+    secret.write_text("0123456789abcdef\n")
+    (directory / "link").symlink_to(secret)
+    named = {"whole": str(secret), "relative": "../secret.txt", "link": "link"}[form]
+    labels = {"column_labels": named} if key == "column_labels" else {}
+    schema = {"inputs": {"x": {"shape": "(3,)", "doc": "x"}}, "targets": {"shape": "(1,)", "doc": "y", **labels}}
+    said = {"defined_as": "kipoi.model.KerasModel", "args": {}, "schema": schema, "info": {"authors": [], "doc": "d"}}
+    said["dependencies"] = {} if labels else {key: named if key == "conda_file" else [named]}
+    (directory / "model.yaml").write_text(json.dumps(said))
+    text = refusal(directory)
+    assert text.startswith(f"'{directory}/model.yaml' names a file outside of its directory.")
+    assert f"  Received: {key}: {named}\n" in text
+    (directory / "dataloader.yaml").write_text(json.dumps({"output_schema": schema, **said}))
+    with pytest.raises(StitchError, match=r"dataloader\.yaml' names a file outside of its directory\."):
+        resolve(ks.Dataloader(str(directory)))

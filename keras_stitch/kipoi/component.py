@@ -139,6 +139,7 @@ def _from_directory(directory: Path, args: dict[str, Any]) -> Component:
         return resolve(replace(default, args={**(default.args or {}), **args}))
     check_directory(directory)
     raw = load_yaml(found)
+    schema.check_read_files(found, raw)
     try:
         description = kipoi.get_source("dir").get_dataloader_descr(str(directory.resolve()))
     except Exception as error:  # Kipoi's parsers raise whatever they meet

@@ -18,7 +18,15 @@ from keras_stitch.kipoi.component import default_dataloader
 from keras_stitch.kipoi.dataloader import Dataloader
 from keras_stitch.kipoi.framework import framework_of
 from keras_stitch.kipoi.packed_copy import packed_files
-from keras_stitch.kipoi.schema import Field, plain_schema, read_dependencies, read_fields, read_info, structure_of
+from keras_stitch.kipoi.schema import (
+    Field,
+    check_read_files,
+    plain_schema,
+    read_dependencies,
+    read_fields,
+    read_info,
+    structure_of,
+)
 from keras_stitch.kipoi.zoo_files import fetch, locate
 from keras_stitch.models.custom_objects import CustomObjects, read_file
 from keras_stitch.models.stored_weights import check_copied
@@ -182,6 +190,7 @@ def model_directory(path: str | os.PathLike[str]) -> ModelDirectory:
         )
     check_directory(directory)
     raw = load_yaml(found)
+    check_read_files(found, raw)
     try:
         description = kipoi.get_source("dir").get_model_descr(str(directory))
     except Exception as error:  # Kipoi's parsers raise whatever they meet

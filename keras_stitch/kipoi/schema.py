@@ -17,6 +17,8 @@ from keras_stitch.files.read_files import is_file
 from keras_stitch.graphs.spec import Shape
 from keras_stitch.kipoi.templates import is_plain
 
+_READ_BY_KIPOI = ("column_labels", "conda", "pip", "conda_file")
+
 
 class Missing:
     """Stands for a value that nobody gave, where ``None`` would be one."""
@@ -172,6 +174,29 @@ def _value(value: Any, folder: Path | None, *, anywhere: bool = False) -> Any:
                 return path
         return os.fspath(value)
     return value
+
+
+def check_read_files(described_in: Path, said: Any) -> None:
+    """Refuse a description for which Kipoi would read a file outside of its directory, and take over what it says.
+
+    Kipoi takes one column label, and one dependency, for the path of a file with all of them, if there is such a file.
+
+    Raises:
+        SourceError: When there is one that is none of the directory's.
+    """
+    directory = described_in.parent.resolve()
+    for key, value in said.items() if isinstance(said, Mapping) else enumerate(said) if isinstance(said, list) else ():
+        text = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if key in _READ_BY_KIPOI and isinstance(text, str) and os.path.exists(directory / text):  # noqa: PTH110
+            place = (directory / text).resolve()
+            if not place.is_relative_to(directory) or not (place.is_file() or place.is_dir()):
+                raise SourceError(
+                    f"'{described_in}' names a file outside of its directory.",
+                    expected="a file in the directory",
+                    received=f"{key}: {text}"[:200],
+                    fix="Copy the file into the directory and name it there, or write down what it says.",
+                )
+        check_read_files(described_in, value)
 
 
 def read_fields(schema: Any) -> tuple[Field, ...]:
