@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,24 @@ from keras_stitch.training.stored_rows import open_features, write_features
 hdf5_contents = template_module("kipoi.merging.hdf5_contents")
 
 
+def old_layer(kind: str, calls: list[Any], **config: Any) -> dict[str, Any]:
+    return {"class_name": kind, "name": config["name"], "config": config, "inbound_nodes": calls}
+
+
+OLD = {  # whose arrays are read here, not by Keras
+    "class_name": "Model",
+    "config": {
+        "name": "m",
+        "layers": [
+            old_layer("InputLayer", [], name="x", batch_input_shape=[None, 3], dtype="float32", sparse=False),
+            old_layer("Dense", [[["x", 0, 0, {}]]], name="dense", units=2, activation="linear", use_bias=True),
+        ],
+        "input_layers": [["x", 0, 0]],
+        "output_layers": [["dense", 0, 0]],
+    },
+}
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small model in every form, and stored rows."""
@@ -33,6 +52,10 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save(folder / "m.h5")
     model.save_weights(folder / "m.weights.h5")
     (folder / "m.json").write_text(model.to_json())
+    (folder / "old.h5").write_bytes((folder / "m.h5").read_bytes())
+    with h5py.File(folder / "old.h5", "r+") as file:
+        file.attrs["keras_version"] = file["model_weights"].attrs["keras_version"] = "2.2.4"
+        file.attrs["model_config"] = json.dumps(OLD)
     rows = {"inputs": {"x": np.ones((4, 3), "f4")}, "targets": np.zeros((4, 2), "f4")}
     write_features(folder / "rows.h5", lambda _: iter([rows]), rows=4, key=Key({}))
     return folder
@@ -68,11 +91,17 @@ def from_table(path: Path, saved: Path) -> None:
 
 DOORS: dict[str, tuple[str, str, Callable[[Path, Path], object]]] = {
     "a model": ("m.h5", "model_weights/dense/dense/kernel", added),
+    "a model of Keras 2": ("old.h5", "model_weights/dense/dense/kernel", added),
     "an archive": ("m.keras", "layers/dense/vars/0", added),
     "weights": ("m.weights.h5", "layers/dense/vars/1", lambda path, saved: added(path, saved, arch=saved / "m.json")),
     "a table": ("rows.h5", "inputs/x", from_table),
     "stored rows": ("rows.h5", "inputs/x", lambda path, _: open_features(path)),
 }
+
+
+@pytest.mark.parametrize("name", ["m.h5", "m.keras", "old.h5"])
+def test_healthy_models(saved: Path, name: str) -> None:
+    added(saved / name, saved)
 
 
 @pytest.mark.parametrize("kind", odd_files.OUTSIDE)
