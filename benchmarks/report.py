@@ -54,6 +54,18 @@ _SECTIONS = {
     "scaling": "## Many submodels\n\nThe time per submodel with 100 and 500 submodels, relative to that with 10. "
     "1 means that the time grows linearly.",
 }
+_GROWTH = """## Large graphs
+
+Seconds of the processor for graphs of *n* submodels with one Dense layer each, and how many times as long it takes with
+twice and four times as many; one run. 4 is linear. *submodels* lie side by side, *inputs* have an input and an output
+each. Whatever starts processes of its own takes some seconds in any case.
+"""
+_LONG_RUNS = """## Long runs
+
+Batches of four rows, and what is more in the last fifth of the run than in the first one after the start: memory (with
+files that are mapped into it), open files and threads, of all processes together. *seconds* are those of the processor.
+One run of a quarter of the batches came first; a ratio of 4 is linear.
+"""
 # What the figures with a target are ratios of.
 _OF = {"throughput": "time", "model's memory": "memory", "building": "time", "scaling": "time"}
 
@@ -86,6 +98,7 @@ def write(known: Mapping[str, Any], figures: Sequence[Figure]) -> list[Path]:
             parts.append(_profile(known["profile"]))
         if section == "model's memory" and known.get("sizes"):
             parts.append(_sizes(known["sizes"]))
+    parts += [*_growth(known.get("growth", {})), *_long_runs(known.get("long_runs", {}))]
     PAGE.write_text("\n".join(parts), encoding="utf-8")
     _draw(figures)
     return [PAGE, PICTURE]
@@ -122,6 +135,30 @@ def _profile(profile: Mapping[str, Mapping[str, float]]) -> str:
     rows = [(step, *(f"{100 * shares.get(name, 0):.0f} %" for name in packages)) for step, shares in profile.items()]
     text = render(("500 submodels, own time in", *packages), rows)
     return f"Shares of packages in the time, measured by `cProfile`:\n\n{_block(text)}"
+
+
+def _growth(known: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
+    rows = []
+    for work, found in known.items():
+        few, twice, most = found
+        for step, seconds in found[few].items():
+            if step not in found[twice] or step not in found[most]:
+                continue
+            ratios = [f"{found[size][step] / max(seconds, 0.01):.1f}" for size in (twice, most)]
+            rows.append((work, step, f"{few}, {twice}, {most}", f"{found[few][step]:.2f} s", *ratios))
+    return [_GROWTH, _block(render(("graph", "step", "n", "the first", "2n / n", "4n / n"), rows))] if rows else []
+
+
+def _long_runs(known: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
+    rows = []
+    for work, found in known.items():
+        few, many = found
+        ends = found[many]
+        growths = [f"{ends[f'{what} growth']:+.1f}" for what in ("memory", "files", "threads")]
+        ratio = f"{ends['seconds'] / found[few]['seconds']:.1f}"
+        rows.append((work, f"{int(many):,}", f"{ends['seconds']:.0f}", ratio, f"{ends['memory']:.0f} MiB", *growths))
+    headers = ("run", "batches", "seconds", "4n / n", "memory", "growth, MiB", "open files", "threads")
+    return [_LONG_RUNS, _block(render(headers, rows))] if rows else []
 
 
 def _sizes(sizes: Mapping[str, Mapping[str, int]]) -> str:

@@ -35,7 +35,14 @@ SECTIONS = {
     "compiling": ("seed", "deepbind10", "deepbind100", "trednet", "images"),
     "pipelines": ("deepbind10", "spliceai"),
     "scaling": ("deepbind500",),
+    "growth": ("submodels", "chain", "inputs"),
+    "long_runs": (
+        *("dataloader", "training", "training_on_features"),
+        *("precomputing", "predicting", "predicting_with_workers"),
+    ),
 }
+# These have tables of their own, in place of ratios in rounds.
+_TABLES = ("growth", "long_runs")
 _PACKAGES = ("tensorflow", "keras", "kipoi", "numpy", "onnxruntime", "onnx")
 
 
@@ -69,11 +76,24 @@ def measured(section: str, work: str, place: Path) -> tuple[list[Figure], dict[s
     return read(figures), json.loads(profile.read_text(encoding="utf-8")) if section == "scaling" else {}
 
 
+def measured_once(section: str, work: str, place: Path) -> dict[str, Any]:
+    """What a program finds that writes a table of its own."""
+    folder, figures = place / work, place / "figures.json"
+    folder.mkdir(exist_ok=True)
+    subprocess.run([sys.executable, str(HERE / f"{section}.py"), work, str(folder), str(figures)], check=True)
+    return dict(json.loads(figures.read_text(encoding="utf-8")))
+
+
 def main() -> None:
     """Measure what was asked for, keep the rest, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
-    parser.add_argument("--works", nargs="+", choices=works.WORKS, help="only these of each section")
+    parser.add_argument(
+        "--works",
+        nargs="+",
+        choices=sorted({work for of in SECTIONS.values() for work in of}),
+        help="only these of each section",
+    )
     parser.add_argument("--draw", action="store_true", help="measure nothing")
     options = parser.parse_args()
     console = Console()
@@ -83,6 +103,7 @@ def main() -> None:
         known = {}
     figures = from_json(known.get("figures", []))
     profile, sizes = known.get("profile", {}), known.get("sizes", {})
+    tables: dict[str, dict[str, Any]] = {section: known.get(section, {}) for section in _TABLES}
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # accelerator.py is for GPUs
     if not options.draw:
         with tempfile.TemporaryDirectory() as name:
@@ -91,13 +112,18 @@ def main() -> None:
                     if options.works and work not in options.works:
                         continue
                     console.print(f"{section}: {work}")
-                    found, profiled = measured(section, work, Path(name))
+                    if section in _TABLES:
+                        tables[section][work] = measured_once(section, work, Path(name))
+                        found = []
+                    else:
+                        found, profiled = measured(section, work, Path(name))
+                        profile = profiled or profile
                     figures = replaced(figures, found)
-                    profile = profiled or profile
                     if section == "starting":
                         folder = Path(name) / work
                         sizes[found[0].work] = report.file_sizes(folder, works.WORKS[work](folder).files.values())
                     known = {"machine": machine(), "figures": to_json(figures), "profile": profile, "sizes": sizes}
+                    known |= tables
                     RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     written = report.write(known, figures)
     print(report.targets(figures))

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import figures
+import long_runs
 import numpy as np
 import peers
 import pytest
@@ -123,6 +124,13 @@ def test_all_ways_to_predict_give_the_same_numbers(tmp_path, monkeypatch, name):
         assert np.abs(predicted - expected).max() <= 1e-5 * max(1, np.abs(expected).max()), peer
     sizes = report.file_sizes(tmp_path, work.files.values())
     assert sizes.keys() == {"directory, its model", "merged ONNX", "parts"} and min(sizes.values()) > 0
+
+
+def test_growth_is_what_is_more_at_the_end_than_after_the_start():
+    filling, steady = list(range(20)), [50.0] * 80
+    assert long_runs.growth([*filling, *steady]) == 0
+    assert long_runs.growth([*filling, *(50 + step / 10 for step in range(80))]) == pytest.approx(6)
+    assert long_runs.growth([7.0]) == 0
 
 
 def test_the_page_is_that_of_the_last_run(tmp_path, monkeypatch):

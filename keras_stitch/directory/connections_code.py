@@ -19,12 +19,17 @@ def source(value: Any, indent: int = 0, used: int = 0) -> str:
     start, end, items = _pieces(value)
     if not items:
         return start + end
-    line = start + ", ".join(f"{before}{source(item)}" for before, item in items) + end
+    line = _in_one_line(value)
     if indent + used + len(line) <= WIDTH and "\n" not in line:
         return line
     inner = " " * (indent + 4)
     lines = [f"{inner}{before}{source(item, indent + 4, len(before) + 1)},\n" for before, item in items]
     return f"{start}\n{''.join(lines)}{' ' * indent}{end}"
+
+
+def _in_one_line(value: Any) -> str:
+    start, end, items = _pieces(value)
+    return start + ", ".join(f"{before}{_in_one_line(item)}" for before, item in items) + end
 
 
 def _pieces(value: Any) -> tuple[str, str, list[tuple[str, Any]]]:

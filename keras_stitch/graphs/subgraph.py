@@ -114,7 +114,8 @@ class _Cutter:
         if tap.node in self._nodes:
             return tap
         if tap.node is not None and tap.merged:
-            self.merged.setdefault(tap.node, {})[tap.port] = self.feed(self._whole.feed_of(tap))
+            if tap.port not in self.merged.setdefault(tap.node, {}):
+                self.merged[tap.node][tap.port] = self.feed(self._whole.feed_of(tap))
             return tap
         source, port = replace(tap, part=()), tensor_port(self._whole, tap)
         known = self.inputs.setdefault(port.name, (source, port))

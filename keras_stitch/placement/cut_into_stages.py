@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from typing import Any, TypeAlias
 
+from keras_stitch.errors import StitchError
 from keras_stitch.graphs.mask_borders import check_together
 from keras_stitch.graphs.merges import dtype_of, options_of
 from keras_stitch.graphs.names import name_of_several
@@ -47,6 +48,10 @@ class Cast:
     source: Connected
     dtype: str
 
+
+# Python cannot read code with 200 brackets within one another; a merge within a merge has up to four.
+_MOST_NESTED = 40
+_MOST_EXPANDED = 1000
 
 # What arrives somewhere: a tensor by its name, or something made of tensors.
 Connected: TypeAlias = "str | Take | Merged | Cast"
@@ -130,6 +135,7 @@ class _Stager:
         self.packed = {node for node in whole.order if plan[node].placement == "dataloader"}
         # Merges by Keras layers for what is no Keras model: each becomes a model of its own.
         self.merges: dict[str, Tap] = {}
+        self.nested, self.expanded = 0, 0
 
     def run(self) -> Stages:
         last = self.plan.last
@@ -188,9 +194,24 @@ class _Stager:
     # -- connections ---------------------------------------------------------
 
     def connected(self, tap: Tap) -> Connected:
-        found = self.fed(self.whole.feed_of(tap), cast=False) if tap.merged else tensor_name(self.whole, tap)
+        found = self.merge_of(tap) if tap.merged else tensor_name(self.whole, tap)
         for span in tap.part:
             found = Take(found, span)
+        return found
+
+    def merge_of(self, tap: Tap) -> Connected:
+        """What is merged for an input port, perhaps of what is merged for others."""
+        self.expanded = self.expanded + 1 if self.nested else 0
+        self.nested += 1
+        if self.nested > _MOST_NESTED or self.expanded > _MOST_EXPANDED:
+            raise StitchError(
+                f"The dataloader cannot make '{tap.node}.{tap.port}': too many merges lie within one another.",
+                expected=f"at most {_MOST_NESTED} within one another, and {_MOST_EXPANDED} in all",
+                fix="Put a submodel between some of them: graph.add(..., keras.layers.Identity()), and take its "
+                "output in place of an input port.",
+            )
+        found = self.fed(self.whole.feed_of(tap), cast=False)
+        self.nested -= 1
         return found
 
     def delivered(self, tap: Tap, port: Port) -> Connected:

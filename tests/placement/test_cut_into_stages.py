@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
 import pytest
 from plain_graphs import node, spec
 
 from keras_stitch.directory.connections_code import source
+from keras_stitch.errors import StitchError
 from keras_stitch.graphs.slices import Span
 from keras_stitch.graphs.spec import GraphSpec, Merge
 from keras_stitch.graphs.wiring import wire
@@ -181,3 +183,21 @@ def test_a_group_is_never_called_like_another_submodel() -> None:
 def test_names_of_tensors_in_a_connection() -> None:
     made = Merged("add", ("a", Take(Cast("b", "float32"), Span(0, 1)), "a"), "float32")
     assert list(tensors(made)) == ["a", "b", "a"]
+
+
+def _residual(count: int) -> GraphSpec:
+    """Each submodel takes what the one before took, and what it made; every other one is no Keras model."""
+    frameworks = ("scikit-learn", "keras")
+    nodes = [node(f"m{number}", framework=frameworks[number % 2]) for number in range(count)]
+    merges = {f"m{number}": ([f"m{number - 1}.x", f"m{number - 1}"], Merge("add")) for number in range(1, count)}
+    return spec(*nodes, connect=merges)
+
+
+def test_merges_within_merges_become_code_that_python_reads():
+    for taken in staged(_residual(40)).delivered.values():
+        ast.parse(source(taken), mode="eval")
+
+
+def test_too_many_merges_within_one_another():
+    with pytest.raises(StitchError, match=r"^The dataloader cannot make 'm\d+\.x': too many merges lie within one ano"):
+        staged(_residual(60))
