@@ -391,3 +391,11 @@ def test_descriptions_that_would_read_other_files(tmp_path: Path, key: str, form
     (directory / "dataloader.yaml").write_text(json.dumps({"output_schema": schema, **said}))
     with pytest.raises(StitchError, match=r"dataloader\.yaml' names a file outside of its directory\."):
         resolve(ks.Dataloader(str(directory)))
+
+
+@pytest.mark.parametrize("version", [2, "1", [1, 2], 1.5, h5py.Empty("f4")])
+def test_precomputed_rows_of_no_version(tmp_path: Path, version: Any) -> None:
+    with h5py.File(tmp_path / "rows.h5", "w") as file:
+        file.attrs["keras_stitch_features"] = version
+    with pytest.raises(StitchError, match=r"was written by another version of keras_stitch\."):
+        open_features(tmp_path / "rows.h5")

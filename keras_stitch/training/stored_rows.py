@@ -136,11 +136,13 @@ def open_features(path: str | os.PathLike[str], **options: Any) -> Features:
     try:
         with open_hdf5(place) as file:
             found, version = ", ".join(list(file)[:8]) or "nothing", file.attrs.get(MARK)
-    except OSError as error:
+    except StitchError:
+        raise
+    except Exception as error:  # h5py raises whatever it meets
         raise StitchError(f"'{path}' cannot be read.", expected=_EXPECTED, received=reason(error)) from error
     if version is None:
         raise StitchError(f"'{path}' holds no precomputed rows.", expected=_EXPECTED, received=f"HDF5 with {found}")
-    if version != FORMAT:
+    if not np.array_equal(version, FORMAT):  # it may be anything
         raise StitchError(
             f"'{path}' was written by another version of keras_stitch.",
             expected=f"format {FORMAT}",
