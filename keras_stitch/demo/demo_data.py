@@ -21,7 +21,8 @@ class DemoData:
     """Where the data lies.
 
     Attributes:
-        intervals: BED, one interval of ``LENGTH`` bases for each of ``ROWS`` rows.
+        intervals: BED, one interval of ``LENGTH`` bases for each of ``ROWS`` rows; its name is the id of the
+            measurements.
         measurements: TSV with an id and six numbers for each interval.
         loader: A Kipoi directory whose dataloader reads such a TSV.
     """
@@ -53,7 +54,8 @@ def write_data(folder: Path) -> DemoData:
     # The index that `samtools faidx` makes. Without one, two workers would write it at the same time.
     Path(f"{found.genome}.fai").write_text(f"chr1\t{size}\t6\t60\t61\n")
     starts = rng.permutation(ROWS) * LENGTH + 100
-    found.intervals.write_text("".join(f"chr1\t{start}\t{start + LENGTH}\n" for start in starts))
+    lines = [f"chr1\t{start}\t{start + LENGTH}\tsample{row}\n" for row, start in enumerate(starts)]
+    found.intervals.write_text("".join(lines))
     numbers = rng.normal(size=(ROWS, len(MEASUREMENTS)))
     rows = ["\t".join((f"sample{row}", *(f"{value:.4f}" for value in line))) for row, line in enumerate(numbers)]
     found.measurements.write_text("\n".join(["\t".join(("id", *MEASUREMENTS)), *rows]) + "\n")

@@ -166,7 +166,11 @@ def _save(
         output / ("composed" if trained is None else "trained"),
         model=trained,
         dataloaders={
-            "sequence": ks.Dataloader("kipoiseq.dataloaders.SeqIntervalDl", args={"auto_resize_len": LENGTH}),
+            "sequence": ks.Dataloader(
+                "kipoiseq.dataloaders.SeqIntervalDl",
+                # kipoiseq would read the names in the BED file as targets.
+                args={"auto_resize_len": LENGTH, "label_dtype": "str", "ignore_targets": True},
+            ),
             "input2": ks.Dataloader(data.loader, outputs={"measurements": "input2"}),
         },
         examples=data.arguments,
