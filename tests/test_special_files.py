@@ -166,3 +166,16 @@ def test_a_link_to_a_file_stays_a_link(folder: Path, tmp_path: Path) -> None:
     graph(folder).to_yaml(tmp_path / "link.yaml")
     assert (tmp_path / "link.yaml").is_symlink()
     assert "m.keras" in (tmp_path / "real.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", ["state.json", "0.numbers", "state.json.new", "joined.h5"])
+def test_a_pipe_among_unfinished_rows(folder: Path, tmp_path: Path, name: str) -> None:
+    part = tmp_path / "rows.h5.part"
+    part.mkdir()
+    pipe(part / name)
+    if name in ("state.json.new", "joined.h5"):  # what is left there is made anew
+        precomputed(folder, tmp_path / "rows.h5")
+        assert [path.name for path in tmp_path.iterdir()] == ["rows.h5"]
+        return
+    with pytest.raises(StitchError, match=r"rows\.h5\.part"):
+        precomputed(folder, tmp_path / "rows.h5")

@@ -68,6 +68,8 @@ def unfinished(path: Path, key: Key, rows: int | None) -> Iterator[Unfinished]:
         lock = _locked(folder)
     try:
         with disk(folder):
+            for name in ("joined.h5", "state.json.new"):  # of a process that was killed
+                (folder / name).unlink(missing_ok=True)
             state = _read(folder)
             if state is None:
                 state = {"key": asdict(key), "rows": rows, "done": 0, "whole": False, "structure": None, "leaves": []}
@@ -189,11 +191,13 @@ def _locked(folder: Path) -> int:
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Who had the lock before may have finished, and removed the folder.
+        alone = os.path.samestat(os.fstat(descriptor), (folder / "lock").stat())
     except OSError:
+        alone = False
+    if not alone:
         os.close(descriptor)
-        raise StitchError(
-            f"Another process is writing into '{folder}'.", fix="Wait for it, or choose another path."
-        ) from None
+        raise StitchError(f"Another process is writing into '{folder}'.", fix="Wait for it, or choose another path.")
     return descriptor
 
 
@@ -214,7 +218,7 @@ def _read(folder: Path) -> dict[str, Any] | None:
 
 def _write(file: Path, data: bytes, start: int) -> None:
     # Opened each time, and not buffered: what is open is shared with the workers of a dataloader.
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, 0o666)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o666)  # a pipe is an error, not a wait
     try:
         view = memoryview(data)
         while len(view):

@@ -24,6 +24,7 @@ from keras_stitch.model_templates.kipoi.merging import records
 from keras_stitch.cli import main
 from keras_stitch.errors import StitchError
 from keras_stitch.files.read_files import sha256
+from keras_stitch.workflow import predict_directory
 from keras_stitch.workflow import snakemake as running
 from keras_stitch.workflow.predict_directory import predict, read_arguments
 
@@ -436,3 +437,14 @@ def test_the_commands(directory: Path, commands: list[list[str]], tmp_path: Path
     assert (tmp_path / "all" / "composed.h5").exists() and configured(tmp_path / "all")["chunks"] == 4
     assert main(["predict", str(directory), "-o", f"{out}.h5", "--dry-run", "--", "--quiet"]) == 0
     assert commands[-1][-2:] == ["--quiet", "--dry-run"] and not (tmp_path / "all.h5").exists()
+
+
+def test_kipoi_ends_with_the_process_that_asked_for_it() -> None:
+    kipoi = "from kipoi.__main__ import main"
+    waiting = predict_directory._KIPOI.replace(kipoi, "import time; main = lambda: time.sleep(60)")
+    with subprocess.Popen([sys.executable, "-c", waiting], stdin=subprocess.PIPE) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(20) == 1
