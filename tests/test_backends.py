@@ -96,8 +96,9 @@ model.compile(keras.optimizers.Adam(0.01), dict.fromkeys(model.output, "mse"))
 history = model.fit(ks.training_data(Rows, batch_size=2, seed=0), epochs=5, verbose=0).history["loss"]
 assert history[-1] < history[0]
 assert all(map(np.array_equal, frozen, model.get_layer("reads").get_weights()))
-print(graph.summary(), graph.plan(), graph.verify(inputs, model=model), sep="\\n", file=sys.stderr)
-assert graph.verify(inputs, model=model).passed
+certificate = graph.verify(inputs, model=model)
+print(graph.summary(), graph.plan(), certificate, sep="\\n", file=sys.stderr)
+assert certificate.passed
 graph.plot("graph.svg")
 graph.to_yaml("stitch.yaml")
 assert ks.Graph.from_yaml("stitch.yaml").build().count_params() == model.count_params()
