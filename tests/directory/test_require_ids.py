@@ -51,6 +51,7 @@ def test_parts_without_ids_are_refused_or_said(graph, tmp_path, caplog):
     )
 
 
+@pytest.mark.slow
 def test_ids_stay_required_for_other_data(graph, tmp_path, caplog):
     files = {f"x_{name}": table(tmp_path / f"{name}.tsv", NAMES) for name in "ab"}
     directory = graph.save(tmp_path / "made", dataloaders=files, require_ids=True)
