@@ -126,7 +126,7 @@ class Description:
     def _keep(self, name: str, loaded: Added) -> None:
         """Keep what was loaded, and say where two models hold one layer: of each, the stitched model has a copy."""
         self._added[name] = loaded
-        for other, added in self._added.items():
+        for other, added in self._added.items() if loaded.layers else ():
             both = loaded.layers & added.layers
             if other == name or not both or loaded.layers == added.layers:
                 continue
