@@ -19,7 +19,7 @@ from keras_stitch.files.read_files import load_python
 _contents = load_python(
     Path(str(importlib.resources.files("keras_stitch.model_templates") / "kipoi" / "merging" / "hdf5_contents.py"))
 )
-_checked: set[tuple[int, ...]] = set()  # files that were found sound: device, number, size and time
+_checked: set[tuple[int, ...]] = set()  # files that were found sound: device, number, size, time of change
 
 
 @contextlib.contextmanager
@@ -48,7 +48,7 @@ def _check(file: h5py.File, source: Any, shown: object) -> None:
     known = None
     if isinstance(source, str | os.PathLike):
         state = Path(source).stat()
-        known = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
+        known = (state.st_dev, state.st_ino, state.st_size, state.st_ctime_ns)
     if known is not None and known in _checked:
         return
     try:

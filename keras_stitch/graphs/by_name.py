@@ -84,7 +84,7 @@ class _Words:
         # A free port of the same name is a twin, not a source.
         twins = [name for name in self._free.get(word, ()) if name != taker] if word != own else []
         if makers and not found and not (twins and self._places[twins[0]] < self._places[makers[0]]):
-            found.append(f"{makers[0]}.{word}")
+            found += [f"{name}.{word}" for name in makers]
         found += [word] if twins and self._often[word] == 1 else [f"{name}.{word}" for name in twins]
         return list(dict.fromkeys(found))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ class _Budget:
 
 
 _current: ContextVar[_Budget | None] = ContextVar("budget", default=None)
+_one_at_a_time = threading.RLock()
 
 
 @contextlib.contextmanager
@@ -40,9 +42,9 @@ def as_stored(path: Path, stored: int) -> Iterator[None]:
         SourceError: With the layer that asks for more.
     """
     budget = _Budget(LARGE + _PER_STORED_BYTE * stored)
-    token = _current.set(budget)
     try:
-        yield
+        with _counted(budget):
+            yield
     except Exception as error:
         if budget.exceeded_by is None:
             raise
@@ -53,12 +55,22 @@ def as_stored(path: Path, stored: int) -> Iterator[None]:
             received=f"{size:,} bytes for one weight of layer '{name}'",
             fix="The file may be damaged, or its architecture may be that of another model.",
         ) from error
-    finally:
-        _current.reset(token)
+
+
+@contextlib.contextmanager
+def _counted(budget: _Budget) -> Iterator[None]:
+    """Within it, and in this thread, what layers ask for is counted; afterwards Keras is as it was."""
+    with _one_at_a_time:
+        add_weight, token = keras.Layer.add_weight, _current.set(budget)
+        keras.Layer.add_weight = _counting(add_weight)
+        try:
+            yield
+        finally:
+            keras.Layer.add_weight = add_weight
+            _current.reset(token)
 
 
 def _counting(add_weight: Any) -> Any:
-    """``Layer.add_weight``, which also counts in the block above; elsewhere nothing changes."""
 
     @functools.wraps(add_weight)
     def counted(layer: keras.Layer, *arguments: Any, **options: Any) -> Any:
@@ -73,6 +85,3 @@ def _counting(add_weight: Any) -> Any:
         return add_weight(layer, *arguments, **options)
 
     return counted
-
-
-keras.Layer.add_weight = _counting(keras.Layer.add_weight)

@@ -95,3 +95,11 @@ def test_a_submodel_with_several_outputs_says_which() -> None:
         "'two' in the name of 'b.two' can be two.u or two.v.\n"
         '  Fix: Say which: graph.connect(["two.u", ...], "b.two").'
     )
+
+
+def test_an_output_port_that_two_submodels_have() -> None:
+    with pytest.raises(StitchError) as caught:
+        found(node("one", outputs={"u": (3,)}), node("two", outputs={"u": (3,)}), node("b", {"u": (3,)}))
+    assert str(caught.value) == (
+        "'u' in the name of 'b.u' can be one.u or two.u.\n  Fix: Say which: graph.connect([\"one.u\", ...], \"b.u\")."
+    )
