@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all bench lint clean FORCE
+.PHONY: help demo test test-rest test-all bench lint clean FORCE
 .NOTPARALLEL:
 
 help:
@@ -16,23 +16,24 @@ help:
 	@echo 'make clean   remove all that the targets above made, .venv too'
 
 # All start processes, of which each would else compile what it imports anew.
-demo test test-all: export PYTHONDONTWRITEBYTECODE :=
+demo test test-rest test-all: export PYTHONDONTWRITEBYTECODE :=
 
 demo: $(VENV)/.stamp-demo
 	$(BIN)/keras-stitch demo -o demo_output
 
-# Files with slow tests first (tests/conftest.py), each file in one of two processes.
-PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Files with slow tests first (tests/conftest.py), each file in one of three processes: one often waits for its own.
+PYTEST = $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test: export HYPOTHESIS_PROFILE ?= quick
 test: $(VENV)/.stamp-dev
 	$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(PYTEST) -m "not slow")
 
-# All tests in one run, properties with all their examples.
+# All tests in one run, properties with all their examples; or, after `make test`, what that left out.
 # Model files that tests need are fetched first; without a network, the tests of them fail and say so.
-test-all: $(VENV)/.stamp-dev
+test-rest: MARKED = -m "slow or hypothesis"
+test-rest test-all: $(VENV)/.stamp-dev
 	-@$(BIN)/python tests/helpers/real_files.py
-	$(PYTEST) $(ARGS)
+	$(PYTEST) $(MARKED) $(ARGS)
 
 bench: $(VENV)/.stamp-dev
 	$(BIN)/python benchmarks/run.py $(ARGS)

@@ -164,7 +164,8 @@ def test_wrong_wires(folder: Path, capsys: pytest.CaptureFixture[str], arguments
 def test_an_output_that_is_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "out.keras").write_text("mine")
     assert refused(folder, capsys, "build", "stitch.yaml", "-o", "out.keras") == (
-        "'out.keras' exists.\n  Fix: Give another name, or --overwrite."
+        "'out.keras' exists.\n  Fix: Pass overwrite=True (--overwrite on the command line) to replace it, or choose "
+        "another name."
     )
     (folder / "out").mkdir()
     (folder / "out" / "mine.txt").touch()

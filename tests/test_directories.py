@@ -97,6 +97,10 @@ def test_text_from_tables(tmp_path):
     assert_equal(found, {"": model([np.array([["a", "b"], ["b", "unheard of"]])])})
 
 
+# kipoiseq would read the names in the BED file as targets.
+SEQUENCES = {"auto_resize_len": LENGTH, "label_dtype": "str", "ignore_targets": True}
+
+
 @pytest.mark.slow
 def test_text_from_sequences(tmp_path):
     """kipoiseq's strings, into a model that splits them into letters."""
@@ -107,7 +111,7 @@ def test_text_from_sequences(tmp_path):
         "m", keras.Model(sequence, layers.Dense(2)(layers.Flatten()(layers.Embedding(6, 3)(letters(sequence)))))
     )
     model = graph.build()
-    loader = ks.Dataloader("kipoiseq.dataloaders.StringSeqIntervalDl", args={"auto_resize_len": LENGTH})
+    loader = ks.Dataloader("kipoiseq.dataloaders.StringSeqIntervalDl", args=SEQUENCES)
     examples = {"intervals_file": str(data.intervals), "fasta_file": str(data.genome)}
     directory = graph.save(tmp_path / "made", model=model, dataloaders={"sequence": loader}, examples=examples)
     assert_equal(in_process(directory, workers=2), expected_predictions(directory, model))
@@ -158,7 +162,7 @@ def test_a_generated_directory_brings_its_dataloader_along(tmp_path):
     data = write_data(tmp_path)
     first = ks.Graph("first").add("pool", layers.GlobalAveragePooling1D())
     first.add_input("sequence", "pool", shape=(LENGTH, 4)).add("head", dense(4, 3)).connect("pool", "head")
-    loader = ks.Dataloader("kipoiseq.dataloaders.SeqIntervalDl", args={"auto_resize_len": LENGTH})
+    loader = ks.Dataloader("kipoiseq.dataloaders.SeqIntervalDl", args=SEQUENCES)
     examples = {"intervals_file": str(data.intervals), "fasta_file": str(data.genome)}
     zoo = first.save(tmp_path / "first", dataloaders={"sequence": loader}, examples=examples)
 

@@ -45,9 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @contextlib.contextmanager
 def _temporary_files() -> Iterator[None]:
     """Have all temporary files of this process, those of TensorFlow, too, lie in one folder, which goes in the end."""
+    before = tempfile.tempdir
     with Scratch() as folder:
         tempfile.tempdir = str(folder)
-        yield
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 def _stop(number: int, frame: object) -> NoReturn:

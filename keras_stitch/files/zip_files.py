@@ -98,10 +98,12 @@ class _Stored(io.RawIOBase):
 def _fault(archive: zipfile.ZipFile, size: int, large: int) -> str | None:
     """What is wrong with an archive of so many bytes."""
     members = archive.infolist()
+    if not members:
+        return None
     for info in members:
         if problem := _of_member(info, large):
             return f"has the member {info.orig_filename[:200]!r}, which {problem}"
-    name, count = Counter(info.filename for info in members).most_common(1)[0] if members else ("", 0)
+    name, count = Counter(info.filename for info in members).most_common(1)[0]
     if count > 1:
         return f"has {count} members of one name, {name[:200]!r}"
     ordered = sorted(members, key=lambda info: info.header_offset)

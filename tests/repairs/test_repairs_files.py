@@ -153,12 +153,12 @@ def test_all_missing_objects_are_said_at_once(tmp_path: Path, monkeypatch: pytes
 
 def test_a_file_does_not_choose_what_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "unasked.py").write_text(
-        "import pathlib\npathlib.Path(__file__).with_name('ran').touch()\nclass Twice: pass"
+        "import pathlib\npathlib.Path(__file__).with_name('ran').touch()\nclass Unasked: pass"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    said = {**layer("Twice", "t", batch_input_shape=[None, 3]), "module": "unasked", "registered_name": "Twice"}
+    said = {**layer("Unasked", "t", batch_input_shape=[None, 3]), "module": "unasked", "registered_name": "Unasked"}
     path = write_h5(tmp_path / "m.h5", {**sequential(said), "keras_version": "3.15.1"}, {})
-    assert refusal(path).startswith(f"'{path}' needs a custom object that is not known here: 'Twice' (layer 't').")
+    assert refusal(path).startswith(f"'{path}' needs a custom object that is not known here: 'Unasked' (layer 't').")
     assert not (tmp_path / "ran").exists()
 
 
