@@ -30,11 +30,10 @@ def device(path: Path) -> None:
 
 
 def listening(path: Path) -> None:
-    before = Path.cwd()
-    os.chdir(path.parent)  # the path of a socket must be short
+    folder = os.open(path.parent, os.O_PATH)  # the path of a socket must be short
     with socket.socket(socket.AF_UNIX) as made:
-        made.bind(path.name)
-    os.chdir(before)
+        made.bind(f"/proc/self/fd/{folder}/{path.name}")
+    os.close(folder)
 
 
 def sparse(path: Path) -> None:
@@ -157,6 +156,14 @@ def test_commands(
     assert cli.main([part.format(it=folder, x=tmp_path / "x") for part in command]) == 2
     said = capsys.readouterr().err
     assert "keras-stitch: " in said and f"{tmp_path}/x" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize("command", ["predict", "run"])
+def test_a_directory_that_is_a_link_to_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    loop(tmp_path / "x")
+    assert cli.main([command, str(tmp_path / "x"), "-o", str(tmp_path / "out.h5")]) == 2
+    assert capsys.readouterr().err.startswith("keras-stitch: 'x' is no directory to predict with.\n")
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -109,7 +110,7 @@ def verify(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> None:
     """Predict with a directory, and keep all results in one folder."""
     folder = Path(options.output)
-    name = Path(options.directory).resolve().name
+    name = Path(os.path.realpath(options.directory)).name  # Path.resolve fails on a link to itself
     _predict_with(options, folder / f"{name}.h5", folder)
 
 

@@ -60,7 +60,7 @@ def predict(
     Raises:
         StitchError: When arguments are missing or unknown, or something fails.
     """
-    directory = directory.resolve()
+    directory = Path(os.path.realpath(directory))  # Path.resolve fails on a link to itself
     _check(directory, output)
     own = _described(directory)
     configured = workflow_config(directory) if has_workflow(directory) else {"models": {}}
