@@ -288,6 +288,21 @@ def test_a_file_that_is_not_there(tmp_path):
         Table("x", tmp_path / "none.npy", (1,), "float32")
 
 
+def test_rows_that_are_damaged(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("x", data=np.arange(8.0), compression="gzip")
+        chunk = data.id.get_chunk_info(0)
+    with path.open("r+b") as file:
+        file.seek(chunk.byte_offset)
+        file.write(b"\xff" * chunk.size)
+    table = Table("x", str(path), (), "float32")
+    with pytest.raises(
+        ValueError, match=r"Rows of the dataset 'x' cannot be read from '.*a\.h5'\.\n.*Expected: a whole file"
+    ):
+        table.read([0, 1])
+
+
 def test_float_ids_of_hdf5_are_those_of_other_parts(tmp_path):
     path = write(tmp_path / "a.h5", {"x": np.eye(2), "id": np.array([1.0, 2.5])})
     assert Table("x", path, (2,), "float32").read([0, 1])["keys", "x", "ids"].tolist() == ["1", "2.5"]

@@ -14,6 +14,7 @@ import pandas as pd
 from . import hdf5_contents
 from .blocks import as_text
 from .column_tables import split_columns
+from .data_errors import problem, reason
 from .file_contents import Contents
 from .row_names import NamingFields, naming_fields
 
@@ -143,7 +144,16 @@ class _Dataset:
         self.labels: list[str] | None = None  # of columns, where the file has some
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        return _field(self._read(self.opened.dataset(self.name), rows), self.fields)
+        try:
+            read = self._read(self.opened.dataset(self.name), rows)
+        except (OSError, RuntimeError, ValueError) as error:  # what HDF5 raises where a file is damaged
+            raise problem(
+                f"Rows of the dataset '{self.name}' cannot be read from '{self.opened.path}'.",
+                expected="a whole file",
+                received=reason(error),
+                fix="Copy it again, or write it again.",
+            ) from error
+        return _field(read, self.fields)
 
     def _read(self, dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
         if len(rows) == 0:
