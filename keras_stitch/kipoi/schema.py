@@ -232,21 +232,21 @@ def read_metadata(schema: Any) -> dict[str, Any]:
 
 
 def read_info(info: Any, raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The ``info`` section as plain data; ``raw`` is the whole file before parsing."""
+    """The ``info`` section, ``None`` where it is empty, as plain data; ``raw`` is the whole file before parsing."""
     stated: Any = raw.get("info") if isinstance(raw.get("info"), Mapping) else {}
     authors = [
         {key: text for key in ("name", "github", "email") if (text := getattr(author, key))}
-        for author in info.authors or []
+        for author in getattr(info, "authors", None) or []
     ]
     # Kipoi fills in MIT where nothing is stated.
     licence = stated.get("license")
     return {
         "authors": authors,
         "license": str(licence) if licence else None,
-        "doc": " ".join((info.doc or "").split()),
+        "doc": " ".join((getattr(info, "doc", None) or "").split()),
         "cite_as": getattr(info, "cite_as", None),
         "trained_on": getattr(info, "trained_on", None),
-        "tags": [str(tag) for tag in info.tags or []],
+        "tags": [str(tag) for tag in getattr(info, "tags", None) or []],
     }
 
 

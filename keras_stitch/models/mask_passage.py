@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from keras_stitch import keras_private
+from keras_stitch.errors import StitchError, reason
 
 # They fill in masked values, without an argument that says so.
 _FILLING = (keras.layers.Multiply, keras.layers.Maximum, keras.layers.Minimum)
@@ -131,7 +132,14 @@ class _Walk:
         if not layer.supports_masking:
             return []
         copies = keras.tree.map_structure(_copy, first)
-        return list(keras.tree.flatten(layer.compute_mask(copies, masks)))
+        try:
+            return list(keras.tree.flatten(layer.compute_mask(copies, masks)))
+        except Exception as error:  # a layer of somebody, or one that a file gives a mask that is none
+            raise StitchError(
+                f"Layer '{layer.name}' cannot say what becomes of the mask that it is given.",
+                received=f"{type(error).__name__}: {reason(error)}",
+                fix="Mend its compute_mask, or the mask that it is called with, and save the model again.",
+            ) from error
 
 
 def _calls_by_itself(layer: keras.Layer) -> bool:

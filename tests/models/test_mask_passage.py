@@ -509,3 +509,26 @@ def test_what_a_model_takes_and_gives() -> None:
     outer = of(words(), shape=(STEPS,), dtype="int32")
     assert mask_passage.masked_outputs(outer, outer.outputs, [False]) == (True,)
     assert mask_passage.masked_outputs(nested, nested.outputs, [True]) == (False,)
+
+
+@keras.saving.register_keras_serializable("mask_passage")
+class Clueless(keras.layers.Layer):
+    supports_masking = True
+
+    def call(self, x: Any) -> Any:
+        return x + 1
+
+    def compute_mask(self, x: Any, previous: Any) -> Any:
+        return None if previous is None else previous.nothing
+
+
+def test_a_layer_whose_mask_fails_is_named() -> None:
+    inputs = keras.Input((3, 2))
+    odd = keras.Model(inputs, Clueless(name="odd")(inputs))
+    with pytest.raises(StitchError) as caught:
+        mask_passage.masked_outputs(odd, odd.outputs, [True])
+    assert str(caught.value) == (
+        "Layer 'odd' cannot say what becomes of the mask that it is given.\n"
+        "  Received: AttributeError: 'KerasTensor' object has no attribute 'nothing'\n"
+        "  Fix: Mend its compute_mask, or the mask that it is called with, and save the model again."
+    )
