@@ -115,18 +115,10 @@ def read_inputs(directory: Path, rows: int) -> dict[str, np.ndarray[Any, Any]]:
     Raises:
         SaveError: When the dataloader fails.
     """
-    with quiet():
-        try:
-            loader = merged_loader(directory)
-            with cd(loader.source_dir):
-                made = loader.init_example()
-                made.packed = None
-                batch = next(iter(made.batch_iter(batch_size=rows)))["inputs"]
-                return {name: as_text(array) for name, array in batch.items()}
-        except Exception as error:  # whatever a component does
-            raise SaveError(
-                "The merged dataloader cannot read its examples once more.", received=readable(error, directory)
-            ) from error
+    with _example_dataloader(directory) as made:
+        made.packed = None
+        batch = next(iter(made.batch_iter(batch_size=rows)))["inputs"]
+        return {name: as_text(array) for name, array in batch.items()}
 
 
 def rows_in_step(directory: Path) -> list[list[str]]:
@@ -135,11 +127,18 @@ def rows_in_step(directory: Path) -> list[list[str]]:
     Raises:
         SaveError: When the dataloader fails.
     """
+    with _example_dataloader(directory) as made:
+        return [list(names) for names in made.in_step()]
+
+
+@contextlib.contextmanager
+def _example_dataloader(directory: Path) -> Iterator[Any]:
+    """The merged dataloader with its examples; whatever fails within the block is its error."""
     with quiet():
         try:
             loader = merged_loader(directory)
             with cd(loader.source_dir):
-                return [list(names) for names in loader.init_example().in_step()]
+                yield loader.init_example()
         except Exception as error:  # whatever a component does
             raise SaveError(
                 "The merged dataloader cannot read its examples once more.", received=readable(error, directory)

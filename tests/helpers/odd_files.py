@@ -52,6 +52,17 @@ def zeros(file: h5py.File, name: str, blocks: int) -> None:
         dataset.id.write_direct_chunk((number * rows, 0), block)
 
 
+def changed(source: Path, folder: Path, change: Callable[[h5py.File], object]) -> Path:
+    """A copy of a model in another folder, with changes of its HDF5 file or of that in its archive."""
+    if source.suffix == ".keras":
+        return with_weights(source, folder / source.name, change)
+    path = folder / source.name
+    path.write_bytes(source.read_bytes())
+    with h5py.File(path, "r+") as file:
+        change(file)
+    return path
+
+
 def members(archive: Path) -> dict[str, bytes]:
     """What is in an archive."""
     with zipfile.ZipFile(archive) as opened:

@@ -194,8 +194,10 @@ def _residual(count: int) -> GraphSpec:
 
 
 def test_merges_within_merges_become_code_that_python_reads():
-    for taken in staged(_residual(40)).delivered.values():
-        ast.parse(source(taken), mode="eval")
+    delivered = staged(_residual(40)).delivered
+    assert delivered
+    for taken in delivered.values():
+        assert isinstance(ast.parse(source(taken), mode="eval"), ast.Expression)
 
 
 def test_too_many_merges_within_one_another():

@@ -66,21 +66,22 @@ CODE = "holds a Lambda layer, that is Python code, and loading it would run what
 NAMED = {  # CVE-2024-3660, 2025-1550, 2025-8747, 2025-9905, 2025-9906, 2025-49655, 2026-1462, and others
     "keras.utils.get_file": calls("keras.utils", "get_file", inputs="f", origin="file:///etc/passwd"),
     "keras.config.enable_unsafe_deserialization": calls("keras.config", "enable_unsafe_deserialization"),
-    "keras.models.load_model": calls("keras.models", "load_model", inputs="/tmp/m.keras", safe_mode=False),
+    "keras.models.load_model": calls("keras.models", "load_model", inputs="elsewhere/m.keras", safe_mode=False),
     "keras.src.backend.common.global_state.set_global_attribute": calls(
         "keras.src.backend.common.global_state", "set_global_attribute", inputs="safe_mode_saving", value=False
     ),
     "keras.config.set_floatx": calls("keras.config", "set_floatx", inputs="float64"),
-    "keras.utils.plot_model": calls("keras.utils", "plot_model", to_file="/tmp/x.png"),
-    "keras.applications.VGG16": calls("keras.applications", "VGG16", inputs=False, weights="/tmp/m.h5"),
+    "keras.utils.plot_model": calls("keras.utils", "plot_model", to_file="elsewhere/x.png"),
+    "keras.applications.VGG16": calls("keras.applications", "VGG16", inputs=False, weights="elsewhere/m.h5"),
     "keras.layers.deserialize": calls("keras.layers", "deserialize", inputs={}),
     "keras.losses.deserialize": calls("keras.losses", "deserialize", inputs={}),
-    "keras.saving.KerasFileEditor": of_class("keras.saving", "KerasFileEditor", filepath="/tmp/m.keras"),
-    "keras.layers.TFSMLayer": of_class("keras.layers", "TFSMLayer", filepath="/tmp/m"),
+    "keras.saving.KerasFileEditor": of_class("keras.saving", "KerasFileEditor", filepath="elsewhere/m.keras"),
+    "keras.layers.TFSMLayer": of_class("keras.layers", "TFSMLayer", filepath="elsewhere/m"),
     "keras.layers.TorchModuleWrapper": of_class("keras.layers", "TorchModuleWrapper", module="gASV"),
     "keras.layers.add": of_class("keras.layers", "add"),
     "keras.callbacks.CSVLogger": with_argument(
-        "kernel_initializer", {"module": "keras.callbacks", "class_name": "CSVLogger", "config": {"filename": "/tmp/x"}}
+        "kernel_initializer",
+        {"module": "keras.callbacks", "class_name": "CSVLogger", "config": {"filename": "elsewhere/x"}},
     ),
 }
 
@@ -145,5 +146,5 @@ def test_healthy_names(saved: Path, tmp_path: Path) -> None:
     model = keras.Model(x, y)
     model.compile("adam", keras.losses.BinaryCrossentropy(), metrics=[keras.metrics.AUC()])
     model.save(tmp_path / "h.keras")
-    ks.Graph("g").add("m", tmp_path / "h.keras")
-    ks.Graph("g").add("m", saved / "words.keras")
+    for path in (tmp_path / "h.keras", saved / "words.keras"):
+        assert ks.Graph("g").add("m", path).build().get_layer("m").layers
