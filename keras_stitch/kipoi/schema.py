@@ -146,7 +146,7 @@ def _argument(
     has_example = name not in args and _is_said(described.example)
     return Argument(
         name=name,
-        doc=" ".join((described.doc or "").split()),
+        doc=_one_line(described.doc),
         type=str(raw["type"]) if isinstance(raw, Mapping) and "type" in raw else None,
         required=required,
         default=None if required else default,
@@ -199,6 +199,10 @@ def check_read_files(described_in: Path, said: Any) -> None:
         check_read_files(described_in, value)
 
 
+def _one_line(doc: str | None) -> str:
+    return " ".join((doc or "").split())
+
+
 def read_fields(schema: Any) -> tuple[Field, ...]:
     """The arrays in the ``inputs`` of Kipoi's parsed output schema, nested ones too."""
 
@@ -209,7 +213,7 @@ def read_fields(schema: Any) -> tuple[Field, ...]:
             shape = tuple(None if size is None else int(size) for size in found.shape)
             labels = tuple(str(label) for label in found.column_labels or ())
             named = bool(found.name) or any(isinstance(key, str) for key in path)
-            yield Field(name, path, shape, " ".join(found.doc.split()), special, labels, named)
+            yield Field(name, path, shape, _one_line(found.doc), special, labels, named)
         else:
             for key, item in found.items() if isinstance(found, Mapping) else enumerate(found):
                 yield from walk(item, (*path, key))
@@ -223,7 +227,7 @@ def read_metadata(schema: Any) -> dict[str, Any]:
     def walk(found: Any) -> Any:
         if isinstance(found, MetadataStruct):
             kind = {"type": found.type.value} if found.type is not None else {}
-            return {"doc": " ".join(found.doc.split()) or "Metadata.", **kind}
+            return {"doc": _one_line(found.doc) or "Metadata.", **kind}
         if isinstance(found, Mapping):
             return {key: walk(item) for key, item in found.items()}
         return [walk(item) for item in found]
@@ -237,13 +241,14 @@ def read_info(info: Any, raw: Mapping[str, Any]) -> dict[str, Any]:
     authors = [
         {key: text for key in ("name", "github", "email") if (text := getattr(author, key))}
         for author in getattr(info, "authors", None) or []
+        if author is not None
     ]
     # Kipoi fills in MIT where nothing is stated.
     licence = stated.get("license")
     return {
         "authors": authors,
         "license": str(licence) if licence else None,
-        "doc": " ".join((getattr(info, "doc", None) or "").split()),
+        "doc": _one_line(getattr(info, "doc", None)),
         "cite_as": getattr(info, "cite_as", None),
         "trained_on": getattr(info, "trained_on", None),
         "tags": [str(tag) for tag in getattr(info, "tags", None) or []],

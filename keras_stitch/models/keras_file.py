@@ -146,6 +146,11 @@ def _open(
             else:
                 model = _as_it_is(path, kind, arch, custom_objects)
                 clone.restore_alphas(model, saved)
+            if not isinstance(model, keras.Model):
+                raise SourceError(
+                    f"'{path}' does not hold a model.", expected="a keras.Model", received=type(model).__name__
+                )
+            _check_learnt(path, model)
         except SourceError:
             raise
         except Exception as error:
@@ -154,9 +159,6 @@ def _open(
             if empty := keras_private.layer_without_weights(error):
                 raise _without_weights(path, saved, empty) from error
             raise SourceError(f"Keras {keras.__version__} cannot load '{arch or path}': {reason(error)}") from error
-    if not isinstance(model, keras.Model):
-        raise SourceError(f"'{path}' does not hold a model.", expected="a keras.Model", received=type(model).__name__)
-    _check_learnt(path, model)
     weights.finalize(model)
     if any(map(clone.is_adapted, keras_private.layers_within(model))):
         model = clone.clone(model, f"'{path}'")

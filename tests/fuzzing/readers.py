@@ -24,18 +24,20 @@ class Reader:
         read: The name of that function: it takes a case, the folder that ``prepare`` filled, and an empty one.
         cases: Draws cases, which JSON can hold.
         most_text: How many characters a message may have.
+        names_files: Whether a case names files and zoos, so that reading them is what was asked for.
     """
 
     module: str
     read: str
     cases: Callable[[], st.SearchStrategy[Any]]
     most_text: int = 100_000
+    names_files: bool = False
 
 
 READERS = {
     "keras": Reader("fuzz_models", "read_archive", fuzz_models.archives),
     "hdf5": Reader("fuzz_models", "read_hdf5", fuzz_models.hdf5_files),
-    "stitch_yaml": Reader("fuzz_specs", "read_spec", fuzz_specs.specs),
+    "stitch_yaml": Reader("fuzz_specs", "read_spec", fuzz_specs.specs, names_files=True),
     "references": Reader("fuzz_specs", "read_references", fuzz_specs.references),
     "directories": Reader("fuzz_directories", "read_directory", fuzz_directories.directories),
     "tables": Reader("fuzz_tables", "read_table", fuzz_tables.tables),

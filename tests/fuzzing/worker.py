@@ -34,6 +34,7 @@ class Watch:
 
     def __init__(self, folder: Path, secret: Path) -> None:
         self.folder, self.secret, self.is_on, self.seen = str(folder), str(secret), False, list[str]()
+        self.names_files = False
         sys.addaudithook(self._see)
 
     def _see(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -41,7 +42,7 @@ class Watch:
             return
         if event == "open" and isinstance(arguments[0], str | bytes):
             path, _, flags = os.fsdecode(arguments[0]), *arguments[1:3]
-            if path == self.secret:
+            if path == self.secret and not self.names_files:
                 self.seen.append("read the secret file")
             written = flags is not None and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
             if written and not self._is_inside(path):
@@ -51,7 +52,10 @@ class Watch:
                 str(arguments[-1 if event == "os.symlink" else 0])
             ):
                 self.seen.append(f"{event} {arguments[0]}")
-        elif event in _FORBIDDEN and not str(arguments[0]).endswith("/uv"):  # it resolves what a directory depends on
+        # uv resolves what a directory depends on; git fetches the zoo that a source names.
+        elif event in _FORBIDDEN and not str(arguments[0]).endswith("/uv"):
+            if self.names_files and arguments[0] == "git":
+                return
             self.seen.append(f"{event} {str(arguments[:2])[:200]}")
 
     def _is_inside(self, path: str) -> bool:
@@ -85,6 +89,7 @@ def main(names: list[str]) -> None:
             reader = READERS[name]
             read = functools.partial(getattr(modules[reader.module], reader.read), case, top / reader.module, folder)
             os.chdir(folder)
+            watch.names_files = reader.names_files
             answer = _answer(read, watch, reader.most_text)
             os.chdir(top)
             shutil.rmtree(folder, ignore_errors=True)
