@@ -257,6 +257,8 @@ def test_targets_of_several_outputs_go_by_name(tmp_path, ending):
          "lacks the data: 'F'. Expected: a dataset 'b'. Got: a."),
         ("t.h5", {"a": np.ones((2, 1)), "b": np.ones((3, 1))}, {"a": ((1,), "float32"), "b": ((1,), "float32")},
          "has datasets of different lengths: 'F'. Expected: one length. Got: {'a': 2, 'b': 3}."),
+        ("t.h5", {"a": np.ones((4, 1)), "id": np.ones((2, 2))}, {"a": ((1,), "float32")},
+         "has 'id', which names rows, in another shape: 'F'. Expected: one value for each row. Got: (2, 2)."),
     ],
 )  # fmt: skip
 def test_bad_targets(tmp_path, name, content, outputs, problem):

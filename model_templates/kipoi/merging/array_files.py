@@ -74,8 +74,11 @@ class ArrayFile:
                 self.fail(
                     f"has rows of another shape{self.of(name)}", expected, shape[1:] if shape else "a single number"
                 )
+        for name, column in names.items():
+            if set(column.shape[1:]) - {1}:
+                self.fail(f"has '{name}', which names rows, in another shape", "one value for each row", column.shape)
         counts = {name: shape[0] for name, shape in received.items()}
-        counts |= {name: int(np.prod(column.shape)) for name, column in names.items()}
+        counts |= {name: column.shape[0] if column.shape else 0 for name, column in names.items()}
         if len(set(counts.values())) > 1:
             self.fail("has datasets of different lengths", "one length", counts)
         (length,) = set(counts.values())
