@@ -159,11 +159,14 @@ class ModelDirectory:
 
     def _said(self, framework: str) -> dict[str, Any]:
         inputs, targets = self.description.schema.inputs, self.description.schema.targets
+        outputs = read_fields(targets)
+        if not outputs:
+            raise SourceError(f"'{self.described_in}' describes no output.", expected="schema: {targets: <an array>}")
         return {
             "path": self.path,
             "framework": framework,
             "inputs": read_fields(inputs),
-            "outputs": read_fields(targets),
+            "outputs": outputs,
             "input_structure": structure_of(inputs),
             "output_structure": structure_of(targets),
             "info": read_info(self.description.info, self.raw),

@@ -70,3 +70,13 @@ def test_what_other_packages_open_is_looked_at_first(tmp_path, kind):
     (custom / "model.yaml").write_text(text.replace("args:", "args:\n  file: more.h5", 1))
     with pytest.raises(SourceError, match=r"more\.h5' does not hold "):
         read_directory(custom)
+
+
+def test_a_model_without_outputs(tmp_path):
+    described(tmp_path, "kipoi.model.KerasModel", {"weights": "weights.keras"}, array((7,), "numbers"), {}, [])
+    (tmp_path / "weights.keras").touch()
+    expected = f"'{tmp_path / 'model.yaml'}' describes no output.\n  Expected: schema: {{targets: <an array>}}"
+    for use in (model_directory(tmp_path).part, model_directory(tmp_path).copied):
+        with pytest.raises(SourceError) as raised:
+            use()
+        assert str(raised.value) == expected
