@@ -12,6 +12,8 @@ from timing import Ratio, Times
 
 # Wider than this around 1, an interval says nothing about being 1.
 _NEAR = 0.1
+# Among the seconds that steps took; in MiB.
+MEMORY = "peak memory"
 
 
 @dataclass(frozen=True)

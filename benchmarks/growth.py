@@ -1,8 +1,9 @@
-"""Graphs of a thousand submodels, chains of 300, 300 inputs: how time grows where the size is doubled, and again.
+"""Graphs of a thousand submodels, chains of 300, 300 inputs, a submodel of 5,000 layers: how time and memory grow.
 
     python benchmarks/growth.py SHAPE FOLDER FIGURES.json
 
-Seconds are those of the processor, of processes that a step starts as well. Each size has a process of its own.
+Each step is done at two sizes, one four times the other. Seconds are those of the processor, of processes that a step
+starts as well. Each size has a process of its own.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+from figures import MEMORY
 
 import keras_stitch as ks
 from keras_stitch.cli import main as command
 from keras_stitch.models.save_keras import save_model
 
 Connect = Callable[[ks.Graph, int], object]
+_BRANCHES = 50
 
 
 def side_by_side(graph: ks.Graph, count: int) -> None:
@@ -46,11 +50,28 @@ def inputs(graph: ks.Graph, count: int) -> None:
         graph.add_input(f"x{number}", f"m{number}")
 
 
+def layers(graph: ks.Graph, count: int) -> None:
+    """One submodel has all the layers; it is frozen, and feeds another."""
+    del count
+    graph.add("last", keras.layers.Dense(1)).connect("m0", "last").freeze("m0")
+
+
 SHAPES: dict[str, tuple[Connect, tuple[int, ...]]] = {
-    "submodels": (side_by_side, (250, 500, 1000)),
-    "chain": (chain, (75, 150, 300)),
-    "inputs": (inputs, (75, 150, 300)),
+    "submodels": (side_by_side, (250, 1000)),
+    "chain": (chain, (75, 300)),
+    "inputs": (inputs, (75, 300)),
+    "layers": (layers, (1250, 5000)),
 }
+
+
+def part(count: int) -> keras.Model:
+    """A model with so many Dense layers; if there are many, in branches, as Keras calls itself for layers in a row."""
+    x = keras.Input((3,), name="x")
+    branches = [x] * min(count, _BRANCHES)
+    for number in range(count):
+        branch = number % len(branches)
+        branches[branch] = keras.layers.Dense(3, "tanh", name=f"dense_{number}")(branches[branch])
+    return keras.Model(x, keras.layers.Add(name="add")(branches) if len(branches) > 1 else branches)
 
 
 class Steps:
@@ -59,13 +80,14 @@ class Steps:
     def __init__(self, shape: str, count: int, folder: Path):
         self.shape, self.count, self.folder = shape, count, folder
         self.file = folder / "part.keras"
-        x = keras.Input((3,), name="x")
-        keras.Model(x, keras.layers.Dense(3, "tanh", name="dense")(x)).save(self.file)
+        self.submodels = 1 if shape == "layers" else count
+        part(count // self.submodels).save(self.file)
         self.graph, self.saved = ks.Graph("large"), folder / "large.keras"
 
     def all(self) -> dict[str, Callable[[], object]]:
         """The steps by name, in their order."""
         h5, yaml, place = self.folder / "large.h5", self.folder / "stitch.yaml", self.folder / "large"
+        predicted, onnx = self.folder / "predicted.h5", self.folder / "large.onnx"
         return {
             "add": self._add,
             "connect": lambda: SHAPES[self.shape][0](self.graph, self.count),
@@ -82,11 +104,12 @@ class Steps:
             "plot": lambda: self.graph.plot(self.folder / "large.svg"),
             "verify": self._verify,
             "save, directory": lambda: self.graph.save(place),
-            "keras-stitch predict": lambda: command(["predict", str(place), "-o", str(self.folder / "predicted.h5")]),
+            "keras-stitch predict": lambda: command(["predict", str(place), "-o", str(predicted)]),
+            "keras-stitch export, ONNX": lambda: command(["export", str(place), "-o", str(onnx)]),
         }
 
     def _add(self) -> None:
-        for number in range(self.count):
+        for number in range(self.submodels):
             self.graph.add(f"m{number}", self.file)
 
     def _build(self) -> None:
@@ -109,14 +132,17 @@ def processor_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def measured(shape: str, count: int, folder: Path) -> dict[str, float]:
-    """Seconds of every step."""
+def measured(shape: str, count: int, folder: Path, steps: Collection[str]) -> dict[str, float]:
+    """Seconds of every step, and the most memory that a process had, in MiB."""
     found = {}
     for step, run in Steps(shape, count, folder).all().items():
+        if steps and step not in steps:
+            continue
         before = processor_seconds()
         run()
         found[step] = processor_seconds() - before
-    return found
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return found | {MEMORY: max(usage.ru_maxrss for usage in usages) / 1024}
 
 
 def main() -> None:
@@ -125,19 +151,21 @@ def main() -> None:
     parser.add_argument("work", choices=SHAPES)
     parser.add_argument("folder", type=Path)
     parser.add_argument("figures", type=Path)
-    parser.add_argument("--sizes", nargs="+", type=int, help="by default three, each twice the one before")
+    parser.add_argument("--sizes", nargs="+", type=int, help="by default two, one four times the other")
+    parser.add_argument("--steps", nargs="+", default=(), help="only these; each needs some of those before")
     parser.add_argument("--here", action="store_true", help="one size, in this process")
     options = parser.parse_args()
     sizes = options.sizes or SHAPES[options.work][1]
+    given = ["--steps", *options.steps] if options.steps else []
     found: dict[str, Any] = {}
     if options.here:
-        found = measured(options.work, sizes[0], options.folder)
+        found = measured(options.work, sizes[0], options.folder, options.steps)
     else:
         for size in sizes:
             place = options.folder / str(size)
             place.mkdir()
             command_line = [sys.executable, __file__, options.work, str(place), str(options.figures)]
-            subprocess.run([*command_line, f"--sizes={size}", "--here"], check=True)
+            subprocess.run([*command_line, f"--sizes={size}", "--here", *given], check=True)
             found[str(size)] = json.loads(options.figures.read_text(encoding="utf-8"))
     options.figures.write_text(json.dumps(found, indent=1), encoding="utf-8")
 

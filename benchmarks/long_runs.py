@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import statistics
@@ -32,6 +33,7 @@ _WIDTHS = {"a": 3, "b": 2, "targets": 1}
 _SECONDS = 0.5
 # What is opened, traced and filled before a run is under way is no growth.
 _WARM = 0.2
+_SCRIPTS = Path(__file__).parents[1] / "model_templates" / "workflow" / "scripts"
 Inputs = dict[str, str]
 
 
@@ -120,14 +122,41 @@ def predicting_with_workers(folder: Path, batches: int) -> None:
     _predict(folder, batches, 2)
 
 
-RUNS: dict[str, Callable[[Path, int], None]] = {
-    run.__name__: run
-    for run in (dataloader, training, precomputing, training_on_features, predicting, predicting_with_workers)
-}
+def joining_pieces(folder: Path, batches: int) -> None:
+    """A workflow's script that joins two files with predictions: 32 rows for each batch, as it takes few seconds."""
+    made, rows = directory(folder), 32 * batches
+    pieces = [_piece(folder, made, start, start + rows // 2, rows) for start in (0, rows // 2)]
+    command = [sys.executable, str(_SCRIPTS / "combine.py"), "--model", str(made), "--pieces", *map(str, pieces)]
+    subprocess.run([*command, "--output", str(folder / "joined.h5")], check=True)
+
+
+_RUNS = (dataloader, training, precomputing, training_on_features, predicting, predicting_with_workers, joining_pieces)
+RUNS: dict[str, Callable[[Path, int], None]] = {run.__name__: run for run in _RUNS}
 
 
 def _features(folder: Path, batches: int) -> Path:
     return folder / f"features_{batches}.h5"
+
+
+def _piece(folder: Path, made: Path, start: int, stop: int, rows: int) -> Path:
+    """A file as the script that predicts writes it: numbers and ids of rows, and 16 numbers for each."""
+    import h5py
+
+    sys.path.insert(0, str(_SCRIPTS))
+    results = importlib.import_module("results")
+    path = folder / f"piece_{start}_{stop}.h5"
+    if path.is_file():
+        return path
+    with h5py.File(path, "w") as file:
+        for name, shape, dtype in (("rows/number", (), "int64"), ("rows/id", (), "S8"), ("preds/y", (16,), "float32")):
+            results.create(file, name, stop - start, shape, np.dtype(dtype))
+        for first, last in results.blocks(stop - start, 80):
+            numbers = np.arange(start + first, start + last)
+            file["rows/number"][first:last], file["rows/id"][first:last] = numbers, numbers.astype("S8")
+            file["preds/y"][first:last] = np.random.default_rng(first).random((last - first, 16), "float32")
+        piece = results.made_from(made, {}, {}) | {"start": start, "stop": stop, "rows": rows}
+        file.attrs["piece"] = json.dumps(piece)
+    return path
 
 
 def _fit(model: Any, data: Any, batches: int) -> None:

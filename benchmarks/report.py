@@ -11,7 +11,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-from figures import Figure
+from figures import MEMORY, Figure
 
 from keras_stitch.terminal import render
 
@@ -57,9 +57,10 @@ _SECTIONS = {
 _GROWTH = """## Large graphs
 
 Seconds of the processor for graphs of *n* submodels with one Dense layer each, and how many times as long it takes with
-twice and four times as many; one run. 4 is linear. *submodels* lie side by side, *inputs* have an input and an output
-each. Whatever starts processes of its own takes some seconds in any case. The machine was busy; above, loading and the
-first prediction, which are Keras' own, are measured in rounds.
+four times as many; one run. 4 is linear. *submodels* lie side by side, *inputs* have an input and an output each, and
+*layers* are one frozen submodel with *n* Dense layers in 50 branches. Whatever starts processes of its own takes some
+seconds in any case. *peak memory* is that of the largest process over all steps. The machine was busy; above, loading
+and the first prediction, which are Keras' own, are measured in rounds.
 """
 _LONG_RUNS = """## Long runs
 
@@ -142,13 +143,12 @@ def _profile(profile: Mapping[str, Mapping[str, float]]) -> str:
 def _growth(known: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
     rows = []
     for work, found in known.items():
-        few, twice, most = found
+        few, *_, many = found
         for step, seconds in found[few].items():
-            if step not in found[twice] or step not in found[most]:
-                continue
-            ratios = [f"{found[size][step] / max(seconds, 0.01):.1f}" for size in (twice, most)]
-            rows.append((work, step, f"{few}, {twice}, {most}", f"{found[few][step]:.2f} s", *ratios))
-    return [_GROWTH, _block(render(("graph", "step", "n", "the first", "2n / n", "4n / n"), rows))] if rows else []
+            form = "{:.0f} MiB" if step == MEMORY else "{:.2f} s"
+            each = [form.format(found[size][step]) for size in (few, many)]
+            rows.append((work, step, f"{few}, {many}", *each, f"{found[many][step] / max(seconds, 0.01):.1f}"))
+    return [_GROWTH, _block(render(("graph", "step", "n", "with n", "with 4n", "4n / n"), rows))] if rows else []
 
 
 def _long_runs(known: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:

@@ -35,10 +35,10 @@ SECTIONS = {
     "compiling": ("seed", "deepbind10", "deepbind100", "trednet", "images"),
     "pipelines": ("deepbind10", "spliceai"),
     "scaling": ("deepbind500",),
-    "growth": ("submodels", "chain", "inputs"),
+    "growth": ("submodels", "chain", "inputs", "layers"),
     "long_runs": (
         *("dataloader", "training", "training_on_features"),
-        *("precomputing", "predicting", "predicting_with_workers"),
+        *("precomputing", "predicting", "predicting_with_workers", "joining_pieces"),
     ),
 }
 # These have tables of their own, in place of ratios in rounds.

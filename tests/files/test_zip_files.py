@@ -6,11 +6,13 @@ import io
 import stat
 from pathlib import Path
 
+import keras
 import numpy as np
 import odd_files
 import pytest
-from odd_files import member, npy, restate, write_archive
+from odd_files import member, members, npy, restate, write_archive
 
+import keras_stitch as ks
 from keras_stitch.errors import SourceError, StitchError
 from keras_stitch.files.zip_files import open_member, open_zip, read_member
 from keras_stitch.models.sample_rows import read_data
@@ -41,6 +43,17 @@ def refusal(path: Path) -> str:
 def test_odd_members(tmp_path: Path, kind: str) -> None:
     odd, expected = ODD[kind]
     assert expected in refusal(write_archive(tmp_path / "a.zip", GOOD, odd))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_no_model_of_odd_members_is_added(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(2)])
+    model.save(tmp_path / "m.keras")
+    for number, (odd, expected) in enumerate(ODD.values()):
+        path = write_archive(tmp_path / f"{number}.keras", members(tmp_path / "m.keras"), odd)
+        with pytest.raises(StitchError) as caught:
+            ks.Graph().add("m", path)
+        assert str(path) in str(caught.value) and expected in str(caught.value)
 
 
 def test_bombs(tmp_path: Path) -> None:
