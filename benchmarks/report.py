@@ -59,8 +59,9 @@ _GROWTH = """## Large graphs
 Seconds of the processor for graphs of *n* submodels with one Dense layer each, and how many times as long it takes with
 four times as many; one run. 4 is linear. *submodels* lie side by side, *inputs* have an input and an output each, and
 *layers* are one frozen submodel with *n* Dense layers in 50 branches. Whatever starts processes of its own takes some
-seconds in any case. *peak memory* is that of the largest process over all steps. The machine was busy; above, loading
-and the first prediction, which are Keras' own, are measured in rounds.
+seconds in any case. *peak memory* is that of the largest process; it, exports, and most directories are of a run with
+only these steps. The machine was busy; above, loading and the first prediction, which are Keras' own, are measured in
+rounds.
 """
 _LONG_RUNS = """## Long runs
 
@@ -145,6 +146,8 @@ def _growth(known: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]
     for work, found in known.items():
         few, *_, many = found
         for step, seconds in found[few].items():
+            if step not in found[many]:
+                continue
             form = "{:.0f} MiB" if step == MEMORY else "{:.2f} s"
             each = [form.format(found[size][step]) for size in (few, many)]
             rows.append((work, step, f"{few}, {many}", *each, f"{found[many][step] / max(seconds, 0.01):.1f}"))
