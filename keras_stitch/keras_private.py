@@ -11,6 +11,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import keras
@@ -111,6 +112,32 @@ def shared_objects() -> contextlib.AbstractContextManager[None]:
     Keras also gives ids to objects that it copies and drops, whose ids later objects may have: only where it is needed.
     """
     return keras.src.saving.serialization_lib.ObjectSharingScope()
+
+
+@contextlib.contextmanager
+def build_once() -> Iterator[None]:
+    """Build a ``Sequential`` when all layers of its config are there: Keras builds it anew for each that it adds."""
+    read, add = keras.Sequential.__dict__["from_config"], keras.Sequential.add
+    reads = ContextVar("reads", default=False)  # other threads may add layers meanwhile
+
+    def from_config(cls: Any, config: Any, custom_objects: Any = None) -> Any:
+        token = reads.set(True)
+        try:
+            model = read.__func__(cls, config, custom_objects)
+        finally:
+            reads.reset(token)
+        if model._layers and not model._functional:
+            model._maybe_rebuild()
+        return model
+
+    def add_layer(model: Any, layer: Any, rebuild: bool = True) -> None:
+        add(model, layer, rebuild=rebuild and not reads.get())
+
+    keras.Sequential.from_config, keras.Sequential.add = classmethod(from_config), add_layer
+    try:
+        yield
+    finally:
+        keras.Sequential.from_config, keras.Sequential.add = read, add
 
 
 @contextlib.contextmanager

@@ -226,6 +226,14 @@ def test_a_command_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
         assert capsys.readouterr().err.startswith("usage: keras-stitch")
 
 
+@pytest.mark.parametrize("option", ["-o", "--output="])
+def test_an_option_whose_value_is_two_hyphens(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["build", "stitch.yaml", f"{option}--"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith(f"keras-stitch: error: argument {option}: expected one argument\n")
+
+
 # -- tracebacks -----------------------------------------------------------------------------------
 
 

@@ -41,3 +41,24 @@ def test_a_given_vocabulary_is_told_from_one_that_was_learnt():
 
 def test_a_tensor_comes_from_its_layer():
     assert keras_private.maker(layers.Dense(2, name="dense")(keras.Input((3,)))).name == "dense"
+
+
+def test_a_sequential_of_a_config_is_built_once():
+    calls = []
+
+    class Counted(layers.Dense):
+        def compute_output_spec(self, *arguments, **options):
+            calls.append(self.name)
+            return super().compute_output_spec(*arguments, **options)
+
+    inner = keras.Sequential([keras.Input((2,), name="x"), Counted(3, name="c"), Counted(2, name="d")], name="inner")
+    outer = keras.Sequential([keras.Input((2,), name="y"), Counted(2, name="a"), inner, Counted(2, name="b")])
+    config, add, read = outer.get_config(), keras.Sequential.add, keras.Sequential.from_config
+    calls.clear()
+    with keras_private.build_once():
+        made = keras.Sequential.from_config(config, custom_objects={"Counted": Counted})
+        later = keras.Sequential([keras.Input((2,))])
+        later.add(layers.Dense(2))
+    assert later.built and made.built and made.get_config() == config
+    assert sorted(set(calls)) == ["a", "b", "c", "d"] and calls.count("a") == calls.count("b") == 1
+    assert keras.Sequential.add is add and keras.Sequential.from_config == read

@@ -26,6 +26,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """
     parser, given = make_parser(), list(arguments)
     own = given[: given.index("--")] if "--" in given else given
+    for text in own:
+        if re.fullmatch(r"--?[\w-]+=--|-\w--", text):  # argparse would take the value for none
+            parser.error(f"argument {text[:-2]}: expected one argument")
     options = parser.parse_args(own)
     options.snakemake = given[len(own) + 1 :]
     if any(re.search("[\0\ud800-\udc7f\udd00-\udfff]", text) for text in given):

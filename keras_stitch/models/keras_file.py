@@ -137,7 +137,12 @@ def _open(
             expected="the architecture as Keras writes it",
             fix="Copy or download it again.",
         ) from error
-    with keras_private.quiet_keras(), folders_of_keras(), weight_budget.as_stored(path, stored):
+    with (
+        keras_private.quiet_keras(),
+        folders_of_keras(),
+        weight_budget.as_stored(path, stored),
+        keras_private.build_once(),
+    ):
         try:
             # Keras 3 may load the weights of nested models in an .h5 file in another order than it saved them.
             nested = kind == "h5" and any(map(is_model, inner_layers(saved.model)))

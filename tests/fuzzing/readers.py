@@ -43,5 +43,5 @@ READERS = {
     "tables": Reader("fuzz_tables", "read_table", fuzz_tables.tables),
     "npz": Reader("fuzz_arrays", "read_npz", fuzz_arrays.npz_files),
     "features": Reader("fuzz_arrays", "read_features", fuzz_arrays.features),
-    "command_line": Reader("fuzz_command_line", "read_arguments", fuzz_command_line.arguments),
+    "command_line": Reader("fuzz_command_line", "read_arguments", fuzz_command_line.arguments, names_files=True),
 }
