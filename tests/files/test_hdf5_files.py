@@ -183,3 +183,16 @@ def test_a_file_that_changes_is_looked_at_again(tmp_path: Path) -> None:
         file["y"] = h5py.ExternalLink("other.h5", "/")
     with pytest.raises(SourceError, match=r"is a link to '/' in the file 'other\.h5'"), open_hdf5(tmp_path / "a.h5"):
         pass
+
+
+@pytest.mark.parametrize(("chunk", "is_refused"), [(1 << 20, False), (1 << 27, True)])
+def test_a_chunk_far_larger_than_its_dataset(tmp_path: Path, chunk: int, is_refused: bool) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        data = file.create_dataset("x", (3,), "float32", chunks=(chunk,), maxshape=(None,), compression="gzip")
+        data.id.write_direct_chunk((0,), b"what would unpack to a chunk")
+    with h5py.File(tmp_path / "a.h5") as file:
+        if not is_refused:
+            hdf5_contents.check(file)
+            return
+        with pytest.raises(hdf5_contents.RefusedFile, match="536,870,912 bytes for a chunk of the dataset '/x'"):
+            hdf5_contents.check(file)

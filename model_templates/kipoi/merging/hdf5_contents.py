@@ -15,6 +15,8 @@ from h5py import h5d, h5g, h5l, h5o
 FIX = "Do not use it if you do not know where it comes from; else write its values into a new file, with h5py."
 # The limits of Keras 3.14: a dataset above the first may be at most so many times the bytes that are stored of it.
 _LARGE, _MOST_EXPANSION = 1 << 32, 1000
+# HDF5 unpacks a whole chunk to read one value of it, and a chunk may be far larger than its dataset.
+_LARGE_CHUNK = 1 << 28
 _SHOWN = 200  # characters of a name in a message
 
 
@@ -36,10 +38,14 @@ def opened(path: str) -> h5py.File:
 def check(file: h5py.File) -> None:
     """Raises an error if an open file has values that lie outside of it, or a dataset that could fill the memory."""
     for name, dataset in datasets(file):
-        declared = math.prod(dataset.shape or (0,)) * dataset.get_type().get_size()
-        if declared > _LARGE and declared > _MOST_EXPANSION * dataset.get_storage_size():
-            stored = dataset.get_storage_size()
-            raise RefusedFile(f"declares {declared:,} bytes for the dataset '{name}' and holds {stored:,} of them")
+        created, size, stored = dataset.get_create_plist(), dataset.get_type().get_size(), dataset.get_storage_size()
+        parts = [("the dataset", dataset.shape or (0,), _LARGE)]
+        if created.get_layout() == h5d.CHUNKED:
+            parts.append(("a chunk of the dataset", created.get_chunk(), _LARGE_CHUNK))
+        for part, shape, large in parts:
+            declared = math.prod(shape) * size
+            if declared > max(large, _MOST_EXPANSION * stored):
+                raise RefusedFile(f"declares {declared:,} bytes for {part} '{name}' and holds {stored:,} of them")
 
 
 def datasets(file: h5py.File) -> Iterator[tuple[str, Any]]:
