@@ -116,7 +116,10 @@ def shared_objects() -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def build_once() -> Iterator[None]:
-    """Build a ``Sequential`` when all layers of its config are there: Keras builds it anew for each that it adds."""
+    """Build a ``Sequential`` when all layers of its config are there: Keras builds it anew for each that it adds.
+
+    So its layers are called once, too.
+    """
     read, add = keras.Sequential.__dict__["from_config"], keras.Sequential.add
     reads = ContextVar("reads", default=False)  # other threads may add layers meanwhile
 

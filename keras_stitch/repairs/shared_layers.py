@@ -101,10 +101,4 @@ def _count_calls(model: Layer, made: set[str], calls: Counter[str]) -> None:
             reference[1] += before.get(reference[0], 0)
         calls.update({layer[ID]: len(layer["inbound_nodes"]) for layer in shared.values()})
     elif is_model(model):
-        # Keras 3 calls the layers of a Sequential again each time that it adds one, once it has an input.
-        called = [layer for layer in layers if layer["class_name"] != "InputLayer"]
-        given = len(called) < len(layers)
-        again = given or is_functional(called[0])
-        for position, layer in enumerate(called):
-            if isinstance(layer.get(ID), str):
-                calls[layer[ID]] += len(called) - (position if given else max(position, 1)) if again else 1
+        calls.update(layer[ID] for layer in shared.values())

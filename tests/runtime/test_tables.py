@@ -470,3 +470,13 @@ def test_parquet_without_the_package_that_reads_it(tmp_path, monkeypatch):
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         Table("x", path, (1,), "float32")
+
+
+@pytest.mark.parametrize("ending", ["tsv", "tsv.gz"])
+def test_text_with_nul_characters(tmp_path, ending):
+    path = tmp_path / f"x.{ending}"
+    content = b"id\tx\nA\0B\t1\nA\0C\t2\n"
+    path.write_bytes(gzip.compress(content) if ending.endswith("gz") else content)
+    expected = f"The file for 'x' holds a NUL character, at which pandas ends a value: '{path}'. Expected: text."
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        Table("x", path, (1,), "float32")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from pandas.io.common import get_handle
 
 from .blocks import as_text
 from .data_errors import reason
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import pyarrow
 
     from .array_files import ArrayFile
+
+_BLOCK = 1 << 20  # bytes
 
 
 def read_text(file: ArrayFile, separator: str) -> Contents:
@@ -51,6 +54,9 @@ def read_text(file: ArrayFile, separator: str) -> Contents:
             )
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         file.fail("cannot be read as a table", "a header, and as many values in every row", str(error).strip())
+    with get_handle(file.path, "rb", compression="infer", is_text=False) as opened:
+        if any(b"\0" in block for block in iter(lambda: opened.handle.read(_BLOCK), b"")):
+            file.fail("holds a NUL character, at which pandas ends a value", "text", r"\0")
     if not naming.never_data and len(table.columns) and all(is_number(name) for name in table.columns):
         names = "the numbers " + ", ".join(table.columns[:3]) + (", ..." if len(table.columns) > 3 else "")
         expected = "a header row with the columns' names: add one above, which need not mean anything, such as x1"
