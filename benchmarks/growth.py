@@ -63,6 +63,14 @@ SHAPES: dict[str, tuple[Connect, tuple[int, ...]]] = {
     "layers": (layers, (1250, 5000)),
 }
 
+# By default. The others take half an hour for 5,000 layers.
+STEPS = {
+    "layers": (
+        *("add", "connect", "plan", "build", "save .keras", "save .h5"),
+        *("load .keras, by Keras", "load .h5, by Keras", "first prediction"),
+    )
+}
+
 
 def part(count: int) -> keras.Model:
     """A model with so many Dense layers; if there are many, in branches, as Keras calls itself for layers in a row."""
@@ -156,10 +164,11 @@ def main() -> None:
     parser.add_argument("--here", action="store_true", help="one size, in this process")
     options = parser.parse_args()
     sizes = options.sizes or SHAPES[options.work][1]
-    given = ["--steps", *options.steps] if options.steps else []
+    steps = options.steps or STEPS.get(options.work, ())
+    given = ["--steps", *steps] if steps else []
     found: dict[str, Any] = {}
     if options.here:
-        found = measured(options.work, sizes[0], options.folder, options.steps)
+        found = measured(options.work, sizes[0], options.folder, steps)
     else:
         for size in sizes:
             place = options.folder / str(size)
