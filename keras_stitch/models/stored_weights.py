@@ -10,7 +10,7 @@ from typing import Any
 
 import h5py
 import keras
-from h5py import h5d
+from h5py import h5d, h5t
 
 from keras_stitch.errors import SourceError
 from keras_stitch.files import hdf5_files, zip_files
@@ -58,6 +58,13 @@ def _check(file: h5py.File, path: Path) -> int:
     for name, dataset in hdf5_files.datasets(file):
         if name.split("/")[1] in _OPTIMIZERS:
             continue
+        if dataset.get_type().get_class() == h5t.COMPOUND:  # complex numbers, of which Keras would take the real part
+            raise SourceError(
+                f"'{path}' has weights of layer '{_layer(file, name)}' that are no real numbers.",
+                expected="one number for each weight",
+                received=f"the dataset '{name}' of {dataset.dtype}",
+                fix=AGAIN,
+            )
         total += math.prod(dataset.shape or (0,)) * dataset.get_type().get_size()
         if not _is_written(dataset):
             unwritten.append(name)

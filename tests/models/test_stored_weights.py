@@ -99,6 +99,18 @@ def test_weights_that_are_no_numbers(saved: Path, tmp_path: Path) -> None:
     assert [str(one.message) for one in caught] == ["Submodel 'm' has weights that are NaN or infinite, in dense, bn."]
 
 
+@pytest.mark.parametrize("name", PLACES)
+def test_complex_weights(saved: Path, tmp_path: Path, name: str) -> None:
+    def change(file: h5py.File) -> None:
+        values = file[PLACES[name]][:] * 1j
+        del file[PLACES[name]]
+        file[PLACES[name]] = values
+
+    path = odd_files.changed(saved / name, tmp_path, change)
+    with pytest.raises(SourceError, match="has weights of layer 'dense' that are no real numbers"):
+        added(path, saved)
+
+
 def test_the_layers_are_named_by_their_paths() -> None:
     x = keras.Input((5, 2))
     inner = keras.Sequential([keras.Input((2,)), layers.Dense(2, name="dense")], name="inner")
