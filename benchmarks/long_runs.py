@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import json
 import os
 import shutil
@@ -142,8 +141,9 @@ def _pieces(folder: Path, batches: int) -> list[Path]:
     """Files as the script that predicts writes them: numbers and ids of rows, and 16 numbers for each."""
     import h5py
 
-    sys.path.insert(0, str(_SCRIPTS))
-    results = importlib.import_module("results")
+    from keras_stitch.files.read_files import load_python
+
+    results = load_python(_SCRIPTS / "results.py")
     made, rows, paths = folder / "model", 32 * batches, []
     if not made.is_dir():  # what the scripts need of the directory of a model
         shutil.copytree(_SCRIPTS.parents[1] / "kipoi" / "merging", made / "merging")

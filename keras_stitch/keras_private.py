@@ -115,7 +115,7 @@ def shared_objects() -> contextlib.AbstractContextManager[None]:
 
 
 @contextlib.contextmanager
-def build_once() -> Iterator[None]:
+def build_sequentials_once() -> Iterator[None]:
     """Build a ``Sequential`` when all layers of its config are there: Keras builds it anew for each that it adds.
 
     So its layers are called once, too.

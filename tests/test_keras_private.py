@@ -55,7 +55,7 @@ def test_a_sequential_of_a_config_is_built_once():
     outer = keras.Sequential([keras.Input((2,), name="y"), Counted(2, name="a"), inner, Counted(2, name="b")])
     config, add, read = outer.get_config(), keras.Sequential.add, keras.Sequential.from_config
     calls.clear()
-    with keras_private.build_once():
+    with keras_private.build_sequentials_once():
         made = keras.Sequential.from_config(config, custom_objects={"Counted": Counted})
         later = keras.Sequential([keras.Input((2,))])
         later.add(layers.Dense(2))

@@ -141,7 +141,7 @@ def _open(
         keras_private.quiet_keras(),
         folders_of_keras(),
         weight_budget.as_stored(path, stored),
-        keras_private.build_once(),
+        keras_private.build_sequentials_once(),
     ):
         try:
             # Keras 3 may load the weights of nested models in an .h5 file in another order than it saved them.

@@ -100,5 +100,5 @@ def _count_calls(model: Layer, made: set[str], calls: Counter[str]) -> None:
         for reference in references_within(model):
             reference[1] += before.get(reference[0], 0)
         calls.update({layer[ID]: len(layer["inbound_nodes"]) for layer in shared.values()})
-    elif is_model(model):
+    elif is_model(model):  # a Sequential, see keras_private.build_sequentials_once
         calls.update(layer[ID] for layer in shared.values())
