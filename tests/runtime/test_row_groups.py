@@ -99,6 +99,15 @@ def test_rows_without_ids_among_others_are_told(caplog, tmp_path):
     assert said(caplog, merged) == [MESSAGE.format("'a' and 'b'")]
 
 
+@pytest.mark.parametrize("kind", ["MergedDataset", "MergedIterator"])
+def test_a_word_for_a_missing_id_is_no_id_where_another_batch_has_it_too(caplog, tmp_path, kind):
+    names = ["NA", *NAMES[1:4], "NA", "r5"]
+    parts = [loader("a", names), table(tmp_path, "b", names)]
+    assert said(caplog, getattr(M, kind)(*parts)) == [MESSAGE.format("'a' and 'b'")]
+    with pytest.raises(M.DataError, match="Only the number of a row says"):
+        list(getattr(M, kind)(*parts, require_ids=True).batch_iter(batch_size=1))
+
+
 @pytest.mark.parametrize("nothing", [".", "", " ", None, np.nan])
 def test_no_id_beside_ids(tmp_path, nothing):
     merged = M.MergedDataset(loader("a", NAMES), table(tmp_path, "b", [*NAMES[:4], nothing, nothing]))

@@ -59,6 +59,7 @@ class RowCheck:
                 sets.append({one, other})
         self.together = sets
         self.found: dict[Any, list[set[int]]] = {}
+        self.words: dict[tuple[str, str], int | None] = {}  # in which row a part has a word as its id; None for several
 
     def check(self, block: Block, rows: Sequence[int] | np.ndarray) -> set[Grouping]:
         """Compares some rows, and returns the groups of parts of which only the numbers of rows are compared.
@@ -106,7 +107,7 @@ class RowCheck:
             What names them; the pairs of these of which one only counts rows; and, for all rows of which the same is
             known, which they are, and the numbers of the parts that are in step there.
         """
-        namings = [_known(block, number, part) for number, part in enumerate(self.parts) for part in part.namings]
+        namings = [self._known(block, at, it, rows) for at, part in enumerate(self.parts) for it in part.namings]
         counting = _counting(block, namings, rows)
         count = len(np.asarray(rows))
         masks = [mask for it in namings for mask in (it.says, it.ranged)]
@@ -122,6 +123,18 @@ class RowCheck:
                 self.found[key] = self._groups([it.part for it in namings], *key)
             patterns.append((places.ravel() == number, self.found[key]))
         return namings, counting, patterns
+
+    def _known(self, block: Block, number: int, naming: BasePart, rows: Sequence[int] | np.ndarray) -> _Naming:
+        ids = block.get(("keys", naming.name, "ids"))
+        known = None if ids is None else ids != ""
+        if ids is None or known is None or (naming.named_by_ranges and not known.any()):
+            return _Naming(number, naming, None, None, range_is_known(block, naming))
+        says = say_something(ids)
+        for at in np.flatnonzero(is_word(ids)).tolist():  # several rows may have it that are not read together
+            word, row = (naming.name, str(ids[at])), int(rows[at])
+            if self.words.setdefault(word, row) != row:
+                self.words[word], says[at] = None, False
+        return _Naming(number, naming, known, says, range_is_known(block, naming))
 
     def _groups(self, owners: Sequence[int], state: Sequence[bool], counting: Sequence[_Pair]) -> list[set[int]]:
         """Returns the parts that are in step, by their numbers.
@@ -222,14 +235,6 @@ def _say(grouping: Grouping) -> None:
 def _pairs(grouping: Grouping) -> list[tuple[str, str]]:
     pairs = itertools.combinations(grouping, 2)
     return [pair for one, other in pairs for pair in itertools.product(one, other)]
-
-
-def _known(block: Block, number: int, naming: BasePart) -> _Naming:
-    ids = block.get(("keys", naming.name, "ids"))
-    known = None if ids is None else ids != ""
-    if ids is None or known is None or (naming.named_by_ranges and not known.any()):
-        return _Naming(number, naming, None, None, range_is_known(block, naming))
-    return _Naming(number, naming, known, say_something(ids), range_is_known(block, naming))
 
 
 def _counting(block: Block, namings: Sequence[_Naming], rows: Sequence[int] | np.ndarray) -> list[_Pair]:
