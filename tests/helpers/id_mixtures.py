@@ -114,7 +114,9 @@ def some_mixture(source: random.Random) -> Mixture:
         PartOf(source.choice(HOLDERS), source.choice(IDS), source.choice(RANGES)) for _ in range(source.randint(2, 4))
     ]
     fault = source.choice(FAULTS)
-    return Mixture(source.random() < 0.5, tuple(parts), source.randrange(len(parts)), fault, source.choice([1, 2, 5, 20]))
+    return Mixture(
+        source.random() < 0.5, tuple(parts), source.randrange(len(parts)), fault, source.choice([1, 2, 5, 20])
+    )
 
 
 def outcome(mixture: Mixture) -> tuple[str, set[frozenset[str]]]:

@@ -480,3 +480,32 @@ def test_text_with_nul_characters(tmp_path, ending):
     expected = f"The file for 'x' holds a NUL character, at which pandas ends a value: '{path}'. Expected: text."
     with pytest.raises(ValueError, match=re.escape(expected)):
         Table("x", path, (1,), "float32")
+
+
+@pytest.mark.parametrize("ending", ["csv.gz", "parquet"])
+def test_tables_that_unpack_to_far_more_than_they_hold(tmp_path, monkeypatch, ending):
+    monkeypatch.setattr(template_module("kipoi.merging.column_tables"), "_LARGE", 1 << 20)
+    monkeypatch.setattr(template_module("kipoi.merging.column_tables"), "_MOST_EXPANSION", 10)
+    path, table = tmp_path / f"x.{ending}", frame(x=np.zeros(600_000, "int8"))
+    table.to_parquet(path) if ending == "parquet" else table.to_csv(path, index=False)
+    with pytest.raises(ValueError, match=rf"The file for 'x' has [\d,]+ bytes and unpacks to [\d,]+ or more: '{path}'"):
+        Table("x", path, (1,), "float32")
+
+
+@pytest.mark.parametrize(
+    ("ids", "problem"),
+    [
+        (["a\0", "a"], r"A text of 'x' ends with a NUL character, which NumPy leaves out\.\n  Received: 'a\\x00'"),
+        (
+            ["a", "b" * 200],
+            r"The texts of 'x' do not fit into the memory\.\n(.*\n)  Received: 2 texts, of which one has 200",
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", ["id", "chr", "x1"])
+def test_texts_that_numpy_cannot_hold(tmp_path, monkeypatch, ids, problem, kind):
+    monkeypatch.setattr(template_module("kipoi.merging.blocks"), "_LARGE", 1000)
+    ranges = {"start": [1, 2], "end": [2, 3]} if kind == "chr" else {}
+    path = write(tmp_path / "x.parquet", frame(**{kind: ids, **ranges}, x=["p", "q"]))
+    with pytest.raises(ValueError, match=problem):
+        Table("x", path, (1 + (kind == "x1"),), "U")

@@ -123,7 +123,7 @@ class ArrayFile:
         if dtype.kind == "U":
             if array.dtype.kind not in "SUO":
                 self.fail("does not hold text", "text", array.dtype)
-            return as_text(array.ravel()).reshape(array.shape)
+            return as_text(array.ravel(), self.what).reshape(array.shape)
         if array.dtype == dtype:
             return array
         if array.dtype.kind not in "biuf":

@@ -11,9 +11,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .data_errors import problem
+
 FieldPath: TypeAlias = tuple[Any, ...]
 Block: TypeAlias = dict[FieldPath, np.ndarray]
 Rows: TypeAlias = Sequence[int] | np.ndarray
+
+_LARGE = 1 << 32  # bytes
 
 
 def leaves(nested: Any, path: FieldPath = ()) -> Iterator[tuple[FieldPath, Any]]:
@@ -50,8 +54,8 @@ def nest(block: Block) -> Any:
     return _with_lists(nested)
 
 
-def as_text(array: np.ndarray) -> np.ndarray:
-    """Returns an array of one axis as text: 7, 7.0 and b"7" become "7"."""
+def as_text(array: np.ndarray, part: str = "") -> np.ndarray:
+    """Returns an array of one axis as text: 7, 7.0 and b"7" become "7"; messages name the part."""
     if array.dtype.kind == "S":
         octets = np.ascontiguousarray(array).view("uint8")
         if octets.max(initial=0) > 127:
@@ -61,8 +65,23 @@ def as_text(array: np.ndarray) -> np.ndarray:
         array = np.asarray([int(item) if item.is_integer() else item for item in array.tolist()], dtype="O")
     if array.dtype.kind == "O":
         texts = [item.decode("utf-8", "backslashreplace") if isinstance(item, bytes) else str(item) for item in array]
+        _check_texts(texts, part)
         return np.asarray(texts, dtype="U")
     return array.astype("U")
+
+
+def _check_texts(texts: Sequence[str], part: str) -> None:
+    """Raises if NumPy would change texts, or fill the memory: it makes room for the longest in every row."""
+    of, longest = f" of '{part}'" if part else "", max(map(len, texts), default=0)
+    if 4 * longest * len(texts) > _LARGE:
+        raise problem(
+            f"The texts{of} do not fit into the memory.",
+            expected=f"at most {_LARGE:,} bytes, if all were as long as the longest",
+            received=f"{len(texts):,} texts, of which one has {longest:,} characters",
+        )
+    torn = next((text for text in texts if text.endswith("\0")), None)
+    if torn is not None:
+        raise problem(f"A text{of} ends with a NUL character, which NumPy leaves out.", received=repr(torn[-100:]))
 
 
 def size(block: Block) -> int:

@@ -27,13 +27,20 @@ if TYPE_CHECKING:
     from .array_files import ArrayFile
 
 _BLOCK = 1 << 20  # bytes
+# The limits of HDF5 files, see hdf5_contents.py.
+_LARGE, _MOST_EXPANSION = 1 << 32, 1000
 
 
 def read_text(file: ArrayFile, separator: str) -> Contents:
     """Reads a text table, one row for each line."""
-    size, memory = Path(file.path).stat().st_size, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    size, memory = Path(file.path).stat().st_size, _memory()
     if size > memory:
         file.fail("is text, and larger than the memory", f"{memory:,} bytes at most, or HDF5", f"{size:,} bytes")
+    unpacked, has_nul = 0, False
+    with get_handle(file.path, "rb", compression="infer", is_text=False) as opened:
+        for block in iter(lambda: opened.handle.read(_BLOCK), b""):
+            unpacked, has_nul = unpacked + len(block), has_nul or b"\0" in block
+            _check_size(file, unpacked)
     # A line without a value is a row without one.
     options: dict[str, Any] = {"sep": separator, "index_col": False, "skip_blank_lines": False}
     try:
@@ -54,9 +61,8 @@ def read_text(file: ArrayFile, separator: str) -> Contents:
             )
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         file.fail("cannot be read as a table", "a header, and as many values in every row", str(error).strip())
-    with get_handle(file.path, "rb", compression="infer", is_text=False) as opened:
-        if any(b"\0" in block for block in iter(lambda: opened.handle.read(_BLOCK), b"")):
-            file.fail("holds a NUL character, at which pandas ends a value", "text", r"\0")
+    if has_nul:
+        file.fail("holds a NUL character, at which pandas ends a value", "text", r"\0")
     if not naming.never_data and len(table.columns) and all(is_number(name) for name in table.columns):
         names = "the numbers " + ", ".join(table.columns[:3]) + (", ..." if len(table.columns) > 3 else "")
         expected = "a header row with the columns' names: add one above, which need not mean anything, such as x1"
@@ -82,7 +88,10 @@ def read_parquet(file: ArrayFile) -> Contents:
     from pyarrow.parquet import ParquetFile
 
     try:
-        stored = ParquetFile(file.path).read()
+        opened = ParquetFile(file.path)
+        groups = map(opened.metadata.row_group, range(opened.num_row_groups))
+        _check_size(file, 8 * sum(it.column(number).num_values for it in groups for number in range(it.num_columns)))
+        stored = opened.read()
     except ArrowException as error:
         file.fail("cannot be read as Parquet", "a whole file", reason(error))
     repeated = [name for name, count in Counter(stored.column_names).items() if count > 1]
@@ -110,6 +119,18 @@ def read_parquet(file: ArrayFile) -> Contents:
         if stored.column(name).null_count:  # pandas would make floats of whole numbers
             names[name] = np.asarray(stored.column(name).to_pylist(), dtype="O")
     return split_columns(file, table, naming, names)
+
+
+def _check_size(file: ArrayFile, unpacked: int) -> None:
+    """Raises an error where a file unpacks to far more bytes than it has, or than there are."""
+    size = Path(file.path).stat().st_size
+    most = min(max(_LARGE, _MOST_EXPANSION * size), _memory())
+    if unpacked > most:
+        file.fail(f"has {size:,} bytes and unpacks to {unpacked:,} or more", f"at most {most:,}", f"{unpacked:,}")
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _with_index(stored: pyarrow.Table, levels: list[Any]) -> pyarrow.Table:
@@ -152,7 +173,7 @@ def split_columns(
     """Returns the columns that name the rows, and the numbers of all that are data in the shapes of the arrays."""
     found = Contents({}, naming)
     for name, values in names.items():
-        found.names[name] = as_text(values) if values.dtype == "O" and name not in naming.ids else values
+        found.names[name] = as_text(values, file.what) if values.dtype == "O" and name not in naming.ids else values
     for name in naming.ids:
         found.names[name] = as_ids(names[name], file.what)
     data = _as_kipoi_numbers_them([name for name in table.columns if name not in naming.never_data])

@@ -60,10 +60,10 @@ def as_ids(array: Any, part: str) -> np.ndarray:
         return _of_floats(array, part)
     if array.dtype.kind == "O":
         missing = pd.isna(array)
-        array = np.asarray(["" if no else _of_object(item, part) for item, no in zip(array, missing, strict=True)], "U")
+        array = np.asarray(["" if no else _of_object(item, part) for item, no in zip(array, missing, strict=True)], "O")
     elif array.dtype.kind in "mM":
         array = np.where(np.isnat(array), "", array.astype("U"))
-    return _of_texts(as_text(array), part)
+    return _of_texts(as_text(array, part), part)
 
 
 def is_word(ids: np.ndarray) -> np.ndarray:
