@@ -7,6 +7,7 @@ the public interface lacks.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import re
 import warnings
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
+import h5py
 import keras
 
 # The module that a config names for a functional model. There is a public name for the class, but none that a config
@@ -34,6 +36,14 @@ def temporary_folders(make: Callable[[], str]) -> Iterator[None]:
         yield
     finally:
         library.get_temp_dir = before
+
+
+def as_hdf5(model: keras.Model) -> bytes:
+    """What ``model.save`` writes into an ``.h5`` file: it takes a path only, and HDF5 may crash on a full disk."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        keras.src.legacy.saving.legacy_h5_format.save_model_to_hdf5(model, file)
+    return content.getvalue()
 
 
 def layers_within(layer: keras.Layer, *, include_self: bool = True) -> Iterator[keras.Layer]:

@@ -13,7 +13,7 @@ from keras_stitch.errors import SaveError, reason
 from keras_stitch.files import new_files
 from keras_stitch.files.scratch import folders_of_keras
 from keras_stitch.graphs.spec import GraphSpec
-from keras_stitch.keras_private import held_layers, layers_within, quiet_keras
+from keras_stitch.keras_private import as_hdf5, held_layers, layers_within, quiet_keras
 from keras_stitch.models import ports
 from keras_stitch.models.changed_layers import change, has_adapters, same_weights
 from keras_stitch.models.custom_objects import held_by, in_registry
@@ -94,10 +94,12 @@ def save_model(model: keras.Model, path: Path, *, overwrite: bool = True) -> Pat
 
 def write(model: keras.Model, path: Path) -> None:
     """Write a model as Keras does, so that Keras can load the layers that several models in it hold."""
+    if path.suffix != ".keras":
+        path.write_bytes(as_hdf5(model))
+        return
     with quiet_keras(), folders_of_keras():
         model.save(path)
-    if path.suffix == ".keras":
-        archives.share_layers(path)
+    archives.share_layers(path)
 
 
 def check_backend(target: Path) -> None:

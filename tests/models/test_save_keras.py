@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import warnings
 
 import keras
@@ -125,6 +126,18 @@ def test_an_old_file_survives_a_refusal(tmp_path):
     with pytest.raises(SaveError):
         save_model(ks.Graph().add("m", looking_up()).build(), path)
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["m.keras", "m.h5"])
+def test_a_file_without_room_is_one_error(tmp_path, name):
+    model, limits = keras.Sequential([keras.Input((4,)), dense(9_000)]), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, limits[1]))
+    try:
+        with pytest.raises(SaveError, match=rf"{name}' cannot be written: File too large\.$"):
+            save_model(model, tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
 
 
 def two(kind: str = "functional") -> ks.Graph:
