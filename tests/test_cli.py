@@ -276,6 +276,34 @@ def test_the_program_itself(folder: Path) -> None:
     assert listing(folder) == before
 
 
+PRINTS = """\
+import sys
+from keras_stitch import cli
+
+cli.COMMANDS["plan"] = lambda options: print("\\u2500\\udcff" * int(options.spec))
+sys.argv[1:] = ["plan", sys.argv[1]]
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.parametrize(("length", "unbuffered"), [(1, ""), (100_000, "1")])
+def test_a_standard_output_that_takes_nothing(length: int, unbuffered: str) -> None:
+    command = [sys.executable, "-c", PRINTS, str(length)]
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    options = {"stderr": subprocess.PIPE, "env": {**environment, "PYTHONUNBUFFERED": unbuffered}}
+    reading, writing = os.pipe()
+    os.close(reading)
+    closed = subprocess.run(command, stdout=writing, check=False, **options)
+    os.close(writing)
+    shown = subprocess.run(command, stdout=subprocess.PIPE, check=False, **options)
+    assert (closed.returncode, closed.stderr) == (128 + signal.SIGPIPE, b"")
+    assert (shown.returncode, shown.stdout, shown.stderr) == (0, rb"\u2500\udcff" * length + b"\n", b"")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, check=False, **options)
+    assert done.returncode == 2 and b"cannot be written: No space left on device." in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
 SEVERAL = """\
 import sys
 from keras_stitch.cli import main

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import io
+import os
 import signal
 import sys
 import tempfile
@@ -38,8 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 signal.signal(stop, _stop)
     if arguments is not None:
         return _status(options, contextlib.nullcontext())
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal cannot show is no error
+        sys.stdout.reconfigure(errors="backslashreplace")
     with quiet():
-        return _status(options, _temporary_files())
+        return _shown(_status(options, _temporary_files()))
 
 
 @contextlib.contextmanager
@@ -59,6 +63,20 @@ def _stop(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt(number)
 
 
+def _shown(status: int) -> int:
+    """The exit status, once all that was printed has gone where it should."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it again in the end
+        if isinstance(error, BrokenPipeError):
+            return 128 + signal.SIGPIPE
+        print(f"keras-stitch: The standard output cannot be written: {error.strerror}.", file=sys.stderr)
+        return 2
+    return status
+
+
 def _status(options: argparse.Namespace, surroundings: contextlib.AbstractContextManager[None]) -> int:
     try:
         with surroundings:
@@ -72,6 +90,8 @@ def _status(options: argparse.Namespace, surroundings: contextlib.AbstractContex
         else:
             print(f"keras-stitch: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # nobody reads the standard output any more
+        return 128 + signal.SIGPIPE
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
