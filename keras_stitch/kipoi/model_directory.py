@@ -130,7 +130,7 @@ class ModelDirectory:
         if framework != "keras":
             return self._copied(framework)
         found = {
-            name: fetch(self.label, self.path, self.downloads, name, self.description.args.get(name))
+            name: fetch(self.label, self.path, self.root, self.downloads, name, self.description.args.get(name))
             for name in ("weights", "arch", "custom_objects")
         }
         weights = found["weights"]

@@ -150,22 +150,25 @@ _PYTHON = {"custom_objects", "module_file", "file"}
 _SAVED_MODEL = {"pb": "saved_model.pb", "index": "variables/variables.index"}
 
 
-def fetch(label: str, directory: Path, downloads: Path, name: str, value: Any) -> Path | None:
+def fetch(label: str, directory: Path, root: Path, downloads: Path, name: str, value: Any) -> Path | None:
     """The file that the argument ``name`` of a directory's model names; ``None`` where there is no such argument.
 
     The value is a name relative to the directory, or a ``RemoteFile`` that Kipoi puts into ``downloads``.
 
     Raises:
-        SourceError: When there is no such file, or the downloaded file is not the one that was described.
+        SourceError: When there is no such file, it lies outside of ``root``, or the downloaded file is not the one that
+            was described.
     """
     if value is None:
         return None
     if isinstance(value, RemoteFile):
         return _download(label, downloads, name, value)
     file = directory / str(value)
-    if is_file(file):
-        return file
-    raise gone(label, name, value)
+    if not is_file(file):
+        raise gone(label, name, value)
+    if not Path(os.path.normpath(file)).is_relative_to(root):
+        raise _outside(label, value)
+    return file
 
 
 def _download(label: str, downloads: Path, name: str, value: RemoteFile) -> Path:
@@ -197,6 +200,15 @@ def download(described: Mapping[str, Any], place: Path) -> None:
 def gone(label: str, name: str, value: Any) -> SourceError:
     """The error for a file that is named and does not exist."""
     return SourceError(f"The model.yaml of '{label}' names a file that is not there.", received=f"{name}: {value}")
+
+
+def _outside(label: str, value: Any) -> SourceError:
+    return SourceError(
+        f"The model.yaml of '{label}' names a file outside of its directory.",
+        expected="a file in the directory, which is copied together with the model",
+        received=str(value),
+        fix="Copy the file into the directory and name it there.",
+    )
 
 
 def python_files(directory: Path) -> dict[str, Path]:
@@ -262,12 +274,7 @@ class NamedFiles:
             return self._put(path.relative_to(self.directory).as_posix(), path)
         if path.is_relative_to(self.root):
             return self._put(f"{layout.MODEL_FILES}/{path.name}", path)
-        raise SourceError(
-            f"The model.yaml of '{self.label}' names a file outside of its directory.",
-            expected="a file in the directory, which is copied together with the model",
-            received=value,
-            fix="Copy the file into the directory and name it there.",
-        )
+        raise _outside(self.label, value)
 
     def _folder(self, folder: Path) -> str:
         for current, folders, files in os.walk(folder):

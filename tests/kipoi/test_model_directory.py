@@ -80,3 +80,16 @@ def test_a_model_without_outputs(tmp_path):
         with pytest.raises(SourceError) as raised:
             use()
         assert str(raised.value) == expected
+
+
+@pytest.mark.parametrize("name", ["weights", "arch", "custom_objects"])
+@pytest.mark.parametrize("named", ["{}/secret", "../secret", "example_files/../../secret"])
+def test_files_of_a_keras_model_lie_in_its_directory(tmp_path, name, named):
+    args = {"weights": "weights.keras", name: named.format(tmp_path)}
+    folder = described(tmp_path / "net", "kipoi.model.KerasModel", args, array((7,)), array((2,)), [])
+    (folder / "example_files").mkdir()
+    for path in (folder / "weights.keras", tmp_path / "secret"):
+        path.touch()
+    for use in (model_directory(folder).part, model_directory(folder).copied):
+        with pytest.raises(SourceError, match=r"names a file outside of its directory\.\n(.*\n)  Received: .*secret\n"):
+            use()
