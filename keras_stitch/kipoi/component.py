@@ -155,9 +155,11 @@ def _from_directory(directory: Path, args: dict[str, Any]) -> Component:
             raise SourceError(
                 f"The dataloader of '{directory}' cannot be loaded.", received=f"{type(error).__name__}: {error}"
             ) from error
+        _check_loads(label, loader)
         is_function = bool({"data_fn", "generator_fn"} & vars(loader).keys())
     else:
         loader = _import(name)
+        _check_loads(label, loader)
         is_function = inspect.isfunction(loader)
         # The description below is of this directory alone.
         loader = python_files.from_function(loader, kind) if is_function else type(loader.__name__, (loader,), {})
@@ -262,6 +264,13 @@ def _import(path: str) -> Any:
         received=problem,
         fix="Install its package, or put it into a Kipoi directory and name that.",
     )
+
+
+def _check_loads(label: str, loader: object) -> None:
+    if not inspect.isclass(loader) and not inspect.isfunction(loader):
+        raise SourceError(
+            f"The dataloader '{label}' is neither a class nor a Python function.", received=type(loader).__name__
+        )
 
 
 def _check_type(label: str, stated: str | None, loader: type, is_function: bool) -> str:

@@ -198,6 +198,8 @@ def model_directory(path: str | os.PathLike[str]) -> ModelDirectory:
         description = kipoi.get_source("dir").get_model_descr(str(directory))
     except Exception as error:  # Kipoi's parsers raise whatever they meet
         raise SourceError(f"'{found}' is not valid.", received=f"{type(error).__name__}: {error}") from error
+    if not isinstance(description.args, Mapping):  # Kipoi takes what has a url for a file to download
+        raise SourceError(f"'{found}' is not valid.", expected="args: {<name>: ...}", received=str(raw.get("args")))
     downloads = directory / layout.DOWNLOADS / layout.MODEL_FILES
     dataloader = default_dataloader(directory, raw)
     return ModelDirectory(str(path), str(found), directory, directory, downloads, description, raw, dataloader)

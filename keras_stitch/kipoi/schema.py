@@ -104,7 +104,7 @@ def read_arguments(
 
 
 def _check_names(
-    label: str, parameters: Collection[str], described: Collection[str], args: Collection[str], *, open_ended: bool
+    label: str, parameters: Collection[str], described: Mapping[str, Any], args: Collection[str], *, open_ended: bool
 ) -> None:
     """Raise where the signature, the description and the user name different arguments."""
     if set(parameters) != set(described) and not (open_ended and set(parameters) <= set(described)):
@@ -113,6 +113,9 @@ def _check_names(
             expected=", ".join(described) or "none",
             received=", ".join(parameters) or "none",
         )
+    for name, about in described.items():
+        if about is None:
+            raise SourceError(f"The argument '{name}' of the dataloader '{label}' is not described.", expected="a doc")
     for name in args:
         if name not in described:
             raise StitchError(f"The dataloader '{label}' has no argument '{name}'.", expected=nearest(name, described))
@@ -256,8 +259,8 @@ def read_info(info: Any, raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_dependencies(dependencies: Any) -> dict[str, list[str]]:
-    """The ``dependencies`` section as plain data."""
-    return {key: [str(item) for item in getattr(dependencies, key)] for key in ("conda", "pip", "conda_channels")}
+    """The ``dependencies`` section as plain data; it may be there and say nothing."""
+    return {key: [str(item) for item in getattr(dependencies, key, ())] for key in ("conda", "pip", "conda_channels")}
 
 
 def structure_of(schema: Any) -> str:

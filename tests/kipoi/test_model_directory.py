@@ -8,10 +8,13 @@ import h5py
 import keras
 import odd_files
 import pytest
+import yaml
 import zoo_models
 from zoo_models import array, described
 
 from keras_stitch.errors import SourceError
+from keras_stitch.kipoi.component import resolve
+from keras_stitch.kipoi.dataloader import Dataloader
 from keras_stitch.kipoi.model_directory import CopiedPart, KerasPart, copied, model_directory, read_directory
 
 
@@ -93,3 +96,38 @@ def test_files_of_a_keras_model_lie_in_its_directory(tmp_path, name, named):
     for use in (model_directory(folder).part, model_directory(folder).copied):
         with pytest.raises(SourceError, match=r"names a file outside of its directory\.\n(.*\n)  Received: .*secret\n"):
             use()
+
+
+@pytest.mark.parametrize(
+    ("file", "keys", "value", "reason"),
+    [
+        ("model", ["args"], {"url": "file:///x", "md5": "0"}, r"model\.yaml' is not valid\.\n  Expected: args: "),
+        (
+            "dataloader",
+            ["args", "rows_file"],
+            None,
+            r"The argument 'rows_file' of the dataloader '.*' is not described\.",
+        ),
+        ("dataloader", ["defined_as"], "os.system", r"neither a class nor a Python function\.\n  Received: builtin"),
+        (
+            "dataloader",
+            ["defined_as"],
+            "dataloader.py::np",
+            r"neither a class nor a Python function\.\n  Received: module",
+        ),
+        ("model", ["dependencies"], None, None),
+        ("dataloader", ["dependencies"], None, None),
+    ],
+)
+def test_descriptions_that_say_something_else(tmp_path, file, keys, value, reason):
+    folder = zoo_models.write_sklearn(tmp_path / "m", dataloader=True)
+    said = yaml.safe_load((folder / f"{file}.yaml").read_text())
+    place = said[keys[0]] if keys[1:] else said
+    place[keys[-1]] = value
+    (folder / f"{file}.yaml").write_text(yaml.safe_dump(said))
+    use = (lambda: read_directory(folder)) if file == "model" else (lambda: resolve(Dataloader(str(folder))))
+    if reason is None:
+        assert use().dependencies["pip"] == []
+        return
+    with pytest.raises(SourceError, match=reason):
+        use()
