@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +19,9 @@ import zoo_models
 import keras_stitch as ks
 from keras_stitch import cli
 from keras_stitch.errors import StitchError
+from keras_stitch.export import export_model
+from keras_stitch.files import overwriting
+from keras_stitch.workflow import predict_directory
 
 SECONDS = 20
 
@@ -186,3 +191,61 @@ def test_a_pipe_among_unfinished_rows(folder: Path, tmp_path: Path, name: str) -
         return
     with pytest.raises(StitchError, match=r"rows\.h5\.part"):
         precomputed(folder, tmp_path / "rows.h5")
+
+
+# -- places that nobody may look into ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Iterator[Path]:
+    """A folder with a file that is closed to all but root, who is somebody else for the time of a test."""
+    for parent in (tmp_path, *tmp_path.parents[:2]):
+        parent.chmod(0o755)
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed" / "x").touch()
+    (tmp_path / "closed").chmod(0)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    yield tmp_path / "closed"
+    if is_root:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("predict {} -o {}/x.h5", "is no directory to predict with"),
+        ("export {}/x -o {}/x.onnx", r"^keras-stitch: No permission (to look at|for) '.*/x"),
+        ("run {} -o {}/x", "is no directory to predict with"),
+    ],
+)
+def test_commands_on_closed_places(closed: Path, capsys: pytest.CaptureFixture[str], command: str, said: str) -> None:
+    assert cli.main(command.format(closed, closed).split()) == 2
+    assert re.search(said, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda path: ks.training_data(path),
+        lambda path: ks.training_data(path, directory=path),
+        lambda path: export_model.export_model(path.parent.parent / "m.keras", path.with_suffix(".onnx")),
+        lambda path: predict_directory._kipoi_predict(path, {}, path.with_suffix(".h5"), 1, 0),
+    ],
+)
+def test_closed_places(closed: Path, use: Callable[[Path], object]) -> None:
+    with pytest.raises(StitchError):
+        use(closed / "x")
+
+
+def test_folders_that_nobody_may_change_go(closed: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        for _ in range(2):
+            with overwriting.new_directory(Path(folder, "made"), overwrite=True) as place:
+                (place / "stitch.yaml").touch()
+                (place / "model_files").mkdir()
+                (place / "model_files" / "x").touch()
+                (place / "model_files").chmod(0o500)
+        assert [path.name for path in Path(folder).iterdir()] == ["made"]
+        (Path(folder) / "made" / "model_files").chmod(0o700)

@@ -92,6 +92,9 @@ def _status(options: argparse.Namespace, surroundings: contextlib.AbstractContex
         return 2
     except BrokenPipeError:  # nobody reads the standard output any more
         return 128 + signal.SIGPIPE
+    except PermissionError as error:
+        print(f"keras-stitch: No permission for '{error.filename}'.", file=sys.stderr)
+        return 2
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise

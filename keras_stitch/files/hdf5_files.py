@@ -39,6 +39,14 @@ def open_hdf5(source: str | os.PathLike[str] | io.IOBase, shown: object = None) 
         yield file
 
 
+def is_hdf5(path: Path) -> bool:
+    """Whether a file is an HDF5 file; a ``SourceError`` where nobody may read it."""
+    try:
+        return h5py.is_hdf5(path)
+    except OSError as error:
+        raise SourceError(f"'{path}' cannot be read: {os.strerror(error.errno or 0)}.") from error
+
+
 def datasets(file: h5py.File) -> Iterator[tuple[str, Any]]:
     """Name and low-level identifier of each dataset of an open file, once."""
     return _contents.datasets(file)

@@ -14,6 +14,7 @@ from pathlib import Path
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SaveError
 from keras_stitch.files.new_files import disk_errors
+from keras_stitch.files.read_files import is_file
 from keras_stitch.files.temporary_names import left_behind, new_name
 
 _AT_FDCWD = -100 if sys.platform.startswith("linux") else -2
@@ -57,7 +58,7 @@ def new_directory(
                 shutil.rmtree(compiled)
             _put_in_place(building, target, check)
         finally:
-            shutil.rmtree(building, ignore_errors=True)
+            _remove(building)
 
 
 def check_target(
@@ -107,7 +108,7 @@ def check_target(
 
 def is_generated(folder: Path) -> bool:
     """Whether a folder is a generated directory; a folder with a ``stitch.yaml`` alone is somebody's."""
-    return all((folder / name).is_file() for name in layout.ALWAYS)
+    return all(is_file(folder / name) for name in layout.ALWAYS)
 
 
 def _put_in_place(building: Path, target: Path, check: Callable[[], None]) -> None:
@@ -127,7 +128,7 @@ def _put_in_place(building: Path, target: Path, check: Callable[[], None]) -> No
         except OSError:
             aside.rename(target)
             raise
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove(aside)
 
 
 def _exchange(first: Path, second: Path) -> bool:
@@ -142,6 +143,15 @@ def _exchange(first: Path, second: Path) -> bool:
         return False
 
 
+def _remove(folder: Path) -> None:
+    """Remove a directory, and all in it that nobody may change."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for held, _, _ in os.walk(folder):  # what is still there
+        with contextlib.suppress(OSError):
+            Path(held).chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _start(target: Path) -> str:
     return f".{target.name}.stitch"
 
@@ -151,6 +161,6 @@ def _remove_stale(target: Path) -> None:
         if not target.exists():
             path.rename(target)  # killed between the two renames: the old directory comes back
         else:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
     for path in left_behind(target.parent, _start(target)):
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)

@@ -75,8 +75,13 @@ def sha256(path: Path) -> str:
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a file; any text may be asked for, also one that is too long, or no path at all."""
+    """Whether there is a file; any text may be asked for, also one that is too long, or where nobody may look."""
     return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for a long one
+
+
+def is_directory(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a directory; any text may be asked for, also where nobody may look."""
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises there
 
 
 def version_of(path: Path) -> tuple[int, int, int] | None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import kipoi
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, StitchError
+from keras_stitch.files.hdf5_files import is_hdf5
 from keras_stitch.files.read_files import check_directory, find_yaml, load_yaml
 from keras_stitch.kipoi.component import default_dataloader
 from keras_stitch.kipoi.dataloader import Dataloader
@@ -239,7 +239,7 @@ def copied(part: KipoiPart) -> CopiedPart:
 
 def _is_whole(weights: Path) -> bool:
     """Whether a file holds the architecture, too; Kipoi may be given both."""
-    if not h5py.is_hdf5(weights):
+    if not is_hdf5(weights):
         return True
     with opened_hdf5(weights) as file:
         return "model_config" in file.attrs

@@ -46,7 +46,7 @@ def check_copied(path: Path) -> None:
     Raises:
         SourceError: With the dataset.
     """
-    if h5py.is_hdf5(path):
+    if hdf5_files.is_hdf5(path):
         with opened_hdf5(path):
             pass
     elif WEIGHTS in zip_files.member_names(path):

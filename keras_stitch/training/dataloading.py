@@ -16,7 +16,7 @@ from kipoi.data import AVAILABLE_DATALOADERS, BaseDataLoader
 from kipoi_utils.data_utils import numpy_collate
 
 from keras_stitch.errors import StitchError, nearest, reason
-from keras_stitch.files.read_files import check_directory
+from keras_stitch.files.read_files import check_directory, is_directory, is_file
 from keras_stitch.graphs.names import zoo_name
 from keras_stitch.kipoi.run_kipoi import is_data_error
 from keras_stitch.training.batches import Array
@@ -111,14 +111,14 @@ def _described_arguments(loader: type) -> dict[str, Any]:
 
 def _loader(source: str | os.PathLike[str]) -> Any:
     path = Path(source)
-    named = ("dir", str(path.resolve())) if path.is_dir() else zoo_name(str(source))
+    named = ("dir", str(path.resolve())) if is_directory(path) else zoo_name(str(source))
     if named is None:
         raise StitchError(
             f"There is no directory '{source}'.",
             expected="a Kipoi directory, such as graph.save(...) writes",
-            received="a file" if path.exists() else None,
+            received="a file" if is_file(path) else None,
         )
-    if path.is_dir():
+    if is_directory(path):
         check_directory(path)
     try:
         kipoi_source, name = named

@@ -25,6 +25,7 @@ from keras_stitch.errors import StitchError, reason
 from keras_stitch.files import new_files
 from keras_stitch.files.hdf5_files import open_hdf5
 from keras_stitch.files.parse_text import from_json
+from keras_stitch.files.read_files import is_directory, is_file
 from keras_stitch.terminal import Step, rows_done
 from keras_stitch.training.batches import PARTS, TEXT, Array, Leaf, for_fit, joined
 from keras_stitch.training.epochs import Epochs
@@ -130,7 +131,7 @@ def open_features(path: str | os.PathLike[str], **options: Any) -> Features:
         StitchError: If it is another file, or unfinished.
     """
     place = Path(path)
-    if not place.is_file():
+    if not is_file(place):
         check_finished(path)
         raise StitchError(f"There is no file '{path}'.", expected=_EXPECTED)
     try:
@@ -154,7 +155,7 @@ def open_features(path: str | os.PathLike[str], **options: Any) -> Features:
 
 def is_features(path: Path) -> bool:
     """Whether a path is meant as precomputed rows: an HDF5 file, or one that is not finished."""
-    if path.is_dir():
+    if is_directory(path):
         return path.suffix == ".part" and rows_so_far(path.with_suffix("")) is not None
     try:
         return h5py.is_hdf5(path) if path.is_file() else rows_so_far(path) is not None
@@ -165,7 +166,7 @@ def is_features(path: Path) -> bool:
 def check_finished(path: str | os.PathLike[str]) -> None:
     """Refuse a file that is not finished; the error says how many rows of how many are done."""
     place = Path(path)
-    so_far = rows_so_far(place.with_suffix("") if place.is_dir() else place)
+    so_far = rows_so_far(place.with_suffix("") if is_directory(place) else place)
     if so_far is not None:
         done, rows = so_far
         raise StitchError(

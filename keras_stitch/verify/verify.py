@@ -18,6 +18,7 @@ from keras_stitch import directory_layout as layout
 from keras_stitch.checks import whole_number
 from keras_stitch.errors import SourceError, StitchError, reason
 from keras_stitch.files import overwriting
+from keras_stitch.files.read_files import is_directory, is_file
 from keras_stitch.files.scratch import Scratch
 from keras_stitch.graphs.mask_borders import stopped
 from keras_stitch.graphs.names import Names
@@ -318,13 +319,13 @@ def check_recorded(path: Path) -> Iterator[None]:
     Raises:
         StitchError: At once for a directory, else where a source is not found in the block.
     """
-    folder = path if path.is_dir() else path.parent
+    folder = path if is_directory(path) else path.parent
     generated = overwriting.is_generated(folder)
     shown = f"'{folder}' is a generated directory: its stitch.yaml records what was stitched, and the sources are not "
     fix = f"Verify the stitch.yaml beside the sources. For the directory: cd {folder} && kipoi test ."
-    if (folder / layout.CERTIFICATE).is_file():
+    if is_file(folder / layout.CERTIFICATE):
         fix += " What was compared when it was written is in its certificate.json."
-    if generated and path.is_dir():
+    if generated and is_directory(path):
         raise StitchError(f"{shown}in it.", fix=fix)
     try:
         yield

@@ -16,7 +16,7 @@ from keras_stitch import directory_layout as layout
 from keras_stitch.errors import StitchError, nearest
 from keras_stitch.files.new_files import check_target, disk_errors, new_file
 from keras_stitch.files.parse_text import BadText, from_json
-from keras_stitch.files.read_files import check_directory, find_yaml, is_file, read_text
+from keras_stitch.files.read_files import check_directory, find_yaml, is_directory, is_file, read_text
 from keras_stitch.workflow.snakemake import described_arguments, has_workflow, run_workflow, with_texts, workflow_config
 
 # Of files that Kipoi writes.
@@ -92,7 +92,7 @@ def _check(directory: Path, output: Path) -> None:
             expected="one that graph.save(...) or keras-stitch save wrote, with model.yaml and dataloader.yaml",
             received="no such directory" if not directory.is_dir() else "a directory without them",
         )
-    if output.suffix.removeprefix(".") not in _ENDINGS or output.is_dir():
+    if output.suffix.removeprefix(".") not in _ENDINGS or is_directory(output):
         raise StitchError(
             f"Kipoi cannot write '{output.name}'.",
             expected=f"a file that ends in {', '.join(f'.{it}' for it in _ENDINGS)}",
@@ -207,7 +207,7 @@ def _kipoi_predict(directory: Path, passed: Mapping[str, Any], output: Path, bat
     """Has ``kipoi predict`` write a file that takes the place of the output when it is whole."""
     with disk_errors(output):
         output.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with new_file(output.absolute()) as made:
+    with disk_errors(output), new_file(output.absolute()) as made:
         command = [sys.executable, "-P", "-c", _KIPOI, "predict", str(directory), "--source=dir"]
         command += [f"--dataloader_args={json.dumps(passed)}", f"--batch_size={batch_size}", f"--num_workers={workers}"]
         # Kipoi's progress bar is for a terminal.
