@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for stop in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(stop) == signal.SIG_DFL:  # nohup ignores one
                 signal.signal(stop, _stop)
+        sys.unraisablehook = _stop_again
     if arguments is not None:
         return _status(options, contextlib.nullcontext())
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal cannot show is no error
@@ -63,6 +65,18 @@ def _stop(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt(number)
 
 
+def _stop_again(ignored: sys.UnraisableHookArgs) -> None:
+    """Sends a signal again that came in a destructor or a callback of Python's, where errors are only shown."""
+    if not isinstance(ignored.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(ignored)
+        return
+    threading.Timer(0.05, os.kill, (os.getpid(), _number_of(ignored.exc_value))).start()
+
+
+def _number_of(stopped: KeyboardInterrupt) -> int:
+    return stopped.args[0] if stopped.args else signal.SIGINT
+
+
 def _shown(status: int) -> int:
     """The exit status, once all that was printed has gone where it should."""
     try:
@@ -83,7 +97,7 @@ def _status(options: argparse.Namespace, surroundings: contextlib.AbstractContex
             status = COMMANDS[options.command](options)
     except KeyboardInterrupt as stopped:
         print("keras-stitch: stopped; nothing is left half-written.", file=sys.stderr)
-        return 128 + (stopped.args[0] if stopped.args else signal.SIGINT)
+        return 128 + _number_of(stopped)
     except StitchError as error:
         if options.debug:
             traceback.print_exc()
