@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -195,4 +198,55 @@ def test_a_chunk_far_larger_than_its_dataset(tmp_path: Path, chunk: int, is_refu
             hdf5_contents.check(file)
             return
         with pytest.raises(hdf5_contents.RefusedFile, match="536,870,912 bytes for a chunk of the dataset '/x'"):
+            hdf5_contents.check(file)
+
+
+def texts(file: h5py.File, kind: str) -> h5py.Dataset:
+    """A dataset of 40 texts, with its last chunk in part outside."""
+    text, shape = h5py.string_dtype(), (8, 5)
+    if kind == "compact":
+        created = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        created.set_layout(h5py.h5d.COMPACT)
+        stored = h5py.h5t.py_create(text, logical=True)
+        return h5py.Dataset(h5py.h5d.create(file.id, b"ids", stored, h5py.h5s.create_simple(shape), created))
+    options = {"contiguous": {}, "lzf": {"chunks": (3, 5), "compression": "lzf"}}
+    gzip = {"chunks": (3, 3), "compression": "gzip", "shuffle": True}
+    return file.create_dataset("ids", shape, text, **options.get(kind, gzip))
+
+
+def share(path: Path, length: int) -> None:
+    """Make all texts of a file the one of that length, by the bytes that HDF5 stores of each in a dataset."""
+    data = path.read_bytes()
+    held = data.index(struct.pack("<IQ", 0, length)) - 4
+    one = struct.pack("<IQI", length, data.rindex(b"GCOL", 0, held), struct.unpack_from("<H", data, held)[0])
+    with h5py.File(path) as file:
+        start, is_chunked = file["ids"].id.get_offset(), file["ids"].chunks is not None
+    if not is_chunked:
+        start = data.index(one) if start is None else start
+        path.write_bytes(data[:start] + one * 40 + data[start + len(one) * 40 :])
+        return
+    with h5py.File(path, "r+") as file:
+        texts = file["ids"]
+        chunk = one * math.prod(texts.chunks)
+        stored, left_out = (zlib.compress(chunk), 0b01) if texts.compression == "gzip" else (chunk, 0b1)
+        for place in [(row, column) for row in (0, 3, 6) for column in range(0, 5, texts.chunks[1])]:
+            texts.id.write_direct_chunk(place, stored, left_out)
+
+
+@pytest.mark.parametrize("kind", ("contiguous", "gzip", "lzf", "compact", "in memory"))
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_texts_that_share_their_bytes(tmp_path: Path, kind: str, is_refused: bool) -> None:
+    """Each would be a text of its own in memory."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        texts(file, kind)[...] = np.array(["x" * 10_000] + ["id"] * 38 + [""], dtype=object).reshape(8, 5)
+    if is_refused:
+        share(path, 10_000)
+        with h5py.File(path) as file:
+            assert [len(text) for text in file["ids"][...].flat] == [10_000] * 40
+    with path.open("rb") as opened, h5py.File(opened if kind == "in memory" else path) as file:
+        if not is_refused:
+            hdf5_contents.check(file)
+            return
+        with pytest.raises(hdf5_contents.RefusedFile, match="declares more text up to the dataset '/ids' than its"):
             hdf5_contents.check(file)
