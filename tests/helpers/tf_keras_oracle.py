@@ -3,9 +3,9 @@
 ``JOBS.json`` holds a list of jobs: ``model`` is the file, ``arrays`` the ``.npz`` file to write, ``length`` the size
 that stands for open dimensions of the inputs. Where the file holds weights only, ``arch`` is the architecture JSON;
 with ``made``, it is written first of all, by ``published_models``, from which the layers for ``custom`` come, too.
-Each ``.npz`` gets ``input0``, ``input1``, ... and ``output0``, ``output1``, ..., or, where Keras 2 itself cannot load
-or run the file, ``error``. Inputs are the same each time; ``rows`` is how many. With ``float64``, there are
-``float64 output0``, ... as well: what the same model predicts in float64.
+Each ``.npz`` gets ``input0``, ``input1``, ..., how they were made as ``wanted``, in JSON, and ``output0``, ``output1``,
+..., or, where Keras 2 itself cannot load or run the file, ``error``. Inputs are the same each time; ``rows`` is how
+many. With ``float64``, there are ``float64 output0``, ... as well: what the same model predicts in float64.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import zlib
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -25,6 +24,7 @@ import tensorflow as tf
 import tf_keras
 from float64 import in_float64
 from keras2_on_cpu import make_no_gpu_twins
+from seeded_inputs import Wanted, make_inputs
 
 
 class GRU(tf_keras.layers.GRU):
@@ -83,14 +83,15 @@ def predict(job: dict) -> dict[str, np.ndarray]:
     """Seeded inputs that fit the model, and what it makes of them."""
     path, rows, length = Path(job["model"]), job.get("rows", 2), job.get("length", 256)
     model = load(job)
-    random = np.random.default_rng(zlib.crc32(path.name.encode()))
-    inputs = [make_input(random, tensor, users(model, tensor), rows, length) for tensor in model.inputs]
+    made = [wanted(tensor, users(model, tensor), rows, length) for tensor in model.inputs]
+    inputs = make_inputs(path.name, made)
     # A compiled function is worth its making only where there are many steps.
     recurrent = any(isinstance(layer, tf_keras.layers.RNN) for layer in model._flatten_layers())
     compiled = recurrent and inputs[0].shape[1] > 100
     outputs = model.predict_on_batch(inputs) if compiled else model(inputs, training=False)
     outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-    found = {f"input{number}": array for number, array in enumerate(inputs)}
+    found = {"wanted": np.array(json.dumps([each.to_json() for each in made]))}
+    found |= {f"input{number}": array for number, array in enumerate(inputs)}
     found |= {f"output{number}": np.asarray(array) for number, array in enumerate(outputs)}
     if job.get("float64"):
         exact = tf.nest.flatten(in_float64(model, inputs))
@@ -109,23 +110,16 @@ def users(model: tf_keras.Model, tensor) -> list[tf_keras.layers.Layer]:
     ]
 
 
-def make_input(random: np.random.Generator, tensor, readers: list, rows: int, length: int) -> np.ndarray:
-    """Numbers for one input: indices for an embedding, one-hot bases, beats in a spectrogram, or normal ones.
-
-    Plain noise saturates the softmax of most models for sounds, so that any other model would predict the same.
-    """
+def wanted(tensor, readers: list, rows: int, length: int) -> Wanted:
+    """How the numbers for one input are made."""
     shape = (rows, *(length if size is None else size for size in tensor.shape[1:]))
     inner = [layer for reader in readers for layer in reader._flatten_layers()]
     vocabularies = [layer.input_dim for layer in inner if isinstance(layer, tf_keras.layers.Embedding)]
     if vocabularies:
-        return random.integers(0, min(vocabularies), shape).astype("float32")
+        return Wanted(shape, "indices", min(vocabularies))
     if len(shape) == 3 and shape[-1] == 4:
-        return np.eye(4, dtype="float32")[random.integers(0, 4, shape[:-1])]
-    if len(shape) == 4:
-        period = random.uniform(8, 25, (rows, 1, 1, 1))
-        since_beat = np.arange(shape[2])[:, None] % period
-        return (np.exp(-since_beat / 3) * random.random((*shape[:2], 1, shape[3]))).astype("float32")
-    return random.normal(size=shape).astype("float32")
+        return Wanted(shape, "bases")
+    return Wanted(shape, "beats" if len(shape) == 4 else "normal")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Real files of Keras 2 from PyPI: loaded, stitched and saved, they predict in plain Keras 3 what Keras 2 predicts.
 
-``docs/loading.md`` has the table of them; ``UPDATE_GOLDEN=1`` writes it.
+``docs/loading.md`` has the table of them; ``UPDATE_GOLDEN=1`` writes it, and what Keras 2 predicts, which is kept.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 import h5py
 import keras
+import keras2_predictions
 import numpy as np
 import published_models
 import pytest
@@ -83,26 +84,16 @@ class Bench:
 
     def __init__(self, folder: Path, files: list[RealFile]):
         self._folder = folder
+        made_now = [file for file in files if keras2_predictions.is_made_now(file)]
+        keras2_predictions.unpack([file for file in files if file not in made_now], folder)
         for file in files:
-            self._place(file).mkdir(parents=True)
-        keras2 = self._start(
-            "tf_keras_oracle.py",
-            [
-                {
-                    "model": str(file.path),
-                    "arch": str(self._arch(file) or ""),
-                    "made": file.model.made,
-                    "custom": file.model.custom,
-                    "arrays": str(self._place(file) / "keras2.npz"),
-                    "length": file.release.length,
-                    "float64": file.model.float64,
-                    "rows": 1024 if file.model.float64 else 2,
-                }
-                for file in files
-            ],
-        )
+            self._place(file).mkdir(parents=True, exist_ok=True)
+        jobs = [keras2_predictions.job(file, self._place(file)) for file in made_now]
+        keras2 = self._start(keras2_predictions.ORACLE, jobs)
         self.stitched = {file: self._stitch(file) for file in sorted(files, key=lambda file: file.model.made != "")}
         self._finish(keras2)
+        if "UPDATE_GOLDEN" in os.environ and files == list(FILES):
+            keras2_predictions.keep(files, folder)
         jobs = [
             {
                 "model": str(path),
@@ -116,9 +107,13 @@ class Bench:
         ]
         self._finish(self._start("plain_reloading.py", jobs))
 
+    def keras2(self, file: RealFile) -> dict[str, np.ndarray]:
+        """Inputs, and what Keras 2 predicts for them."""
+        return self._read(self._place(file) / "keras2.npz")
+
     def predictions(self, file: RealFile, format: str) -> Predictions:
         """What came out of the stitched model, and what Keras 2 says should."""
-        keras2 = self._read(self._place(file) / "keras2.npz")
+        keras2 = self.keras2(file)
         reloaded = self._read(Path(f"{self.stitched[file].saved[format]}.npz"))
         found = {name: array for name, array in reloaded.items() if not name.startswith("float64 ")}
         names = {f"{when}output{number}" for number in range(len(found) - 1) for when in ("", "float64 ")}
@@ -190,7 +185,8 @@ def _wait_for(path: Path | None) -> None:
 @pytest.fixture(scope="module")
 def bench(request, tmp_path_factory) -> Bench:
     """The chosen files, processed."""
-    chosen = {item.callspec.params["file"] for item in request.session.items if item.originalname == "test_real_file"}
+    items = [item for item in request.session.items if item.originalname == "test_real_file"]
+    chosen = {QUICK, *(item.callspec.params["file"] for item in items)}
     fetch(chosen)
     return Bench(tmp_path_factory.mktemp("real_files"), [file for file in FILES if file in chosen])
 
@@ -221,6 +217,16 @@ def test_real_file(file, bench, request):
     written = documented().get(str(file))
     assert written is not None, "It is not in docs/loading.md; UPDATE_GOLDEN=1 writes it."
     assert [row[number] for number in kept] == [written[number] for number in kept], "UPDATE_GOLDEN=1 accepts it"
+
+
+def test_keras_2_predicts_what_is_kept(bench, tmp_path):
+    keras2_predictions.unpack([QUICK], tmp_path)
+    with np.load(tmp_path / str(QUICK) / "keras2.npz") as arrays:
+        kept = dict(arrays)
+    now = bench.keras2(QUICK)
+    assert now.keys() == kept.keys() and now["wanted"] == kept["wanted"]
+    for name in kept.keys() - {"wanted"}:
+        np.testing.assert_allclose(now[name], kept[name], rtol=0, atol=1e-6)
 
 
 def test_documented_files():

@@ -124,8 +124,8 @@ def _text_lengths(file: h5py.File, dataset: Any) -> Iterator[int]:
     stored = np.dtype([("length", "<u4"), ("place", f"V{file.id.get_create_plist().get_sizes()[0] + 4}")])
     if created.get_layout() == h5d.CONTIGUOUS and file.id.get_access_plist().get_driver() == h5fd.SEC2:
         size, start = dataset.get_storage_size(), dataset.get_offset()
-        raw = os.pread(file.id.get_vfd_handle(), size, start) if size else b""
-        yield int(np.frombuffer(raw, stored)["length"].sum(dtype="u8"))
+        stored_bytes = os.pread(file.id.get_vfd_handle(), size, start) if size else b""
+        yield int(np.frombuffer(stored_bytes, stored)["length"].sum(dtype="u8"))
     elif created.get_layout() == h5d.CHUNKED:
         for place, raw in _raw_chunks(dataset, stored.itemsize):
             inside = tuple(slice(all - first) for all, first in zip(dataset.shape, place, strict=True))
