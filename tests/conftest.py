@@ -30,8 +30,19 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first: a long one at the end would leave the other process without work."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Some sets of parameters only, where ``TESTS_IN_TURN`` says so, and files with slow tests first.
+
+    ``0/2`` takes the first, third, ... set of each test, ``1/2`` the others; a test with a single one is always run. A
+    long file at the end would leave the other processes without work.
+    """
+    turn, _, of = os.environ.get("TESTS_IN_TURN", "0/1").partition("/")
+    sets: dict[object, list[pytest.Item]] = {}
+    for item in items:
+        sets.setdefault((item.parent, getattr(item, "originalname", item.name)), []).append(item)
+    due = {item for found in sets.values() for item in (found[int(turn) :: int(of)] or found)}
+    config.hook.pytest_deselected(items=[item for item in items if item not in due])
+    items[:] = [item for item in items if item in due]
     slow = {item.path for item in items if "slow" in item.keywords}
     items.sort(key=lambda item: item.path not in slow)
 

@@ -7,6 +7,7 @@ files of Keras 1.2.2 with Theano that say their backend, as some tools wrote the
 
 from __future__ import annotations
 
+import os
 import re
 import tarfile
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ import numpy as np
 
 import keras_stitch as ks
 
+# Whether every file is looked at, in place of one kind of file for each model.
+ALL_FILES = os.environ.get("OLD_FILES") == "all"
 ARCHIVE = Path(__file__).parents[1] / "repairs" / "old_keras.tar.xz"
 # Folder and case of what says nothing: that Keras cannot reload the one, and the other does not say its interpolation.
 NO_JUDGE = {("1.0.8-theano-th", "deconv2d_same2"), ("tf1.13.2-keras-last", "upbilinear")}
@@ -79,7 +82,8 @@ def folders() -> list[str]:
 
 
 def files(folder: Path) -> Iterator[OldFile]:
-    """All files of one Keras that can be judged."""
+    """The files of one Keras that can be judged: a whole model or its weights, the other for the next; or all."""
+    cases: dict[str, list[OldFile]] = {}
     for path in sorted(folder.glob("*.h5")):
         arch = path.with_name(f"{path.stem.removesuffix('_w')}.json")
         weights = path.stem.endswith("_w") and arch.exists()
@@ -87,7 +91,11 @@ def files(folder: Path) -> Iterator[OldFile]:
         homes = _TAGGED if folder.name == "tagged" else (folder.name,)
         arrays = [folder.parent / home / f"{case}.npz" for home in homes]
         if (folder.name, case) not in NO_JUDGE:
-            yield OldFile(path, case, arch if weights else None, next(filter(Path.exists, arrays)))
+            file = OldFile(path, case, arch if weights else None, next(filter(Path.exists, arrays)))
+            cases.setdefault(case, []).append(file)
+    first = folders().index(folder.name)
+    for number, found in enumerate(cases.values(), start=first):
+        yield from found if ALL_FILES else [found[number % len(found)]]
 
 
 def judge(file: OldFile, **arguments: object) -> Verdict:

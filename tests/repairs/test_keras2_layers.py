@@ -1,8 +1,8 @@
 """Every layer that Keras 2 and Keras 3 share, from files of Keras 2: loaded here, the numbers that Keras 2 gave.
 
 ``keras2_models.py`` made the files, with ``tf_keras``; they are in ``keras2_layers.tar.xz``, which ``UPDATE_GOLDEN=1``
-writes anew. Each model is loaded from one of five kinds of files, another kind for the next model; with
-``KERAS2_FILES=all`` from all of them, which are made first and take a quarter of an hour.
+writes anew. Each model is loaded from one of five kinds of files, another kind for the next model, and saved again in
+one of two; with ``OLD_FILES=all`` in all of them, which are made first and take a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +24,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from old_keras import ALL_FILES
 from tables_report import record
 
 from keras_stitch.errors import SaveError, StitchError
@@ -36,6 +37,7 @@ pytestmark = pytest.mark.slow
 
 ARCHIVE = Path(__file__).with_name("keras2_layers.tar.xz")
 MAKER = Path(__file__).parents[1] / "helpers" / "keras2_models.py"
+FORMATS = ("keras", "h5")
 KINDS = ("h5", "keras", "old.h5", "weights.h5", "legacy.h5")
 TABLE = "Files of Keras 2"
 
@@ -126,7 +128,7 @@ class Made:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("keras2")
-    if os.environ.get("KERAS2_FILES") == "all":
+    if ALL_FILES:
         return _make(folder)
     if "UPDATE_GOLDEN" in os.environ:
         _make(folder, "--one-format")
@@ -153,7 +155,7 @@ def _digest() -> str:
 
 def test_the_files_are_what_keras_2_makes(made, tmp_path):
     """Of this version of ``keras2_models.py``; some are made again."""
-    if "KERAS2_FILES" not in os.environ:
+    if not ALL_FILES:
         assert (made.folder / "maker.sha256").read_text() == _digest(), "UPDATE_GOLDEN=1 makes them again"
     again = _make(tmp_path, "--one-format", r"^(Dense|LSTM)\.")
     assert len(again.index) > 30
@@ -219,7 +221,8 @@ def _check(made: Made, name: str, kind: str, request: pytest.FixtureRequest, fol
         return
     tolerance = HALF_TOLERANCE if re.fullmatch(HALF, name) else 1e-5
     difference = 0.0
-    for label, again in [("loaded", model), *_saved_again(model, folder)]:
+    formats = FORMATS if ALL_FILES else [FORMATS[list(made.index).index(name) % 2]]
+    for label, again in [("loaded", model), *_saved_again(model, folder, formats)]:
         yield from (f"{label}: custom {layer}" for layer in _not_keras(again))
         predictions = _predicted(again, inputs)
         if len(predictions) != len(outputs):
@@ -256,9 +259,9 @@ def _predicted(model: keras.Model, inputs: list[np.ndarray]) -> list[np.ndarray]
     ]
 
 
-def _saved_again(model: keras.Model, folder: Path) -> Iterator[tuple[str, keras.Model]]:
+def _saved_again(model: keras.Model, folder: Path, formats: Iterable[str]) -> Iterator[tuple[str, keras.Model]]:
     """The model after plain Keras saved and loaded it."""
-    for format in ("keras", "h5"):
+    for format in formats:
         try:
             check_format(SimpleNamespace(layers=[model]), format)
         except SaveError:
