@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 import warm_python
 
 from keras_stitch.files.new_files import new_file
 from keras_stitch.files.overwriting import new_directory
+from keras_stitch.models.save_keras import save_model
 
 pytestmark = pytest.mark.slow
 
@@ -65,10 +67,10 @@ PROGRAM = """
     def graph():
         return ks.Graph.from_yaml("stitch.yaml")
 
-    def limited():
+    def limited(read_only):
         ctypes.CDLL(None).unshare(0x20000)  # CLONE_NEWNS: what is mounted is seen by this process alone
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.mount(b"none", b"/", None, 0x44000, None) or libc.mount(b"none", b"out", b"tmpfs", 0, b"size=16k"):
+        libc, kind = ctypes.CDLL(None, use_errno=True), int(read_only)  # MS_RDONLY
+        if libc.mount(b"none", b"/", None, 0x44000, None) or libc.mount(b"none", b"out", b"tmpfs", kind, b"size=16k"):
             print("cannot mount")
             sys.exit(77)
 
@@ -83,7 +85,7 @@ PROGRAM = """
     }
     own = os.getpid()
     if last == -1:
-        limited()
+        limited(sys.argv[1] == "read-only")
         for name, run in OPERATIONS.items():
             try:
                 print(name, run())
@@ -158,53 +160,72 @@ def test_a_process_is_killed_at_any_step(folder: Path, name: str) -> None:
         assert left == [], last
 
 
-def test_a_full_disk(folder: Path) -> None:
-    done = run(folder, "all", -1)
+@pytest.mark.parametrize(
+    ("disk", "reason"),
+    {"full": "No space left on device", "read-only": "Read-only file system"}.items(),
+)
+def test_no_room(folder: Path, disk: str, reason: str) -> None:
+    for path in (folder / "out").iterdir():
+        subprocess.run(["rm", "-r", str(path)], check=True)
+    done = run(folder, disk, -1)
     if done.returncode == 77:
         pytest.skip("a disk cannot be mounted here")
+    assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
     results = [line for line in said if not line.startswith("left")]
     for name in ("save", "precompute"):
         (line,) = (line for line in results if line.startswith(f"{name} "))
-        assert f"{name} StitchError '" in line and "cannot be written: No space left on device" in line
+        assert f"{name} StitchError '" in line and f"cannot be written: {reason}" in line
     for name in ("predict", "run", "build"):
         assert f"{name} 2" in results, done.stdout + done.stderr
-    assert "No space left on device" in done.stderr
+    assert reason in done.stderr
     left = {line for line in said if line.startswith("left")}
     assert left <= {"left []", "left ['made']", "left ['made', 'made.onnx']"}
 
 
 @pytest.mark.parametrize("overwrite", [True, False])
-@pytest.mark.parametrize("kind", ["file", "directory"])
+@pytest.mark.parametrize("kind", ["made.txt", "made.keras", "directory"])
 def test_several_writers(tmp_path: Path, kind: str, overwrite: bool) -> None:
-    target, children = tmp_path / "made", []
+    target, children = tmp_path / kind, []
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    reader, writer = os.pipe()
     for number in range(5):
         pid = os.fork()
         if pid:
             children.append(pid)
             continue
         try:
+            os.close(writer)
+            os.read(reader, 1)  # till all are there
             for _ in range(20 if overwrite else 1):
-                write(target, kind, number, overwrite)
+                write(target, model, number, overwrite)
             os._exit(0)
         except BaseException as error:
-            (tmp_path.parent / f"{kind}-{number}").write_text(str(error))
+            (tmp_path.parent / f"{kind}-{number}.error").write_text(str(error))
             os._exit(3)
+    os.close(writer)
     ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     assert sorted(ends) == ([0] * 5 if overwrite else [0, 3, 3, 3, 3])
     for number in (number for number, end in enumerate(ends) if end):
-        assert (tmp_path.parent / f"{kind}-{number}").read_text().startswith(f"'{target}' exists.\n  Fix: ")
-    files = [target] if kind == "file" else list(target.iterdir())
-    assert len({file.read_text() for file in files}) == 1 and len(files) == (1 if kind == "file" else 11)
+        assert (tmp_path.parent / f"{kind}-{number}.error").read_text().startswith(f"'{target}' exists.\n  Fix: ")
+    files = list(target.iterdir()) if kind == "directory" else [target]
+    assert len({content(file) for file in files}) == 1 and len(files) == (11 if kind == "directory" else 1)
     assert list(tmp_path.iterdir()) == [target]
 
 
-def write(target: Path, kind: str, number: int, overwrite: bool) -> None:
-    if kind == "file":
+def content(file: Path) -> object:
+    return keras.saving.load_model(file).get_weights()[0].tobytes() if file.suffix == ".keras" else file.read_text()
+
+
+def write(target: Path, model: keras.Model, number: int, overwrite: bool) -> None:
+    if target.suffix == ".keras":
+        model.set_weights([np.full((3, 2), number), np.zeros(2)])
+        save_model(model, target, overwrite=overwrite)
+    elif target.suffix:
         with new_file(target, overwrite=overwrite) as place:
             place.write_text(str(number) * 10_000)
-        return
-    with new_directory(target, overwrite=overwrite, generated=("stitch.yaml", *"abcdefghij")) as place:
-        (place / "stitch.yaml").write_text(str(number))
-        for name in "abcdefghij":
-            (place / f"{name}").write_text(str(number))
+    else:
+        with new_directory(target, overwrite=overwrite, generated=("stitch.yaml", *"abcdefghij")) as place:
+            (place / "stitch.yaml").write_text(str(number))
+            for name in "abcdefghij":
+                (place / f"{name}").write_text(str(number))
