@@ -51,6 +51,7 @@ class Release:
         models: Its models; a name is a model that needs nothing beside its file.
         length: What stands for open dimensions of inputs, in numbers.
         wheel: Whether there is one.
+        twins: Models that another one of the release has the architecture of.
     """
 
     package: str
@@ -59,6 +60,7 @@ class Release:
     models: tuple[str | Model, ...]
     length: int = 256
     wheel: bool = True
+    twins: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -97,6 +99,11 @@ class RealFile:
         return self.path.with_suffix(".json") if self.model.beside else None
 
     @property
+    def is_twin(self) -> bool:
+        """Whether another file of its release has the same architecture."""
+        return self.model.name in self.release.twins
+
+    @property
     def is_here(self) -> bool:
         """Whether it was fetched."""
         return self.path.is_file() and (self.beside is None or self.beside.is_file())
@@ -110,6 +117,7 @@ RELEASES = (
         tuple(f"spliceai{number}" for number in range(1, 6)),
         # The networks cut off 5,000 positions on both sides.
         length=10_100,
+        twins=tuple(f"spliceai{number}" for number in range(2, 6)),
     ),
     Release(
         "ethnicolr",
@@ -132,12 +140,25 @@ RELEASES = (
             "wiki_ln_lstm",
             "wiki_name_lstm",
         ),
+        twins=(
+            "census2010_ln_lstm",
+            "fl_all_fullname_lstm_5_cat",
+            "fl_all_ln_lstm",
+            "fl_all_ln_lstm_5_cat",
+            "fl_all_ln_lstm_5_cat_2022",
+            "nc_voter_name_lstm_oversample",
+            "nc_voter_name_race_lstm",
+            "nc_voter_name_race_lstm_oversample",
+            "wiki_ln_lstm",
+            "wiki_name_lstm",
+        ),
     ),
     Release(
         "seeker",
         "1.0.3",
         "b5825bc6a64f6b292192db5d8001dec8720b25d2cab4f9c6359cddad5ea7ce05",
         ("MatModel0", "MatModelPRO", "model"),
+        twins=("MatModelPRO",),
     ),
     Release(
         "shakkala",
@@ -159,6 +180,7 @@ RELEASES = (
             "ismir2018",
             *(f"shallowtemp_k{size}" for size in (1, 2, 4, 6)),
         ),
+        twins=("ismir2018", *(f"dt_maz_m_fold{n}" for n in range(1, 5)), *(f"dt_maz_v_fold{n}" for n in range(5))),
     ),
     Release(
         "chars2vec",
@@ -231,6 +253,7 @@ RELEASES = (
             "keras_model_old",
             "keras_model_with_redshift_0804020",
         ),
+        twins=("keras_model_no_redshift_08042020", "keras_model_with_redshift_0804020"),
     ),
     Release(
         "pycda",

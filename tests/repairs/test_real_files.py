@@ -1,6 +1,7 @@
 """Real files of Keras 2 from PyPI: loaded, stitched and saved, they predict in plain Keras 3 what Keras 2 predicts.
 
-``docs/loading.md`` has the table of them; ``UPDATE_GOLDEN=1`` writes it, and what Keras 2 predicts, which is kept.
+Of files of one architecture in a release, one is tried; ``OLD_FILES=all`` tries all. ``docs/loading.md`` has the table
+of them; with ``UPDATE_GOLDEN=1``, too, it is written, and what Keras 2 predicts, which is kept.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import numpy as np
 import published_models
 import pytest
 import tables_report
+from old_keras import ALL_FILES
 from real_files import FILES, QUICK, ROOT, RealFile, fetch
 
 import keras_stitch as ks
@@ -35,6 +37,7 @@ from keras_stitch.verify.equality import InFloat64, compare
 
 DOCUMENT = ROOT / "docs" / "loading.md"
 CUSTOM = published_models.custom_layers(keras)
+TRIED = [file for file in FILES if ALL_FILES or not file.is_twin]
 HEADERS = ("file", "saved by Keras", "repairs", "largest difference", "saved as")
 
 
@@ -192,7 +195,7 @@ def bench(request, tmp_path_factory) -> Bench:
 
 
 @pytest.mark.parametrize(
-    "file", [file if file is QUICK else pytest.param(file, marks=pytest.mark.slow) for file in FILES], ids=str
+    "file", [file if file is QUICK else pytest.param(file, marks=pytest.mark.slow) for file in TRIED], ids=str
 )
 def test_real_file(file, bench, request):
     """The numbers of Keras 2, from a model that Keras 3 loads alone."""
