@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import re
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import old_keras
 import pytest
 import tensorflow as tf
 from backends import assert_close
@@ -260,19 +258,6 @@ def test_a_mask_that_would_stop_at_it(tmp_path: Path) -> None:
     said = sequential(masking, layer("ParametricSoftplus", "softplus"), gru)
     with pytest.raises(SourceError, match=r"'gru_1' \(GRU\) heeds a mask that Keras 3 would make otherwise"):
         keras_file.open_file(write_h5(tmp_path / "old.h5", said, {}, version=None))
-
-
-@pytest.mark.slow
-def test_real_files(tmp_path: Path) -> None:
-    """What the Keras that had these layers predicted."""
-    place = old_keras.unpack(tmp_path)
-    cases = re.compile("highway.*|adv_psoft|local.*|fmerge_cos|adv_prelu_conv|seq_of_.*|smerge_nested")
-    files = [
-        file for folder in sorted(place.iterdir()) for file in old_keras.files(folder) if cases.fullmatch(file.case)
-    ]
-    verdicts = [old_keras.judge(file) for file in files]
-    assert len(verdicts) > 100
-    assert not [str(verdict.file) for verdict in verdicts if verdict.kind != "equal"]
 
 
 @pytest.mark.parametrize("name", ["Highway", "SReLU", "MaxoutDense", "CosineMerge"])
