@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import gc
-import importlib
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,11 +11,8 @@ import keras_stitch
 from keras_stitch.cli.parser import read_info, read_pairs
 from keras_stitch.files.new_files import check_target
 from keras_stitch.graphs import read_stitch_yaml
+from keras_stitch.start_keras import import_keras
 from keras_stitch.terminal import steps
-
-# Keras and TensorFlow import them, where they are installed, for scikit-learn wrappers, galleries of pictures and data
-# in DataFrames: a fifth of the time that Keras takes to start.
-_UNUSED = ("matplotlib", "pandas", "sklearn")
 
 
 def inspect(options: argparse.Namespace) -> None:
@@ -161,22 +155,6 @@ def demo(options: argparse.Namespace) -> None:
     from keras_stitch.demo.run_demo import run_demo
 
     run_demo(Path(options.output))
-
-
-def import_keras() -> None:
-    """Import Keras as if the packages that no command uses were not there; they can be imported afterwards."""
-    if "keras" in sys.modules:
-        return
-    hidden = [name for name in _UNUSED if name not in sys.modules]
-    # None makes an import fail as that of a package that is not installed.
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
-    try:
-        importlib.import_module("keras")
-    finally:
-        for name in hidden:
-            del sys.modules[name]
-    # Python would take a second at the end to look for garbage in all of Keras.
-    gc.freeze()
 
 
 def _graph(options: argparse.Namespace, step: Callable[[str], None]) -> keras_stitch.Graph:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-import keras
+from keras_stitch.start_keras import import_keras
 
 # Name: input name, input size, output size, as in Kipoi's notebook on composing models.
 MODELS = {
@@ -21,6 +21,9 @@ MODELS = {
 
 def save(name: str, path: str) -> None:
     """Save one model with weights that depend on its name only."""
+    import_keras()
+    import keras
+
     input_name, size, units = MODELS[name]
     keras.utils.set_random_seed(list(MODELS).index(name))
     inputs = keras.Input((size,), name=input_name)
