@@ -509,11 +509,35 @@ def test_altered_pieces_are_refused(pieces: Workflow) -> None:
     assert "Error: The piece 'c.h5' lacks preds/score, which others have." in said
     assert "Error: The piece 'a.h5' differs from others in preds/score. Expected: rows of" in changed(other_dtype)
 
+    def swap(file: h5py.File) -> None:
+        for name in ("rows/number", "rows/id", "preds/score", "preds/nested/sum"):
+            file[name][:2] = file[name][:2][::-1]
+
+    said = changed(swap)
+    assert "Error: The piece 'c.h5' was changed. Expected: rows 8 to 19 in their order. Received: others" in said
+    said = changed(lambda file: file.attrs.__setitem__("piece", "{"))
+    assert "Error: The piece 'c.h5' cannot be read: Expecting property name" in said
+
     whole = (pieces.results / "b.h5").read_bytes()
     (pieces.results / "c.h5").write_bytes(whole[: len(whole) // 2])
     said = combine(pieces, "--pieces", "a.h5", "c.h5", "--arguments", TABLE, works=False)
     assert "Error: The piece 'c.h5' cannot be read: " in said
     assert not (pieces.results / "joined.h5").exists() and parts_left(pieces) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: path.unlink(), "cannot be read: "),
+        (lambda path: path.write_bytes(path.read_bytes()[:1000]), "cannot be read: "),
+        (lambda path: h5py.File(path, "a").attrs.clear(), "has no record, as it was not finished by this workflow."),
+    ],
+)
+def test_predictions_that_were_altered_are_refused(copied: Workflow, change, message: str) -> None:
+    change(copied.results / FIRST)
+    given = ["--arguments", TABLE, "--predictions", json.dumps({"first_file": FIRST})]
+    said = combine(copied, "--pieces", "a.h5", *given, model="second", works=False)
+    assert f"Error: The file '{FIRST}' for first_file {message}" in said and "Traceback" not in said
 
 
 def test_no_rows_are_refused(pieces: Workflow) -> None:

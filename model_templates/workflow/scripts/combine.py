@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 import h5py
+import numpy as np
 import results
 from results import Problem
 
@@ -56,11 +57,9 @@ def inherited(folder: Path, predictions: Mapping[str, str], recorded: Mapping[st
 
     An argument has the same name for all models of a workflow.
     """
-    records, found = results.load_records(folder), dict[str, Any]()
+    found: dict[str, Any] = {}
     for argument, path in predictions.items():
-        with results.open_whole(folder, path) as file:
-            record = records.read_record(file)
-        for name, value in record["arguments"].items():
+        for name, value in results.record_of(folder, argument, path)["arguments"].items():
             for other in (found, recorded):
                 if other.get(name, value) != value:
                     raise Problem(
@@ -76,11 +75,12 @@ def opened(stack: contextlib.ExitStack, folder: Path, path: str) -> Piece:
     try:
         file = stack.enter_context(results.open_whole(folder, path))
         text = file.attrs.get("piece")
-    except OSError as error:
+        piece = None if text is None else json.loads(text)
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise Problem(f"The piece '{path}' cannot be read: {error}") from error
-    if text is None:
+    if not isinstance(piece, dict):
         raise Problem(f"The piece '{path}' does not say what it was made from: it was not finished.")
-    return path, file, json.loads(text)
+    return path, file, piece
 
 
 def check(made: Mapping[str, Any], pieces: Sequence[Piece]) -> None:
@@ -105,17 +105,28 @@ def check(made: Mapping[str, Any], pieces: Sequence[Piece]) -> None:
                 f"Received: '{path}', which starts at row {piece['start']}"
             )
         at = piece["stop"]
-        for name, dataset in datasets(file).items():
-            if len(dataset) != piece["stop"] - piece["start"]:
-                raise Problem(
-                    f"The piece '{path}' was changed. Expected: {piece['stop'] - piece['start']} rows in {name}. "
-                    f"Received: {len(dataset)}"
-                )
+        check_rows(path, datasets(file), range(piece["start"], piece["stop"]))
     totals = {piece["rows"] for _, _, piece in pieces}
     if len(totals) > 1 or (None not in totals and totals != {at}):
         raise Problem(f"The pieces are not all rows. Expected: {max(totals)}. Received: {at}")
     if not at:
         raise Problem(f"There are no rows to predict for '{made['model']}'.")
+
+
+def check_rows(path: str, found: Mapping[str, Any], rows: range) -> None:
+    """Raises if a dataset of a piece does not have some rows, or has them in another order."""
+    for name, dataset in found.items():
+        shape = dataset.shape or ()  # a scalar has no rows
+        if shape[:1] != (len(rows),):
+            received = ", ".join(map(str, shape[:1])) or "none"
+            raise Problem(f"The piece '{path}' was changed. Expected: {len(rows)} rows in {name}. Received: {received}")
+    for start, stop in results.blocks(len(rows), 8):
+        expected = np.arange(rows[start], rows[start] + stop - start)
+        if "rows/number" not in found or not np.array_equal(found["rows/number"][start:stop], expected):
+            raise Problem(
+                f"The piece '{path}' was changed. Expected: rows {rows.start} to {rows.stop - 1} in their order. "
+                "Received: others in rows/number"
+            )
 
 
 def datasets(file: Any) -> dict[str, Any]:
@@ -144,9 +155,13 @@ def copy(file: Any, pieces: Sequence[Piece]) -> None:
                 )
         target = results.create(file, name, sum(map(len, sources)), widest.shape[1:], widest.dtype)
         at = 0
-        for source in sources:
+        for (path, _), source in zip(full, sources, strict=True):
             for start, stop in results.blocks(len(source), results.row_bytes(target)):
-                target[at + start : at + stop] = source[start:stop]
+                try:
+                    values = source[start:stop]
+                except OSError as error:
+                    raise Problem(f"The piece '{path}' cannot be read: {error}") from error
+                target[at + start : at + stop] = values
             at += len(source)
 
 

@@ -96,17 +96,20 @@ def state_of(path: str) -> list[int]:
 
 def keys_of(folder: Path, predictions: Mapping[str, str]) -> dict[str, str]:
     """Returns the key of the record of every file with predictions, by argument."""
-    records, keys = load_records(folder), {}
-    for argument, path in predictions.items():
-        try:
-            with open_whole(folder, path) as file:
-                record = records.read_record(file)
-        except OSError as error:
-            raise Problem(f"The file '{path}' for {argument} cannot be read: {error}") from error
-        if record is None:
-            raise Problem(f"The file '{path}' for {argument} has no record, as it was not finished by this workflow.")
-        keys[argument] = record["key"]
-    return keys
+    return {argument: record_of(folder, argument, path)["key"] for argument, path in predictions.items()}
+
+
+def record_of(folder: Path, argument: str, path: str) -> dict[str, Any]:
+    """Returns the record of the file with predictions that an argument names."""
+    records = load_records(folder)
+    try:
+        with open_whole(folder, path) as file:
+            record = records.read_record(file)
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise Problem(f"The file '{path}' for {argument} cannot be read: {error}") from error
+    if record is None or records.key_of(record) != record.get("key"):
+        raise Problem(f"The file '{path}' for {argument} has no record, as it was not finished by this workflow.")
+    return record
 
 
 @contextlib.contextmanager
