@@ -140,9 +140,11 @@ def load_file(
         )
 
     first = open_it()
+    before = {weights: first.sha256} | ({} if arch is None else {arch: read_files.sha256(arch)})
 
     def make() -> keras.Model:
-        read_files.check_unchanged(weights, first.sha256)
+        for path, known in before.items():
+            read_files.check_unchanged(path, known)
         return open_it().as_saved
 
     submodel = _described(name, replace(source, sha256=first.sha256), first.as_saved, outputs, first.repairs)

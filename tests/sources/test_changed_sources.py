@@ -62,6 +62,15 @@ def test_a_graph_is_saved_of_what_was_added(
     assert not (folder / "made").exists()
 
 
+@pytest.mark.parametrize("file", ["one.weights.h5", "one.json"])
+def test_a_graph_is_built_of_what_was_added(folder: Path, file: str) -> None:
+    graph = ks.Graph().add("m", folder / "one.weights.h5", arch=folder / "one.json")
+    shutil.copy(folder / file.replace("one", "two"), folder / file)
+    assert graph.build().layers[-1].get_layer("dense").activation is keras.activations.linear  # it is there already
+    with pytest.raises(SourceError, match=f"{file}' has changed since it was added"):
+        graph.build()
+
+
 def test_a_source_that_is_gone(folder: Path) -> None:
     graph = ks.Graph().add("m", folder / "one.keras")
     (folder / "one.keras").unlink()
