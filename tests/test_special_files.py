@@ -20,7 +20,13 @@ import keras_stitch as ks
 from keras_stitch import cli
 from keras_stitch.errors import StitchError
 from keras_stitch.export import export_model
-from keras_stitch.files import overwriting
+from keras_stitch.files import new_files, overwriting
+from keras_stitch.graphs import read_stitch_yaml
+from keras_stitch.kipoi import component, model_directory
+from keras_stitch.models import save_keras, stored_weights
+from keras_stitch.plotting import painting
+from keras_stitch.training import dataloading
+from keras_stitch.verify import verify
 from keras_stitch.workflow import predict_directory
 
 SECONDS = 20
@@ -198,12 +204,13 @@ def test_a_pipe_among_unfinished_rows(folder: Path, tmp_path: Path, name: str) -
 
 @pytest.fixture
 def closed(tmp_path: Path) -> Iterator[Path]:
-    """A folder with a file that is closed to all but root, who is somebody else for the time of a test."""
+    """A folder with a file, closed to all but root, who is somebody else for a test; so is "unreadable" beside it."""
     for parent in (tmp_path, *tmp_path.parents[:2]):
         parent.chmod(0o755)
     (tmp_path / "closed").mkdir()
     (tmp_path / "closed" / "x").touch()
     (tmp_path / "closed").chmod(0)
+    (tmp_path / "unreadable").touch(0)
     is_root = os.geteuid() == 0
     if is_root:
         os.seteuid(65534)
@@ -232,6 +239,15 @@ def test_commands_on_closed_places(closed: Path, capsys: pytest.CaptureFixture[s
         lambda path: ks.training_data(path, directory=path),
         lambda path: export_model.export_model(path.parent.parent / "m.keras", path.with_suffix(".onnx")),
         lambda path: predict_directory._kipoi_predict(path, {}, path.with_suffix(".h5"), 1, 0),
+        lambda path: ks.precompute(path, {}, path.with_suffix(".h5")),
+        lambda path: new_files.write_text(path / "x.yaml", ""),
+        lambda path: painting.save_plot(path / "x.svg", None, None),
+        lambda path: save_keras.save_model(keras.Sequential([keras.Input((1,))]), path / "x.keras"),
+        lambda path: component.resolve(ks.Dataloader(path)),
+        lambda path: dataloading._loader(path),
+        lambda path: verify.check_recorded(path)(read_stitch_yaml.read)(path),
+        lambda path: stored_weights.check_copied(path.parent.parent / "unreadable"),
+        lambda path: model_directory._is_whole(path.parent.parent / "unreadable"),
     ],
 )
 def test_closed_places(closed: Path, use: Callable[[Path], object]) -> None:

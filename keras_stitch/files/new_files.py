@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from keras_stitch.errors import SaveError
+from keras_stitch.files.read_files import is_directory
 from keras_stitch.files.temporary_names import left_behind, new_name
 
 
@@ -96,7 +97,7 @@ def _put_where_nothing_is(place: Path, target: Path, path: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     path = path.absolute()
-    if not path.parent.is_dir():
+    if not is_directory(path.parent):
         raise SaveError(f"There is no folder '{path.parent}'.", fix="Make it first.")
     with disk_errors(path), new_file(path) as place:
         place.write_text(text, encoding="utf-8")

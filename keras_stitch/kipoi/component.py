@@ -18,7 +18,7 @@ from kipoi_utils.utils import infer_parent_class, override_default_kwargs
 from keras_stitch.checks import path_of
 from keras_stitch.errors import SourceError, StitchError, reason
 from keras_stitch.files.parse_text import BadText, from_yaml
-from keras_stitch.files.read_files import check_directory, find_yaml, is_file, load_yaml
+from keras_stitch.files.read_files import check_directory, find_yaml, is_directory, is_file, load_yaml
 from keras_stitch.graphs.names import zoo_name
 from keras_stitch.kipoi import schema
 from keras_stitch.kipoi.dataloader import Dataloader, sources
@@ -77,16 +77,16 @@ def resolve(dataloader: Dataloader) -> Component:
             return _from_directory(Path(source.source_dir), args)
         return _from_import(f"{source.__module__}.{source.__qualname__}", args)
     path = path_of(source, "A dataloader")
-    if path.is_dir():
+    if is_directory(path):
         return _from_directory(path, args)
-    if isinstance(source, str) and not path.exists() and zoo_name(source):
+    if isinstance(source, str) and not is_file(path) and zoo_name(source):
         return _from_source(locate(source, "dataloader", "model"), args)
     if isinstance(source, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", source):
         return _from_import(source, args)
     raise SourceError(
         f"No dataloader '{source}'.",
         expected=sources(),
-        received="a file" if path.exists() else f"no directory, seen from '{Path.cwd().name}'",
+        received="a file" if is_file(path) else f"no directory, seen from '{Path.cwd().name}'",
     )
 
 

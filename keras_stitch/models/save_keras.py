@@ -11,6 +11,7 @@ import keras
 
 from keras_stitch.errors import SaveError, reason
 from keras_stitch.files import new_files
+from keras_stitch.files.read_files import is_directory
 from keras_stitch.files.scratch import folders_of_keras
 from keras_stitch.graphs.spec import GraphSpec
 from keras_stitch.keras_private import as_hdf5, held_layers, layers_within, quiet_keras
@@ -72,7 +73,7 @@ def save_model(model: keras.Model, path: Path, *, overwrite: bool = True) -> Pat
         SaveError: If the format cannot hold the model, or the file cannot be written, or must not be replaced.
     """
     check_format(model, format_of(path))
-    if not path.absolute().parent.is_dir():
+    if not is_directory(path.absolute().parent):
         raise SaveError(f"There is no folder '{path.absolute().parent}'.", fix="Make it first.")
     with new_files.disk_errors(path), new_files.new_file(path, overwrite=overwrite) as place:
         try:

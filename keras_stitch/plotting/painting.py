@@ -20,6 +20,7 @@ from matplotlib.path import Path as Curve
 
 from keras_stitch.errors import SaveError, StitchError
 from keras_stitch.files import new_files
+from keras_stitch.files.read_files import is_directory
 from keras_stitch.graphs.spec import GraphSpec, Wiring
 from keras_stitch.plotting.arrange import HEAD, LANE_PAD, MARGIN, TITLE, arrange
 from keras_stitch.plotting.scene import (
@@ -113,7 +114,7 @@ def save_plot(path: str | PathLike[str], spec: GraphSpec, wiring: Wiring, **mark
             received=f"the ending '{path.suffix}'" if path.suffix else "no ending",
             fix=f"Use '{path.with_suffix('.svg')}'." if path.name else None,
         )
-    if not path.parent.is_dir():
+    if not is_directory(path.parent):
         raise SaveError(f"A plot cannot be saved as '{path}': no folder '{path.parent}'.", fix="Create it first.")
     picture = draw(spec, wiring, **marks, format=ending)
     try:

@@ -11,6 +11,7 @@ from kipoi.data import Dataset, PreloadedDataset
 
 from keras_stitch.checks import mapping_of, whole_number
 from keras_stitch.errors import StitchError
+from keras_stitch.files.read_files import is_directory
 from keras_stitch.terminal import Step
 from keras_stitch.training.batches import rest, size
 from keras_stitch.training.dataloading import failure, is_merged, label, maker, read_rows
@@ -89,7 +90,7 @@ def _count(dataloader: Any, directory: object) -> int | None:
 
 
 def _check_directory(directory: object) -> None:
-    if not isinstance(directory, str | os.PathLike) or not Path(directory).is_dir():
+    if not isinstance(directory, str | os.PathLike) or not is_directory(directory):
         raise StitchError(
             "precompute(...) takes a directory.",
             expected="a Kipoi directory, such as graph.save(...) writes",

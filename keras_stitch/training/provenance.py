@@ -16,7 +16,7 @@ import numpy as np
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import StitchError
 from keras_stitch.files.parse_text import from_yaml
-from keras_stitch.files.read_files import sha256
+from keras_stitch.files.read_files import is_directory, sha256
 
 # Nothing of this decides what a dataloader gives: the model of model_files/, which model.yaml and stitch.yaml
 # describe, is the one that is trained on the rows.
@@ -192,7 +192,7 @@ def changes(key: Key, arguments: Mapping[str, Any] | None = None, directory: Pat
     is where the files are now, if not where they were.
     """
     where = directory if directory is not None else Path(key.directory) if key.directory else None
-    files = hashes(where) if where is not None and where.is_dir() else key.files
+    files = hashes(where) if where is not None and is_directory(where) else key.files
     if arguments is not None:
         return differences(key, _with_arguments(arguments, files=files))
     data = {}

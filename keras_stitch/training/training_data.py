@@ -12,6 +12,7 @@ from kipoi.data import BaseDataLoader, Dataset, PreloadedDataset
 
 from keras_stitch.checks import mapping_of, whole_number
 from keras_stitch.errors import StitchError
+from keras_stitch.files.read_files import is_directory
 from keras_stitch.training.batches import Array, for_fit
 from keras_stitch.training.dataloading import Workers, failure, is_merged, label, maker, read_rows
 from keras_stitch.training.epochs import Epochs, checked_options
@@ -151,7 +152,7 @@ def _with_random_access(
     if rows == 0:
         raise StitchError(f"The dataloader of {label(source)} has no rows.")
     folder = Path(source) if isinstance(source, str | os.PathLike) else None
-    key = functools.partial(key_of, folder, arguments) if folder is not None and folder.is_dir() else None
+    key = functools.partial(key_of, folder, arguments) if folder is not None and is_directory(folder) else None
     data = TrainingData(make, key, **options)
     try:
         first = data.first()
@@ -172,7 +173,7 @@ def _features(
     check_finished(source)
     features = open_features(source, **options)
     _check_no_steps(steps)
-    if directory is not None and not Path(directory).is_dir():
+    if directory is not None and not is_directory(directory):
         raise StitchError(f"There is no directory '{directory}'.", expected="the one that the rows were made from")
     arguments = mapping_of(dataloader_args, "dataloader_args=", "{argument: value}")
     place = None if directory is None else Path(directory)
