@@ -483,9 +483,12 @@ def test_text_with_nul_characters(tmp_path, ending):
 
 
 @pytest.mark.parametrize("ending", ["csv.gz", "parquet"])
-def test_tables_that_unpack_to_far_more_than_they_hold(tmp_path, monkeypatch, ending):
-    monkeypatch.setattr(template_module("kipoi.merging.column_tables"), "_LARGE", 1 << 20)
-    monkeypatch.setattr(template_module("kipoi.merging.column_tables"), "_MOST_EXPANSION", 10)
+@pytest.mark.parametrize(("large", "memory"), [(1 << 20, 1 << 40), (1 << 40, 1 << 20)])
+def test_tables_that_unpack_to_far_more_than_they_hold(tmp_path, monkeypatch, ending, large, memory):
+    module = template_module("kipoi.merging.column_tables")
+    monkeypatch.setattr(module, "_LARGE", large)
+    monkeypatch.setattr(module, "_MOST_EXPANSION", 10)
+    monkeypatch.setattr(module, "_memory", lambda: memory)
     path, table = tmp_path / f"x.{ending}", frame(x=np.zeros(600_000, "int8"))
     table.to_parquet(path) if ending == "parquet" else table.to_csv(path, index=False)
     with pytest.raises(ValueError, match=rf"The file for 'x' has [\d,]+ bytes and unpacks to [\d,]+ or more: '{path}'"):
