@@ -38,12 +38,12 @@ def temporary_folders(make: Callable[[], str]) -> Iterator[None]:
         library.get_temp_dir = before
 
 
-def as_hdf5(model: keras.Model) -> bytes:
+def as_hdf5(model: keras.Model) -> memoryview:
     """What ``model.save`` writes into an ``.h5`` file: it takes a path only, and HDF5 may crash on a full disk."""
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         keras.src.legacy.saving.legacy_h5_format.save_model_to_hdf5(model, file)
-    return content.getvalue()
+    return content.getbuffer()
 
 
 def layers_within(layer: keras.Layer, *, include_self: bool = True) -> Iterator[keras.Layer]:
