@@ -7,6 +7,7 @@ the public interface lacks.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import logging
 import re
@@ -25,6 +26,7 @@ FUNCTIONAL_MODULE = "keras.src.models.functional"
 
 # The module that a config names for an operation, which is no layer: Keras writes this one, too.
 OPERATIONS_MODULE = "keras.src.ops.numpy"
+_OPERATION_MODULES = (OPERATIONS_MODULE, *(f"keras.src.ops.{name}" for name in ("math", "nn", "core", "image")))
 
 
 @contextlib.contextmanager
@@ -36,6 +38,20 @@ def temporary_folders(make: Callable[[], str]) -> Iterator[None]:
         yield
     finally:
         library.get_temp_dir = before
+
+
+def operation_module(kind: str) -> str | None:
+    """The module that a config names for an operation of a class; ``None`` if Keras has no such operation."""
+    for name in _OPERATION_MODULES:
+        found = getattr(importlib.import_module(name), kind, None)
+        if isinstance(found, type) and issubclass(found, keras.Operation):
+            return name
+    return None
+
+
+def is_operation_module(name: object) -> bool:
+    """Whether a module that a config names has operations."""
+    return name in _OPERATION_MODULES
 
 
 def as_hdf5(model: keras.Model) -> memoryview:

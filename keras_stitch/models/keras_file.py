@@ -38,19 +38,13 @@ from keras_stitch.repairs import (
     weights_order,
 )
 from keras_stitch.repairs import stateless as stateless_layers
-from keras_stitch.repairs.architecture import Saved, inner_layers, is_model, name_of, walk
+from keras_stitch.repairs.architecture import Saved, inner_layers, is_model, is_operation, name_of, walk
 from keras_stitch.repairs.read_file import opened_hdf5, read_archive, read_h5, read_json
 from keras_stitch.repairs.rule import Repair
 
 CustomObjects = Mapping[str, Any]
 
 _GONE = frozenset(["RandomHeight", "RandomWidth", "RandomFourierFeatures", "DenseFeatures"])
-
-# What Keras 2 wrote for TensorFlow functions that were called on Keras tensors.
-_OPERATIONS = (
-    *("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"),
-    *("InstanceMethod", "InstanceProperty", "ClassMethod"),
-)
 
 
 @dataclass(frozen=True)
@@ -125,7 +119,7 @@ def _open(
         saved.backend = saved_backend
     saved.stateless = stateless
     try:
-        _check_code(arch or path, saved)
+        unsafe_config.refuse(arch or path, saved)
         repairs = _repair(arch or path, saved)
         _check_stateless(path, saved, repairs)
         _check_known(arch or path, saved, custom_objects)
@@ -144,8 +138,9 @@ def _open(
         keras_private.build_sequentials_once(),
     ):
         try:
-            # Keras 3 may load the weights of nested models in an .h5 file in another order than it saved them.
-            nested = kind == "h5" and any(map(is_model, inner_layers(saved.model)))
+            # Keras 3 may load the weights of nested models in an .h5 file in another order than it saved them, and does
+            # not find its own operations in one.
+            nested = kind == "h5" and any(is_model(layer) or is_operation(layer) for layer in inner_layers(saved.model))
             if repairs or saved.is_legacy or nested:
                 model, repairs = _repaired(path, kind, saved, custom_objects, repairs)
             else:
@@ -235,20 +230,6 @@ def _check_stateless(path: Path, saved: Saved, repairs: tuple[Repair, ...]) -> N
         f"'{path}' is of Keras 3, and stateless= is for files of Keras 1 and 2.",
         fix="Rebuild the model with stateful=False, copy the weights, and save it again.",
     )
-
-
-def _check_code(path: Path, saved: Saved) -> None:
-    unsafe_config.refuse(path, saved)
-    operations = [where for where, layer in walk(saved.model) if layer["class_name"] in _OPERATIONS]
-    if operations:
-        listed = ", ".join(f"'{where}'" for where in operations[:5])
-        more = f" and {len(operations) - 5} more" if len(operations) > 5 else ""
-        raise SourceError(
-            f"'{path}' calls TensorFlow's own functions between its layers, which Keras 3 does not load: "
-            f"{listed}{more}.",
-            expected="Keras layers only",
-            fix="Rebuild these steps with Keras layers in the model that made the file, and save it again.",
-        )
 
 
 def _check_known(path: Path, saved: Saved, custom_objects: CustomObjects) -> None:

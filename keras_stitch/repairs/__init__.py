@@ -17,6 +17,7 @@ from keras_stitch.repairs import (
     learnt_state,
     masks,
     nested_sequentials,
+    operators,
     orderings,
     shared_layers,
     stateless,
@@ -34,6 +35,8 @@ from keras_stitch.repairs.rule import ArrayRule, Check, ModelRule, Repair, Rule
 # check refuses the file. Checks stand before the rules that put in layers, which they would take for the file's own.
 QUIRKS: tuple[Rule | Check, ...] = (
     unsupported.mixed_versions,
+    operators.operations,
+    operators.function_calls,
     nested_sequentials.sequential_names,
     structure.sequential_list,
     stateless.stateless,
@@ -71,6 +74,7 @@ QUIRKS: tuple[Rule | Check, ...] = (
     layer_arguments.leaky_relu,
     layer_arguments.prelu_shared_axes,
     layer_classes.thresholded_relu,
+    layer_classes.layer_scale,
     layer_arguments.causal,
     masks.mask_arguments,
     masks.attention_copies,
@@ -84,6 +88,7 @@ QUIRKS: tuple[Rule | Check, ...] = (
     structure.call_arguments,
     structure.single_ends,
     shared_layers.shared_layers,
+    operators.operators,
 )
 ARRAY_RULES: tuple[ArrayRule, ...] = (learnt_state.ADAPTED, weights_order.BY_ORDER)
 # Of files and of models in memory; see ``models/channels_last.py``.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from keras_stitch.errors import SourceError
-from keras_stitch.keras_private import OPERATIONS_MODULE
+from keras_stitch.keras_private import is_operation_module
 
 Layer = dict[str, Any]
 
@@ -167,8 +167,8 @@ def is_functional(layer: Layer) -> bool:
 
 
 def is_operation(layer: Layer) -> bool:
-    """Whether this is an operation that was put into a graph, and no layer of the file."""
-    return layer.get("module") == OPERATIONS_MODULE
+    """Whether this is an operation of Keras 3 in a graph, and no layer."""
+    return is_operation_module(layer.get("module"))
 
 
 def makes_mask(layer: Layer) -> bool:

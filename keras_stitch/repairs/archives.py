@@ -24,7 +24,7 @@ from keras_stitch.files.parse_text import from_json
 from keras_stitch.files.scratch import Scratch
 from keras_stitch.files.zip_files import open_zip
 from keras_stitch.keras_private import archive_name
-from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_layer, is_model, name_of
+from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_layer, is_model, is_operation, name_of
 from keras_stitch.repairs.shared_layers import ID, share
 
 _CONFIG = "config.json"
@@ -153,6 +153,8 @@ def _places(
     old_names, new_names = Numbers(), Numbers()
     new = {layer.name: new_names.next(type(layer).__name__) for layer in model.layers}
     for layer in inner_layers(said):
+        if is_operation(layer):
+            continue
         name, shared = name_of(layer), layer.get(ID)
         old = None
         if not (saved.is_legacy and shared in seen):

@@ -101,7 +101,7 @@ def fit_arguments(saved: Saved) -> None:
     """
     for path, layer in walk(saved.model):
         config = layer["config"]
-        if not _is_keras(layer["class_name"]) or saved.is_custom(layer):
+        if not _is_keras(layer["class_name"]) or is_operation(layer) or saved.is_custom(layer):
             continue
         taken = _taken(getattr(keras.layers, layer["class_name"]))
         odd = {key: value for key, value in config.items() if key not in taken}

@@ -45,6 +45,18 @@ def cudnn(layer: Layer, saved: Saved) -> bool:
     return True
 
 
+@layer_rule("layer-scale", "the LayerScale of ConvNeXt is an EinsumDense now, which scales channels, too")
+def layer_scale(layer: Layer, saved: Saved) -> bool:
+    config = layer["config"]
+    if layer["class_name"] != "LayerScale" or not {"init_values", "projection_dim"} <= config.keys():
+        return False
+    saved.rename_class(layer, "EinsumDense")
+    channels = config.pop("projection_dim")
+    del config["init_values"]  # the file has the values
+    config |= {"equation": "abcd,d->abcd", "output_shape": [None, None, channels], "bias_axes": None}
+    return True
+
+
 @layer_rule("thresholded-relu", "ThresholdedReLU is gone from Keras 3; a ReLU with a threshold is the same")
 def thresholded_relu(layer: Layer, saved: Saved) -> bool:
     if layer["class_name"] != "ThresholdedReLU":

@@ -35,6 +35,8 @@ def main(jobs: list[dict]) -> None:
             recurrent = any(isinstance(layer, keras.layers.RNN) for layer in model._flatten_layers())
             compiled = recurrent and inputs[0].shape[1] > 100
             outputs = model.predict_on_batch(inputs) if compiled else model(inputs, training=False)
+            if not isinstance(outputs, dict):
+                outputs = {"output": outputs}
             if job.get("float64"):
                 outputs |= {f"float64 {name}": value for name, value in in_float64(model, inputs).items()}
             found = {name: np.asarray(value) for name, value in outputs.items()}

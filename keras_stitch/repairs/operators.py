@@ -1,0 +1,201 @@
+"""Files of Keras 2 with functions of TensorFlow between their layers: these are operations of Keras 3 now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras_stitch.errors import SourceError
+from keras_stitch.keras_private import operation_module
+from keras_stitch.repairs.architecture import (
+    Layer,
+    Saved,
+    inner_layers,
+    is_functional,
+    is_reference,
+    layer_path,
+    map_references,
+    name_of,
+    walk,
+)
+from keras_stitch.repairs.rule import free_name, inner_calls, rule
+from keras_stitch.repairs.structure import keras_tensor
+from keras_stitch.repairs.tensorflow_functions import Plain, Size, Tensor, UnsupportedCallError, call
+
+CALLS = ("TFOpLambda", "SlicingOpLambda")
+# Of ragged and sparse tensors, and of Keras 2.4.
+_OTHERS = ("ClassMethod", "InstanceMethod", "InstanceProperty", "TensorFlowOpLayer")
+_CONSTANT = "_CONSTANT_VALUE"
+# What says nothing, or what Keras does by itself.
+_SAYS_NOTHING = ("name",)
+
+
+@rule("function-calls", "calls of TensorFlow's functions have the form of Keras 3, in which all arguments are seen")
+def function_calls(saved: Saved) -> list[str]:
+    """The nodes of functions, in which the first argument stands alone and holds the others."""
+    found = []
+    for path, layer in _function_layers(saved):
+        layer["inbound_nodes"] = [_modern_call(node) for node in layer["inbound_nodes"]]
+        found.append(path)
+    return found
+
+
+@rule("operations", "an .h5 file does not say where the operations of Keras 3 are; Keras finds them now", legacy=False)
+def operations(saved: Saved) -> list[str]:
+    """Operations are those without what every layer says, whether it trains; some are called as layers are."""
+    found = []
+    for path, _, layer in inner_calls(saved):
+        module = operation_module(layer["class_name"])
+        if saved.is_legacy or module is None or layer.get("module") or "trainable" in layer["config"]:
+            continue
+        layer |= {"module": module, "registered_name": layer["class_name"]}
+        found.append(path)
+    return found
+
+
+@rule("tensorflow-functions", "Keras 3 has no layers for TensorFlow's functions; they are operations of Keras now")
+def operators(saved: Saved) -> list[str]:
+    """Comes last, so that no rule takes an operation for a layer of the same name.
+
+    Raises:
+        SourceError: With every call that has no counterpart.
+    """
+    found, refused = [], []
+    for path, model in list(walk(saved.model)):
+        if not is_functional(model):
+            continue
+        sizes: dict[tuple[str, int], Size] = {}
+        for layer in _in_order(model):
+            place = layer_path(path, layer)
+            try:
+                _replace(saved, model, layer, sizes)
+            except UnsupportedCallError as error:
+                refused.append(f"{place} (tf.{_function(layer)}{error})")
+            found.append(place)
+    if refused:
+        raise SourceError(
+            "It calls functions of TensorFlow between its layers that have no counterpart in Keras 3 here: "
+            f"{', '.join(refused[:_SHOWN])}{f' and {len(refused) - _SHOWN} more' if len(refused) > _SHOWN else ''}.",
+            fix="Rebuild these steps with Keras layers in the model that made the file, and save it again.",
+        )
+    return found
+
+
+_SHOWN = 10
+
+
+def _function_layers(saved: Saved) -> list[tuple[str, Layer]]:
+    return [
+        (path, layer)
+        for path, layer in walk(saved.model)
+        if layer["class_name"] in CALLS and layer.get("inbound_nodes")
+    ]
+
+
+def _modern_call(node: Any) -> dict[str, Any]:
+    if isinstance(node, dict) and "args" in node:
+        return node
+    named: dict[str, Any] = {}
+
+    def first(item: Any) -> Any:
+        if isinstance(item, list) and len(item) in (3, 4) and (item[0] == _CONSTANT or is_reference(item)):
+            named.update(item[3] if len(item) > 3 else {})
+            return item[2] if item[0] == _CONSTANT else keras_tensor(item)
+        return [first(inner) for inner in item] if isinstance(item, list) else item
+
+    argument = first(node)
+    said = {key: map_references(value, keras_tensor) for key, value in named.items()}
+    return {"args": [argument], "kwargs": {key: value for key, value in said.items() if value is not None}}
+
+
+def _function(layer: Layer) -> str:
+    return str(layer["config"].get("function", layer["class_name"])).removeprefix("compat.v1.")
+
+
+def _in_order(model: Layer) -> list[Layer]:
+    """The functions of a model, each behind those whose sizes it takes."""
+    return [layer for layer in inner_layers(model) if layer["class_name"] in (*CALLS, *_OTHERS)]
+
+
+class _Calls:
+    """Adds the operations that stand for one layer, in front of it; the last one takes its place."""
+
+    def __init__(self, saved: Saved, model: Layer, layer: Layer):
+        self._saved, self._model, self._layer = saved, model, layer
+        self._made: list[Layer] = []
+
+    def op(self, kind: str, *tensors: Tensor, **config: Any) -> Tensor:
+        """Adds an operation of Keras."""
+        said = {"module": operation_module(kind), "class_name": kind, "registered_name": kind}
+        return self._add(said, tensors, config)
+
+    def layer(self, kind: str, tensor: Tensor, **config: Any) -> Tensor:
+        """Adds a layer of Keras."""
+        return self._add({"class_name": kind}, [tensor], config)
+
+    def _add(self, said: Layer, tensors: Any, config: dict[str, Any]) -> Tensor:
+        taken = {name_of(layer) for layer in self._made}
+        name = free_name(self._model, f"{name_of(self._layer)}_{said['class_name'].lower()}")
+        while name in taken:
+            name = free_name(self._model, f"{name}_")
+        node = {"args": [_argument(tensor) for tensor in tensors], "kwargs": {}}
+        self._made.append({**said, "name": name, "config": {"name": name, **config}, "inbound_nodes": [node]})
+        return keras_tensor([name, 0, 0])
+
+    def put_in(self) -> None:
+        """Put the operations into the model."""
+        *before, last = self._made
+        layers = inner_layers(self._model)
+        at = next(number for number, layer in enumerate(layers) if layer is self._layer)
+        layers[at:at] = before
+        self._saved.rename_class(self._layer, last["class_name"])
+        name = name_of(self._layer)
+        self._layer.pop("module", None)
+        self._layer.pop("registered_name", None)
+        self._layer.update(last | {"name": name, "config": last["config"] | {"name": name}})
+
+
+def _argument(value: Any) -> Any:
+    """Lists of numbers as tensors; of tensors, as they are."""
+    if isinstance(value, list) and value and not isinstance(value, Plain) and _is_numbers(value):
+        return {"class_name": "__tensor__", "config": {"value": value, "dtype": _dtype(value)}}
+    return value
+
+
+def _is_numbers(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_numbers, value))
+    return isinstance(value, int | float) and value is not None
+
+
+def _dtype(value: Any) -> str:
+    flat = [value]
+    while any(isinstance(item, list) for item in flat):
+        flat = [inner for item in flat for inner in (item if isinstance(item, list) else [item])]
+    if all(isinstance(item, bool) for item in flat):
+        return "bool"
+    return "int32" if all(isinstance(item, int) for item in flat) else "float32"
+
+
+def _replace(saved: Saved, model: Layer, layer: Layer, sizes: dict[tuple[str, int], Size]) -> None:
+    nodes = layer["inbound_nodes"]
+    if layer["class_name"] in _OTHERS or len(nodes) != 1:
+        raise UnsupportedCallError("")
+    (node,) = nodes
+
+    def known(item: Any) -> Any:
+        """The same with sizes in the place of the tensors that are sizes."""
+        if isinstance(item, dict) and item.get("class_name") == "__keras_tensor__":
+            history = item["config"]["keras_history"]
+            return sizes.get((history[0], history[2]), item)
+        if isinstance(item, dict):
+            return {key: known(value) for key, value in item.items()}
+        return [known(value) for value in item] if isinstance(item, list) else item
+
+    named = {key: value for key, value in known(node["kwargs"]).items() if key not in _SAYS_NOTHING}
+    calls = _Calls(saved, model, layer)
+    result = call(calls, _function(layer), known(node["args"]), named)
+    if isinstance(result, Size):
+        sizes[name_of(layer), 0] = result
+        inner_layers(model).remove(layer)
+        return
+    calls.put_in()
