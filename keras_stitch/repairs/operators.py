@@ -31,12 +31,11 @@ _SAYS_NOTHING = ("name",)
 
 @rule("function-calls", "calls of TensorFlow's functions have the form of Keras 3, in which all arguments are seen")
 def function_calls(saved: Saved) -> list[str]:
-    """The nodes of functions, in which the first argument stands alone and holds the others."""
-    found = []
-    for path, layer in _function_layers(saved):
-        layer["inbound_nodes"] = [_modern_call(node) for node in layer["inbound_nodes"]]
-        found.append(path)
-    return found
+    """The nodes of functions, in which the first argument stands alone and holds the others; ``operators`` says it."""
+    for _, layer in walk(saved.model):
+        if layer["class_name"] in CALLS and layer.get("inbound_nodes"):
+            layer["inbound_nodes"] = [_modern_call(node) for node in layer["inbound_nodes"]]
+    return []
 
 
 @rule("operations", "an .h5 file does not say where the operations of Keras 3 are; Keras finds them now", legacy=False)
@@ -69,7 +68,7 @@ def operators(saved: Saved) -> list[str]:
             try:
                 _replace(saved, model, layer, sizes)
             except UnsupportedCallError as error:
-                refused.append(f"{place} (tf.{_function(layer)}{error})")
+                refused.append(f"{place} ({_function(layer)}{error})")
             found.append(place)
     if refused:
         raise SourceError(
@@ -81,14 +80,6 @@ def operators(saved: Saved) -> list[str]:
 
 
 _SHOWN = 10
-
-
-def _function_layers(saved: Saved) -> list[tuple[str, Layer]]:
-    return [
-        (path, layer)
-        for path, layer in walk(saved.model)
-        if layer["class_name"] in CALLS and layer.get("inbound_nodes")
-    ]
 
 
 def _modern_call(node: Any) -> dict[str, Any]:
@@ -108,7 +99,10 @@ def _modern_call(node: Any) -> dict[str, Any]:
 
 
 def _function(layer: Layer) -> str:
-    return str(layer["config"].get("function", layer["class_name"])).removeprefix("compat.v1.")
+    """What a layer calls, as TensorFlow's users know it; what Keras 2 calls a layer of another kind."""
+    if layer["class_name"] not in CALLS:
+        return str(layer["class_name"])
+    return f"tf.{layer['config']['function'].removeprefix('compat.v1.')}"
 
 
 def _in_order(model: Layer) -> list[Layer]:
@@ -193,7 +187,7 @@ def _replace(saved: Saved, model: Layer, layer: Layer, sizes: dict[tuple[str, in
 
     named = {key: value for key, value in known(node["kwargs"]).items() if key not in _SAYS_NOTHING}
     calls = _Calls(saved, model, layer)
-    result = call(calls, _function(layer), known(node["args"]), named)
+    result = call(calls, _function(layer).removeprefix("tf."), known(node["args"]), named)
     if isinstance(result, Size):
         sizes[name_of(layer), 0] = result
         inner_layers(model).remove(layer)

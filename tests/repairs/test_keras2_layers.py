@@ -61,7 +61,6 @@ FAMILIES = _NAMES.split()
 
 # What cannot be loaded, and what is said of it: the name of a model and its kind of file, as a pattern.
 REFUSED = {
-    r"Operation\..*": "calls TensorFlow's own functions between its layers",
     r"Lambda\..*": "holds a Lambda layer",
     r"(RandomFourierFeatures|RandomHeight|RandomWidth)\..*": "that Keras 3 no longer has",
     r"(LSTM|GRU|SimpleRNN)\.time_major.*": "time_major=True",

@@ -68,7 +68,7 @@ def test_rules_have_names_and_reasons_of_their_own() -> None:
 
 
 def test_rules_for_files_of_keras_3() -> None:
-    names = ["axis-list", "training-flag", "shared-layers", "channels-first"]
+    names = ["operations", "axis-list", "training-flag", "shared-layers", "channels-first"]
     assert [rule.name for rule in RULES if not rule.legacy] == names
     assert [check.name for check in CHECKS if not check.legacy] == ["mixed-versions"]
 
