@@ -8,7 +8,6 @@ files of Keras 1.2.2 with Theano that say their backend, as some tools wrote the
 from __future__ import annotations
 
 import os
-import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -114,9 +113,3 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
     """The largest of ``|a - b| / max(1, max|b|)``."""
     assert found.shape == expected.shape, (found.shape, expected.shape)
     return float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
-
-
-def kind_of_refusal(text: str) -> str:
-    """The first sentence of an error without the names in it."""
-    said = re.sub(r"^'[^']*' cannot be loaded without changing what it predicts\. ", "", text)
-    return re.sub(r"'[^']*'", "'...'", re.split(r"(?<=[.:]) |\n", said)[0]).rstrip(":.")
