@@ -2,7 +2,7 @@
 
 Each entry of ``FUNCTIONS`` is a function with the arguments that TensorFlow's has (https://www.tensorflow.org/api_docs),
 those that it can do: a call with another argument is refused. It adds operations to a graph through ``Calls``, whose
-``op`` takes the class of an operation in ``keras.src.ops``, the tensors that it is called with, and its own arguments.
+``op`` takes the class of an operation of Keras, the tensors that it is called with, and its own arguments.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Calls(Protocol):
     """A graph to which operations are added; each call gives what the new operation gives out."""
 
     def op(self, kind: str, *tensors: Tensor, **config: Any) -> Tensor:
-        """Adds an operation of ``keras.src.ops``."""
+        """Adds an operation of Keras."""
 
     def layer(self, kind: str, tensor: Tensor, **config: Any) -> Tensor:
         """Adds a layer of Keras."""
