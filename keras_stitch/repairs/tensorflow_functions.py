@@ -154,6 +154,8 @@ def _reshape(calls: Calls, tensor: Tensor, shape: Any) -> Tensor:
 
 def _split(calls: Calls, value: Tensor, num_or_size_splits: Any, axis: int = 0) -> Tensor:
     if isinstance(num_or_size_splits, list):
+        if min(num_or_size_splits[:-1], default=0) < 0:
+            raise UnsupportedCallError(" with a size that is computed")
         ends = [sum(num_or_size_splits[:number]) for number in range(1, len(num_or_size_splits))]
         return calls.op("Split", value, indices_or_sections=ends, axis=axis)
     return calls.op("Split", value, indices_or_sections=num_or_size_splits, axis=axis)
@@ -193,7 +195,16 @@ def _one_hot(calls: Calls, indices: Tensor, depth: int, axis: int | None = -1, d
     return calls.op("OneHot", indices, num_classes=depth, axis=-1 if axis is None else axis, dtype=dtype or "float32")
 
 
-def _resize(calls: Calls, images: Tensor, size: Any, method: str = "bilinear", antialias: bool = False) -> Tensor:
+def _resize(
+    calls: Calls,
+    images: Tensor,
+    size: Any,
+    method: str = "bilinear",
+    preserve_aspect_ratio: bool = False,
+    antialias: bool = False,
+) -> Tensor:
+    if preserve_aspect_ratio:
+        raise UnsupportedCallError(" with preserve_aspect_ratio=True")
     if method not in ("bilinear", "nearest", "bicubic", "lanczos3", "lanczos5"):
         raise UnsupportedCallError(f" with method={method!r}")
     images = images if method == "nearest" else calls.op("Cast", images, dtype="float32")

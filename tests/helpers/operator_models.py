@@ -96,6 +96,7 @@ MODELS: dict[str, Callable] = {
     "stack": two(lambda x, y: tf.stack([x, y], axis=2)),
     "split": one(lambda x: tf.split(x, 3, axis=2)),
     "split_sizes": one(lambda x: tf.split(x, [1, 3, 2], axis=-1)),
+    "split_rest": one(lambda x: tf.split(x, [1, -1], axis=1)),
     "unstack": one(lambda x: tf.unstack(x, axis=1)),
     "reshape": one(lambda x: tf.reshape(x, [-1, 24])),
     "reshape_rows": one(lambda x: tf.reshape(x, [tf.shape(x)[0], 6, 4])),
@@ -189,7 +190,9 @@ MODELS: dict[str, Callable] = {
     "image.resize": one(lambda x: tf.image.resize(x, [7, 5]), (4, 6, 3)),
     "image.resize_nearest": one(lambda x: tf.image.resize(x, (8, 12), method="nearest"), (4, 6, 3)),
     "image.resize_bicubic": one(lambda x: tf.image.resize(x, (8, 12), method="bicubic"), (4, 6, 3)),
-    "image.resize_antialias": one(lambda x: tf.image.resize(x, (2, 3), antialias=True), (4, 6, 3)),
+    "image.resize_antialias": one(
+        lambda x: tf.image.resize(x, (2, 3), preserve_aspect_ratio=False, antialias=True), (4, 6, 3)
+    ),
     "nn.max_pool2d": one(lambda x: tf.nn.max_pool2d(x, 2, 2, "VALID"), (4, 6, 3)),
     "nn.avg_pool2d": one(lambda x: tf.nn.avg_pool2d(x, [1, 3, 3, 1], [1, 1, 1, 1], "SAME"), (4, 6, 3)),
 }
@@ -330,6 +333,7 @@ def refused() -> tf_keras.Model:
         tf.linalg.inv(x[:, :, :4]),
         tf.image.resize(x[..., None], [3, 3], method="area"),
         tf.tile(x, [tf.shape(x)[0], 1, 1]),
+        *tf.split(x, [2, -1, 1], axis=2),
     ]
     return tf_keras.Model(x, outputs)
 

@@ -226,7 +226,8 @@ def test_what_has_no_counterpart_is_refused_by_name(place: Path) -> None:
         f"TensorFlow between its layers that have no counterpart in Keras 3 here: tf.__operators__.eq "
         f"(tf.__operators__.eq{lost}), tf.math.multiply (tf.math.multiply with a size that is computed), tf.einsum "
         f"(tf.einsum{lost}), tf.reshape (tf.reshape to a shape that is computed), tf.linalg.inv (tf.linalg.inv), "
-        "tf.image.resize (tf.image.resize with method='area'), tf.tile (tf.tile with a size that is computed).\n"
+        "tf.image.resize (tf.image.resize with method='area'), tf.tile (tf.tile with a size that is computed), "
+        "tf.split (tf.split with a size that is computed).\n"
         "  Fix: Rebuild these steps with Keras layers in the model that made the file, and save it again."
     )
 
