@@ -15,6 +15,7 @@ from keras_stitch.repairs.architecture import (
     layer_path,
     map_references,
     name_of,
+    references_within,
     walk,
 )
 from keras_stitch.repairs.rule import free_name, inner_calls, rule
@@ -70,6 +71,9 @@ def operators(saved: Saved) -> list[str]:
             except UnsupportedCallError as error:
                 refused.append(f"{place} ({_function(layer)}{error})")
             found.append(place)
+        used = {item[0] for item in references_within(model)} if not refused else set()
+        left = [f"{path}/{name}".lstrip("/") for name, _ in sizes if name in used]
+        refused += [f"{place} (tf.shape outside of tf.reshape)" for place in left]
     if refused:
         raise SourceError(
             "It calls functions of TensorFlow between its layers that have no counterpart in Keras 3 here: "

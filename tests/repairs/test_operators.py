@@ -17,6 +17,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -230,6 +231,19 @@ def test_what_has_no_counterpart_is_refused_by_name(place: Path) -> None:
         "tf.split (tf.split with a size that is computed).\n"
         "  Fix: Rebuild these steps with Keras layers in the model that made the file, and save it again."
     )
+
+
+def test_a_shape_that_something_else_takes(tmp_path: Path) -> None:
+    x = {"class_name": "InputLayer", "name": "x", "config": {"name": "x", "batch_input_shape": [None, 3]}}
+    shape = {"class_name": "TFOpLambda", "name": "tf.shape", "config": {"name": "tf.shape", "function": "shape"}}
+    x["inbound_nodes"], shape["inbound_nodes"] = [], [["x", 0, 0, {}]]
+    config = {"name": "m", "layers": [x, shape], "input_layers": [["x", 0, 0]], "output_layers": [["tf.shape", 0, 0]]}
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        file.attrs["keras_version"] = "2.15.0"
+        file.attrs["model_config"] = json.dumps({"class_name": "Functional", "config": config})
+        file.create_group("model_weights").attrs["layer_names"] = []
+    with pytest.raises(SourceError, match=r"no counterpart in Keras 3 here: tf\.shape \(tf\.shape outside of tf\.resh"):
+        ks.Graph("g").add("m", tmp_path / "m.h5")
 
 
 @only_on("tensorflow", why="the numbers of one process are compared")
