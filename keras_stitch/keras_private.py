@@ -24,9 +24,8 @@ import keras
 FUNCTIONAL_MODULE = "keras.src.models.functional"
 
 
-# The module that a config names for an operation, which is no layer: Keras writes this one, too.
-OPERATIONS_MODULE = "keras.src.ops.numpy"
-_OPERATION_MODULES = (OPERATIONS_MODULE, *(f"keras.src.ops.{name}" for name in ("math", "nn", "core", "image")))
+# The modules that a config names for operations, which are no layers: Keras writes these, too.
+_OPERATION_MODULES = tuple(f"keras.src.ops.{name}" for name in ("numpy", "math", "nn", "core", "image"))
 
 
 @contextlib.contextmanager

@@ -38,7 +38,7 @@ from keras_stitch.repairs import (
     weights_order,
 )
 from keras_stitch.repairs import stateless as stateless_layers
-from keras_stitch.repairs.architecture import Saved, inner_layers, is_model, is_operation, name_of, walk
+from keras_stitch.repairs.architecture import Saved, inner_layers, is_model, name_of, walk
 from keras_stitch.repairs.read_file import opened_hdf5, read_archive, read_h5, read_json
 from keras_stitch.repairs.rule import Repair
 
@@ -138,9 +138,8 @@ def _open(
         keras_private.build_sequentials_once(),
     ):
         try:
-            # Keras 3 may load the weights of nested models in an .h5 file in another order than it saved them, and does
-            # not find its own operations in one.
-            nested = kind == "h5" and any(is_model(layer) or is_operation(layer) for layer in inner_layers(saved.model))
+            # Keras 3 may load the weights of nested models in an .h5 file in another order than it saved them.
+            nested = kind == "h5" and any(map(is_model, inner_layers(saved.model)))
             if repairs or saved.is_legacy or nested:
                 model, repairs = _repaired(path, kind, saved, custom_objects, repairs)
             else:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from keras_stitch.keras_private import OPERATIONS_MODULE
 from keras_stitch.repairs.architecture import Layer, inner_layers, map_references, name_of, references
 from keras_stitch.repairs.rule import free_name
-from keras_stitch.repairs.structure import keras_tensor
+from keras_stitch.repairs.structure import keras_tensor, operation
 
 Source = tuple[str, int, int]
 # Stands for a model itself: its inputs, by number.
@@ -114,9 +113,7 @@ class Graph:
 
     def _add(self, kind: str, name: str, *arguments: Any, **config: Any) -> list[Any]:
         called = free_name(self._model, f"{name}_mask_{kind.lower()}")
-        node = {"args": [self.argument(argument) for argument in arguments], "kwargs": {}}
-        operation = {"module": OPERATIONS_MODULE, "class_name": kind, "registered_name": kind, "name": called}
-        inner_layers(self._model).append({**operation, "config": {"name": called, **config}, "inbound_nodes": [node]})
+        inner_layers(self._model).append(operation(kind, called, map(self.argument, arguments), config))
         return [called, 0, 0]
 
     @staticmethod

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from keras_stitch.errors import SourceError
 from keras_stitch.keras_private import operation_module
 from keras_stitch.repairs.architecture import (
@@ -19,15 +21,15 @@ from keras_stitch.repairs.architecture import (
     walk,
 )
 from keras_stitch.repairs.rule import free_name, inner_calls, rule
-from keras_stitch.repairs.structure import keras_tensor
+from keras_stitch.repairs.structure import keras_tensor, operation
 from keras_stitch.repairs.tensorflow_functions import Plain, Size, Tensor, UnsupportedCallError, call
 
 CALLS = ("TFOpLambda", "SlicingOpLambda")
 # Of ragged and sparse tensors, and of Keras 2.4.
 _OTHERS = ("ClassMethod", "InstanceMethod", "InstanceProperty", "TensorFlowOpLayer")
 _CONSTANT = "_CONSTANT_VALUE"
-# What says nothing, or what Keras does by itself.
-_SAYS_NOTHING = ("name",)
+_SHOWN = 10
+_DTYPES = {"b": "bool", "i": "int32", "f": "float32"}
 
 
 @rule("function-calls", "calls of TensorFlow's functions have the form of Keras 3, in which all arguments are seen")
@@ -64,7 +66,8 @@ def operators(saved: Saved) -> list[str]:
         if not is_functional(model):
             continue
         sizes: dict[tuple[str, int], Size] = {}
-        for layer in _in_order(model):
+        calling = [layer for layer in inner_layers(model) if layer["class_name"] in (*CALLS, *_OTHERS)]
+        for layer in calling:  # in the order of Keras 2: what makes a size comes before what takes it
             place = layer_path(path, layer)
             try:
                 _replace(saved, model, layer, sizes)
@@ -81,9 +84,6 @@ def operators(saved: Saved) -> list[str]:
             fix="Rebuild these steps with Keras layers in the model that made the file, and save it again.",
         )
     return found
-
-
-_SHOWN = 10
 
 
 def _modern_call(node: Any) -> dict[str, Any]:
@@ -109,11 +109,6 @@ def _function(layer: Layer) -> str:
     return f"tf.{layer['config']['function'].removeprefix('compat.v1.')}"
 
 
-def _in_order(model: Layer) -> list[Layer]:
-    """The functions of a model, each behind those whose sizes it takes."""
-    return [layer for layer in inner_layers(model) if layer["class_name"] in (*CALLS, *_OTHERS)]
-
-
 class _Calls:
     """Adds the operations that stand for one layer, in front of it; the last one takes its place."""
 
@@ -123,21 +118,21 @@ class _Calls:
 
     def op(self, kind: str, *tensors: Tensor, **config: Any) -> Tensor:
         """Adds an operation of Keras."""
-        said = {"module": operation_module(kind), "class_name": kind, "registered_name": kind}
-        return self._add(said, tensors, config)
+        return self._add(operation(kind, self._free_name(kind), map(_argument, tensors), config))
 
     def layer(self, kind: str, tensor: Tensor, **config: Any) -> Tensor:
         """Adds a layer of Keras."""
-        return self._add({"class_name": kind}, [tensor], config)
+        name, node = self._free_name(kind), {"args": [tensor], "kwargs": {}}
+        return self._add(
+            {"class_name": kind, "name": name, "config": {"name": name, **config}, "inbound_nodes": [node]}
+        )
 
-    def _add(self, said: Layer, tensors: Any, config: dict[str, Any]) -> Tensor:
-        taken = {name_of(layer) for layer in self._made}
-        name = free_name(self._model, f"{name_of(self._layer)}_{said['class_name'].lower()}")
-        while name in taken:
-            name = free_name(self._model, f"{name}_")
-        node = {"args": [_argument(tensor) for tensor in tensors], "kwargs": {}}
-        self._made.append({**said, "name": name, "config": {"name": name, **config}, "inbound_nodes": [node]})
-        return keras_tensor([name, 0, 0])
+    def _free_name(self, kind: str) -> str:
+        return free_name(self._model, f"{name_of(self._layer)}_{kind.lower()}_{len(self._made)}")
+
+    def _add(self, said: Layer) -> Tensor:
+        self._made.append(said)
+        return keras_tensor([name_of(said), 0, 0])
 
     def put_in(self) -> None:
         """Put the operations into the model."""
@@ -155,23 +150,14 @@ class _Calls:
 def _argument(value: Any) -> Any:
     """Lists of numbers as tensors; of tensors, as they are."""
     if isinstance(value, list) and value and not isinstance(value, Plain) and _is_numbers(value):
-        return {"class_name": "__tensor__", "config": {"value": value, "dtype": _dtype(value)}}
+        return {"class_name": "__tensor__", "config": {"value": value, "dtype": _DTYPES[np.asarray(value).dtype.kind]}}
     return value
 
 
 def _is_numbers(value: Any) -> bool:
     if isinstance(value, list):
         return all(map(_is_numbers, value))
-    return isinstance(value, int | float) and value is not None
-
-
-def _dtype(value: Any) -> str:
-    flat = [value]
-    while any(isinstance(item, list) for item in flat):
-        flat = [inner for item in flat for inner in (item if isinstance(item, list) else [item])]
-    if all(isinstance(item, bool) for item in flat):
-        return "bool"
-    return "int32" if all(isinstance(item, int) for item in flat) else "float32"
+    return isinstance(value, int | float)
 
 
 def _replace(saved: Saved, model: Layer, layer: Layer, sizes: dict[tuple[str, int], Size]) -> None:
@@ -189,7 +175,7 @@ def _replace(saved: Saved, model: Layer, layer: Layer, sizes: dict[tuple[str, in
             return {key: known(value) for key, value in item.items()}
         return [known(value) for value in item] if isinstance(item, list) else item
 
-    named = {key: value for key, value in known(node["kwargs"]).items() if key not in _SAYS_NOTHING}
+    named = {key: value for key, value in known(node["kwargs"]).items() if key != "name"}
     calls = _Calls(saved, model, layer)
     result = call(calls, _function(layer).removeprefix("tf."), known(node["args"]), named)
     if isinstance(result, Size):

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_stitch.errors import SourceError
-from keras_stitch.keras_private import OPERATIONS_MODULE
 from keras_stitch.repairs.architecture import Fill, Layer, map_references, name_of
-from keras_stitch.repairs.structure import keras_tensor
+from keras_stitch.repairs.structure import keras_tensor, operation
 
 Shape = tuple[int | None, ...]
 
@@ -98,9 +97,7 @@ class Inside:
     def operate(self, kind: str, suffix: str, source: str, *values: Any, **config: Any) -> str:
         """Put in an operation of Keras, which is no layer; returns its name."""
         name = f"{self.name}_{suffix}"
-        operation = {"module": OPERATIONS_MODULE, "class_name": kind, "registered_name": kind, "name": name}
-        node = {"args": [keras_tensor([source, 0, 0]), *values], "kwargs": {}}
-        self._put.append({**operation, "config": {"name": name, **config}, "inbound_nodes": [node]})
+        self._put.append(operation(kind, name, [keras_tensor([source, 0, 0]), *values], config))
         return name
 
     def mask(self, name: str, mask: str) -> str:

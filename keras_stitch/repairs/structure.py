@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from keras_stitch.keras_private import operation_module
 from keras_stitch.repairs.architecture import (
     RECURRENT,
     Layer,
@@ -213,6 +214,13 @@ def keras_tensor(item: list[Any]) -> Any:
     # Only the history counts: Keras looks the tensor up by it.
     config = {"shape": [None], "dtype": "float32", "keras_history": item[:3]}
     return {"class_name": "__keras_tensor__", "config": config}
+
+
+def operation(kind: str, name: str, arguments: Iterable[Any], config: Mapping[str, Any]) -> Layer:
+    """An operation of Keras 3, which is no layer, called once: as Keras writes it into a functional model."""
+    said = {"module": operation_module(kind), "class_name": kind, "registered_name": kind, "name": name}
+    node = {"args": list(arguments), "kwargs": {}}
+    return {**said, "config": {"name": name, **config}, "inbound_nodes": [node]}
 
 
 @rule("single-output", "the only output was in a list, which Keras 3 would return")

@@ -209,7 +209,7 @@ def texts(file: h5py.File, kind: str) -> h5py.Dataset:
         created.set_layout(h5py.h5d.COMPACT)
         stored = h5py.h5t.py_create(text, logical=True)
         return h5py.Dataset(h5py.h5d.create(file.id, b"ids", stored, h5py.h5s.create_simple(shape), created))
-    options = {"contiguous": {}, "lzf": {"chunks": (3, 5), "compression": "lzf"}}
+    options = {"contiguous": {}, "in memory": {}, "lzf": {"chunks": (3, 5), "compression": "lzf"}}
     gzip = {"chunks": (3, 3), "compression": "gzip", "shuffle": True}
     return file.create_dataset("ids", shape, text, **options.get(kind, gzip))
 

@@ -18,10 +18,9 @@ from repairs_files import Layer, called, floats, functional, given, layer, seque
 
 import keras_stitch as ks
 from keras_stitch.errors import SourceError
-from keras_stitch.keras_private import OPERATIONS_MODULE
 from keras_stitch.models.keras_file import open_file
 from keras_stitch.repairs import keras3_config, masks, read_file, repair, structure, unsupported
-from keras_stitch.repairs.architecture import Saved, inner_layers, is_reference, version_of
+from keras_stitch.repairs.architecture import Saved, inner_layers, is_operation, is_reference, version_of
 
 OLD = (2, 1, 6)
 
@@ -291,7 +290,7 @@ def computed(saved: Saved, of: str) -> Any:
 
     def value_of(reference: list[Any]) -> Any:
         made = known[reference[0]]
-        if made.get("module") != OPERATIONS_MODULE:
+        if not is_operation(made):
             return reference[0]
         return (made["class_name"], *map(value, made["inbound_nodes"][0]["args"]))
 
