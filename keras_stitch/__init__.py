@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from keras_stitch.errors import StitchError
 
 if TYPE_CHECKING:
+    from keras_stitch.addresses.push_directory import push
     from keras_stitch.graph import Graph
     from keras_stitch.kipoi.dataloader import Dataloader
     from keras_stitch.recipes import chain, ensemble, siamese
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from keras_stitch.training.training_data import training_data
 
 __version__ = "0.1.0"
-__all__ = ["Dataloader", "Graph", "StitchError", "chain", "ensemble", "precompute", "siamese", "training_data"]
+__all__ = ["Dataloader", "Graph", "StitchError", "chain", "ensemble", "precompute", "push", "siamese", "training_data"]
 
 _HOMES = {
     "Dataloader": "keras_stitch.kipoi.dataloader",
@@ -23,6 +24,7 @@ _HOMES = {
     "chain": "keras_stitch.recipes",
     "ensemble": "keras_stitch.recipes",
     "precompute": "keras_stitch.training.precompute_dataloader",
+    "push": "keras_stitch.addresses.push_directory",
     "siamese": "keras_stitch.recipes",
     "training_data": "keras_stitch.training.training_data",
 }

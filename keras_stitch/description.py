@@ -65,25 +65,27 @@ class Description:
         method: str | None = None,
         saved_backend: str | None = None,
         stateless: bool = False,
+        sha256: str | None = None,
+        md5: str | None = None,
     ) -> Self:
         """Add a submodel under a name.
 
         Args:
             name: Letters, digits and underscores, unique in the graph.
             source: The path of a ``.h5``, ``.hdf5`` or ``.keras`` file (recognised by content) or of a Kipoi
-                directory; a model of a source that Kipoi knows, ``"kipoi:DeepSEA/predict"``; a ``keras.Model``,
-                which is cloned; or any ``keras.layers.Layer``. Models of other frameworks: a Kipoi directory of
-                one, a fitted estimator of scikit-learn, or a ``torch.nn.Module``. Those two are copied at once: what
-                is done to them later does not matter.
+                directory; an address, ``"hf://user/repo"``, ``"hf://user/repo/file@revision"``, ``"https://..."`` or
+                ``"doi:10.5281/zenodo.1/file"``; a model of a source that Kipoi knows, ``"kipoi:DeepSEA/predict"``; a
+                ``keras.Model``, which is cloned; or any ``keras.layers.Layer``. Models of other frameworks: a Kipoi
+                directory of one, a fitted estimator of scikit-learn, or a ``torch.nn.Module``. Those two are copied
+                at once: what is done to them later does not matter.
             trainable: ``False`` freezes it, ``True`` unfreezes it, ``None`` keeps the flags as saved.
             custom_objects: Layers and functions that Keras does not have: a dict by name, the path of a Python file
                 with a dict ``OBJECTS``, a module (``"package.layers"``), a name in one (``"package.layers:Scale"``),
                 or a list of those.
             arch: The architecture JSON that goes with a weights-only file.
             outputs: Inner layers whose outputs replace the model's own: a model without its head.
-            placement: Where it runs: ``"model"``, in the stitched model, ``"dataloader"``, before it and never
-                trained, or ``"workflow"``, beforehand in an environment of its own. By default as late as possible;
-                ``plan`` says where and why.
+            placement: Where it runs: ``"model"``, in the stitched model, ``"dataloader"``, before it and never trained,
+                or ``"workflow"``, in an environment of its own. By default as late as possible; ``plan`` says why.
             shapes: What an estimator or a module takes, without the batch axis: one shape, ``(7,)``; a list of shapes,
                 for the arguments of ``forward``; or a dict of them by name, ``{"seq": (4, 100)}``. ``(shape, dtype)``
                 stands for a shape where a module takes no floats: ``((20,), "int64")``.
@@ -93,22 +95,20 @@ class Description:
                 file does not say it or says it wrongly.
             stateless: Whether the stateful recurrent layers of a file of Keras 1 or 2 become stateless. They predict
                 what they predicted right after ``reset_states``, in batches of any size.
+            sha256: What a file has to have, or the weights in a directory. ``https://`` needs this or ``md5``.
+            md5: The same, for a file alone.
 
         Returns:
             The graph.
 
         Raises:
-            SourceError: If the source cannot be used.
-            NamingError: If the name is malformed or taken.
-            StitchError: If an option does not go with the source.
+            StitchError: If the source cannot be used, its hash is another one, the name is taken, or an option does
+                not go with the source.
         """
-        again = (
-            f"Give this one another name, or graph.share(..., of='{name}') for the same weights once more, or put it "
-            f"in place of that one: graph.replace('{name}', ...)."
-        )
-        new_name(name, "submodel", self._names(), fix=again)
+        self._check_new(name)
         options = {"custom_objects": custom_objects, "arch": arch, "trainable": trainable, "outputs": outputs}
         options |= {"shapes": shapes, "method": method, "saved_backend": saved_backend, "stateless": stateless}
+        options |= {"sha256": sha256, "md5": md5}
         self._keep(name, load_source.load_as_said(name, source, **options, placement=placement))
         return self._say(submodels=(*self._spec.submodels, self._added[name].submodel))
 
@@ -336,6 +336,13 @@ class Description:
     def _become(self, spec: GraphSpec) -> Self:
         self._spec = spec
         return self
+
+    def _check_new(self, name: str) -> None:
+        again = (
+            f"Give this one another name, or graph.share(..., of='{name}') for the same weights once more, or put it "
+            f"in place of that one: graph.replace('{name}', ...)."
+        )
+        new_name(name, "submodel", self._names(), fix=again)
 
     def _names(self) -> list[str]:
         return [submodel.name for submodel in self._spec.submodels]

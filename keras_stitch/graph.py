@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from keras_stitch import checks
+from keras_stitch.addresses import push_directory
 from keras_stitch.assembly import Assembly, Outline, outline_of
 from keras_stitch.description import Description, PathLike
 from keras_stitch.errors import StitchError
 from keras_stitch.files import new_files, read_files
+from keras_stitch.files.scratch import Scratch
 from keras_stitch.graphs import read_stitch_yaml, write_stitch_yaml
 from keras_stitch.graphs.freezing import Flags, frozen_states
 from keras_stitch.graphs.mask_borders import stopped
@@ -209,6 +211,7 @@ class Graph(Description):
         format: str = "keras",
         overwrite: bool = False,
         require_ids: bool = False,
+        card: str = "kipoi",
         progress: Step | None = None,
     ) -> Path:
         """Write the Kipoi directory: the stitched model, its merged dataloader, and how it was made.
@@ -229,6 +232,7 @@ class Graph(Description):
             overwrite: Whether an existing directory is replaced.
             require_ids: Whether it is an error that only the number of a row says where it belongs, for the examples
                 now and for all data later. By default, the model card lists such parts, and the dataloader warns.
+            card: ``"kipoi"``, or ``"huggingface"`` for a model card that the Hugging Face Hub reads, too.
             progress: Called with a few words at every step; by default they are shown on the terminal.
 
         Returns:
@@ -249,8 +253,18 @@ class Graph(Description):
             assembly, picture = self._assembly(), self._picture()
             record = write_stitch_yaml.record(self._spec, trained=model is not None)
             saved = assembly.saved_graph(model, step, picture=picture, record=record)
-            options = SaveOptions(dataloaders, targets, info, examples, hosting, format, overwrite, require_ids)
+            options = SaveOptions(dataloaders, targets, info, examples, hosting, format, overwrite, require_ids, card)
             return write_directory(target, saved, options, step)
+
+    def push(self, address: str, *, private: bool | None = None, message: str | None = None, **options: Any) -> str:
+        """Save the directory in a temporary folder, upload it to the Hugging Face Hub, and return its address there.
+
+        ``options`` are those of ``save``, with the Hub's model card by default; the rest is as for ``ks.push``.
+        """
+        target = push_directory.target_of(address)
+        with Scratch() as folder:
+            directory = self.save(folder / target.label, **{"card": "huggingface", **options})
+            return push_directory.push(directory, address, private=private, message=message)
 
     # -- files ---------------------------------------------------------------
 

@@ -36,9 +36,33 @@ def render(headers: Sequence[str], rows: Sequence[Sequence[str]], *, width: int 
 Step = Callable[[str], None]
 
 
-def _progress(*columns: progress.ProgressColumn) -> progress.Progress:
+# What is shown now, the inner one last: a terminal has one place for bars.
+_shown: list[progress.Progress] = []
+
+
+@contextlib.contextmanager
+def others_show() -> Iterator[None]:
+    """Take away what is shown while something else, such as the bars of another package, is on the terminal."""
+    outer = _shown[-1] if _shown else None
+    if outer is not None:
+        outer.stop()
+    try:
+        yield
+    finally:
+        if outer is not None:
+            outer.start()
+
+
+@contextlib.contextmanager
+def _progress(*columns: progress.ProgressColumn) -> Iterator[progress.Progress]:
     console = Console(stderr=True)
-    return progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    bar = progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    with others_show(), bar:
+        _shown.append(bar)
+        try:
+            yield bar
+        finally:
+            _shown.remove(bar)
 
 
 @contextlib.contextmanager
@@ -75,3 +99,15 @@ def rows_done(done: int, rows: int | None, report: Step | None = None) -> Iterat
     with _progress(text, progress.BarColumn(), *times) as shown:
         task = shown.add_task(words(done), total=rows, completed=done)
         yield lambda done: shown.update(task, description=words(done), completed=done)
+
+
+@contextlib.contextmanager
+def bytes_done(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A function to call with the number of bytes that have come, of as many as there will be, if that is known.
+
+    It shows a bar behind ``what``, which disappears in the end; nothing where the standard error is no terminal.
+    """
+    sizes = (progress.DownloadColumn(), progress.TransferSpeedColumn(), progress.TimeRemainingColumn())
+    with _progress(progress.TextColumn("{task.description}", markup=False), progress.BarColumn(), *sizes) as shown:
+        task = shown.add_task(what, total=None)
+        yield lambda done, total: shown.update(task, completed=done, total=total)

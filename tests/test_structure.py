@@ -14,6 +14,7 @@ MOST_AT_THE_ROOT, MOST_LINES, MOST_OF_A_FUNCTION = 12, 350, 60
 ORDER = (
     ("errors", "terminal", "directory_layout", "keras_private", "start_keras"),
     ("checks", "files"),
+    ("addresses",),
     ("graphs",),
     ("repairs",),
     ("placement", "plotting"),

@@ -26,6 +26,7 @@ def inspect(options: argparse.Namespace) -> None:
             step(f"loading {file}")
             given = {"arch": options.arch, "custom_objects": options.custom_objects}
             given |= {"saved_backend": options.saved_backend, "stateless": options.stateless or None}
+            given |= {"sha256": options.sha256, "md5": options.md5}
             added = load("inspected", file, **given)
         print(describe(added.submodel, file))
 
@@ -65,6 +66,7 @@ def save(options: argparse.Namespace) -> None:
             format=options.format,
             overwrite=options.overwrite,
             require_ids=options.require_ids,
+            card=options.card,
             progress=step,
         )
     print(f"written: {directory}\ntry it: cd {directory} && kipoi test .")
@@ -149,6 +151,12 @@ def export(options: argparse.Namespace) -> None:
     print(f"{exported}\n\nwritten: {exported.path}")
 
 
+def push(options: argparse.Namespace) -> None:
+    """Upload a directory."""
+    address = keras_stitch.push(options.directory, options.address, private=options.private, message=options.message)
+    print(f"pushed: {address}")
+
+
 def demo(options: argparse.Namespace) -> None:
     """Run the demo."""
     import_keras()
@@ -166,5 +174,6 @@ def _graph(options: argparse.Namespace, step: Callable[[str], None]) -> keras_st
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
-    command.__name__: command for command in (inspect, build, save, plot, plan, verify, run, predict, export, demo)
+    command.__name__: command
+    for command in (inspect, build, save, plot, plan, verify, run, predict, export, push, demo)
 }

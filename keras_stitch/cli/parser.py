@@ -43,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("keras-stitch", description=keras_stitch.__doc__)
     parser.add_argument("--version", action="version", version=f"keras-stitch {keras_stitch.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    for add in (_inspect, _build, _save, _plot, _plan, _verify, _run, _predict, _export, _demo):
+    for add in (_inspect, _build, _save, _plot, _plan, _verify, _run, _predict, _export, _push, _demo):
         add(commands)
     return parser
 
@@ -56,7 +56,9 @@ def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
 
 def _inspect(commands: Any) -> None:
     inspect = _command(commands, "inspect", "Show what is in saved models: ports, shapes, layers.")
-    inspect.add_argument("files", nargs="+", metavar="FILE")
+    inspect.add_argument("files", nargs="+", metavar="FILE", help="or an address: hf://user/repo, https://..., doi:...")
+    inspect.add_argument("--sha256", metavar="DIGITS", help="what a file has to have; https:// needs this or --md5")
+    inspect.add_argument("--md5", metavar="DIGITS", help="the same, where its author states only that")
     inspect.add_argument("--arch", metavar="JSON", help="the architecture of a weights-only file")
     inspect.add_argument("--stateless", action="store_true", help="make the stateful layers of old files stateless")
     inspect.add_argument("--saved-backend", metavar="NAME", help="tensorflow or theano, if an old file does not say it")
@@ -82,6 +84,9 @@ def _save(commands: Any) -> None:
     save.add_argument("--info", metavar="YAML", help="a file with authors, doc, license and so on, as Kipoi's info")
     save.add_argument("--hosting", metavar="URL", help="where the weights and examples will lie")
     save.add_argument("--format", default="keras", metavar="keras|h5", help="of the weights (default: keras)")
+    save.add_argument(
+        "--card", default="kipoi", metavar="kipoi|huggingface", help="who reads the model card (default: kipoi)"
+    )
     save.add_argument("--overwrite", action="store_true", help="replace an existing directory")
     ids = "refuse parts whose rows have no ids or genomic ranges in common"
     save.add_argument("--require-ids", action="store_true", help=ids)
@@ -139,6 +144,16 @@ def _export(commands: Any) -> None:
     export.add_argument("--format", metavar="onnx|saved_model", help="by default, what the ending of -o says, or onnx")
     export.add_argument("--overwrite", action="store_true", help="replace a file, or the folder of an earlier export")
     _add_custom_objects(export)
+
+
+def _push(commands: Any) -> None:
+    push = _command(
+        commands, "push", "Upload a generated directory to the Hugging Face Hub, and print its address there."
+    )
+    push.add_argument("directory", metavar="DIRECTORY")
+    push.add_argument("address", metavar="hf://user/repo", help="perhaps with @branch; a new repository is made")
+    push.add_argument("--private", action="store_true", default=None, help="make a new repository private")
+    push.add_argument("--message", metavar="TEXT", help="of the commit")
 
 
 def _demo(commands: Any) -> None:

@@ -46,8 +46,11 @@ class ModelCard:
     urls: Mapping[str, str]
     certificate: Certificate | None = None
 
-    def write(self, directory: Path, groups: Sequence[Sequence[str]]) -> None:
-        """Writes ``README.md``; only the number of a row connects the parts in one group with those in another."""
+    def write(self, directory: Path, groups: Sequence[Sequence[str]], *, front_matter: str = "") -> None:
+        """Writes ``README.md``, with what stands before it.
+
+        Only the number of a row connects the parts in one of the groups with those in another.
+        """
         values = {**self._about_graph(), **self._about_dataloader(), **self._about_parts()}
         values["by_number"] = [
             (one, later)
@@ -55,7 +58,8 @@ class ModelCard:
             for one in own
             if (later := [name for names in groups[number + 1 :] for name in names])
         ]
-        (directory / layout.CARD).write_text(render("kipoi/README.md.jinja", values), encoding="utf-8")
+        text = front_matter + render("kipoi/README.md.jinja", values)
+        (directory / layout.CARD).write_text(text, encoding="utf-8")
 
     def _about_graph(self) -> dict[str, Any]:
         spec, flow, stages = self.graph.spec, self.graph.flow, self.graph.stages

@@ -16,6 +16,8 @@ from keras_stitch.placement.cut_into_stages import Stages
 from keras_stitch.placement.jobs import Flow
 from keras_stitch.verify.certificate import Certificate
 
+CARDS = ("kipoi", "huggingface")
+
 
 @dataclass(frozen=True)
 class SaveOptions:
@@ -32,6 +34,7 @@ class SaveOptions:
         format: ``"keras"`` or ``"h5"``.
         overwrite: Whether a Kipoi directory that is there is replaced.
         require_ids: Whether it is an error that only the number of a row says where it belongs.
+        card: One of ``CARDS``: who reads the model card.
     """
 
     dataloaders: Mapping[str, Any] | None = None
@@ -42,6 +45,7 @@ class SaveOptions:
     format: str = "keras"
     overwrite: bool = False
     require_ids: bool = False
+    card: str = "kipoi"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from keras_stitch import directory_layout as layout
-from keras_stitch.directory import custom_objects_file, example_files, model_info, model_schemas
+from keras_stitch.directory import custom_objects_file, example_files, hub_metadata, model_info, model_schemas
 from keras_stitch.directory import hosting as hosting_of
 from keras_stitch.directory.card import ModelCard
 from keras_stitch.directory.dataloader_code import GeneratedDataloader, copy_components
@@ -79,6 +79,7 @@ class Draft:
         self.carried = custom_objects_file.Carried()
         if graph.model is not None:
             self.carried = custom_objects_file.carry(graph.model, graph.custom_objects)
+        self.front_matter = hub_metadata.front_matter(graph.spec, self.info, options.card)
         self.model_file = layout.model_file(options.format)
         hostable = [] if graph.model is None else [self.model_file]
         hostable += graph.packing.hostable() if graph.packing is not None else []
@@ -120,7 +121,7 @@ class Draft:
         test = {"expect": hosted.get(layout.EXPECTED, layout.EXPECTED), "precision_decimal": digits}
         write_yaml(place / layout.MODEL_YAML, {**description, **hosting_of.hosted_model(model, hosted), "test": test})
         card = ModelCard(self.graph, self.merged, self.inputs, self.said, description, examples, self.urls, certificate)
-        card.write(place, groups)
+        card.write(place, groups, front_matter=self.front_matter)
 
     def _of_the_rest(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
         """The examples of arguments of what remains."""

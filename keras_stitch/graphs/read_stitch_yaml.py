@@ -10,6 +10,7 @@ The file says what the verbs of ``Graph`` say::
       wide: {layer: {class_name: Reshape, config: {target_shape: [4, 1]}}}
       own: {source: own.keras, custom_objects: layers.py}
       published: kipoi:DeepSEA/predict
+      hub: {source: hf://user/repo/model.keras@main, commit: 0a1b..., sha256: 2c3d...}
     inputs:
       sequence: {targets: [model1, model2.seq], shape: [101, 4]}
     connections:
@@ -20,7 +21,8 @@ The file says what the verbs of ``Graph`` say::
     freeze: [model1, {model: "model[23]", layers: "conv*"}]
 
 Paths are relative to the file. Custom objects are a Python file with a dict ``OBJECTS``, a module, a name in a
-module (``package.module:Name``) or a list of those; ``kipoi:...`` is a model of a source that Kipoi knows.
+module (``package.module:Name``) or a list of those; ``kipoi:...`` is a model of a source that Kipoi knows. Addresses
+are ``hf://...``, ``https://...`` and ``doi:...``, as ``Graph.add`` takes them.
 """
 
 from __future__ import annotations
@@ -33,22 +35,25 @@ from typing import Any
 import yaml
 
 from keras_stitch import directory_layout as layout
+from keras_stitch.addresses.parse_address import is_commit
 from keras_stitch.errors import SourceError, SpecFileError, nearest, reason
 from keras_stitch.files import read_files
 from keras_stitch.files.parse_text import BadText, yaml_node, yaml_scalar
 from keras_stitch.graphs import merges
-from keras_stitch.graphs.spec import PLACEMENTS, SAVED_BACKENDS, Connection, FreezeRule, InputSpec, Merge, OutputSpec
+from keras_stitch.graphs.source import SAVED_BACKENDS
+from keras_stitch.graphs.spec import PLACEMENTS, Connection, FreezeRule, InputSpec, Merge, OutputSpec
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One entry under ``models``: where it comes from, and the keyword arguments of ``Graph.add``."""
+    """One entry under ``models``: where it comes from, its record, and the keyword arguments of ``Graph.add``."""
 
     name: str
     source: str | None = None
     layer: Mapping[str, Any] | None = None
     share: str | None = None
     sha256: str | None = None
+    commit: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def check_recorded(self, sha256: str | None) -> None:
@@ -78,8 +83,8 @@ class SpecFile:
 # How many mistakes a message names.
 _LISTED = 100
 _TOP = ("name", "models", "inputs", "connections", "outputs", "freeze")
-_MODEL = ("source", "layer", "share", "sha256", "trainable", "outputs", "arch", "custom_objects", "placement",
-          "saved_backend", "stateless")  # fmt: skip
+_MODEL = ("source", "layer", "share", "sha256", "md5", "commit", "trainable", "outputs", "arch", "custom_objects",
+          "placement", "saved_backend", "stateless")  # fmt: skip
 
 
 def read(path: Path) -> SpecFile:
@@ -237,6 +242,8 @@ class _Parser:
             ("layer", dict, "a mapping with class_name and config"),
             ("share", str, "the name of a submodel"),
             ("sha256", str, "64 hexadecimal digits"),
+            ("md5", str, "32 hexadecimal digits"),
+            ("commit", str, "40 hexadecimal digits"),
             ("trainable", bool, "true or false"),
             ("arch", str, "a path"),
             ("placement", str, "model, dataloader or workflow"),
@@ -249,7 +256,10 @@ class _Parser:
             text = value.get(key, known[0])
             if isinstance(text, str) and text not in known:
                 self._mistake((*path, key), f"expected {nearest(text, known)}, received {_shown(text)}")
-        plain = ("trainable", "arch", "placement", "saved_backend", "stateless")
+        commit = value.get("commit")
+        if isinstance(commit, str) and not (is_commit(commit) and str(value.get("source")).startswith("hf://")):
+            self._mistake((*path, "commit"), f"expected 40 hexadecimal digits for an hf:// source, received {commit!r}")
+        plain = ("md5", "trainable", "arch", "placement", "saved_backend", "stateless")
         options = {key: value[key] for key in plain if key in value}
         for key in ("outputs", "custom_objects"):
             if key in value:
@@ -257,7 +267,7 @@ class _Parser:
         layer = value.get("layer")
         if isinstance(layer, dict):
             self._layer(layer, (*path, "layer"))
-        return ModelEntry(name, value.get("source"), layer, value.get("share"), value.get("sha256"), options)
+        return ModelEntry(name, value.get("source"), layer, value.get("share"), value.get("sha256"), commit, options)
 
     def _layer(self, layer: Mapping[str, Any], path: tuple[Any, ...]) -> None:
         self._known(layer, ("class_name", "config", "module", "registered_name"), path)

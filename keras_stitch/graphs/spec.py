@@ -9,11 +9,11 @@ from functools import cached_property
 from typing import Any
 
 from keras_stitch.graphs.slices import Span
+from keras_stitch.graphs.source import Source
 
 Shape = tuple[int | None, ...]
 
 PLACEMENTS = ("model", "dataloader", "workflow")
-SAVED_BACKENDS = ("tensorflow", "theano")
 
 # What runs a submodel, and what messages call it: Keras, or, through Kipoi, another framework or the model's own class.
 FRAMEWORKS = {
@@ -50,47 +50,6 @@ class Port:
     def is_open(self) -> bool:
         """Whether a dimension is variable."""
         return None in self.row
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a submodel comes from.
-
-    Attributes:
-        kind: "file", "kipoi"; in memory "model", "layer", "trained layer" (with weights), "estimator", "module".
-        path: The absolute path, for ``file`` and ``kipoi``.
-        layer: ``{"class_name": ..., "config": ...}`` for ``layer``.
-        arch: The absolute path of the architecture JSON, for a weights-only file.
-        saved_backend: One of ``SAVED_BACKENDS``: that of the Keras that saved it, where the user said it.
-        stateless: Whether its stateful layers were to become stateless.
-        sha256: The sha256 of the file with the weights, where there is one.
-        label: What tables and pictures show: a file name, ``Dense``.
-        zoo: Its name in a source that Kipoi knows, ``"kipoi:DeepSEA/predict"``; ``path`` is where that lies here.
-        custom_objects: The files (absolute paths) and modules that were given for its custom objects.
-        live_objects: The names of custom objects that were given in memory and that no module has.
-    """
-
-    kind: str
-    label: str
-    path: str | None = None
-    arch: str | None = None
-    layer: Mapping[str, Any] | None = None
-    sha256: str | None = None
-    zoo: str | None = None
-    custom_objects: tuple[str, ...] = ()
-    live_objects: tuple[str, ...] = ()
-    saved_backend: str | None = None
-    stateless: bool = False
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether it was given in memory and has what no path and no config could bring back."""
-        return self.kind not in ("file", "kipoi", "layer")
-
-    @property
-    def draws_weights(self) -> bool:
-        """Whether it is a layer that has no weights of its own: every build draws new ones."""
-        return self.kind == "layer"
 
 
 @dataclass(frozen=True)

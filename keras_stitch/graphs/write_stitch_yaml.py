@@ -90,8 +90,10 @@ def _model_data(submodel: Submodel, place: Callable[[str], str], record: bool) -
     if submodel.is_layer:
         data["layer"] = _plain(submodel.source.layer)
     elif submodel.source.path is not None:
-        data["source"] = submodel.source.zoo or place(submodel.source.path)
-    if record and submodel.source.sha256:
+        data["source"] = submodel.source.address or submodel.source.zoo or place(submodel.source.path)
+    if submodel.source.commit and submodel.source.commit not in data["source"]:
+        data["commit"] = submodel.source.commit
+    if (record or submodel.source.address) and submodel.source.sha256:
         data["sha256"] = submodel.source.sha256
     if record and submodel.source.in_memory:
         data["memory"] = submodel.source.label

@@ -13,6 +13,7 @@ import keras
 from keras_stitch import keras_private
 from keras_stitch.checks import path_of
 from keras_stitch.errors import StitchError
+from keras_stitch.files.checksums import Checksum, checksums
 from keras_stitch.graphs.spec import Submodel
 from keras_stitch.models import custom_objects
 from keras_stitch.models.custom_objects import CustomObjects, Given
@@ -40,6 +41,12 @@ class Request:
     placement: str | None = None
     shapes: Any = None
     method: Any = None
+    sha256: Any = None
+    md5: Any = None
+
+    def checksums(self) -> tuple[Checksum, ...]:
+        """The hashes that were given for the file."""
+        return checksums(self.sha256, self.md5, f"submodel '{self.name}'")
 
     def objects(self) -> CustomObjects:
         """The custom objects that were given."""

@@ -16,15 +16,18 @@ from typing import Any
 import keras
 
 from keras_stitch import checks
+from keras_stitch.addresses.parse_address import HubAddress, is_address, parse
 from keras_stitch.checks import path_of
 from keras_stitch.errors import SourceError, StitchError, nearest, within_recursion_limit
 from keras_stitch.files import read_files
 from keras_stitch.graphs.names import zoo_name
 from keras_stitch.graphs.read_stitch_yaml import ModelEntry
-from keras_stitch.graphs.spec import SAVED_BACKENDS, Connection, Source
+from keras_stitch.graphs.source import SAVED_BACKENDS
+from keras_stitch.graphs.spec import Connection, Source
 from keras_stitch.models import custom_objects, file_formats, layer_config, load_keras
 from keras_stitch.models.custom_objects import CustomObjects, Given, in_registry
 from keras_stitch.placement import plan, requirements
+from keras_stitch.sources import by_address
 from keras_stitch.sources.added import OF_KERAS, Added, Request
 
 # Endings of the files at the top of a Kipoi directory that say what its model and its dataloader are.
@@ -143,15 +146,22 @@ def load(name: str, source: Any, **options: Any) -> Added:
         StitchError: If the custom objects cannot be had, or an option does not go with the source.
     """
     request = Request(name, source, **options)
-    kind = _kind_of(request)
-    _check_options(request, kind)
-    with within_recursion_limit(f"Submodel '{name}'"):
-        added = kind.load(request)
+    added = by_address.load(request, _load) if is_address(source) else _load(request)
     added = replace(added, files=_read_from(added))
     if added.part is None:
         return added
     requires = requirements.declared(added.part.dependencies)
     return replace(added, submodel=replace(added.submodel, requires=requires, unmet=requirements.unmet(requires)))
+
+
+def _load(request: Request) -> Added:
+    kind = _kind_of(request)
+    _check_options(request, kind)
+    by_address.check_before(request, is_path=_is_path(request.source) and not is_in_zoo(request.source))
+    with within_recursion_limit(f"Submodel '{request.name}'"):
+        added = kind.load(request)
+    by_address.check_after(request, added)
+    return added
 
 
 def _read_from(added: Added) -> dict[Path, str]:
@@ -238,6 +248,11 @@ def placed(entry: ModelEntry, folder: Path, given: Given) -> tuple[Any, dict[str
     if entry.layer is not None:
         return layer_config.layer_from_config(entry.layer, objects.for_keras()), options
     assert entry.source is not None
+    if is_address(entry.source):
+        address = parse(entry.source)
+        if isinstance(address, HubAddress):
+            address = replace(address, commit=entry.commit)
+        return address, {**options, "sha256": entry.sha256}
     place = path_of(folder / entry.source, f"models.{entry.name}")
     return entry.source if is_in_zoo(entry.source, folder) else place, options
 

@@ -65,7 +65,7 @@ class CertifiedPart:
 
     Attributes:
         submodel: Its name.
-        source: The label of its source; a file name, never a path.
+        source: The label of its source, a file name, never a path; or its address with the commit.
         sha256: The sha256 of the file with its weights; ``None`` for a source in memory.
         beside: Name and sha256 of each file that goes with it: an architecture JSON, Python files of custom objects.
         weights: ``"of the source"``, ``"trained"`` (those of the model that was given) or ``"new"`` (a layer that

@@ -53,7 +53,7 @@ class SubmodelSources:
         beside += [Path(place) for place in dict.fromkeys(it.place for it in given.origins.values() if it.is_file)]
         return CertifiedPart(
             submodel.name,
-            f"shares {submodel.share}" if submodel.share else source.label,
+            f"shares {submodel.share}" if submodel.share else source.origin,
             source.sha256,
             tuple((path.name, read_files.sha256(path)) for path in beside),
             weights.get(owner, "of the source"),
