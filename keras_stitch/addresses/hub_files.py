@@ -34,7 +34,7 @@ def at_commit(address: HubAddress) -> HubAddress:
             _warn_if_moved(address)
         return address
     with client_errors(address):
-        commit = needed("huggingface_hub").resolve_revision(address.repo, revision=address.revision).resolved
+        commit = needed("huggingface_hub").HfApi().resolve_revision(address.repo, revision=address.revision).resolved
     if not is_commit(commit):  # it becomes part of a path
         raise SourceError(f"The Hub names no commit for '{address}'.", received=repr(commit)[:200])
     return replace(address, commit=commit)

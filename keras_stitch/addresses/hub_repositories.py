@@ -107,10 +107,11 @@ def _archive(address: HubAddress, folder: Path, names: Sequence[str]) -> Reposit
 
 
 def _program(address: HubAddress) -> SourceError:
+    branch = f"'{address.revision}'" if address.revision else "the default branch"
     return SourceError(
         f"'{address}' is a Kipoi directory, whose Python code would run here.",
         expected="the address with a commit, so that the code is the one that you have read",
-        received=f"{f"'{address.revision}'" if address.revision else 'the default branch'}, which may change",
+        received=f"{branch}, which may change",
         fix=f"Read it, and add {address.pinned!r}.",
     )
 

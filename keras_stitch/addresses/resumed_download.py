@@ -20,7 +20,7 @@ from keras_stitch.terminal import bytes_done
 _TRIES = 4
 _PAUSE = 1.0
 _TIMEOUT = (10.0, 60.0)
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16  # of a chunk that is cut off, nothing is kept
 # requests raises the second where the connection ends within an answer.
 _CUT = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError, requests.Timeout)
 
