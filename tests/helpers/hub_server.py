@@ -61,7 +61,7 @@ class HubServer(WebServer):
             if found and request.command in method.split():
                 function(self, request, *found.groups())
                 return
-        request.reply(404, b"")
+        super().answer(request)
 
     def find(self, request: Handler, repo: str, revision: str = "main") -> tuple[Repository, str] | None:
         """A repository and a commit of it; answers if there is none."""
