@@ -146,8 +146,12 @@ class Assembly:
             building.packed_models(spec, stages, blueprints, flags),
             parts,
             self._carried,
-            # Of a Keras model, it is the sha256 of its weights alone.
-            {it.name: str(it.source.sha256) for it in spec.submodels if added[it.name].blueprint is None},
+            # Of a Keras model, it is the sha256 of its weights alone, and of an ONNX file that of the file.
+            {
+                it.name: str(it.source.sha256)
+                for it in spec.submodels
+                if added[it.name].blueprint is None and it.source.kind != "file"
+            },
         )
 
     def notes(self, model: keras.Model | None = None) -> tuple[str, ...]:

@@ -85,7 +85,7 @@ class Packing:
             elif step.cut is not None:
                 self._write_keras(step, place)
         if (last := self.stages.last) is not None:
-            write_packed(self.parts[last], directory / self._last_folder, sha256=self.sha256[last])
+            write_packed(self.parts[last], directory / self._last_folder, sha256=self.sha256.get(last))
 
     @property
     def _last_folder(self) -> str:

@@ -17,7 +17,7 @@ from keras_stitch.errors import SaveError, SourceError, StitchError, reason
 from keras_stitch.export import onnx_files, saved_model
 from keras_stitch.export.export_report import FORMATS, ONNX, SAVED_MODEL, Exported, checked_output, rows_text
 from keras_stitch.export.exportable import Exportable
-from keras_stitch.files import new_files, overwriting
+from keras_stitch.files import new_files, onnx_contents, overwriting
 from keras_stitch.models.custom_objects import Given, in_registry
 from keras_stitch.verify.fresh_process import Arrays
 from keras_stitch.workflow.snakemake import has_workflow, workflow_config
@@ -105,7 +105,7 @@ def _check_installed(format: str) -> None:
             fix="Set the environment variable KERAS_BACKEND=tensorflow.",
         )
     if format == ONNX:
-        onnx_files.check_installed()
+        onnx_contents.check_installed(onnx_files.PACKAGES)
 
 
 def _write(loaded: Exportable, place: Path, format: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,37 +14,23 @@ import keras
 import numpy as np
 
 import keras_stitch
-from keras_stitch.errors import SaveError, StitchError, reason
+from keras_stitch.errors import SaveError, reason
+from keras_stitch.files.onnx_contents import LARGEST
 from keras_stitch.keras_private import layers_within
 from keras_stitch.verify.fresh_process import Arrays
 
-# The largest size of one protobuf message, which an ONNX file is.
-LIMIT = 2**31 - 1
-_PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
+PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
 _NO_MESSAGES = 4
 _OTHERWISE = "Export it as a SavedModel, which holds all that TensorFlow has: --format saved_model."
-
-
-def check_installed() -> None:
-    """Raise where a package is missing, with the command that installs it."""
-    for package in _PACKAGES:
-        try:
-            import_module(package)
-        except ImportError as error:
-            raise StitchError(
-                f"ONNX files need the package '{package}', which cannot be imported.",
-                received=reason(error),
-                fix="pip install 'keras_stitch[onnx]'",
-            ) from error
 
 
 def check_possible(model: keras.Model) -> None:
     """Raise where the weights are too large for one ONNX file, before anything is written."""
     size = sum(math.prod(weight.shape) * np.dtype(weight.dtype).itemsize for weight in model.weights)
-    if size > LIMIT:
+    if size > LARGEST:
         raise SaveError(
             f"The weights of '{model.name}' do not fit into one ONNX file.",
-            expected=f"at most {LIMIT:,} bytes",
+            expected=f"at most {LARGEST:,} bytes",
             received=f"{size:,} bytes",
             fix=_OTHERWISE,
         )

@@ -21,6 +21,7 @@ FRAMEWORKS = {
     "scikit-learn": "scikit-learn",
     "pytorch": "PyTorch",
     "tensorflow": "TensorFlow",
+    "onnx": "an ONNX file",
     "kipoi": "a class of its own",
 }
 

@@ -56,11 +56,15 @@ class Request:
         """The absolute path of the architecture JSON that was given."""
         return None if self.arch is None else path_of(self.arch, f"arch= of submodel '{self.name}'").absolute()
 
-    def refuse_keras_options(self, what: str = "of another framework", where: str = "in the dataloader ") -> None:
-        """Raise where an option for Keras models alone was given; the arguments are for the message."""
+    def refuse_keras_options(
+        self, what: str = "of another framework", where: str = "in the dataloader ", *, but: Sequence[str] = ()
+    ) -> None:
+        """Raise where an option for Keras models alone was given, ``but`` some; the others are for the message."""
         for option in OF_KERAS:
             value = getattr(self, option)
-            if value is not None and not isinstance(value, CustomObjects):  # those of a stitch.yaml are for all
+            if (
+                option not in but and value is not None and not isinstance(value, CustomObjects)
+            ):  # those of a stitch.yaml are for all
                 raise StitchError(
                     f"{option}= of submodel '{self.name}' is for Keras models, and this is a model {what}.",
                     received=f"{option}={value!r}"[:200],

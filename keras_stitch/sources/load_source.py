@@ -48,6 +48,11 @@ def _is_directory(source: Any) -> bool:
     return _is_path(source) and file_formats.is_kipoi_directory(Path(source))
 
 
+def _is_onnx(source: Any) -> bool:
+    """Whether a source is the path of an ONNX file, which nothing but its ending says: it has no first bytes."""
+    return _is_path(source) and os.fsdecode(source).lower().endswith(".onnx")
+
+
 def _is_of(source: object, package: str, name: str) -> bool:
     """Whether a source is of a class of a package, which is not imported for that."""
     base = getattr(sys.modules.get(package), name, None)
@@ -117,6 +122,7 @@ class Kind:
 KINDS = (
     Kind("a name such as 'kipoi:DeepSEA/predict'", is_in_zoo, _by("kipoi_models", "load_zoo_model")),
     Kind("the path of a Kipoi directory", _is_directory, _by("kipoi_models", "load_directory")),
+    Kind("the path of an ONNX file", _is_onnx, _by("onnx_models", "load_onnx"), ("outputs",)),
     Kind("the path of a saved model", _is_path, _load_file),
     Kind("a keras.Model", lambda source: isinstance(source, keras.Model), _load_held),
     # Before the modules of PyTorch: on that backend of Keras, every layer is one.
@@ -147,7 +153,7 @@ def load(name: str, source: Any, **options: Any) -> Added:
     """
     request = Request(name, source, **options)
     added = by_address.load(request, _load) if is_address(source) else _load(request)
-    added = replace(added, files=_read_from(added))
+    added = replace(added, files={**_read_from(added), **added.files})
     if added.part is None:
         return added
     requires = requirements.declared(added.part.dependencies)
@@ -202,8 +208,7 @@ def _check_options(request: Request, kind: Kind) -> None:
             raise StitchError(
                 f"{option}= of submodel '{request.name}' is for {owners} alone.", fix=f"Leave it out{why}."
             )
-    if not set(OF_KERAS) <= set(kind.options):
-        request.refuse_keras_options()
+    request.refuse_keras_options(but=kind.options)
     _check_saved_backend(request)
     if request.stateless and not _is_path(request.source):
         raise StitchError(

@@ -113,7 +113,7 @@ def _probed(
     name: str, model: Any, part: CopiedPart, ports: Sequence[Port], dtypes: Sequence[str] | None
 ) -> tuple[Sequence[str | None], Any]:
     """The dtypes that a model takes, and what it predicts for random rows; ``None`` where it refuses all of them."""
-    typed = part.framework in ("pytorch", "tensorflow")
+    typed = part.framework in ("pytorch", "tensorflow", "onnx")
     for size, made in itertools.product(sizes_of(ports), _kinds(part.framework)):
         for bound, tried in itertools.product((None, 2), _tries(len(ports), typed, dtypes)):
             rows = [

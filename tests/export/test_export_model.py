@@ -444,7 +444,7 @@ def test_a_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_weights_that_no_onnx_file_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_files, "LIMIT", 31)
+    monkeypatch.setattr(onnx_files, "LARGEST", 31)
     source = dense(tmp_path)
     assert refused(tmp_path, lambda: exported(source, tmp_path, "onnx")) == (
         "The weights of 'm' do not fit into one ONNX file.\n  Expected: at most 31 bytes\n  Received: 32 bytes\n"
