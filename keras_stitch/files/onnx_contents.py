@@ -28,6 +28,8 @@ _DTYPES = {
     **{10: "float16", 11: "float64", 12: "uint32", 13: "uint64"},
 }
 _KINDS = {"sequence_type": "a sequence", "map_type": "a map", "optional_type": "an optional value"}
+# What the operator ZipMap makes of probabilities: a dict for each row.
+MAPS = "a sequence of maps"
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Value:
     """An input or an output of an ONNX file.
 
     Attributes:
-        dtype: NumPy's name for the dtype of a tensor of numbers; ``None`` for anything else.
+        dtype: NumPy's name for the dtype of a tensor of numbers, or of the numbers in ``MAPS``; ``None`` for anything
+            else.
         what: What it is, in words: ``"a tensor of float32"``, ``"a sequence"``.
         shape: Its sizes, the batch axis first: a number, the name that the file has for a size, or ``None``; ``None``
             as a whole where the file says nothing.
@@ -57,7 +60,6 @@ class OnnxContents:
         opset: The version of ONNX's own operators.
         producer: What made it, by its own words.
         operators: The operators that ONNX Runtime has only from libraries of others, ``"domain::Operator"``.
-        zipped: The tensor of probabilities that each output of a ``ZipMap`` is made of, by the output.
         data: The files that hold weights, by the names that it has for them.
     """
 
@@ -67,7 +69,6 @@ class OnnxContents:
     opset: int
     producer: str
     operators: tuple[str, ...]
-    zipped: dict[str, str]
     data: dict[str, Path]
 
     @cached_property
@@ -107,10 +108,7 @@ def read_onnx(path: Path) -> OnnxContents:
         content = read_files.plain(path, LARGEST).read_bytes()
     except OSError as error:
         raise SourceError(f"'{path}' cannot be read: {error.strerror}.") from error
-    try:
-        return _contents(path, _parsed(content))
-    except UnicodeDecodeError as error:  # a name in it
-        raise _damaged(path, f"text that is not UTF-8: {error.reason}") from error
+    return _contents(path, _parsed(content))
 
 
 def _parsed(content: bytes) -> Any:
@@ -137,6 +135,9 @@ def _contents(path: Path, model: Any) -> OnnxContents:
     opsets = {item.domain: item.version for item in model.opset_import}
     if not graph.output or not opsets:
         raise _damaged(path, f"{path.stat().st_size:,} bytes that declare no graph with outputs")
+    for item in (*graph.input, *graph.output):
+        if not isinstance(item.name, str):
+            raise _damaged(path, f"the name {item.name!r}, which is not UTF-8")
     held = {tensor.name for tensor in graph.initializer} | {tensor.values.name for tensor in graph.sparse_initializer}
     return OnnxContents(
         path,
@@ -145,7 +146,6 @@ def _contents(path: Path, model: Any) -> OnnxContents:
         opsets.get("", opsets.get("ai.onnx", 0)),
         f"{model.producer_name} {model.producer_version}".strip() or "an unnamed program",
         _foreign_operators(model),
-        {name: node.input[0] for node in graph.node if node.op_type == "ZipMap" for name in node.output if node.input},
         _data_files(path, model),
     )
 
@@ -154,6 +154,9 @@ def _value(item: Any) -> Value:
     from onnx import TensorProto
 
     kind = item.type.WhichOneof("value")
+    inner = item.type.sequence_type.elem_type if kind == "sequence_type" else None
+    if inner is not None and inner.map_type.value_type.tensor_type.elem_type == TensorProto.FLOAT:
+        return Value(item.name, "float32", MAPS, None)
     if kind != "tensor_type":
         return Value(item.name, None, _KINDS.get(str(kind), "no tensor"), None)
     tensor = item.type.tensor_type
@@ -212,7 +215,7 @@ def _data_files(path: Path, model: Any) -> dict[str, Path]:
         )
     found: dict[str, Path] = {}
     for tensor in held:
-        name = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        name = str(next((entry.value for entry in tensor.external_data if entry.key == "location"), ""))
         found[name] = found.get(name) or _beside(path, tensor.name, name)
     return found
 

@@ -45,7 +45,7 @@ def recognise(path: Path) -> str:
     Raises:
         SourceError: If it is nothing that Keras saved, or cannot be read.
     """
-    _check_exists(path)
+    check_exists(path)
     try:
         with read_files.plain(path).open("rb") as file:
             head = file.read(512)
@@ -74,7 +74,8 @@ def _no_entry(path: Path) -> SourceError:
     return SourceError(f"No permission to look at '{path}'.", fix="Change the permissions of its folder.")
 
 
-def _check_exists(path: Path) -> None:
+def check_exists(path: Path) -> None:
+    """Raise a ``SourceError`` where there is no file, with the nearest names beside it."""
     try:
         missing = not path.exists()
         if missing and path.is_symlink():

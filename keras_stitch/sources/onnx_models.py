@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from keras_stitch import directory_layout as layout
-from keras_stitch.errors import SourceError, StitchError, nearest, reason
+from keras_stitch.errors import SourceError, StitchError, nearest
 from keras_stitch.files.onnx_contents import OnnxContents, Value, check_installed, read_onnx
 from keras_stitch.files.scratch import Scratch
 from keras_stitch.graphs.spec import Port, Shape, Source
 from keras_stitch.kipoi.model_directory import CopiedPart, read_directory
 from keras_stitch.kipoi.templates import template_module, template_text, write_yaml
+from keras_stitch.models import file_formats
 from keras_stitch.models.sample_rows import row_shape
 from keras_stitch.sources.added import Added, Request
 from keras_stitch.sources.probing import ROWS, foreign_submodel, quiet, sizes_of
@@ -31,6 +32,7 @@ Array = np.ndarray[Any, Any]
 _FILE = f"{layout.MODEL_FILES}/model.onnx"
 _DATA = f"{layout.MODEL_FILES}/data"
 _MORE_ROWS = 7
+_ROWS = "tensors of numbers with the batch as their first axis"
 
 
 def load_onnx(request: Request) -> Added:
@@ -42,6 +44,7 @@ def load_onnx(request: Request) -> Added:
         StitchError: If there is no such output, or a package is missing.
     """
     check_installed(("onnx", "onnxruntime"))
+    file_formats.check_exists(Path(request.source))
     file = _OnnxModel(request.name, read_onnx(Path(request.source)), request.outputs)
     folder = Scratch()
     directory = folder.path / file.contents.path.name
@@ -56,7 +59,7 @@ def load_onnx(request: Request) -> Added:
     submodel = replace(
         submodel,
         source=replace(source, sha256=file.contents.sha256),
-        inner_outputs=None if request.outputs is None else tuple(request.outputs),
+        inner_outputs=None if request.outputs is None else tuple(dict.fromkeys(request.outputs)),
     )
     return Added(submodel, part=part, kept=folder, files=file.contents.files)
 
@@ -121,33 +124,40 @@ class _OnnxModel:
 
     def _read_batch_size(self) -> int | None:
         """The only number of rows that it takes; ``None`` where it takes any."""
-        bad = [f"'{value.name}', {_why_not(value)}" for value in self.contents.inputs if _why_not(value)]
-        if bad or not self.contents.inputs:
+        inputs = self.contents.inputs
+        if not inputs:
+            raise SourceError(f"{self._what} has no inputs: it gives the same for all rows.")
+        bad = {value.name: why for value in inputs if (why := _why_not(value))}
+        if bad:
+            silent = [value for value in inputs if value.dtype and value.shape is None]
             raise SourceError(
-                f"{self._what} has inputs that no rows of numbers can feed."
-                if bad
-                else f"{self._what} has no inputs: it gives the same for every row.",
-                expected="tensors of numbers with the batch as their first axis",
-                received="; ".join(bad) or None,
-                fix="Cut it behind them: onnx.utils.extract_model(file, new_file, [tensors to feed], [outputs])."
-                if bad
-                else None,
+                f"{self._what} has inputs that no rows of numbers can feed.",
+                expected=_ROWS,
+                received="; ".join(f"'{name}', {why}" for name, why in bad.items()),
+                fix="Write the shape into the file: model.graph.input[...].CopyFrom(onnx.helper.make_tensor_value_info("
+                f"{silent[0].name!r}, ..., ['rows', ...]))."
+                if silent
+                else "Cut it behind them: onnx.utils.extract_model(file, new_file, [tensors to feed], [outputs]).",
             )
-        sizes = {value.shape[0] for value in self.contents.inputs if value.shape and isinstance(value.shape[0], int)}
+        firsts = [value.shape[0] for value in inputs if value.shape]
+        sizes = {size if isinstance(size, int) else None for size in firsts}
         if len(sizes) > 1:
-            first = self.contents.inputs[0].name
             raise SourceError(
-                f"{self._what} has inputs with different fixed numbers of rows.",
-                expected="an open first axis, or the same number for all inputs",
-                received="; ".join(f"'{value.name}' {value.shape}" for value in self.contents.inputs),
-                fix=f"Export it with open batches, as by torch.onnx.export(..., dynamic_axes={{{first!r}: {{0: 'rows'}}"
-                ", ...}).",
+                f"{self._what} has inputs that do not take the same number of rows.",
+                expected="a first axis that is open for all inputs, or of one size",
+                received="; ".join(f"'{value.name}' {_sizes(value)}" for value in inputs),
+                fix="Export it with open batches, torch.onnx.export(..., dynamic_axes={input: {0: 'rows'}}), and with what "
+                "is the same for all rows as an initializer.",
             )
-        return sizes.pop() if sizes else None
+        return sizes.pop()
 
     def _read_outputs(self, wanted: Sequence[str] | None) -> tuple[Value, ...]:
         """The outputs that were asked for, or all."""
         known = {value.name: value for value in self.contents.outputs}
+        if wanted is not None and not wanted:
+            raise StitchError(
+                f"{self._what} would have no outputs.", expected=nearest("", known), received="outputs=[]"
+            )
         for name in wanted or ():
             if name not in known:
                 raise StitchError(
@@ -164,19 +174,13 @@ class _OnnxModel:
     def _no_rows(self, bad: dict[str, str]) -> SourceError:
         """The error about outputs, with what each of them is."""
         good = [it.name for it in self.contents.outputs if it.name not in bad and not _why_not(it, shaped=False)]
-        zipped = [self.contents.zipped[name] for name in bad if name in self.contents.zipped]
-        fixes = [f"Take others: outputs={good}."] if good else []
-        if zipped:
-            inputs = [value.name for value in self.contents.inputs]
-            fixes.append(
-                f"For the array that a ZipMap was made of: onnx.utils.extract_model({self.contents.path.name!r}, "
-                f"'arrays.onnx', {inputs}, {zipped}), or convert it again with options={{'zipmap': False}}."
-            )
         return SourceError(
             f"{self._what} has outputs that are no arrays with a row for each row.",
-            expected="tensors of numbers with the batch as their first axis",
+            expected=_ROWS,
             received="; ".join(f"'{name}', {why}" for name, why in bad.items()),
-            fix=" ".join(fixes) or "Cut it before them: onnx.utils.extract_model(file, new_file, [inputs], [tensors]).",
+            fix=f"Take others: outputs={good}."
+            if good
+            else "Cut it before them: onnx.utils.extract_model(file, new_file, [inputs], [tensors]).",
         )
 
     # -- what it gives ---------------------------------------------------------
@@ -253,6 +257,10 @@ def _why_not(value: Value, *, shaped: bool = True) -> str:
     return "" if value.shape else f"{value.what} without any axis"
 
 
+def _sizes(value: Value) -> str:
+    return str(tuple(size if isinstance(size, int) else None for size in value.shape or ()))
+
+
 def _row(value: Value) -> Shape:
     return tuple(size if isinstance(size, int) else None for size in (value.shape or ())[1:]) or (1,)
 
@@ -268,8 +276,10 @@ def _schema(arrays: Sequence[tuple[str, Shape]], doc: str) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """What ONNX Runtime says, without its own numbers for it."""
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", reason(error))
+    """What ONNX Runtime says, without its own numbers and places in its code."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    return re.sub(r"^(Exception during initialization: )?/onnxruntime_src/.*?\) (?=[A-Z])", "", text)[:400]
 
 
 def _version() -> str:

@@ -69,5 +69,12 @@ class OnnxModel(BaseModel):
                 whole = whole.reshape(len(whole))
             dtype = taken.type.removeprefix("tensor(").removesuffix(")")
             given[taken.name] = whole.astype(DTYPES.get(dtype, dtype), casting="same_kind", copy=False)
-        found = self.model.run(self.outputs, given)
+        found = [numbers(one) for one in self.model.run(self.outputs, given)]
         return [array[:rows] for array in found] if missing else found
+
+
+def numbers(found: Any) -> np.ndarray:
+    """Returns an output as an array; what ZipMap made a dict for each row has its columns in the order of the keys."""
+    if isinstance(found, list):
+        return np.array([[row[key] for key in sorted(row)] for row in found], dtype="float32")
+    return np.asarray(found)
