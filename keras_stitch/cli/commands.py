@@ -28,7 +28,8 @@ def inspect(options: argparse.Namespace) -> None:
             given |= {"saved_backend": options.saved_backend, "stateless": options.stateless or None}
             given |= {"sha256": options.sha256, "md5": options.md5}
             added = load("inspected", file, **given)
-        print(describe(added.submodel, file))
+        about = "" if added.part is None else str(added.part.info.get("doc") or "")
+        print(describe(added.submodel, file, about))
 
 
 def build(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from keras_stitch.graphs.freezing import FROZEN
-from keras_stitch.graphs.spec import GraphSpec, Port, Submodel, Wiring, shape_text
+from keras_stitch.graphs.spec import FRAMEWORKS, GraphSpec, Port, Submodel, Wiring, shape_text
 from keras_stitch.placement.plan import Plan
 from keras_stitch.terminal import render
 
@@ -109,8 +109,11 @@ def repaired_text(repairs: Sequence[str]) -> str:
     return "repaired:" + ("".join(f"\n  {repair}" for repair in repairs) or " nothing")
 
 
-def describe(submodel: Submodel, title: str) -> str:
-    """The ports, layers and repairs of a loaded submodel as tables, below a title."""
+def describe(submodel: Submodel, title: str, about: str = "") -> str:
+    """The ports of a loaded submodel as tables, with the layers and repairs of a Keras model, below a title.
+
+    ``about`` is what a model of another framework says about itself.
+    """
     ends = render(
         ("port", "name", "shape", "dtype"),
         [
@@ -119,6 +122,10 @@ def describe(submodel: Submodel, title: str) -> str:
             for port in ports
         ],
     )
+    head = f"{title}\nsha256 {submodel.source.sha256}"
+    if not submodel.is_keras:
+        runs = f"{FRAMEWORKS[submodel.framework]}, which runs in the dataloader"
+        return "\n".join([head, *([about] if about else []), runs, "", ends, ""])
     layers = render(
         ("layer", "class", "parameters", "trainable"),
         [
@@ -126,8 +133,7 @@ def describe(submodel: Submodel, title: str) -> str:
             for info in submodel.layers
         ],
     )
-    head = f"{title}\nsha256 {submodel.source.sha256}\n{submodel.parameters:,} parameters"
-    return f"{head}\n{repaired_text(submodel.repairs)}\n\n{ends}\n\n{layers}\n"
+    return f"{head}\n{submodel.parameters:,} parameters\n{repaired_text(submodel.repairs)}\n\n{ends}\n\n{layers}\n"
 
 
 def ports_cell(ports: Sequence[Port]) -> str:

@@ -95,7 +95,7 @@ class _OnnxModel:
         args |= {"data": data} if data else {}
         shapes = self._output_shapes(self._loaded(directory, args))
         names = [value.name for value in self._chosen]
-        about = f"{self.contents.path.name}: ONNX, opset {self.contents.opset}, made by {self.contents.producer}."
+        about = f"{self.contents.path.name} of opset {self.contents.opset}, made by {self.contents.producer}."
         write_yaml(
             directory / layout.MODEL_YAML,
             {
@@ -146,7 +146,7 @@ class _OnnxModel:
                 f"{self._what} has inputs that do not take the same number of rows.",
                 expected="a first axis that is open for all inputs, or of one size",
                 received="; ".join(f"'{value.name}' {_sizes(value)}" for value in inputs),
-                fix="Export it with open batches, torch.onnx.export(..., dynamic_axes={input: {0: 'rows'}}), and with what "
+                fix="Export it with open batches, torch.onnx.export(..., dynamic_axes={input: {0: 'rows'}}), and what "
                 "is the same for all rows as an initializer.",
             )
         return sizes.pop()
