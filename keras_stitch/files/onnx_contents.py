@@ -211,13 +211,18 @@ def _data_files(path: Path, model: Any) -> dict[str, Path]:
             f"'{path}' has tensors of nodes in another file, which ONNX Runtime cannot be given.",
             expected="only initializers of the graph in other files",
             received=f"{everywhere - len(held)} more",
-            fix=f"Write it as one file: onnx.save(onnx.load('{path.name}'), 'whole.onnx').",
+            fix=in_one_file(path),
         )
     found: dict[str, Path] = {}
     for tensor in held:
         name = str(next((entry.value for entry in tensor.external_data if entry.key == "location"), ""))
         found[name] = found.get(name) or _beside(path, tensor.name, name)
     return found
+
+
+def in_one_file(path: Path) -> str:
+    """What a message suggests where weights in other files are in the way."""
+    return f"Write it as one file: onnx.save(onnx.load({path.name!r}), 'whole.onnx')."
 
 
 def _beside(path: Path, tensor: str, name: str) -> Path:

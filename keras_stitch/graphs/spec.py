@@ -12,7 +12,6 @@ from keras_stitch.graphs.slices import Span
 from keras_stitch.graphs.source import Source
 
 Shape = tuple[int | None, ...]
-
 PLACEMENTS = ("model", "dataloader", "workflow")
 
 # What runs a submodel, and what messages call it: Keras, or, through Kipoi, another framework or the model's own class.

@@ -5,7 +5,7 @@ The directory links to the file and to those that hold its weights; nothing is c
 
 from __future__ import annotations
 
-import importlib.metadata
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,13 +16,14 @@ import numpy as np
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, StitchError, nearest
-from keras_stitch.files.onnx_contents import OnnxContents, Value, check_installed, read_onnx
+from keras_stitch.files.onnx_contents import OnnxContents, Value, check_installed, in_one_file, read_onnx
 from keras_stitch.files.scratch import Scratch
 from keras_stitch.graphs.spec import Port, Shape, Source
 from keras_stitch.kipoi.model_directory import CopiedPart, read_directory
 from keras_stitch.kipoi.templates import template_module, template_text, write_yaml
 from keras_stitch.models import file_formats
 from keras_stitch.models.sample_rows import row_shape
+from keras_stitch.placement import requirements
 from keras_stitch.sources.added import Added, Request
 from keras_stitch.sources.probing import ROWS, foreign_submodel, quiet, sizes_of
 from keras_stitch.sources.snapshots import rows_for
@@ -32,6 +33,10 @@ Array = np.ndarray[Any, Any]
 _FILE = f"{layout.MODEL_FILES}/model.onnx"
 _DATA = f"{layout.MODEL_FILES}/data"
 _MORE_ROWS = 7
+# Each of them installs the module onnxruntime.
+_PACKAGES = ("onnxruntime", "onnxruntime-gpu")
+# The numbers of one row, or of one batch of a fixed size: random ones are made of them.
+_LARGEST = 2**28
 _ROWS = "tensors of numbers with the batch as their first axis"
 
 
@@ -193,14 +198,14 @@ class _OnnxModel:
             return template_module("kipoi.onnx_model").OnnxModel(**made)
         except Exception as error:  # ONNX Runtime has no class of its own for all of its errors
             text = _reason(error)
-            newer = re.search(r"opset|IR version", text, re.IGNORECASE)
-            raise SourceError(
-                f"{self._what} cannot be loaded by ONNX Runtime {_version()}.",
-                received=text,
-                fix="Install a newer one, pip install -U onnxruntime, or convert the file: onnx.version_converter."
-                if newer
-                else "Check it by onnx.checker.check_model(file, full_check=True), or export it again.",
-            ) from error
+            if re.search(r"opset|IR version", text, re.IGNORECASE):
+                fix = "Install a newer one, pip install -U onnxruntime, or convert the file: onnx.version_converter."
+            elif self.contents.data:
+                fix = in_one_file(self.contents.path)
+            else:
+                fix = "Check it by onnx.checker.check_model(file, full_check=True), or export it again."
+            message = f"{self._what} cannot be loaded by ONNX Runtime {_version()}."
+            raise SourceError(message, received=text, fix=fix) from error
 
     def _output_shapes(self, model: Any) -> list[Shape]:
         """The shapes of the outputs without the batch axis; a size that differs from run to run is open."""
@@ -254,6 +259,8 @@ def _why_not(value: Value, *, shaped: bool = True) -> str:
         return value.what
     if value.shape is None:
         return f"{value.what} of a shape that the file does not say" if shaped else ""
+    if shaped and (size := math.prod(size for size in value.shape if isinstance(size, int))) > _LARGEST:
+        return f"{value.what} of {size:,} numbers, more than {_LARGEST:,}"
     return "" if value.shape else f"{value.what} without any axis"
 
 
@@ -289,7 +296,7 @@ def _version() -> str:
 
 
 def _requirement() -> str:
-    """What runs the file, at least as new as here: it has run it."""
-    packages = importlib.metadata.packages_distributions().get("onnxruntime", ["onnxruntime"])
+    """What runs the file, at least as new as here."""
+    package = next(filter(requirements.installed, _PACKAGES), _PACKAGES[0])
     major, minor = _version().split(".")[:2]
-    return f"{packages[0]}>={major}.{minor}"
+    return f"{package}>={major}.{minor}"

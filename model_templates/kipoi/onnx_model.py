@@ -39,7 +39,9 @@ class OnnxModel(BaseModel):
             contents = [np.memmap(file, mode="r") for file in data.values()]
             options.add_external_initializers_from_files_in_memory(list(data), contents, list(map(len, contents)))
         content = Path(weights).read_bytes()
-        self.model = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        # Without its second try after an error, which prints.
+        session: dict[str, Any] = {"providers": ["CPUExecutionProvider"], "enable_fallback": False}
+        self.model = onnxruntime.InferenceSession(content, options, **session)
         names = [output.name for output in self.model.get_outputs()]
         self.outputs, self.batch_size = [names[number] for number in outputs], batch_size
 
