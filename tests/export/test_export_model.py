@@ -29,6 +29,7 @@ from keras_stitch.errors import SaveError, SourceError, StitchError
 from keras_stitch.export import export_report, onnx_files
 from keras_stitch.export.export_model import export_model
 from keras_stitch.export.export_report import Exported
+from keras_stitch.files import onnx_contents
 from keras_stitch.verify import fresh_process
 
 pytestmark = only_on("tensorflow", why="Keras exports on TensorFlow")
@@ -434,7 +435,7 @@ def test_a_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             raise ModuleNotFoundError("No module named 'tf2onnx'")
         return importlib.import_module(name)
 
-    monkeypatch.setattr(onnx_files, "import_module", without)
+    monkeypatch.setattr(onnx_contents, "import_module", without)
     source = dense(tmp_path)
     assert refused(tmp_path, lambda: exported(source, tmp_path, "onnx"), StitchError) == (
         "ONNX files need the package 'tf2onnx', which cannot be imported.\n"
