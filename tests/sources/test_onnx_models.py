@@ -240,7 +240,8 @@ def test_weights_in_another_file(tmp_path: Path) -> None:
     assert (
         found.submodel.source.sha256 == hashlib.sha256(json.dumps({"": both[0], "m.bin": both[1]}).encode()).hexdigest()
     )
-    graph = ks.Graph().add("m", path).add("top", keras.layers.Dense(1)).connect("m.y", "top")
+    assert "is not the file that it should be" in problem(path, sha256="a" * 64)
+    graph = ks.Graph().add("m", path, sha256=both[0]).add("top", keras.layers.Dense(1)).connect("m.y", "top")
     data.write_bytes(bytes(4) + data.read_bytes()[4:])
     with pytest.raises(SourceError, match=r"'.*m\.bin' has changed since it was added\.") as error:
         graph.verify()
