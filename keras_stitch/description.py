@@ -65,6 +65,7 @@ class Description:
         method: str | None = None,
         saved_backend: str | None = None,
         stateless: bool = False,
+        signature: str | None = None,
         sha256: str | None = None,
         md5: str | None = None,
     ) -> Self:
@@ -76,8 +77,8 @@ class Description:
                 directory; an address, ``"hf://user/repo"``, ``"hf://user/repo/file@revision"``, ``"https://..."`` or
                 ``"doi:10.5281/zenodo.1/file"``; a model of a source that Kipoi knows, ``"kipoi:DeepSEA/predict"``; a
                 ``keras.Model``, which is cloned; or any ``keras.layers.Layer``. Models of other frameworks: a Kipoi
-                directory of one, a fitted estimator of scikit-learn, or a ``torch.nn.Module``. Those two are copied
-                at once: what is done to them later does not matter.
+                directory of one, a SavedModel of TensorFlow, a fitted estimator of scikit-learn, or a
+                ``torch.nn.Module``. Those in memory are copied at once: later changes do not matter.
             trainable: ``False`` freezes it, ``True`` unfreezes it, ``None`` keeps the flags as saved.
             custom_objects: Layers and functions that Keras does not have: a dict by name, the path of a Python file
                 with a dict ``OBJECTS``, a module (``"package.layers"``), a name in one (``"package.layers:Scale"``),
@@ -91,10 +92,9 @@ class Description:
                 stands for a shape where a module takes no floats: ``((20,), "int64")``.
             method: What an estimator is asked: ``"predict"``, ``"predict_proba"`` or ``"predict_log_proba"``; by
                 default the probabilities of a classifier that has them, and ``"predict"`` of all else.
-            saved_backend: The backend of the old Keras that saved a file, ``"tensorflow"`` or ``"theano"``, where the
-                file does not say it or says it wrongly.
-            stateless: Whether the stateful recurrent layers of a file of Keras 1 or 2 become stateless. They predict
-                what they predicted right after ``reset_states``, in batches of any size.
+            saved_backend: ``"tensorflow"`` or ``"theano"``: that of the old Keras, where a file does not say it.
+            stateless: Whether stateful layers of Keras 1 or 2 become stateless, as right after ``reset_states``.
+            signature: The function of a SavedModel to pack as it is; see docs/loading.md for the default.
             sha256: What a file has to have, or the weights in a directory. ``https://`` needs this or ``md5``.
             md5: The same, for a file alone.
 
@@ -108,7 +108,7 @@ class Description:
         self._check_new(name)
         options = {"custom_objects": custom_objects, "arch": arch, "trainable": trainable, "outputs": outputs}
         options |= {"shapes": shapes, "method": method, "saved_backend": saved_backend, "stateless": stateless}
-        options |= {"sha256": sha256, "md5": md5}
+        options |= {"sha256": sha256, "md5": md5, "signature": signature}
         self._keep(name, load_source.load_as_said(name, source, **options, placement=placement))
         return self._say(submodels=(*self._spec.submodels, self._added[name].submodel))
 

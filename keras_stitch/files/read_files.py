@@ -17,6 +17,7 @@ from keras_stitch.files.parse_text import from_yaml
 # In bytes. Whole texts are read into memory, and no model is as large as the other.
 LARGEST_TEXT = 1 << 28
 LARGEST = 1 << 40
+MOST_FILES = 10_000  # of a directory that is one model
 
 _TEXTS = (".yaml", ".yml", ".py", ".json")
 _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
@@ -62,16 +63,35 @@ def read_text(path: Path) -> str:
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a file, as hexadecimal digits.
+    """The sha256 of a file, as hexadecimal digits; of a directory, that of what ``sha256sum`` says of its files.
+
+    So it is that of ``find -L . -type f | LC_ALL=C sort | xargs sha256sum`` in the directory.
 
     Raises:
-        SourceError: If the file cannot be read.
+        SourceError: If a file cannot be read.
     """
+    if path.is_dir():
+        lines = (f"{sha256(path / place)}  ./{place}\n" for place in places_in(path))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
     try:
         with plain(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise SourceError(f"'{path}' cannot be read any more: {error.strerror}.") from error
+
+
+def places_in(directory: Path) -> list[str]:
+    """The relative paths of all files in a directory, sorted.
+
+    Raises:
+        SourceError: If there are too many of them, or a name is no text.
+    """
+    found: list[str] = []
+    for folder, _, names in os.walk(directory, followlinks=True):
+        found += (Path(folder, name).relative_to(directory).as_posix() for name in names)
+        if len(found) > MOST_FILES:
+            raise SourceError(f"'{directory}' holds more than {MOST_FILES:,} files.", fix="Give a smaller directory.")
+    return sorted(found, key=os.fsencode)
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:
@@ -84,8 +104,13 @@ def is_directory(path: str | os.PathLike[str]) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises there
 
 
-def version_of(path: Path) -> tuple[int, int, int] | None:
-    """What tells a file from another one that takes its place, without reading it; ``None`` where none is."""
+def version_of(path: Path) -> tuple[Any, ...] | None:
+    """What tells a file from another one that takes its place, without reading it; ``None`` where none is.
+
+    Of a directory, that of all files in it.
+    """
+    if path.is_dir():
+        return tuple((place, version_of(path / place)) for place in places_in(path))
     try:
         found = path.stat()
     except OSError:

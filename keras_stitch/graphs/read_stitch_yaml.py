@@ -84,7 +84,7 @@ class SpecFile:
 _LISTED = 100
 _TOP = ("name", "models", "inputs", "connections", "outputs", "freeze")
 _MODEL = ("source", "layer", "share", "sha256", "md5", "commit", "trainable", "outputs", "arch", "custom_objects",
-          "placement", "saved_backend", "stateless")  # fmt: skip
+          "placement", "saved_backend", "stateless", "signature")  # fmt: skip
 
 
 def read(path: Path) -> SpecFile:
@@ -249,6 +249,7 @@ class _Parser:
             ("placement", str, "model, dataloader or workflow"),
             ("saved_backend", str, "tensorflow or theano"),
             ("stateless", bool, "true or false"),
+            ("signature", str, "the name of a signature"),
         ):
             if key in value:
                 self._typed(value[key], kind, (*path, key), expected)
@@ -259,7 +260,7 @@ class _Parser:
         commit = value.get("commit")
         if isinstance(commit, str) and not (is_commit(commit) and str(value.get("source")).startswith("hf://")):
             self._mistake((*path, "commit"), f"expected 40 hexadecimal digits for an hf:// source, received {commit!r}")
-        plain = ("md5", "trainable", "arch", "placement", "saved_backend", "stateless")
+        plain = ("md5", "trainable", "arch", "placement", "saved_backend", "stateless", "signature")
         options = {key: value[key] for key in plain if key in value}
         for key in ("outputs", "custom_objects"):
             if key in value:

@@ -14,12 +14,14 @@ class Source:
     """Where a submodel comes from.
 
     Attributes:
-        kind: "file", "kipoi"; in memory "model", "layer", "trained layer" (with weights), "estimator", "module".
-        path: The absolute path, for ``file`` and ``kipoi``.
+        kind: "file", "kipoi", "saved model" (a SavedModel that is packed as it is); in memory "model", "layer",
+            "trained layer" (with weights), "estimator", "module".
+        path: The absolute path, where it was not given in memory.
         layer: ``{"class_name": ..., "config": ...}`` for ``layer``.
         arch: The absolute path of the architecture JSON, for a weights-only file.
         saved_backend: One of ``SAVED_BACKENDS``: that of the Keras that saved it, where the user said it.
         stateless: Whether its stateful layers were to become stateless.
+        signature: The function of a SavedModel that was asked for.
         sha256: The sha256 of the file with the weights, where there is one.
         label: What tables and pictures show: a file name, ``Dense``.
         zoo: Its name in a source that Kipoi knows, ``"kipoi:DeepSEA/predict"``; ``path`` is where that lies here.
@@ -42,6 +44,7 @@ class Source:
     live_objects: tuple[str, ...] = ()
     saved_backend: str | None = None
     stateless: bool = False
+    signature: str | None = None
 
     @property
     def origin(self) -> str:
@@ -53,7 +56,7 @@ class Source:
     @property
     def in_memory(self) -> bool:
         """Whether it was given in memory and has what no path and no config could bring back."""
-        return self.kind not in ("file", "kipoi", "layer")
+        return self.kind not in ("file", "kipoi", "saved model", "layer")
 
     @property
     def draws_weights(self) -> bool:

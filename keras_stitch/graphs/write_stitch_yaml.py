@@ -108,6 +108,8 @@ def _model_data(submodel: Submodel, place: Callable[[str], str], record: bool) -
         data["saved_backend"] = submodel.source.saved_backend
     if submodel.source.stateless:
         data["stateless"] = True
+    if submodel.source.signature:
+        data["signature"] = submodel.source.signature
     data |= _given_objects(submodel.source.custom_objects, place)
     return data["source"] if list(data) == ["source"] else data
 

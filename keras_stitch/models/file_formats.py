@@ -1,7 +1,8 @@
 """Saved files: recognised by their content, and given to Keras under an ending that it knows.
 
 Formats: Keras' legacy HDF5 (https://keras.io/guides/serialization_and_saving/ and the h5 files of Keras 1
-and 2), the ``.keras`` zip archive, and an architecture JSON with a weights file.
+and 2), the ``.keras`` zip archive, an architecture JSON with a weights file, and the directory of a SavedModel that
+Keras 2 wrote.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from keras_stitch.errors import SourceError, nearest
 from keras_stitch.files import read_files
 from keras_stitch.files.scratch import Scratch
 from keras_stitch.repairs.read_file import AGAIN, opened_archive, opened_hdf5
+from keras_stitch.repairs.read_saved_model import is_of_keras, is_saved_model
+
+SAVED_MODEL = "SavedModel"
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK"
-_ACCEPTED = "a model saved by Keras: .h5, .hdf5 or .keras, or a Kipoi directory"
+_ACCEPTED = "a model saved by Keras: .h5, .hdf5, .keras or a SavedModel, or a Kipoi directory"
 
 
 def checked_sha256(path: Path, kind: str) -> str:
@@ -40,12 +44,15 @@ def recognise(path: Path) -> str:
     """What a file holds, judged by its content.
 
     Returns:
-        ``"h5"``, ``"keras"``, ``"h5 weights"`` (legacy layout) or ``"keras weights"``.
+        ``"h5"``, ``"keras"``, ``"h5 weights"`` (legacy layout), ``"keras weights"``, or ``SAVED_MODEL`` for the
+        directory of a SavedModel of Keras.
 
     Raises:
         SourceError: If it is nothing that Keras saved, or cannot be read.
     """
     check_exists(path)
+    if path.is_dir():
+        return _recognise_directory(path)
     try:
         with read_files.plain(path).open("rb") as file:
             head = file.read(512)
@@ -88,14 +95,18 @@ def check_exists(path: Path) -> None:
         raise SourceError(
             f"There is no file '{path}'.{where}", expected=nearest(path.name, beside) if beside else _ACCEPTED
         )
-    if path.is_dir():
-        saved = (path / "saved_model.pb").exists()
+
+
+def _recognise_directory(path: Path) -> str:
+    if not is_saved_model(path):
+        raise SourceError(f"'{path}' is a directory without a model.yaml.", expected=_ACCEPTED)
+    if not is_of_keras(path):
         raise SourceError(
-            f"'{path}' is a directory without a model.yaml"
-            + (", a TensorFlow SavedModel, which holds no Keras layers." if saved else "."),
+            f"'{path}' is a TensorFlow SavedModel, which holds no Keras layers.",
             expected=_ACCEPTED,
-            fix="Save the model as .keras." if saved else None,
+            fix="Save the model as .keras.",
         )
+    return SAVED_MODEL
 
 
 def _recognise_hdf5(path: Path) -> str:

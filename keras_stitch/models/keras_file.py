@@ -22,6 +22,7 @@ from keras_stitch.errors import SourceError, reason
 from keras_stitch.files import read_files
 from keras_stitch.files.scratch import folders_of_keras
 from keras_stitch.models import channels_last, clone, file_formats, stored_weights, weight_budget
+from keras_stitch.models.file_formats import SAVED_MODEL
 from keras_stitch.repairs import (
     archives,
     changed_functions,
@@ -29,6 +30,7 @@ from keras_stitch.repairs import (
     keras3_config,
     layer_classes,
     learnt_state,
+    read_saved_model,
     rebuild,
     repair,
     shape_checks,
@@ -44,6 +46,8 @@ from keras_stitch.repairs.rule import Repair
 
 CustomObjects = Mapping[str, Any]
 
+# Whole models by what ``file_formats.recognise`` says of them; weights come with an architecture JSON.
+_READERS = {"h5": read_h5, "keras": read_archive, SAVED_MODEL: read_saved_model.read_saved_model}
 _GONE = frozenset(["RandomHeight", "RandomWidth", "RandomFourierFeatures", "DenseFeatures"])
 
 
@@ -112,7 +116,7 @@ def _open(
     stateless: bool,
 ) -> tuple[keras.Model, tuple[Repair, ...]]:
     stored = stored_weights.check_stored(path, kind)
-    saved = read_json(arch, path) if arch is not None else read_archive(path) if kind == "keras" else read_h5(path)
+    saved = _READERS[kind](path) if arch is None else read_json(arch, path)
     saved.custom = frozenset({*custom_objects, *keras.saving.get_custom_objects()})
     if saved_backend is not None:
         _check_saved_backend(path, saved, saved_backend)
@@ -260,7 +264,10 @@ def _repaired(
     path: Path, kind: str, saved: Saved, custom_objects: CustomObjects, repairs: tuple[Repair, ...]
 ) -> tuple[keras.Model, tuple[Repair, ...]]:
     arrays = {}
-    if kind.startswith("keras"):
+    if kind == SAVED_MODEL:
+        arrays = read_saved_model.read_arrays(path)
+        repairs += learnt_state.from_arrays(saved, arrays)
+    elif kind.startswith("keras"):
         repairs += learnt_state.from_archive(saved, path) if saved.is_legacy else ()
     else:
         with opened_hdf5(path) as file:

@@ -15,8 +15,10 @@ from h5py import h5d, h5t
 from keras_stitch.errors import SourceError
 from keras_stitch.files import hdf5_files, zip_files
 from keras_stitch.keras_private import held_layers
+from keras_stitch.models.file_formats import SAVED_MODEL
 from keras_stitch.repairs.archives import WEIGHTS
 from keras_stitch.repairs.read_file import AGAIN, opened_archive, opened_hdf5
+from keras_stitch.repairs.read_saved_model import checkpoint
 
 _OPTIMIZERS = ("optimizer", "optimizer_weights")  # which nobody reads here
 
@@ -29,6 +31,8 @@ def check_stored(path: Path, kind: str) -> int:
     Raises:
         SourceError: If some were declared and never written, with layer and dataset, or would only fill the memory.
     """
+    if kind == SAVED_MODEL:
+        return checkpoint(path).size
     if kind != "keras":
         with opened_hdf5(path) as file:
             return _check(file, path)

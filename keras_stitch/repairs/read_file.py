@@ -61,7 +61,7 @@ def read_h5(path: Path) -> Saved:
         group = file.get("model_weights", file)
         version, backend = (_first(key, file, group) for key in ("keras_version", "backend"))
         arrays = _arrays(group)
-    return _saved(path, text, version, backend, arrays)
+    return as_saved(path, text, version, backend, arrays)
 
 
 def read_archive(path: Path) -> Saved:
@@ -80,7 +80,7 @@ def read_archive(path: Path) -> Saved:
             received=repr(about)[:100],
             fix=AGAIN,
         )
-    return _saved(path, text, about.get("keras_version"), "tensorflow")
+    return as_saved(path, text, about.get("keras_version"), "tensorflow")
 
 
 def read_json(path: Path, weights: Path) -> Saved:
@@ -112,7 +112,7 @@ def read_json(path: Path, weights: Path) -> Saved:
         return Saved(said, (3,), weights_version=of_weights)
     version = _said(path, said, "keras_version") or (".".join(map(str, of_weights)) if of_weights else None)
     # The kernels are in the weights, whatever the architecture says.
-    saved = _saved(path, text, version, backend or _said(path, said, "backend"), arrays)
+    saved = as_saved(path, text, version, backend or _said(path, said, "backend"), arrays)
     saved.weights_version = of_weights
     return saved
 
@@ -160,7 +160,12 @@ def _backend(version: tuple[int, ...], arrays: Arrays) -> str | None:
     return "theano" if names and version < (2,) else None
 
 
-def _saved(path: Path, text: str, version: str | None, backend: str | None, arrays: Arrays | None = None) -> Saved:
+def as_saved(path: Path, text: str, version: str | None, backend: str | None, arrays: Arrays | None = None) -> Saved:
+    """An architecture of which a file has the JSON text and says who wrote it; the arrays are those of the file.
+
+    Raises:
+        SourceError: If the text is damaged, or no architecture.
+    """
     try:
         said = from_json(text)
     except BadText as error:

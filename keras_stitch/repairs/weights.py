@@ -32,6 +32,7 @@ from keras_stitch.repairs.architecture import (
 from keras_stitch.repairs.kernel_layouts import convert
 from keras_stitch.repairs.read_file import texts
 
+TOP_LEVEL = "top_level_model_weights"  # what Keras calls the weights that a model has outside of its layers
 _KERAS_1_ARRAYS = {"LSTM": 12, "GRU": 9, "SimpleRNN": 3, "ConvLSTM2D": 12}
 
 
@@ -86,7 +87,7 @@ def assign(model: keras.Model, saved: Saved, arrays: Mapping[str, Sequence[Array
     Raises:
         SourceError: If a layer and its arrays do not fit.
     """
-    if arrays.get("top_level_model_weights"):
+    if arrays.get(TOP_LEVEL):
         raise SourceError("The model has weights of its own, outside any layer, which plain Keras does not load.")
     used, assigned = set(), dict[int, np.ndarray]()
     for said in inner_layers(saved.model):

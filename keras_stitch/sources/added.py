@@ -41,6 +41,7 @@ class Request:
     placement: str | None = None
     shapes: Any = None
     method: Any = None
+    signature: str | None = None
     sha256: Any = None
     md5: Any = None
 

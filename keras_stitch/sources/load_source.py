@@ -27,6 +27,7 @@ from keras_stitch.graphs.spec import Connection, Source
 from keras_stitch.models import custom_objects, file_formats, layer_config, load_keras
 from keras_stitch.models.custom_objects import CustomObjects, Given, in_registry
 from keras_stitch.placement import plan, requirements
+from keras_stitch.repairs.read_saved_model import is_of_keras, is_saved_model
 from keras_stitch.sources import by_address
 from keras_stitch.sources.added import OF_KERAS, Added, Request
 
@@ -53,6 +54,11 @@ def _is_onnx(source: Any) -> bool:
     return _is_path(source) and os.fsdecode(source).lower().endswith(".onnx")
 
 
+def _is_bare(source: Any) -> bool:
+    """Whether a source is a SavedModel that holds no Keras layers."""
+    return _is_path(source) and is_saved_model(Path(source)) and not is_of_keras(Path(source))
+
+
 def _is_of(source: object, package: str, name: str) -> bool:
     """Whether a source is of a class of a package, which is not imported for that."""
     base = getattr(sys.modules.get(package), name, None)
@@ -61,9 +67,14 @@ def _is_of(source: object, package: str, name: str) -> bool:
 
 # -- how it is loaded ---------------------------------------------------------------------------------------------
 def _load_file(request: Request) -> Added:
+    if request.signature is not None:
+        if is_saved_model(Path(request.source)):
+            return _load_graph(request)
+        raise _not_for_it(request, "signature", "")
     given, arch = request.objects(), request.arch_file()
     path = Path(request.source)
-    source = Source("file", path.name, path=str(path.absolute()), arch=None if arch is None else str(arch))
+    label = f"{path.name} (SavedModel of Keras)" if is_saved_model(path) else path.name
+    source = Source("file", label, path=str(path.absolute()), arch=None if arch is None else str(arch))
     objects, kind = given.for_keras(), file_formats.recognise(path)
     with in_registry(objects):
         submodel, blueprint = load_keras.load_file(
@@ -99,6 +110,9 @@ def _by(module: str, function: str) -> Callable[[Request], Added]:
     return lambda request: getattr(importlib.import_module(f"keras_stitch.sources.{module}"), function)(request)
 
 
+_load_graph = _by("saved_model_graphs", "load_graph")
+
+
 # -- the table ----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Kind:
@@ -109,7 +123,7 @@ class Kind:
         recognises: Whether a source is of this kind; asked only if it is of none of the kinds before.
         load: Loads it.
         options: The options of ``Graph.add`` that it takes, beside ``placement``.
-        several: What messages about ``shapes=`` and ``method=`` call several of them.
+        several: What messages about options that few kinds take call several of them.
     """
 
     what: str
@@ -123,7 +137,8 @@ KINDS = (
     Kind("a name such as 'kipoi:DeepSEA/predict'", is_in_zoo, _by("kipoi_models", "load_zoo_model")),
     Kind("the path of a Kipoi directory", _is_directory, _by("kipoi_models", "load_directory")),
     Kind("the path of an ONNX file", _is_onnx, _by("onnx_models", "load_onnx"), ("outputs",)),
-    Kind("the path of a saved model", _is_path, _load_file),
+    Kind("the path of a SavedModel of TensorFlow", _is_bare, _load_graph, ("signature",), "SavedModels of TensorFlow"),
+    Kind("the path of a saved model", _is_path, _load_file, (*OF_KERAS, "signature")),
     Kind("a keras.Model", lambda source: isinstance(source, keras.Model), _load_held),
     # Before the modules of PyTorch: on that backend of Keras, every layer is one.
     Kind("a Keras layer", lambda source: isinstance(source, keras.Layer), _load_held),
@@ -173,8 +188,8 @@ def _load(request: Request) -> Added:
 def _read_from(added: Added) -> dict[Path, str]:
     """The files of a source and their sha256; what is copied of other frameworks has a sha256 of its own."""
     source, part = added.submodel.source, added.part
-    if source.path is None:
-        return {}
+    if source.path is None or added.files:
+        return dict(added.files)
     found = {}
     weights = Path(source.path) if part is None else getattr(part, "weights", None)
     if weights is not None:
@@ -202,12 +217,9 @@ def _kind_of(request: Request) -> Kind:
 
 
 def _check_options(request: Request, kind: Kind) -> None:
-    for option, why in (("shapes", ": the source says what it takes"), ("method", "")):
+    for option, why in (("shapes", ": the source says what it takes"), ("method", ""), ("signature", "")):
         if getattr(request, option) is not None and option not in kind.options:
-            owners = " and ".join(known.several for known in KINDS if option in known.options)
-            raise StitchError(
-                f"{option}= of submodel '{request.name}' is for {owners} alone.", fix=f"Leave it out{why}."
-            )
+            raise _not_for_it(request, option, why)
     request.refuse_keras_options(but=kind.options)
     _check_saved_backend(request)
     if request.stateless and not _is_path(request.source):
@@ -216,6 +228,11 @@ def _check_options(request: Request, kind: Kind) -> None:
             fix="Leave it out, and make the layer with stateful=False.",
         )
     request.arch_file()  # no path is a mistake also where the source needs no file
+
+
+def _not_for_it(request: Request, option: str, why: str) -> StitchError:
+    owners = " and ".join(known.several for known in KINDS if option in known.options and known.several)
+    return StitchError(f"{option}= of submodel '{request.name}' is for {owners} alone.", fix=f"Leave it out{why}.")
 
 
 def _check_saved_backend(request: Request) -> None:
@@ -287,6 +304,7 @@ def load_as_said(
     outputs: Any = None,
     placement: str | None = None,
     stateless: object = False,
+    signature: object = None,
     **options: Any,
 ) -> Added:
     """A source as ``add`` takes it, with its options checked."""
@@ -298,5 +316,6 @@ def load_as_said(
         outputs=None if outputs is None else checks.names(outputs, f"outputs= of submodel '{name}'"),
         placement=placement,
         stateless=checks.flag_of(stateless, f"stateless= of submodel '{name}'") or None,
+        signature=None if signature is None else checks.one_name(signature, f"signature= of submodel '{name}'"),
         **options,
     )

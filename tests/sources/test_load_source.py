@@ -26,7 +26,10 @@ def test_every_kind_is_recognised(tmp_path):
     torch = pytest.importorskip("torch")
     directory = zoo_models.write_custom(tmp_path / "zoo")
     layer = keras.layers.Dense(1)
-    paths, held = ["kipoi:a/b", directory, "m.onnx", "m.h5"], [keras.Sequential([layer]), layer]
+    graph = tmp_path / "graph"
+    graph.mkdir()
+    (graph / "saved_model.pb").write_bytes(b"")
+    paths, held = ["kipoi:a/b", directory, "m.onnx", graph, "m.h5"], [keras.Sequential([layer]), layer]
     sources = [*paths, *held, LinearRegression(), torch.nn.ReLU()]
     assert [kinds_of(source)[0] for source in sources] == [kind.what for kind in KINDS]
     assert not any(map(kinds_of, (3, None, keras.layers.Dense, [1], b"m.h5")))
