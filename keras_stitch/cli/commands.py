@@ -29,7 +29,9 @@ def inspect(options: argparse.Namespace) -> None:
             given |= {"sha256": options.sha256, "md5": options.md5}
             added = load("inspected", file, **given)
         about = "" if added.part is None else str(added.part.info.get("doc") or "")
-        print(describe(added.submodel, file, about))
+        # What a label says beside the name of the file, such as "(SavedModel of Keras)".
+        more = added.submodel.source.label.removeprefix(Path(file).name)
+        print(describe(added.submodel, file + more if more.startswith(" (") else file, about))
 
 
 def build(options: argparse.Namespace) -> None:

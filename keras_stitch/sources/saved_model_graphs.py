@@ -55,11 +55,12 @@ def load_graph(request: Request) -> Added:
     signature = _chosen(name, path, copy, request.signature)
     takes, gives = _described(name, path, copy, signature)
     (directory / layout.MODEL_CODE).write_text(template_text("kipoi/saved_signature.py"), encoding="utf-8")
-    what = f"SavedModel, {signature}"
-    _describe(directory, what, signature, takes, gives)
+    _describe(directory, signature, takes, gives)
     part = read_directory(directory)
     assert isinstance(part, CopiedPart)  # its class is one of TensorFlow
-    source = Source("saved model", f"{path.name} ({what})", path=str(path), signature=request.signature)
+    source = Source(
+        "saved model", f"{path.name} (SavedModel, {signature})", path=str(path), signature=request.signature
+    )
     dtypes = [field.dtype for field in takes]
     submodel = foreign_submodel(name, part, source, request.placement, dtypes=dtypes)
     return Added(submodel, part=part, kept=folder, files={path: sha256})
@@ -170,7 +171,7 @@ def _unfit(message: str, name: str | None, expected: str, received: object) -> S
     )
 
 
-def _describe(directory: Path, what: str, signature: str, takes: Iterable[_Field], gives: Iterable[_Field]) -> None:
+def _describe(directory: Path, signature: str, takes: Iterable[_Field], gives: Iterable[_Field]) -> None:
     said = {"folder": _FOLDER, "signature": signature}
     version = importlib.metadata.version("tensorflow").partition("+")[0]
     write_yaml(
@@ -178,7 +179,7 @@ def _describe(directory: Path, what: str, signature: str, takes: Iterable[_Field
         {
             "defined_as": "model.SavedSignature",
             "args": said,
-            "info": {"authors": [], "doc": what},
+            "info": {"authors": [], "doc": f"The function '{signature}' of a SavedModel."},
             "dependencies": {"pip": [f"tensorflow>={version.rpartition('.')[0]}"]},
             "schema": {
                 "inputs": _schema(list(takes), "What the signature takes."),
