@@ -36,11 +36,12 @@ class ResumedDownload:
 
     Args:
         part: The file for what has come. The name with ``.etag`` behind it is for the server's ETag.
+        name: What the progress bar calls it.
         headers: Sent along.
     """
 
-    def __init__(self, part: Path, headers: dict[str, str] | None = None):
-        self.part, self.headers = part, dict(headers or {})
+    def __init__(self, part: Path, name: str, headers: dict[str, str] | None = None):
+        self.part, self.name, self.headers = part, name, dict(headers or {})
         self.tag = part.with_name(f"{part.name}.etag")
 
     def __call__(self, url: str, output_file: str, pooch: object = None) -> None:
@@ -55,7 +56,7 @@ class ResumedDownload:
     def complete(self, url: str) -> None:
         """Download what is missing of ``part``; raises what ``__call__`` does."""
         failed = 0
-        with bytes_done(self.part.name.removesuffix(".part")) as show:
+        with bytes_done(self.name) as show:
             while True:
                 before = self.size
                 try:

@@ -21,7 +21,7 @@ def part(tmp_path: Path) -> Path:
 
 def download(part: Path, url: str) -> bytes:
     place = part.with_suffix("")
-    ResumedDownload(part)(url, str(place))
+    ResumedDownload(part, "m.h5")(url, str(place))
     assert sorted(path.name for path in part.parent.iterdir() if path.is_file()) == ["m.h5"]
     return place.read_bytes()
 

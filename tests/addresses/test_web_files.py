@@ -115,6 +115,28 @@ def test_two_at_once_download_once(web: WebServer):
     assert len(web.asked) == 1
 
 
+def test_a_cache_may_be_read_only(web: WebServer, tmp_path, monkeypatch):
+    url = web.serve("m.h5", CONTENT)
+    fetch(url, SHA256)
+    monkeypatch.setattr(web_files, "_alone", None)  # whoever runs the tests may be allowed to write anywhere
+    assert fetch(url, SHA256) == CONTENT
+
+
+def test_a_file_system_without_locks_is_no_hindrance(web: WebServer, monkeypatch):
+    def flock(*arguments: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    assert fetch(web.serve("m.h5", CONTENT), SHA256) == CONTENT
+
+
+def test_hashes_that_contradict_each_other_are_an_error(web: WebServer):
+    url = web.serve("m.h5", CONTENT)
+    for _ in range(2):
+        with pytest.raises(SourceError, match="its md5 differs"):
+            fetch(url, SHA256, "0" * 32)
+
+
 def test_a_cache_that_cannot_be_written_is_named(web: WebServer, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("KERAS_STITCH_CACHE", str(tmp_path / "file"))

@@ -64,6 +64,12 @@ SHAPES = st.lists(st.none() | st.integers(1, 200), max_size=3).map(tuple)
 AXES = st.integers(-3, 3)
 NAMES = st.lists(TEXT, min_size=1, max_size=3).map(tuple)
 
+ADDRESSES = (
+    {"address": "hf://user/repo/m: 1.h5@main", "commit": "0" * 40, "sha256": "1" * 64},
+    {"address": f"hf://user/repo@{'0' * 40}", "commit": "0" * 40, "sha256": "1" * 64},
+    {"address": "https://host.org/m.h5?x=#1", "sha256": "1" * 64},
+)
+
 
 @st.composite
 def submodels(draw: st.DrawFn, name: str) -> Submodel:
@@ -82,6 +88,7 @@ def submodels(draw: st.DrawFn, name: str) -> Submodel:
     arch = draw(st.none() | TEXT.filter(bool))
     backend = draw(st.sampled_from([None, "tensorflow", "theano"]))
     told: dict[str, Any] = {"saved_backend": backend, "stateless": draw(st.booleans())}
+    told |= draw(st.sampled_from([{}, *ADDRESSES]))
     source = Source("file", "m.h5", path=draw(TEXT), arch=arch, zoo=zoo, custom_objects=customs, **told)
     return Submodel(name, source, inner_outputs=draw(st.none() | NAMES), **flags)
 
@@ -133,7 +140,11 @@ def entry(submodel: Submodel) -> ModelEntry:
     options = {key: value for key, value in options.items() if value is not None}
     if submodel.source.layer is not None:
         return ModelEntry(submodel.name, layer=submodel.source.layer, options=options)
-    return ModelEntry(submodel.name, source=submodel.source.zoo or submodel.source.path, options=options)
+    said = submodel.source.address or submodel.source.zoo or submodel.source.path
+    recorded = {} if submodel.source.address is None else {"sha256": submodel.source.sha256}
+    if submodel.source.commit is not None and submodel.source.commit not in said:
+        recorded["commit"] = submodel.source.commit
+    return ModelEntry(submodel.name, source=said, **recorded, options=options)
 
 
 @MANY

@@ -36,7 +36,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
 
 @pytest.fixture(scope="module")
 def model() -> keras.Model:
-    return keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(2)], name="tower")
+    return keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(2, name="dense")], name="tower")
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +151,8 @@ def test_options_go_with_what_is_at_the_address(hub: HubServer, files):
     hub.commit("user/repo", files)
     graph = ks.Graph("g").add("tower", "hf://user/repo/m.h5", trainable=False, outputs=["dense"], placement="model")
     assert graph.spec.submodel("tower").trainable is False
+    with pytest.raises(StitchError, match=r"arch= of submodel 'a' takes a path, and this is an address."):
+        ks.Graph("g").add("a", "hf://user/repo/m.h5", arch="hf://user/repo/m.json")
     with pytest.raises(StitchError, match="shapes= of submodel 'a' is for estimators"):
         ks.Graph("g").add("a", "hf://user/repo/m.h5", shapes=(3,))
 
