@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -68,6 +67,8 @@ class Description:
         signature: str | None = None,
         sha256: str | None = None,
         md5: str | None = None,
+        part: str | None = None,
+        replace: Mapping[str, keras.Layer] | None = None,
     ) -> Self:
         """Add a submodel under a name.
 
@@ -83,8 +84,9 @@ class Description:
             custom_objects: Layers and functions that Keras does not have: a dict by name, the path of a Python file
                 with a dict ``OBJECTS``, a module (``"package.layers"``), a name in one (``"package.layers:Scale"``),
                 or a list of those.
-            arch: The architecture JSON that goes with a weights-only file.
-            outputs: Inner layers whose outputs replace the model's own: a model without its head.
+            arch: The architecture JSON that goes with a weights-only file, or in place of the one in an ``.h5`` file.
+            outputs: Inner layers whose outputs replace the model's own: a model without its head. Where something in
+                a file cannot be loaded, such as a ``Lambda``, and these need nothing of it, it is left out.
             placement: Where it runs: ``"model"``, in the stitched model, ``"dataloader"``, before it and never trained,
                 or ``"workflow"``, in an environment of its own. By default as late as possible; ``plan`` says why.
             shapes: What an estimator or a module takes, without the batch axis: one shape, ``(7,)``; a list of shapes,
@@ -97,6 +99,10 @@ class Description:
             signature: The function of a SavedModel to pack as it is; see docs/loading.md for the default.
             sha256: What a file has to have, or the weights in a directory. ``https://`` needs this or ``md5``.
             md5: The same, for a file alone.
+            part: The name of a model within the model of a file, which is taken alone: ``"model_wo_bias"``.
+            replace: Layers, or functional models, in place of layers of a file, by the names or paths of these:
+                ``{"lambda_3": keras.layers.RepeatVector(4)}``. They bring their own weights, if they have some, and the
+                file's weights of what they replace are left out.
 
         Returns:
             The graph.
@@ -106,9 +112,10 @@ class Description:
                 not go with the source.
         """
         self._check_new(name)
-        options = {"custom_objects": custom_objects, "arch": arch, "trainable": trainable, "outputs": outputs}
+        options: dict[str, Any] = {"custom_objects": custom_objects, "arch": arch, "outputs": outputs}
         options |= {"shapes": shapes, "method": method, "saved_backend": saved_backend, "stateless": stateless}
-        options |= {"sha256": sha256, "md5": md5, "signature": signature}
+        options |= {"trainable": trainable, "part": part, "replace": replace, "sha256": sha256, "md5": md5}
+        options |= {"signature": signature}
         self._keep(name, load_source.load_as_said(name, source, **options, placement=placement))
         return self._say(submodels=(*self._spec.submodels, self._added[name].submodel))
 
@@ -124,19 +131,8 @@ class Description:
         return self._say(submodels=(*self._spec.submodels, twin))
 
     def _keep(self, name: str, loaded: Added) -> None:
-        """Keep what was loaded, and say where two models hold one layer: of each, the stitched model has a copy."""
         self._added[name] = loaded
-        for other, added in self._added.items() if loaded.layers else ():
-            both = loaded.layers & added.layers
-            if other == name or not both or loaded.layers == added.layers:
-                continue
-            shown = ", ".join(sorted(f"'{layer.name}'" for layer in both)[:3])
-            warnings.warn(
-                f"Submodels '{other}' and '{name}' hold the same layers in memory ({shown}). The stitched model has a "
-                "copy for each, and training would change them apart. To train them as one, put both models into one "
-                "keras.Model and add that.",
-                stacklevel=3,
-            )
+        loaded.warn_of_shared(name, self._added)
 
     # -- connections ---------------------------------------------------------
 

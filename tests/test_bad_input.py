@@ -42,7 +42,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with good files and bad ones."""
     folder = tmp_path_factory.mktemp("saved")
     given = keras.Input((3,), name="x")
-    double = keras.Model(given, layers.Lambda(lambda tensor: tensor * 2, output_shape=(3,))(given))
+    double = keras.Model(given, layers.Lambda(lambda tensor: tensor * 2, output_shape=(3,), name="twice")(given))
     recurrent = keras.Sequential([keras.Input(batch_shape=(1, 4, 2)), layers.LSTM(3, stateful=True, name="lstm")])
     models = {
         "m": dense(),
@@ -255,10 +255,10 @@ def test_weights_without_an_architecture(saved: Path, name: str) -> None:
 
 
 def test_an_architecture_for_a_whole_model(saved: Path) -> None:
-    assert refusal(saved / "m.h5", arch=saved / "m.json") == (
-        f"'{saved / 'm.h5'}' is a whole model, so arch= is not needed.\n"
+    assert refusal(saved / "m.keras", arch=saved / "m.json") == (
+        f"'{saved / 'm.keras'}' is a whole model, so arch= is not needed.\n"
         f"  Received: arch='{saved / 'm.json'}'\n"
-        "  Fix: Leave arch= out, or give the weights-only file."
+        "  Fix: Leave arch= out, or give an .h5 file."
     )
 
 
@@ -300,7 +300,11 @@ def test_a_lambda_is_refused(saved: Path, ending: str) -> None:
     assert refusal(path) == (
         f"'{path}' holds a Lambda layer, that is Python code, and loading it would run whatever its author wrote.\n"
         "  Expected: a model without Python lambdas\n"
-        "  Fix: Rebuild it with Keras layers, or with a registered function, and save it again."
+        "  Received: 'twice' takes (None, 3) from 'x' and is an output of the model with (3,) (names in its "
+        "code: tensor)\n"
+        "  Fix: Give layers or functional models that compute the same (with f in keras.ops), or take what does "
+        "without:\n"
+        '    x = keras.Input((3,)); graph.add(name, source, replace={"twice": keras.Model(x, f(x))})'
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "keras_stitch"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-MOST_AT_THE_ROOT, MOST_LINES, MOST_OF_A_FUNCTION = 12, 350, 60
+MOST_AT_THE_ROOT, MOST_LINES, MOST_OF_A_FUNCTION = 12, 350, 60  # the last without its docstring
 # A package or module imports only from the lines above its own.
 ORDER = (
     ("errors", "terminal", "directory_layout", "keras_private", "start_keras"),
@@ -92,7 +92,9 @@ def test_modules_and_functions_are_short(path):
     assert len(text.splitlines()) <= MOST_LINES
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
-            length = node.end_lineno - node.lineno + 1
+            described = isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant)
+            docstring = node.body[0].end_lineno - node.body[0].lineno + 1 if described else 0
+            length = node.end_lineno - node.lineno + 1 - docstring
             assert length <= MOST_OF_A_FUNCTION, f"{node.name} has {length} lines"
 
 

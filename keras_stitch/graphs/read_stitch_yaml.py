@@ -28,7 +28,6 @@ are ``hf://...``, ``https://...`` and ``doi:...``, as ``Graph.add`` takes them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,55 +35,19 @@ import yaml
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.addresses.parse_address import is_commit
-from keras_stitch.errors import SourceError, SpecFileError, nearest, reason
+from keras_stitch.errors import SpecFileError, nearest, reason
 from keras_stitch.files import read_files
 from keras_stitch.files.parse_text import BadText, yaml_node, yaml_scalar
 from keras_stitch.graphs import merges
 from keras_stitch.graphs.source import SAVED_BACKENDS
 from keras_stitch.graphs.spec import PLACEMENTS, Connection, FreezeRule, InputSpec, Merge, OutputSpec
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """One entry under ``models``: where it comes from, its record, and the keyword arguments of ``Graph.add``."""
-
-    name: str
-    source: str | None = None
-    layer: Mapping[str, Any] | None = None
-    share: str | None = None
-    sha256: str | None = None
-    commit: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def check_recorded(self, sha256: str | None) -> None:
-        """Raise where the source is not the one whose sha256 was recorded."""
-        if self.sha256 is not None and self.layer is None and sha256 != self.sha256:
-            raise SourceError(
-                f"The file of submodel '{self.name}', '{self.source}', is not the one that was recorded.",
-                expected=f"sha256 {self.sha256}",
-                received=f"sha256 {sha256}",
-                fix=f"Bring the recorded file back, or remove 'sha256' from models.{self.name}.",
-            )
-
-
-@dataclass(frozen=True)
-class SpecFile:
-    """What a ``stitch.yaml`` says, before anything is loaded; ``merge_objects`` by the target of the connection."""
-
-    name: str
-    models: tuple[ModelEntry, ...]
-    connections: tuple[Connection, ...] = ()
-    inputs: tuple[InputSpec, ...] = ()
-    outputs: tuple[OutputSpec, ...] = ()
-    freezes: tuple[FreezeRule, ...] = ()
-    merge_objects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
+from keras_stitch.graphs.spec_file import ModelEntry, SpecFile
 
 # How many mistakes a message names.
 _LISTED = 100
 _TOP = ("name", "models", "inputs", "connections", "outputs", "freeze")
 _MODEL = ("source", "layer", "share", "sha256", "md5", "commit", "trainable", "outputs", "arch", "custom_objects",
-          "placement", "saved_backend", "stateless", "signature")  # fmt: skip
+          "placement", "saved_backend", "stateless", "signature", "part", "replace")  # fmt: skip
 
 
 def read(path: Path) -> SpecFile:
@@ -250,6 +213,8 @@ class _Parser:
             ("saved_backend", str, "tensorflow or theano"),
             ("stateless", bool, "true or false"),
             ("signature", str, "the name of a signature"),
+            ("part", str, "the name of a model within the model"),
+            ("replace", dict, "layers by the names of those they replace"),
         ):
             if key in value:
                 self._typed(value[key], kind, (*path, key), expected)
@@ -260,7 +225,7 @@ class _Parser:
         commit = value.get("commit")
         if isinstance(commit, str) and not (is_commit(commit) and str(value.get("source")).startswith("hf://")):
             self._mistake((*path, "commit"), f"expected 40 hexadecimal digits for an hf:// source, received {commit!r}")
-        plain = ("md5", "trainable", "arch", "placement", "saved_backend", "stateless", "signature")
+        plain = ("md5", "trainable", "arch", "placement", "saved_backend", "stateless", "signature", "part", "replace")
         options = {key: value[key] for key in plain if key in value}
         for key in ("outputs", "custom_objects"):
             if key in value:
@@ -268,6 +233,10 @@ class _Parser:
         layer = value.get("layer")
         if isinstance(layer, dict):
             self._layer(layer, (*path, "layer"))
+        replaced = value.get("replace")
+        for key, layer_of in replaced.items() if isinstance(replaced, dict) else ():
+            if self._typed(layer_of, dict, (*path, "replace", key), "a mapping with class_name and config"):
+                self._layer(layer_of, (*path, "replace", key))
         return ModelEntry(name, value.get("source"), layer, value.get("share"), value.get("sha256"), commit, options)
 
     def _layer(self, layer: Mapping[str, Any], path: tuple[Any, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 SAVED_BACKENDS = ("tensorflow", "theano")
@@ -22,6 +22,9 @@ class Source:
         saved_backend: One of ``SAVED_BACKENDS``: that of the Keras that saved it, where the user said it.
         stateless: Whether its stateful layers were to become stateless.
         signature: The function of a SavedModel that was asked for.
+        part: The nested model that alone is taken of the file: ``"model_wo_bias"``.
+        replaced: The layers that the user gave in place of layers of the file, as ``layer`` has one, by their names.
+        replaced_in_memory: Those of them that have weights, which no config could bring back.
         sha256: The sha256 of the file with the weights, where there is one.
         label: What tables and pictures show: a file name, ``Dense``.
         zoo: Its name in a source that Kipoi knows, ``"kipoi:DeepSEA/predict"``; ``path`` is where that lies here.
@@ -45,6 +48,9 @@ class Source:
     saved_backend: str | None = None
     stateless: bool = False
     signature: str | None = None
+    part: str | None = None
+    replaced: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    replaced_in_memory: tuple[str, ...] = ()
 
     @property
     def origin(self) -> str:

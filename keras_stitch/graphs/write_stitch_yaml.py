@@ -54,6 +54,12 @@ def dump(spec: GraphSpec, *, place: Callable[[str], str] = str, record: bool = F
                 f"Submodel '{submodel.name}' is in memory, so a stitch.yaml could not bring it back.",
                 fix=keras if submodel.is_keras else "Write a Kipoi directory for it, and add that path.",
             )
+        if not record and submodel.source.replaced_in_memory and submodel.share is None:
+            raise StitchError(
+                f"In submodel '{submodel.name}', what replaces '{submodel.source.replaced_in_memory[0]}' has weights, "
+                "so a stitch.yaml could not bring it back.",
+                fix=f'Save the model, graph.build().get_layer("{submodel.name}").save(...), and add that path.',
+            )
     targets = [connection.target for connection in spec.connections]
     for target in targets:
         if targets.count(target) > 1:
@@ -110,6 +116,10 @@ def _model_data(submodel: Submodel, place: Callable[[str], str], record: bool) -
         data["stateless"] = True
     if submodel.source.signature:
         data["signature"] = submodel.source.signature
+    if submodel.source.part:
+        data["part"] = submodel.source.part
+    if submodel.source.replaced:
+        data["replace"] = _plain(submodel.source.replaced)
     data |= _given_objects(submodel.source.custom_objects, place)
     return data["source"] if list(data) == ["source"] else data
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from keras_stitch.errors import SourceError, reason
 from keras_stitch.files.scratch import Scratch
 from keras_stitch.models import ports
 from keras_stitch.models.changed_layers import copy_alphas, ordered_weights
+from keras_stitch.models.layer_config import layer_config
 from keras_stitch.models.one_of_a_name import check_objects
 from keras_stitch.repairs.architecture import Saved, is_layer, walk
 from keras_stitch.repairs.shared_layers import ID as SHARED
@@ -35,6 +37,21 @@ def uncopied(what: str, error: Exception) -> SourceError:
     )
 
 
+def learnt(layer: keras.Layer) -> bool:
+    """Whether a layer knows what its config cannot say: it has weights, or learnt something by ``adapt``."""
+    return bool(layer.built and layer.weights) or ports.learnt_vocabulary(layer)
+
+
+def copy_layer(layer: keras.Layer, name: str) -> keras.Layer:
+    """The same layer under another name, with weights of its own where it has some; Keras' errors go through."""
+    fresh = type(layer).from_config({**copy.deepcopy(layer_config(layer)["config"]), "name": name})
+    if learnt(layer):
+        if layer.built:
+            fresh.build_from_config(layer.get_build_config())
+        copy_state(layer, fresh)
+    return fresh
+
+
 def clone(model: keras.Model, what: str) -> keras.Model:
     """The same model with weights of its own; those of nested models get unique paths.
 
@@ -50,7 +67,7 @@ def clone(model: keras.Model, what: str) -> keras.Model:
             if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
                 # Weight paths are the names inside .h5, where two nested models may each have a `dense/kernel`.
                 with keras.name_scope(layer.name):
-                    done[id(layer)] = _copy_structure(layer, fresh)
+                    done[id(layer)] = _copy_structure(layer, fresh, _call)
             elif type(layer) is keras.layers.TimeDistributed:
                 config = layer.get_config()
                 del config["layer"]
@@ -62,7 +79,7 @@ def clone(model: keras.Model, what: str) -> keras.Model:
     try:
         with keras_private.quiet_keras():
             with keras_private.shared_objects() if shared else contextlib.nullcontext():
-                copied = _copy_structure(model, fresh)
+                copied = _copy_structure(model, fresh, _call)
             copy_state(model, copied)
     except Exception as error:
         raise uncopied(f"{what} ({type(model).__name__})", error) from error
@@ -73,7 +90,43 @@ def clone(model: keras.Model, what: str) -> keras.Model:
     return copied
 
 
-def _copy_structure(model: keras.Model, fresh: Callable[[keras.Layer], keras.Layer]) -> keras.Model:
+def with_others(model: keras.Model, others: Callable[[keras.Layer], keras.Layer | None]) -> keras.Model:
+    """A model with the same layers, but for those for which ``others`` gives another one, at any depth.
+
+    The model that was given is not to be used any more.
+    """
+    done: dict[int, keras.Layer] = {}
+    new: set[int] = set()
+
+    def fresh(layer: keras.Layer) -> keras.Layer:
+        if id(layer) in done or not isinstance(layer, keras.Layer):  # operations stay
+            return done.get(id(layer), layer)
+        found, within = others(layer), keras_private.layers_within(layer, include_self=False)
+        if found is not None:
+            new.add(id(found))
+        elif not any(others(inner) is not None for inner in within):
+            found = layer
+        elif isinstance(layer, keras.layers.TimeDistributed):
+            config = {key: value for key, value in layer.get_config().items() if key != "layer"}
+            found = keras.layers.TimeDistributed(fresh(layer.layer), **config)
+        else:
+            found = _copy_structure(layer, fresh, call)
+        return done.setdefault(id(layer), found)
+
+    def call(layer: keras.Layer, *arguments: Any, **options: Any) -> Any:
+        if id(layer) in new:  # Keras finds the mask with the tensor, if it is to be heeded
+            options.pop("mask", None)
+        return layer(*arguments, **options)
+
+    changed = _copy_structure(model, fresh, call)
+    flags = ports.flags(model)
+    ports.set_flags(changed, {path: flags[path] for path in ports.flags(changed) if path in flags})
+    return changed
+
+
+def _copy_structure(
+    model: keras.Model, fresh: Callable[[keras.Layer], keras.Layer], call: Callable[..., Any]
+) -> keras.Model:
     """The model with fresh layers, without what it was compiled with: Keras would clone that too, or fail to."""
     if isinstance(model, keras.Sequential) and getattr(model, "inputs", None):
         (given,) = model.inputs
@@ -81,7 +134,7 @@ def _copy_structure(model: keras.Model, fresh: Callable[[keras.Layer], keras.Lay
         return keras.Sequential([first, *map(fresh, model.layers)], name=model.name)
     if model.compiled and getattr(model, "inputs", None):
         model = keras.Model(model.input, model.output, name=model.name)
-    return keras.models.clone_model(model, clone_function=fresh, call_function=_call)
+    return keras.models.clone_model(model, clone_function=fresh, call_function=call)
 
 
 def is_adapted(layer: keras.Layer) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,18 +18,29 @@ from typing import Any
 import keras
 
 from keras_stitch import keras_private
-from keras_stitch.errors import SourceError, reason
+from keras_stitch.errors import SourceError, nearest, reason
 from keras_stitch.files import read_files
 from keras_stitch.files.scratch import folders_of_keras
-from keras_stitch.models import channels_last, clone, file_formats, stored_weights, weight_budget
+from keras_stitch.models import (
+    channels_last,
+    clone,
+    file_checks,
+    file_formats,
+    lambda_refusal,
+    stored_weights,
+    weight_budget,
+)
 from keras_stitch.models.file_formats import SAVED_MODEL
+from keras_stitch.models.replaced_layers import Places, Replacements
 from keras_stitch.repairs import (
     archives,
     changed_functions,
+    cut,
     hard_sigmoid,
     keras3_config,
     layer_classes,
     learnt_state,
+    prepare,
     read_saved_model,
     rebuild,
     repair,
@@ -39,16 +50,14 @@ from keras_stitch.repairs import (
     weights,
     weights_order,
 )
-from keras_stitch.repairs import stateless as stateless_layers
-from keras_stitch.repairs.architecture import Saved, inner_layers, is_model, name_of, walk
+from keras_stitch.repairs.architecture import Saved, inner_layers, is_model
 from keras_stitch.repairs.read_file import opened_hdf5, read_archive, read_h5, read_json
 from keras_stitch.repairs.rule import Repair
 
 CustomObjects = Mapping[str, Any]
-
+Loaded = tuple[keras.Model, tuple[Repair, ...]]
 # Whole models by what ``file_formats.recognise`` says of them; weights come with an architecture JSON.
 _READERS = {"h5": read_h5, "keras": read_archive, SAVED_MODEL: read_saved_model.read_saved_model}
-_GONE = frozenset(["RandomHeight", "RandomWidth", "RandomFourierFeatures", "DenseFeatures"])
 
 
 @dataclass(frozen=True)
@@ -79,24 +88,35 @@ def open_file(
     custom_objects: CustomObjects | None = None,
     saved_backend: str | None = None,
     stateless: bool = False,
+    outputs: Sequence[str] | None = None,
+    part: str | None = None,
+    replace: Replacements | None = None,
 ) -> Opened:
-    """Load a saved model, whatever its ending; ``arch`` is the architecture JSON of a weights-only file.
+    """Load a saved model, whatever its ending.
 
-    ``kind`` is what ``file_formats.recognise`` said of the file; it is asked if that is left out. ``saved_backend`` is
-    the backend of the Keras that saved it, where the file does not say it. ``stateless`` makes its stateful layers
-    stateless.
+    Args:
+        path: The file.
+        kind: What ``file_formats.recognise`` said of the file; it is asked if that is left out.
+        arch: The architecture JSON of a weights-only file, or in place of that in an ``.h5`` file.
+        custom_objects: By the name that the file has for each.
+        saved_backend: The backend of the Keras that saved it, where the file does not say it.
+        stateless: Whether its stateful layers become stateless.
+        outputs: The layers whose outputs are wanted. Where the whole model cannot be loaded, only what they need is.
+        part: The nested model that is wanted alone; ``"inner/innermost"`` is a model within one.
+        replace: Layers in place of layers of the file.
 
     Raises:
         SourceError: With the reason, if it cannot be loaded, or not without changing what it predicts.
     """
     kind = kind or file_formats.recognise(path)
-    _check_arch(path, kind, arch)
+    file_checks.check_arch(path, kind, arch)
     before = read_files.version_of(path)
     # Checksums take no time of their own where there is a second core.
     with ThreadPoolExecutor(1) as pool:
         checked = pool.submit(file_formats.checked_sha256, path, kind)
         try:
-            model, repairs = _open(path, kind, arch, dict(custom_objects or {}), saved_backend, stateless)
+            asked = _Asked(arch, dict(custom_objects or {}), saved_backend, stateless, part or "", replace or {})
+            model, repairs = _open_as_far(path, kind, asked, outputs)
         except SourceError:
             # Damage explains more than what it led to.
             checked.result()
@@ -107,34 +127,55 @@ def open_file(
     return Opened(model, sha256, (*repairs, *channels_last.repairs_of(model)))
 
 
-def _open(
-    path: Path,
-    kind: str,
-    arch: Path | None,
-    custom_objects: CustomObjects,
-    saved_backend: str | None,
-    stateless: bool,
-) -> tuple[keras.Model, tuple[Repair, ...]]:
+@dataclass(frozen=True)
+class _Asked:
+    """What was asked of a file; the attributes are arguments of ``open_file``."""
+
+    arch: Path | None
+    custom_objects: CustomObjects
+    saved_backend: str | None
+    stateless: bool
+    part: str
+    replace: Replacements
+
+
+def _open_as_far(path: Path, kind: str, asked: _Asked, outputs: Sequence[str] | None) -> Loaded:
+    """The model or, where something in it stops that, what some outputs need of it."""
     stored = stored_weights.check_stored(path, kind)
-    saved = _READERS[kind](path) if arch is None else read_json(arch, path)
-    saved.custom = frozenset({*custom_objects, *keras.saving.get_custom_objects()})
-    if saved_backend is not None:
-        _check_saved_backend(path, saved, saved_backend)
-        saved.backend = saved_backend
-    saved.stateless = stateless
     try:
-        unsafe_config.refuse(arch or path, saved)
-        repairs = _repair(arch or path, saved)
-        _check_stateless(path, saved, repairs)
-        _check_known(arch or path, saved, custom_objects)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
-        if isinstance(error, SourceError):
+        return _open(path, kind, _read(path, kind, asked), asked, stored)
+    except SourceError:
+        rest = _read(path, kind, asked)
+        if outputs is None or not (left := cut.to_outputs(rest, outputs)):
             raise
-        raise SourceError(
-            f"The architecture in '{arch or path}' is damaged: {type(error).__name__}, {reason(error)}.",
-            expected="the architecture as Keras writes it",
-            fix="Copy or download it again.",
-        ) from error
+    model, repairs = _open(path, kind, rest, asked, stored)
+    return model, (Repair("left-out", cut.WHY, tuple(left)), *repairs)
+
+
+def _read(path: Path, kind: str, asked: _Asked) -> Saved:
+    arch = asked.arch
+    saved = _READERS[kind](path) if arch is None else read_json(arch, path)
+    saved.custom = frozenset({*asked.custom_objects, *keras.saving.get_custom_objects()})
+    if asked.saved_backend is not None:
+        file_checks.check_saved_backend(path, saved, asked.saved_backend)
+        saved.backend = asked.saved_backend
+    saved.stateless = asked.stateless
+    if asked.part:
+        cut.take_part(saved, asked.part.partition("/")[0])
+    return saved
+
+
+def _open(path: Path, kind: str, saved: Saved, asked: _Asked, stored: int) -> Loaded:
+    arch = asked.arch
+    with file_checks.damaged(arch or path):
+        repairs = tuple(prepare(saved))
+        places = Places(saved, asked.replace)
+        custom_objects = {**asked.custom_objects, **places.custom_objects}
+        lambda_refusal.refuse(arch or path, saved, custom_objects)
+        unsafe_config.refuse(arch or path, saved)
+        repairs += (*places.repairs, *_repair(arch or path, saved))
+        file_checks.check_stateless(path, saved, repairs)
+        file_checks.check_known(arch or path, saved, custom_objects)
     with (
         keras_private.quiet_keras(),
         folders_of_keras(),
@@ -144,125 +185,53 @@ def _open(
         try:
             # Keras 3 may load the weights of nested models in an .h5 file in another order than it saved them.
             nested = kind == "h5" and any(map(is_model, inner_layers(saved.model)))
-            if repairs or saved.is_legacy or nested:
+            if repairs or saved.is_legacy or nested or saved.part or (kind == "h5" and arch is not None):
                 model, repairs = _repaired(path, kind, saved, custom_objects, repairs)
             else:
                 model = _as_it_is(path, kind, arch, custom_objects)
                 clone.restore_alphas(model, saved)
+            model = places.fill(_part_of(path, model, asked.part), f"'{path}'")
             if not isinstance(model, keras.Model):
                 raise SourceError(
                     f"'{path}' does not hold a model.", expected="a keras.Model", received=type(model).__name__
                 )
-            _check_learnt(path, model)
-        except SourceError:
-            raise
+            file_checks.check_learnt(path, model)
+        except SourceError as error:
+            raise places.explain(error) from error.__cause__
         except Exception as error:
             if keras_private.is_lambda_refusal(error):
                 raise unsafe_config.lambda_refusal(arch or path) from error
             if empty := keras_private.layer_without_weights(error):
-                raise _without_weights(path, saved, empty) from error
-            raise SourceError(f"Keras {keras.__version__} cannot load '{arch or path}': {reason(error)}") from error
+                raise file_checks.without_weights(path, saved, empty) from error
+            cause = SourceError(f"Keras {keras.__version__} cannot load '{arch or path}': {reason(error)}")
+            raise places.explain(cause) from error
     weights.finalize(model)
     if any(map(clone.is_adapted, keras_private.layers_within(model))):
         model = clone.clone(model, f"'{path}'")
     return model, repairs
 
 
-def _check_learnt(path: Path, model: keras.Model) -> None:
-    """A lookup layer without its vocabulary would predict that it knows no word."""
-    for layer in keras_private.layers_within(model):
-        is_lookup = type(layer).__module__.startswith("keras.") and hasattr(layer, "get_vocabulary")
-        if is_lookup and not layer.get_vocabulary(include_special_tokens=False):
-            raise SourceError(
-                f"'{path}' does not hold the vocabulary of layer '{layer.name}', which it had learnt by adapt.",
-                expected="a .keras file, or a layer that was made with vocabulary=",
-                fix="Save the whole model as .keras.",
-            )
+def _part_of(path: Path, model: keras.Model, part: str) -> keras.Model:
+    """The model that was asked for within the one that was loaded; the first name of its path is that of the latter."""
+    for name in part.split("/")[1:]:
+        nested = {layer.name: layer for layer in model.layers if isinstance(layer, keras.Model)}
+        if name not in nested:
+            raise SourceError(f"'{path}' has no model '{part}' within its model.", expected=nearest(name, nested))
+        model = nested[name]
+    return model
 
 
 def _repair(path: Path, saved: Saved) -> tuple[Repair, ...]:
-    with _of_file(path):
+    with file_checks.unrepaired(path):
         repairs = tuple(repair(saved))
         if saved.is_legacy:
             keras3_config.fit_arguments(saved)
     return repairs
 
 
-@contextlib.contextmanager
-def _of_file(path: Path) -> Iterator[None]:
-    """What cannot be repaired, with the name of the file."""
-    try:
-        yield
-    except SourceError as error:
-        start = f"'{path}' cannot be loaded without changing what it predicts. "
-        raise error.behind(start, kind=SourceError) from None
-
-
-def _check_arch(path: Path, kind: str, arch: Path | None) -> None:
-    weights_only = kind.endswith("weights")
-    if weights_only and arch is None:
-        raise SourceError(
-            f"'{path}' holds weights only, not the architecture they belong to.",
-            expected="a whole model, or weights with the architecture beside them",
-            fix='Give the architecture, graph.add(name, "weights.h5", arch="model.json"), or save the whole model: '
-            "model.save(...) instead of model.save_weights(...).",
-        )
-    if arch is not None and not weights_only:
-        raise SourceError(
-            f"'{path}' is a whole model, so arch= is not needed.",
-            received=f"arch='{arch}'",
-            fix="Leave arch= out, or give the weights-only file.",
-        )
-
-
-def _check_saved_backend(path: Path, saved: Saved, backend: str) -> None:
-    if not saved.is_legacy:
-        raise SourceError(
-            f"'{path}' is of Keras 3, which has no kernels of Theano, so saved_backend= is not needed.",
-            received=f"saved_backend={backend!r}",
-            fix="Leave it out.",
-        )
-
-
-def _check_stateless(path: Path, saved: Saved, repairs: tuple[Repair, ...]) -> None:
-    if not saved.stateless or any(done.rule == stateless_layers.stateless.name for done in repairs):
-        return
-    if saved.is_legacy:
-        raise SourceError(f"'{path}' has no stateful layer, so stateless= is not needed.", fix="Leave it out.")
-    raise SourceError(
-        f"'{path}' is of Keras 3, and stateless= is for files of Keras 1 and 2.",
-        fix="Rebuild the model with stateful=False, copy the weights, and save it again.",
-    )
-
-
-def _check_known(path: Path, saved: Saved, custom_objects: CustomObjects) -> None:
-    gone = [
-        (where, layer["class_name"])
-        for where, layer in walk(saved.model)
-        if layer["class_name"] in _GONE - saved.custom
-    ]
-    if gone:
-        listed = ", ".join(f"'{where}' ({kind})" for where, kind in gone)
-        raise SourceError(
-            f"'{path}' has layers that Keras 3 no longer has: {listed}.",
-            fix="Rebuild them with other layers, or give classes of your own for them in custom_objects.",
-        )
-    missing = keras3_config.missing_objects(saved, custom_objects)
-    if not missing:
-        return
-    listed = ", ".join(f"'{name}'" + (f" (layer '{where}')" if where else "") for where, name in missing)
-    entries = ", ".join(f'"{name}": ...' for _, name in missing)
-    one = len(missing) == 1
-    raise SourceError(
-        f"'{path}' needs {'a custom object that is' if one else 'custom objects that are'} not known here: {listed}.",
-        expected="layers and functions of Keras, or those in custom_objects",
-        fix=f"graph.add(name, source, custom_objects={{{entries}}})",
-    )
-
-
 def _repaired(
     path: Path, kind: str, saved: Saved, custom_objects: CustomObjects, repairs: tuple[Repair, ...]
-) -> tuple[keras.Model, tuple[Repair, ...]]:
+) -> Loaded:
     arrays = {}
     if kind == SAVED_MODEL:
         arrays = read_saved_model.read_arrays(path)
@@ -273,7 +242,7 @@ def _repaired(
         with opened_hdf5(path) as file:
             arrays = weights.read_arrays(file)
         repairs += learnt_state.from_arrays(saved, arrays) if saved.is_legacy else ()
-    with _of_file(path):
+    with file_checks.unrepaired(path):
         rebuild.rebuild(saved, custom_objects)
     keras3_config.modernise(saved)
     # Keras takes a config apart while it reads it.
@@ -313,14 +282,3 @@ def _as_it_is(path: Path, kind: str, arch: Path | None, custom_objects: CustomOb
                 fix="Give the architecture that the weights were saved with.",
             ) from error
         return model
-
-
-def _without_weights(path: Path, saved: Saved, name: str) -> SourceError:
-    places = [where for where, layer in walk(saved.model) if where and name_of(layer) == name]
-    held = f", which is at several places in it: {', '.join(places)}" if len(places) > 1 else ""
-    return SourceError(
-        f"'{path}' does not hold the weights of layer '{name}'{held}.",
-        fix="If it was one layer at all of these places, save the model as .h5 with the Keras that made it."
-        if held
-        else "Copy or download it again.",
-    )

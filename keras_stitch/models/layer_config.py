@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_stitch.errors import SourceError, reason
+from keras_stitch.repairs import keras3_config
 
 _GIVE = (
     "Give your own classes and functions, Graph.from_yaml(..., custom_objects={...}), or name their file or module in "
@@ -26,12 +27,13 @@ def layer_config(layer: keras.Layer) -> dict[str, Any]:
 
 
 def layer_from_config(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> keras.Layer:
-    """The layer that ``layer_config`` described; ``module`` defaults to ``keras.layers``.
+    """The layer or model that ``layer_config`` described; ``module`` defaults to where Keras has it.
 
     Raises:
         SourceError: If there is no such layer, or it refuses its arguments.
     """
-    full = {"module": "keras.layers", "registered_name": None, **copy.deepcopy(dict(config))}
+    module = keras3_config.MODELS.get(str(config.get("class_name")), "keras.layers")
+    full = {"module": module, "registered_name": None, **copy.deepcopy(dict(config))}
     full.setdefault("config", {})
     try:
         layer = keras.saving.deserialize_keras_object(full, custom_objects=dict(custom_objects or {}))

@@ -6,7 +6,6 @@ the user holds is renamed, frozen or trained.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from keras_stitch.errors import SourceError, StitchError
 from keras_stitch.files import read_files
 from keras_stitch.graphs.spec import Port, Source, Submodel
 from keras_stitch.models import channels_last, keras_file, ports, stored_weights
-from keras_stitch.models.clone import clone, copy_state, uncopied
+from keras_stitch.models.clone import clone, copy_layer, learnt, uncopied
 from keras_stitch.models.custom_objects import held_by, in_registry
 from keras_stitch.models.layer_config import layer_config
 from keras_stitch.models.one_of_a_name import check_objects
@@ -111,16 +110,14 @@ def load_file(
     source: Source,
     weights: Path,
     *,
-    kind: str | None = None,
     arch: Path | None = None,
     custom_objects: CustomObjects | None = None,
     outputs: Sequence[str] | None = None,
-    saved_backend: str | None = None,
-    stateless: bool = False,
+    **options: Any,
 ) -> tuple[Submodel, Blueprint]:
     """Load a saved model or, with the architecture JSON, its weights; see ``Graph.add`` and ``keras_file.open_file``.
 
-    The submodel has the source that is given, with its sha256.
+    The submodel has the source that is given, with its sha256. ``options`` are those of ``open_file``.
 
     Raises:
         SourceError: If there is nothing there that can be a submodel.
@@ -130,14 +127,7 @@ def load_file(
     arch = None if arch is None else arch.absolute()
 
     def open_it() -> keras_file.Opened:
-        return keras_file.open_file(
-            weights,
-            kind=kind,
-            arch=arch,
-            custom_objects=custom_objects,
-            saved_backend=saved_backend,
-            stateless=stateless,
-        )
+        return keras_file.open_file(weights, arch=arch, custom_objects=custom_objects, outputs=outputs, **options)
 
     first = open_it()
     before = {weights: first.sha256} | ({} if arch is None else {arch: read_files.sha256(arch)})
@@ -222,26 +212,15 @@ def load_layer(
             fix="Make it with stateful=False.",
         )
     channels_last.check(layer, fix="Add keras.Sequential([keras.Input(shape=...), layer]) instead.")
-    # What a layer learnt, by training or by adapt, cannot be said by its config.
-    learnt = bool(layer.built and layer.weights) or ports.learnt_vocabulary(layer)
-
-    def copy_of(original: keras.Layer) -> keras.Layer:
-        fresh = type(original).from_config({**copy.deepcopy(config["config"]), "name": name})
-        if learnt:
-            if original.built:
-                fresh.build_from_config(original.get_build_config())
-            copy_state(original, fresh)
-        return fresh
-
     known = {**held_by(layer).for_keras(), **(custom_objects or {})}
     try:
         config = layer_config(layer)
         with in_registry(known):
-            snapshot = copy_of(layer)
+            snapshot = copy_layer(layer, name)
     except Exception as error:
         raise uncopied(f"Submodel '{name}' ({label})", error) from error
     check_objects(layer, snapshot, f"Submodel '{name}' ({label})")
-    described = Source("trained layer" if learnt else "layer", label, layer=config)
+    described = Source("trained layer" if learnt(layer) else "layer", label, layer=config)
     info = ports.layer_info(name, layer, bool(layer.trainable))
     stored_weights.warn_of_non_finite(layer, f"Submodel '{name}'")
     submodel = Submodel(
@@ -251,4 +230,4 @@ def load_layer(
         outputs=(Port("output", None, None),),
         layers=(info,),
     )
-    return submodel, Blueprint(lambda: copy_of(snapshot), custom_objects=known)
+    return submodel, Blueprint(lambda: copy_layer(snapshot, name), custom_objects=known)

@@ -6,12 +6,15 @@ A new quirk is one entry in ``QUIRKS``, or in ``ARRAY_RULES`` where arrays are r
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from keras_stitch.repairs import (
     bidirectional,
     bilinear,
     changed_functions,
     gone_layers,
     keras1,
+    lambdas,
     layer_arguments,
     layer_classes,
     learnt_state,
@@ -22,6 +25,7 @@ from keras_stitch.repairs import (
     shared_layers,
     stateless,
     structure,
+    subclasses,
     theano,
     theano_borders,
     transposed_convolutions,
@@ -31,6 +35,8 @@ from keras_stitch.repairs import (
 from keras_stitch.repairs.architecture import Saved
 from keras_stitch.repairs.rule import ArrayRule, Check, ModelRule, Repair, Rule
 
+# Applied before anybody looks whether a file holds code.
+FIRST: tuple[Rule, ...] = (subclasses.subclasses, lambdas.backend_functions)
 # In the order in which they are applied: first what the others need to find their way. A rule repairs and reports, a
 # check refuses the file. Checks stand before the rules that put in layers, which they would take for the file's own.
 QUIRKS: tuple[Rule | Check, ...] = (
@@ -98,14 +104,20 @@ CHANNELS_FIRST = ModelRule(
 )
 MODEL_RULES: tuple[ModelRule, ...] = (CHANNELS_FIRST,)
 RULES: tuple[Rule | ArrayRule | ModelRule, ...] = (
+    *FIRST,
     *(quirk for quirk in QUIRKS if isinstance(quirk, Rule)),
     *ARRAY_RULES,
     *MODEL_RULES,
 )
 
 
+def prepare(saved: Saved) -> list[Repair]:
+    """Apply the rules that say what parts of an architecture are, in place, and give what was needed."""
+    return _applied(FIRST, saved)
+
+
 def repair(saved: Saved) -> list[Repair]:
-    """Apply every rule and check to an architecture, in place.
+    """Apply every other rule and check to an architecture, in place.
 
     Returns:
         What was needed; empty where Keras 3 reads the file as it is.
@@ -113,8 +125,12 @@ def repair(saved: Saved) -> list[Repair]:
     Raises:
         SourceError: By a check, or by a rule that would have to guess.
     """
+    return _applied(QUIRKS, saved)
+
+
+def _applied(quirks: Iterable[Rule | Check], saved: Saved) -> list[Repair]:
     done = []
-    for quirk in QUIRKS:
+    for quirk in quirks:
         if quirk.legacy and not saved.is_legacy:
             continue
         if isinstance(quirk, Check):
@@ -124,4 +140,4 @@ def repair(saved: Saved) -> list[Repair]:
     return done
 
 
-__all__ = ["ARRAY_RULES", "CHANNELS_FIRST", "MODEL_RULES", "QUIRKS", "RULES", "repair"]
+__all__ = ["ARRAY_RULES", "CHANNELS_FIRST", "FIRST", "MODEL_RULES", "QUIRKS", "RULES", "prepare", "repair"]

@@ -42,6 +42,14 @@ class Rebuilt:
     parts: Mapping[str, Layer] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Part:
+    """A nested model: its name among the layers of an HDF5 file, and its group in a ``.keras`` archive."""
+
+    name: str
+    group: str
+
+
 @dataclass
 class Saved:
     """The architecture in a file.
@@ -60,6 +68,9 @@ class Saved:
         masked: The ``Bidirectional`` layers that take a mask, by ``id``.
         unmasked: By the ``id`` of a merge, whether each of its inputs came without its mask.
         rebuilt: The layers that were rebuilt from others, by ``id``.
+        layers_in_file: All layers of a model of which some were left out, by the ``id`` of the model.
+        part: The nested model of the file that the model is, with the name and the group that the file has for it.
+        replaced: The layers in whose place the user gave others, by ``id``.
     """
 
     model: Layer
@@ -75,6 +86,9 @@ class Saved:
     masked: set[int] = field(default_factory=set)
     unmasked: dict[int, list[bool]] = field(default_factory=dict)
     rebuilt: dict[int, Rebuilt] = field(default_factory=dict)
+    layers_in_file: dict[int, list[Layer]] = field(default_factory=dict)
+    part: Part | None = None
+    replaced: set[int] = field(default_factory=set)
 
     @property
     def is_legacy(self) -> bool:
@@ -84,6 +98,10 @@ class Saved:
     def name_in_file(self, layer: Layer) -> str:
         """What the file calls a layer, whatever the rules call it."""
         return self.original_names.get(id(layer), name_of(layer))
+
+    def all_layers(self, model: Layer) -> list[Layer]:
+        """The layers of a model as the file has them, those that were left out, too."""
+        return self.layers_in_file.get(id(model), inner_layers(model))
 
     def class_in_file(self, layer: Layer) -> str:
         """The class of a layer in the file."""

@@ -86,9 +86,16 @@ class _Place:
 
 def _move_groups(file: Path, model: keras.Model, saved: Saved) -> None:
     with h5py.File(file, "r+") as weights:
+        if _BEFORE_2_14 in weights and saved.part is not None:
+            raise SourceError(
+                "The weights are in the layout of Keras 2.12, of which no part can be taken.",
+                fix="Add the whole model, and take what it needs: outputs=[...].",
+            )
         if _BEFORE_2_14 in weights:
             # Keras 3 knows this layout, and has no other way in.
             return
+        if saved.part is not None:
+            _take_out(weights, saved.part.group)
         places = list(_places(model, saved.model, saved, "", "", set()))
         moves = {place.old: place.new for place in places if place.old and place.old in weights}
         # Two groups may change places: all of them step aside first. Inner ones go before those that hold them.
@@ -100,6 +107,15 @@ def _move_groups(file: Path, model: keras.Model, saved: Saved) -> None:
             weights.move(f"{parent}/moving_{number}".lstrip("/"), f"{parent}/{moves[old].rpartition('/')[2]}")
         _copy_shared(weights, places)
         _fill_rebuilt(weights, model, saved.model, saved)
+
+
+def _take_out(weights: h5py.File, group: str) -> None:
+    """Make a group all that there is."""
+    held = weights.pop(group)
+    for name in list(weights):
+        del weights[name]
+    for name in list(held):
+        weights[name] = held[name]
 
 
 def _fill_rebuilt(group: h5py.Group, held: keras.Layer, said: Layer, saved: Saved) -> None:
@@ -152,7 +168,7 @@ def _places(
     """The places of all layers, those of inner models after that of the model, in the order in which they are saved."""
     old_names, new_names = Numbers(), Numbers()
     new = {layer.name: new_names.next(type(layer).__name__) for layer in model.layers}
-    for layer in inner_layers(said):
+    for layer in saved.all_layers(said):
         if is_operation(layer):
             continue
         name, shared = name_of(layer), layer.get(ID)

@@ -26,7 +26,7 @@ from keras_stitch.repairs.architecture import (
 )
 from keras_stitch.repairs.shared_layers import ID
 
-_MODELS = {"Functional": FUNCTIONAL_MODULE, "Sequential": "keras"}
+MODELS = {"Functional": FUNCTIONAL_MODULE, "Sequential": "keras"}
 
 # What Keras 2 wrote beside the config of a layer, for itself: Keras 3 would look objects up by it, and build by it.
 _OF_KERAS_2 = (ID, "build_config", "compile_config")
@@ -52,8 +52,8 @@ def modernise(saved: Saved) -> None:
         name = layer["class_name"]
         if is_operation(layer) or (not saved.is_legacy and layer.get("module")):
             continue
-        if name in _MODELS and is_model(layer):
-            layer |= {"module": _MODELS[name], "registered_name": name if name == "Functional" else None}
+        if name in MODELS and is_model(layer):
+            layer |= {"module": MODELS[name], "registered_name": name if name == "Functional" else None}
         elif _is_keras(name) and not saved.is_custom(layer):
             layer |= {"module": "keras.layers", "registered_name": None}
         elif saved.is_legacy:
@@ -165,7 +165,7 @@ def _names(layer: Layer) -> Iterator[str]:
     """The names in a layer that are not those of Keras."""
     name = layer["class_name"]
     known = _is_keras(name) or name in gone_layers.KINDS
-    if not known and not (name in (*_MODELS, "Model") and is_model(layer)):
+    if not known and not (name in (*MODELS, "Model") and is_model(layer)):
         yield name
     for key, value in layer["config"].items():
         space = _FUNCTIONS.get(key) or _FUNCTIONS.get(key.rsplit("_", 1)[-1])

@@ -120,11 +120,12 @@ def read_json(path: Path, weights: Path) -> Saved:
 def _of_weights(path: Path) -> tuple[tuple[int, ...] | None, str | None, Arrays]:
     """The version of Keras and the backend of weights in a file of their own, where they say, and their arrays."""
     with opened_hdf5(path) as file:
-        version, backend = _first("keras_version", file), _first("backend", file)
+        group = file.get("model_weights", file)  # of a whole model
+        version, backend = _first("keras_version", file, group), _first("backend", file, group)
         # The newer layout says nothing, but only Keras 3 names the layers in it.
         named = "vars" in file and "name" in file["vars"].attrs
-        is_newer = "layer_names" not in file.attrs and "layer_names0" not in file.attrs
-        arrays = {} if is_newer else _arrays(file)
+        is_newer = "layer_names" not in group.attrs and "layer_names0" not in group.attrs
+        arrays = {} if is_newer else _arrays(group)
     of = (3,) if named else _version(path, version) if version else None
     return of, backend or ("tensorflow" if is_newer else _backend(of or (2,), arrays)), arrays
 

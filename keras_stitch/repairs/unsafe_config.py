@@ -10,6 +10,7 @@ from typing import Any
 
 from keras_stitch.errors import SourceError
 from keras_stitch.repairs.architecture import Saved, name_of
+from keras_stitch.repairs.lambdas import names_function
 
 # By the first part of a module's name behind ``keras``: where the functions of a model are, and its other objects.
 _FUNCTIONS = {"activations", "constraints", "initializers", "losses", "metrics", "ops", "random", "regularizers"}
@@ -60,7 +61,7 @@ def _check(path: Path, item: dict[str, Any], layer: str, saved: Saved) -> None:
     kind, config = item["class_name"], item.get("config")
     if kind in saved.custom:
         return
-    if kind == "__lambda__" or (kind == "Lambda" and isinstance(config, dict) and not _names_function(config)):
+    if kind == "__lambda__" or (kind == "Lambda" and isinstance(config, dict) and not names_function(config)):
         raise lambda_refusal(path)
     name = config if kind == "function" else kind
     if kind in _RUN_OTHERS or (isinstance(name, str) and name not in saved.custom and not _computes(item, name)):
@@ -78,12 +79,6 @@ def _check(path: Path, item: dict[str, Any], layer: str, saved: Saved) -> None:
                     received=repr(config[argument])[:200],
                     fix=f"Make the layer with {argument}=[...] in place of a file name, and save the model again.",
                 )
-
-
-def _names_function(config: dict[str, Any]) -> bool:
-    """Whether a Lambda layer calls a function by its name, instead of holding its code."""
-    function = config.get("function")
-    return isinstance(function, str) or (isinstance(function, dict) and function.get("class_name") == "function")
 
 
 def _computes(item: dict[str, Any], name: str) -> bool:

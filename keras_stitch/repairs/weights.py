@@ -89,19 +89,20 @@ def assign(model: keras.Model, saved: Saved, arrays: Mapping[str, Sequence[Array
     """
     if arrays.get(TOP_LEVEL):
         raise SourceError("The model has weights of its own, outside any layer, which plain Keras does not load.")
-    used, assigned = set(), dict[int, np.ndarray]()
-    for said in inner_layers(saved.model):
-        layer = _layer(model, said)
-        name = saved.name_in_file(said)
-        used.add(name)
+    assigned = dict[int, np.ndarray]()
+    layers = [(_layer(model, said), said, saved.name_in_file(said)) for said in inner_layers(saved.model)]
+    if saved.part is not None:
+        layers = [(model, saved.model, saved.part.name)]
+    for layer, said, name in layers:
         given = list(arrays.get(name, ()))
-        if layer is not None and (given or layer.weights):
+        if layer is not None and (given or layer.weights) and id(said) not in saved.replaced:
             for weight, value in _filled(layer, said, given, saved, name):
                 if not np.array_equal(assigned.setdefault(id(weight), value), value, equal_nan=True):
                     raise SourceError(f"The file says that '{weight.path}' is one weight, and has two values for it.")
                 weight.assign(value)
-    unused = [name for name, given in arrays.items() if given and name not in used]
-    if unused:
+    known = {saved.name_in_file(said) for said in saved.all_layers(saved.model)}
+    unused = [name for name, given in arrays.items() if given and name not in known]
+    if unused and saved.part is None:
         raise SourceError(
             "The file has weights for layers that its architecture does not have.", received=", ".join(unused[:5])
         )

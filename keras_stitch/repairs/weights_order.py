@@ -32,6 +32,9 @@ def assign(model: keras.Model, saved: Saved, arrays: Arrays) -> tuple[Repair, ..
     Raises:
         SourceError: If the weights do not fit, or if names and order contradict each other.
     """
+    if saved.part is not None:
+        weights.assign(model, saved, arrays)
+        return ()
     layers = [
         said for said in inner_layers(saved.model) if said["class_name"] != "InputLayer" and not is_operation(said)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,15 +17,16 @@ from keras_stitch.checks import path_of
 from keras_stitch.errors import StitchError
 from keras_stitch.files.checksums import Checksum, checksums
 from keras_stitch.graphs.spec import Submodel
-from keras_stitch.models import custom_objects
+from keras_stitch.models import custom_objects, replaced_layers
 from keras_stitch.models.custom_objects import CustomObjects, Given
 from keras_stitch.models.load_keras import Blueprint
+from keras_stitch.models.replaced_layers import Replacements
 
 if TYPE_CHECKING:
     from keras_stitch.kipoi.model_directory import KipoiPart
 
 # The options that go with Keras models alone.
-OF_KERAS = ("custom_objects", "arch", "trainable", "outputs", "saved_backend", "stateless")
+OF_KERAS = ("custom_objects", "arch", "trainable", "outputs", "saved_backend", "stateless", "part", "replace")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Request:
     arch: Any = None
     saved_backend: str | None = None
     stateless: bool | None = None
+    part: str | None = None
+    replace: Any = None
     trainable: bool | None = None
     outputs: Sequence[str] | None = None
     placement: str | None = None
@@ -53,6 +57,20 @@ class Request:
     def objects(self) -> CustomObjects:
         """The custom objects that were given."""
         return custom_objects.read(self.custom_objects, f"custom_objects= of submodel '{self.name}'")
+
+    def replacements(self) -> Replacements:
+        """The layers that were given in the place of layers of the file."""
+        where = f"replace= of submodel '{self.name}'"
+        return {} if self.replace is None else replaced_layers.read(self.replace, where)
+
+    def options_of_file(self) -> dict[str, Any]:
+        """What ``load_keras.load_file`` is asked of a file, beside custom objects and the architecture."""
+        return {
+            "outputs": self.outputs,
+            "saved_backend": self.saved_backend,
+            "stateless": bool(self.stateless),
+            "part": self.part,
+        }
 
     def arch_file(self) -> Path | None:
         """The absolute path of the architecture JSON that was given."""
@@ -109,7 +127,22 @@ class Added:
             live_objects=given.live,
             saved_backend=request.saved_backend,
             stateless=bool(request.stateless),
+            part=request.part,
         )
         asked = replace(submodel, source=source, trainable=request.trainable, placement=request.placement)
         inner = keras_private.layers_within(request.source) if isinstance(request.source, keras.Model) else ()
         return cls(asked, blueprint, given, layers=WeakSet(layer for layer in inner if layer.weights))
+
+    def warn_of_shared(self, name: str, known: Mapping[str, Added]) -> None:
+        """Say where other submodels hold a layer of this one: of each, the stitched model has a copy."""
+        for other, added in known.items() if self.layers else ():
+            both = self.layers & added.layers
+            if other == name or not both or self.layers == added.layers:
+                continue
+            shown = ", ".join(sorted(f"'{layer.name}'" for layer in both)[:3])
+            warnings.warn(
+                f"Submodels '{other}' and '{name}' hold the same layers in memory ({shown}). The stitched model has a "
+                "copy for each, and training would change them apart. To train them as one, put both models into one "
+                "keras.Model and add that.",
+                stacklevel=4,
+            )

@@ -56,9 +56,8 @@ def _load_keras(request: Request, part: KerasPart, source: Source) -> Added:
             part.weights,
             arch=part.arch,
             custom_objects=objects,
-            outputs=request.outputs,
-            saved_backend=request.saved_backend,
-            stateless=bool(request.stateless),
+            replace=request.replacements(),
+            **request.options_of_file(),
         )
     submodel, part = described_by(part, submodel, blueprint)
     return replace(Added.of_keras(request, submodel, blueprint, given), customs=customs, part=part, arch=part.arch)

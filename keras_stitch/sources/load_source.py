@@ -21,10 +21,11 @@ from keras_stitch.checks import path_of
 from keras_stitch.errors import SourceError, StitchError, nearest, within_recursion_limit
 from keras_stitch.files import read_files
 from keras_stitch.graphs.names import zoo_name
-from keras_stitch.graphs.read_stitch_yaml import ModelEntry
 from keras_stitch.graphs.source import SAVED_BACKENDS
 from keras_stitch.graphs.spec import Connection, Source
+from keras_stitch.graphs.spec_file import ModelEntry
 from keras_stitch.models import custom_objects, file_formats, layer_config, load_keras
+from keras_stitch.models.clone import learnt
 from keras_stitch.models.custom_objects import CustomObjects, Given, in_registry
 from keras_stitch.placement import plan, requirements
 from keras_stitch.repairs.read_saved_model import is_of_keras, is_saved_model
@@ -71,10 +72,19 @@ def _load_file(request: Request) -> Added:
         if is_saved_model(Path(request.source)):
             return _load_graph(request)
         raise _not_for_it(request, "signature", "")
-    given, arch = request.objects(), request.arch_file()
+    layers, arch = request.replacements(), request.arch_file()
+    given = request.objects()
+    for layer in layers.values():
+        given = custom_objects.of_layer(layer, given)
     path = Path(request.source)
-    label = f"{path.name} (SavedModel of Keras)" if is_saved_model(path) else path.name
-    source = Source("file", label, path=str(path.absolute()), arch=None if arch is None else str(arch))
+    source = Source(
+        "file",
+        f"{path.name} (SavedModel of Keras)" if is_saved_model(path) else path.name,
+        path=str(path.absolute()),
+        arch=None if arch is None else str(arch),
+        replaced={name: layer_config.layer_config(layer) for name, layer in layers.items()},
+        replaced_in_memory=tuple(name for name, layer in layers.items() if learnt(layer)),
+    )
     objects, kind = given.for_keras(), file_formats.recognise(path)
     with in_registry(objects):
         submodel, blueprint = load_keras.load_file(
@@ -84,9 +94,8 @@ def _load_file(request: Request) -> Added:
             kind=kind,
             arch=arch,
             custom_objects=objects,
-            outputs=request.outputs,
-            saved_backend=request.saved_backend,
-            stateless=bool(request.stateless),
+            replace=layers,
+            **request.options_of_file(),
         )
     return Added.of_keras(request, submodel, blueprint, given)
 
@@ -222,11 +231,17 @@ def _check_options(request: Request, kind: Kind) -> None:
             raise _not_for_it(request, option, why)
     request.refuse_keras_options(but=kind.options)
     _check_saved_backend(request)
-    if request.stateless and not _is_path(request.source):
-        raise StitchError(
-            f"stateless= of submodel '{request.name}' is for files, and this is a model in memory.",
-            fix="Leave it out, and make the layer with stateful=False.",
-        )
+    instead = {
+        "stateless": "make the layer with stateful=False",
+        "part": "add the part: model.get_layer(name)",
+        "replace": "change the model",
+    }
+    for option, fix in instead.items() if not _is_path(request.source) else ():
+        if getattr(request, option):
+            raise StitchError(
+                f"{option}= of submodel '{request.name}' is for files, and this is a model in memory.",
+                fix=f"Leave it out, and {fix}.",
+            )
     request.arch_file()  # no path is a mistake also where the source needs no file
 
 
@@ -267,6 +282,11 @@ def placed(entry: ModelEntry, folder: Path, given: Given) -> tuple[Any, dict[str
     options["custom_objects"] = objects
     if "arch" in options:
         options["arch"] = folder / options["arch"]
+    if "replace" in options:
+        known = objects.for_keras()
+        options["replace"] = {
+            layer: layer_config.layer_from_config(said, known) for layer, said in options["replace"].items()
+        }
     if entry.layer is not None:
         return layer_config.layer_from_config(entry.layer, objects.for_keras()), options
     assert entry.source is not None
@@ -305,6 +325,7 @@ def load_as_said(
     placement: str | None = None,
     stateless: object = False,
     signature: object = None,
+    part: str | None = None,
     **options: Any,
 ) -> Added:
     """A source as ``add`` takes it, with its options checked."""
@@ -317,5 +338,6 @@ def load_as_said(
         placement=placement,
         stateless=checks.flag_of(stateless, f"stateless= of submodel '{name}'") or None,
         signature=None if signature is None else checks.one_name(signature, f"signature= of submodel '{name}'"),
+        part=None if part is None else checks.one_name(part, f"part= of submodel '{name}'"),
         **options,
     )

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from plain_graphs import MANY, connection, node, spec
 
 from keras_stitch.errors import SourceError, SpecFileError, StitchError
-from keras_stitch.graphs.read_stitch_yaml import ModelEntry, parse, read
+from keras_stitch.graphs.read_stitch_yaml import parse, read
 from keras_stitch.graphs.spec import Connection, FreezeRule, GraphSpec, InputSpec, Merge, OutputSpec, Source, Submodel
+from keras_stitch.graphs.spec_file import ModelEntry
 from keras_stitch.graphs.write_stitch_yaml import dump
 
 # Words that YAML reads as something else, and text that it has to escape.

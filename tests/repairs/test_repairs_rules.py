@@ -13,6 +13,7 @@ from repairs_files import Layer, called, functional, given, layer, sequential
 from keras_stitch.errors import SourceError
 from keras_stitch.repairs import (
     ARRAY_RULES,
+    FIRST,
     MODEL_RULES,
     QUIRKS,
     RULES,
@@ -58,7 +59,7 @@ def refusal(quirk: Rule | Check, said: Layer, **options: Any) -> str:
 
 def test_rules_have_names_and_reasons_of_their_own() -> None:
     assert len(BY_NAME) == len(RULES) == len({rule.why for rule in RULES})
-    later = len(ARRAY_RULES) + len(MODEL_RULES)
+    later = len(ARRAY_RULES) + len(MODEL_RULES) + len(FIRST)
     assert len({quirk.name for quirk in QUIRKS}) == len(QUIRKS) == len(RULES) - later + len(CHECKS)
     for rule in RULES:
         assert rule.name == rule.name.lower() and " " not in rule.name
@@ -68,7 +69,7 @@ def test_rules_have_names_and_reasons_of_their_own() -> None:
 
 
 def test_rules_for_files_of_keras_3() -> None:
-    names = ["operations", "axis-list", "training-flag", "shared-layers", "channels-first"]
+    names = ["subclass-of-model", "operations", "axis-list", "training-flag", "shared-layers", "channels-first"]
     assert [rule.name for rule in RULES if not rule.legacy] == names
     assert [check.name for check in CHECKS if not check.legacy] == ["mixed-versions"]
 

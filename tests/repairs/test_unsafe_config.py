@@ -148,3 +148,24 @@ def test_healthy_names(saved: Path, tmp_path: Path) -> None:
     model.save(tmp_path / "h.keras")
     for path in (tmp_path / "h.keras", saved / "words.keras"):
         assert ks.Graph("g").add("m", path).build().get_layer("m").layers
+
+
+@pytest.mark.parametrize("name", ["system", "evil>system"])
+@pytest.mark.parametrize("module", ["os", "marking", "keras_stitch_marking.layers", None])
+def test_no_module_of_a_config_is_imported(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str | None, name: str
+) -> None:
+    """Whatever module, class and registered name a file has: ``marking`` writes a file when it is imported."""
+    monkeypatch.syspath_prepend(tmp_path)
+    marker = tmp_path / "marker"
+    for place in (tmp_path / "marking.py", tmp_path / "keras_stitch_marking" / "layers.py"):
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(f"open({str(marker)!r}, 'w').close()\ndef system(*given): return given\n")
+
+    def change(config: dict[str, Any]) -> None:
+        odd(config).update(module=module, class_name="system", registered_name=name)
+
+    for path, options in forms(saved, tmp_path, "m", change):
+        with pytest.raises(SourceError, match="needs a custom object that is not known here"):
+            ks.Graph("g").add("m", path, **options)
+    assert not marker.exists()
