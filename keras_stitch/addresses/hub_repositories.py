@@ -8,7 +8,7 @@ import shutil
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.addresses import hub_files
@@ -42,8 +42,7 @@ class Repository:
 def fetch(address: HubAddress, *, pinned: bool) -> Repository:
     """The model in a repository, or in a folder of one, at the address's commit.
 
-    A Kipoi directory is a program, so the user has to name its commit: then it is the one that was read. It is copied,
-    as Kipoi writes into it.
+    A Kipoi directory is a program, so the user has to name its commit: then it is the one that was read.
 
     Args:
         address: The address with a commit.
@@ -60,7 +59,7 @@ def fetch(address: HubAddress, *, pinned: bool) -> Repository:
     if any(name in within for name in layout.MODEL_YAMLS):
         if not pinned:
             raise _program(address)
-        return _copied(address, _downloaded(address, start, within))
+        return _copied(address, _downloaded(address, start, within), within)
     if set(_KERAS) <= set(within):
         chosen = [name for name in within if name in _KERAS or name.startswith(_ASSETS)]
         return _archive(address, _downloaded(address, start, chosen), chosen)
@@ -68,7 +67,8 @@ def fetch(address: HubAddress, *, pinned: bool) -> Repository:
     if len(models) == 1:
         return Repository(_downloaded(address, start, models) / models[0])
     if not models and _SAVED_MODEL in within:
-        return Repository(_downloaded(address, start, [name for name in within if name.startswith(_OF_SAVED_MODEL)]))
+        chosen = [name for name in within if name.startswith(_OF_SAVED_MODEL)]
+        return _copied(address, _downloaded(address, start, chosen), chosen)
     raise _unclear(address, start, models, within)
 
 
@@ -84,17 +84,20 @@ def _downloaded(address: HubAddress, start: str, names: Sequence[str]) -> Path:
     return Path(folder, start)
 
 
-def _copied(address: HubAddress, folder: Path) -> Repository:
+def _copied(address: HubAddress, folder: Path, names: Sequence[str]) -> Repository:
+    """A directory of these files: in the cache, they are links that lead out of it."""
     scratch = Scratch()
-    path = scratch.path / PurePosixPath(address.file or address.repo).name
-    shutil.copytree(folder, path)
+    path = scratch.path / address.label
+    for name in names:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, path / name)
     return Repository(path, scratch)
 
 
 def _archive(address: HubAddress, folder: Path, names: Sequence[str]) -> Repository:
     """The same files as a ``.keras`` file, which always has the same bytes."""
     scratch = Scratch()
-    path = scratch.path / f"{PurePosixPath(address.file or address.repo).name}.keras"
+    path = scratch.path / f"{address.label}.keras"
     with zipfile.ZipFile(path, "w") as archive:
         for name in sorted(names):
             # Without a time, and with room for large files.

@@ -52,7 +52,11 @@ def test_the_only_model_file_is_taken(hub: HubServer, name):
 def test_a_saved_model_is_a_directory(hub: HubServer):
     hub.commit("user/repo", SAVED_MODEL | BESIDE)
     path = fetched(REPO)
-    assert {name: (path / name).read_bytes() for name in SAVED_MODEL} == SAVED_MODEL
+    assert path.name == "repo"
+    assert {
+        file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()
+    } == SAVED_MODEL
+    assert not any(file.is_symlink() for file in path.rglob("*"))
     assert downloaded(hub) == set(SAVED_MODEL)
 
 
@@ -72,7 +76,9 @@ def test_all_of_it_comes_from_the_cache_offline(hub: HubServer, monkeypatch):
     hub.asked.clear()
     assert fetched(REPO).read_bytes() == online[0].read_bytes()
     assert fetched("hf://user/single") == online[1]
-    assert fetched("hf://user/folder/one") == online[2]
+    assert {file.name for file in fetched("hf://user/folder/one").rglob("*")} == {
+        file.name for file in online[2].rglob("*")
+    }
     assert hub.asked == []
 
 
