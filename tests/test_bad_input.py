@@ -398,9 +398,9 @@ def test_a_stateful_layer(wrap: bool) -> None:
 def test_a_source_of_the_wrong_type(source: Any) -> None:
     assert refusal(source) == (
         f"Submodel 'm1' cannot be made of this {type(source).__name__}.\n"
-        "  Expected: a name such as 'kipoi:DeepSEA/predict', the path of a Kipoi directory, the path of an ONNX file, "
-        "the path of a SavedModel of TensorFlow, the path of a saved model, a keras.Model, a Keras layer, a "
-        "scikit-learn estimator or a torch.nn.Module\n"
+        "  Expected: an address such as 'hf://user/repo', a name such as 'kipoi:DeepSEA/predict', the path of a Kipoi "
+        "directory, the path of an ONNX file, the path of a SavedModel of TensorFlow, the path of a saved model, a "
+        "keras.Model, a Keras layer, a scikit-learn estimator or a torch.nn.Module\n"
         f"  Received: {source!r}"
     )
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from keras_stitch.addresses.parse_address import HubAddress, is_commit
+from keras_stitch.addresses.parse_address import HubAddress, is_commit, stays_within
 from keras_stitch.addresses.required_packages import needed
 from keras_stitch.errors import SourceError, nearest, reason
 from keras_stitch.files.checksums import Checksum
@@ -77,14 +77,20 @@ def files_in(address: HubAddress) -> list[str]:
     """The paths of all files of a repository at the address's commit.
 
     Raises:
-        SourceError: If they are not known here, and the Hub is not there.
+        SourceError: If they are not known here, and the Hub is not there; or if one is no path below a folder.
     """
     hub, errors = needed("huggingface_hub"), needed("huggingface_hub.errors")
     with client_errors(address):
         try:
-            return [file.path for file in hub.get_cached_repo_tree(address.repo, revision=address.commit)]
+            names = [file.path for file in hub.get_cached_repo_tree(address.repo, revision=address.commit)]
         except errors.CachedRepoTreeNotFoundError:
-            return list(hub.HfApi().list_repo_files(address.repo, revision=address.commit))
+            names = list(hub.HfApi().list_repo_files(address.repo, revision=address.commit))
+    for name in names:
+        if not stays_within(name):
+            raise SourceError(
+                f"The repository '{address.repo}' has a file that leads out of it.", received=repr(name)[:200]
+            )
+    return names
 
 
 def _warn_if_moved(address: HubAddress) -> None:

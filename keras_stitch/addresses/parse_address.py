@@ -83,6 +83,11 @@ def is_commit(revision: str) -> bool:
     return _COMMIT.fullmatch(revision) is not None
 
 
+def stays_within(path: str) -> bool:
+    """Whether a path of a repository can be one below a folder here: no step leads up, out or elsewhere."""
+    return all(map(_STEP.fullmatch, path.split("/")))
+
+
 def is_address(source: object) -> bool:
     """Whether a source is an address, and not a path or a model.
 
@@ -114,8 +119,8 @@ def _hub(text: str) -> HubAddress:
         place, revision = revision, ""
     user, _, rest = place.partition("/")
     repo, slash, file = rest.partition("/")
-    steps = [user, repo, *(file.split("/") if slash else []), *(revision.split("/") if at else [])]
-    if not all(map(_STEP.fullmatch, steps)) or not re.fullmatch(r"[\w.-]+/[\w.-]+", f"{user}/{repo}", re.ASCII):
+    steps = "/".join([user, repo, *([file] if slash else []), *([revision] if at else [])])
+    if not stays_within(steps) or not re.fullmatch(r"[\w.-]+/[\w.-]+", f"{user}/{repo}", re.ASCII):
         raise SourceError(
             f"{text[:200]!r} is no address on the Hugging Face Hub.",
             expected="hf://user/repo, hf://user/repo/file or hf://user/repo/file@revision",

@@ -220,7 +220,7 @@ def _kind_of(request: Request) -> Kind:
     *others, last = (kind.what for kind in KINDS)
     raise SourceError(
         f"Submodel '{request.name}' cannot be made of this {type(request.source).__name__}.",
-        expected=f"{', '.join(others)} or {last}",
+        expected=f"an address such as 'hf://user/repo', {', '.join(others)} or {last}",
         received=repr(request.source)[:200],
     )
 

@@ -92,6 +92,15 @@ def test_a_damaged_member_is_an_error_and_gone(hub: HubServer):
     assert fetched(REPO).exists()
 
 
+@pytest.mark.parametrize("name", ["../../x.h5", "/etc/x", "a/../../x", "a//b", "a\\..\\b", "a/./b"])
+def test_names_that_lead_out_are_refused(hub: HubServer, name):
+    commit = hub.commit("user/repo", KIPOI | {name: b"text"})
+    with pytest.raises(SourceError) as error:
+        fetched(f"{REPO}@{commit}")
+    assert str(error.value) == (f"The repository 'user/repo' has a file that leads out of it.\n  Received: {name!r}")
+    assert downloaded(hub) == set()
+
+
 def test_several_models_are_listed(hub: HubServer):
     commit = hub.commit("user/repo", {"a.h5": b"", "b/c.keras": b""} | BESIDE)
     with pytest.raises(SourceError) as error:
