@@ -50,6 +50,7 @@ def test_files_without_changes_work(process: Process) -> None:
     assert all(process.ask("keras", {"base": number})["outcome"] == "worked" for number in range(5))
     old = Counter(process.ask("hdf5", {"base": number})["outcome"] for number in range(57))
     assert old["worked"] >= 50 and old["worked"] + old["refused"] == 57  # some are stateful
+    assert all(process.ask("onnx", {"base": number})["outcome"] == "worked" for number in range(4))
     assert process.ask("stitch_yaml", {})["outcome"] == "worked"
     assert process.ask("directories", {"model.yaml": {}})["outcome"] == "worked"
     assert process.ask("references", {"sources": ["m1"], "target": "m2"})["outcome"] == "worked"
