@@ -14,7 +14,7 @@ from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, StitchError, reason
 from keras_stitch.files.hdf5_files import open_hdf5
 from keras_stitch.graphs.names import clean, unique_names
-from keras_stitch.graphs.spec import Port, Shape
+from keras_stitch.graphs.spec import FRAMEWORKS, Port, Shape
 from keras_stitch.keras_private import quiet_keras
 from keras_stitch.models import ports, sample_rows
 from keras_stitch.models.custom_objects import Given, in_registry
@@ -51,7 +51,7 @@ class Exportable:
             raise SourceError(
                 f"The model of '{added.submodel.source.label}' {why}, so it cannot be exported.",
                 expected="a directory whose final model is a Keras model, or a saved Keras model",
-                received=elsewhere or f"a model of {added.submodel.framework}",
+                received=elsewhere or FRAMEWORKS[added.submodel.framework],
             )
         self.custom_objects = added.customs.for_keras()
         with in_registry(self.custom_objects), quiet_keras():

@@ -1,21 +1,20 @@
-"""An ONNX file as a submodel: read as data, described as a Kipoi directory, and run there by ONNX Runtime.
+"""An ONNX file as a submodel: described as a Kipoi directory, in which ONNX Runtime runs it.
 
 The directory links to the file and to those that hold its weights; nothing is copied before the graph is saved.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_stitch import directory_layout as layout
-from keras_stitch.errors import SourceError, StitchError, nearest
+from keras_stitch.errors import SourceError
 from keras_stitch.files.onnx_contents import OnnxContents, Value, check_installed, in_one_file, read_onnx
 from keras_stitch.files.scratch import Scratch
 from keras_stitch.graphs.spec import Port, Shape, Source
@@ -25,6 +24,7 @@ from keras_stitch.models import file_formats
 from keras_stitch.models.sample_rows import row_shape
 from keras_stitch.placement import requirements
 from keras_stitch.sources.added import Added, Request
+from keras_stitch.sources.onnx_ports import OnnxPorts, no_rows, read_ports, row_of
 from keras_stitch.sources.probing import ROWS, foreign_submodel, quiet, sizes_of
 from keras_stitch.sources.snapshots import rows_for
 
@@ -33,11 +33,9 @@ Array = np.ndarray[Any, Any]
 _FILE = f"{layout.MODEL_FILES}/model.onnx"
 _DATA = f"{layout.MODEL_FILES}/data"
 _MORE_ROWS = 7
+_ONE_BY_ONE = "the file says that it takes any number of rows, and takes one: rows run one by one"
 # Each of them installs the module onnxruntime.
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")
-# The numbers of one row, or of one batch of a fixed size: random ones are made of them.
-_LARGEST = 2**28
-_ROWS = "tensors of numbers with the batch as their first axis"
 
 
 def load_onnx(request: Request) -> Added:
@@ -49,231 +47,65 @@ def load_onnx(request: Request) -> Added:
         StitchError: If there is no such output, or a package is missing.
     """
     check_installed(("onnx", "onnxruntime"))
-    file_formats.check_exists(Path(request.source))
-    file = _OnnxModel(request.name, read_onnx(Path(request.source)), request.outputs)
-    folder = Scratch()
-    directory = folder.path / file.contents.path.name
-    file.write(directory)
+    path = Path(request.source)
+    file_formats.check_exists(path)
+    contents = read_onnx(path)
+    what = f"Submodel '{request.name}' ({path.name})"
+    wanted = None if request.outputs is None else tuple(dict.fromkeys(request.outputs))
+    ports, folder = read_ports(what, contents, wanted), Scratch()
+    directory = folder.path / path.name
+    args = _put_files(contents, directory)
+    args["outputs"] = [contents.outputs.index(value) for value in ports.outputs]
+    run = _tried(_loaded(what, contents, directory, {**args, "batch_size": ports.batch_size}), ports)
+    shapes = _output_shapes(what, contents, ports, run)
+    args |= {"batch_size": run.batch_size} if run.batch_size else {}
+    _describe(directory, contents, args, ports, shapes)
     part = read_directory(directory)
     assert isinstance(part, CopiedPart)  # its class is not Keras'
     part = replace(part, framework="onnx")
-    path = file.contents.path
     source = Source("file", path.name, path=str(path.absolute()))
-    dtypes = [port.dtype or "" for port in file.inputs]
+    dtypes = [str(port.dtype) for port in ports.inputs]
     submodel = foreign_submodel(request.name, part, source, request.placement, dtypes=dtypes)
     submodel = replace(
         submodel,
-        source=replace(source, sha256=file.contents.sha256),
-        inner_outputs=None if request.outputs is None else tuple(dict.fromkeys(request.outputs)),
+        source=replace(source, sha256=contents.sha256),
+        inner_outputs=wanted,
+        repairs=(_ONE_BY_ONE,) if run.batch_size != ports.batch_size else (),
     )
-    return Added(submodel, part=part, kept=folder, files=file.contents.files)
+    return Added(submodel, part=part, kept=folder, files=contents.files)
 
 
-class _OnnxModel:
-    """An ONNX file with the outputs that were asked for.
+# -- its Kipoi directory --------------------------------------------------------------------------------------------
+def _put_files(contents: OnnxContents, directory: Path) -> dict[str, Any]:
+    """Link to the files in a new Kipoi directory; returns the arguments of the model's class that name them."""
+    places = {name: f"{_DATA}/{name}" for name in contents.data}
+    for place, file in [(_FILE, contents.path), *((places[name], file) for name, file in contents.data.items())]:
+        (directory / place).parent.mkdir(parents=True, exist_ok=True)
+        (directory / place).symlink_to(file.absolute())
+    (directory / layout.MODEL_CODE).write_text(template_text("kipoi/onnx_model.py"), encoding="utf-8")
+    return {"weights": _FILE, **({"data": places} if places else {})}
 
-    Attributes:
-        contents: What it says about itself.
-        inputs: Its inputs as ports.
-    """
 
-    def __init__(self, name: str, contents: OnnxContents, outputs: Sequence[str] | None):
-        self.contents = contents
-        self._what = f"Submodel '{name}' ({contents.path.name})"
-        self._check_operators()
-        self._batch_size = self._read_batch_size()
-        self.inputs = tuple(_port(value) for value in contents.inputs)
-        self._chosen = self._read_outputs(outputs)
-
-    def write(self, directory: Path) -> None:
-        """Write the Kipoi directory, once it is known what the file gives for random rows."""
-        (directory / _FILE).parent.mkdir(parents=True)
-        (directory / _FILE).symlink_to(self.contents.path.absolute())
-        data = {name: f"{_DATA}/{name}" for name in self.contents.data}
-        for name, file in self.contents.data.items():
-            (directory / data[name]).parent.mkdir(parents=True, exist_ok=True)
-            (directory / data[name]).symlink_to(file.absolute())
-        (directory / layout.MODEL_CODE).write_text(template_text("kipoi/onnx_model.py"), encoding="utf-8")
-        positions = [self.contents.outputs.index(value) for value in self._chosen]
-        args: dict[str, Any] = {"weights": _FILE, "outputs": positions}
-        args |= {"batch_size": self._batch_size} if self._batch_size else {}
-        args |= {"data": data} if data else {}
-        shapes = self._output_shapes(self._loaded(directory, args))
-        names = [value.name for value in self._chosen]
-        about = f"{self.contents.path.name} of opset {self.contents.opset}, made by {self.contents.producer}."
-        write_yaml(
-            directory / layout.MODEL_YAML,
-            {
-                "defined_as": "model.OnnxModel",
-                "args": args,
-                "info": {"authors": [], "doc": about},
-                "dependencies": {"pip": [_requirement()]},
-                "schema": {
-                    "inputs": _schema([(port.name, port.row) for port in self.inputs], "What the ONNX file takes."),
-                    "targets": _schema(list(zip(names, shapes, strict=True)), "What the ONNX file gives."),
-                },
+def _describe(
+    directory: Path, contents: OnnxContents, args: dict[str, Any], ports: OnnxPorts, shapes: Sequence[Shape]
+) -> None:
+    names = [value.name for value in ports.outputs]
+    write_yaml(
+        directory / layout.MODEL_YAML,
+        {
+            "defined_as": "model.OnnxModel",
+            "args": args,
+            "info": {
+                "authors": [],
+                "doc": f"{contents.path.name} of opset {contents.opset}, made by {contents.producer}.",
             },
-        )
-
-    # -- what it declares ------------------------------------------------------
-
-    def _check_operators(self) -> None:
-        if self.contents.operators:
-            raise SourceError(
-                f"{self._what} needs operators that ONNX Runtime has only with a library of somebody else, which is "
-                "code and is never loaded.",
-                expected="operators of ONNX and of ONNX Runtime itself",
-                received=", ".join(self.contents.operators)[:400],
-                fix="Export it with operators of ONNX alone.",
-            )
-
-    def _read_batch_size(self) -> int | None:
-        """The only number of rows that it takes; ``None`` where it takes any."""
-        inputs = self.contents.inputs
-        if not inputs:
-            raise SourceError(f"{self._what} has no inputs: it gives the same for all rows.")
-        bad = {value.name: why for value in inputs if (why := _why_not(value))}
-        if bad:
-            silent = [value for value in inputs if value.dtype and value.shape is None]
-            raise SourceError(
-                f"{self._what} has inputs that no rows of numbers can feed.",
-                expected=_ROWS,
-                received="; ".join(f"'{name}', {why}" for name, why in bad.items()),
-                fix="Write the shape into the file: model.graph.input[...].CopyFrom(onnx.helper.make_tensor_value_info("
-                f"{silent[0].name!r}, ..., ['rows', ...]))."
-                if silent
-                else "Cut it behind them: onnx.utils.extract_model(file, new_file, [tensors to feed], [outputs]).",
-            )
-        firsts = [value.shape[0] for value in inputs if value.shape]
-        sizes = {size if isinstance(size, int) else None for size in firsts}
-        if len(sizes) > 1:
-            raise SourceError(
-                f"{self._what} has inputs that do not take the same number of rows.",
-                expected="a first axis that is open for all inputs, or of one size",
-                received="; ".join(f"'{value.name}' {_sizes(value)}" for value in inputs),
-                fix="Export it with open batches, torch.onnx.export(..., dynamic_axes={input: {0: 'rows'}}), and what "
-                "is the same for all rows as an initializer.",
-            )
-        return sizes.pop()
-
-    def _read_outputs(self, wanted: Sequence[str] | None) -> tuple[Value, ...]:
-        """The outputs that were asked for, or all."""
-        known = {value.name: value for value in self.contents.outputs}
-        if wanted is not None and not wanted:
-            raise StitchError(
-                f"{self._what} would have no outputs.", expected=nearest("", known), received="outputs=[]"
-            )
-        for name in wanted or ():
-            if name not in known:
-                raise StitchError(
-                    f"{self._what} has no output '{name}' to take.",
-                    expected=nearest(name, known),
-                    received=f"outputs={list(wanted or ())!r}"[:200],
-                )
-        chosen = self.contents.outputs if wanted is None else tuple(known[name] for name in dict.fromkeys(wanted))
-        bad = {value.name: why for value in chosen if (why := _why_not(value, shaped=False))}
-        if bad:
-            raise self._no_rows(bad)
-        return chosen
-
-    def _no_rows(self, bad: dict[str, str]) -> SourceError:
-        """The error about outputs, with what each of them is."""
-        good = [it.name for it in self.contents.outputs if it.name not in bad and not _why_not(it, shaped=False)]
-        return SourceError(
-            f"{self._what} has outputs that are no arrays with a row for each row.",
-            expected=_ROWS,
-            received="; ".join(f"'{name}', {why}" for name, why in bad.items()),
-            fix=f"Take others: outputs={good}."
-            if good
-            else "Cut it before them: onnx.utils.extract_model(file, new_file, [inputs], [tensors]).",
-        )
-
-    # -- what it gives ---------------------------------------------------------
-
-    def _loaded(self, directory: Path, args: dict[str, Any]) -> Any:
-        made = {**args, "weights": str(directory / _FILE)}
-        if "data" in args:
-            made["data"] = {name: str(directory / place) for name, place in args["data"].items()}
-        try:
-            return template_module("kipoi.onnx_model").OnnxModel(**made)
-        except Exception as error:  # ONNX Runtime has no class of its own for all of its errors
-            text = _reason(error)
-            if re.search(r"opset|IR version", text, re.IGNORECASE):
-                fix = "Install a newer one, pip install -U onnxruntime, or convert the file: onnx.version_converter."
-            elif self.contents.data:
-                fix = in_one_file(self.contents.path)
-            else:
-                fix = "Check it by onnx.checker.check_model(file, full_check=True), or export it again."
-            message = f"{self._what} cannot be loaded by ONNX Runtime {_version()}."
-            raise SourceError(message, received=text, fix=fix) from error
-
-    def _output_shapes(self, model: Any) -> list[Shape]:
-        """The shapes of the outputs without the batch axis; a size that differs from run to run is open."""
-        found, problem = self._tried(model)
-        if found is None:
-            unknown = [value.name for value in self._chosen if value.shape is None]
-            if unknown:
-                raise SourceError(
-                    f"{self._what} takes no random rows, and does not say which shape its outputs have.",
-                    expected="shapes of " + " and ".join(map(repr, unknown)),
-                    received=problem,
-                    fix="Write them into the file: onnx.shape_inference.infer_shapes_path(file, new_file).",
-                )
-            return [_row(value) for value in self._chosen]
-        (rows, first), (more_rows, second) = found
-        bad = {}
-        for value, one, other in zip(self._chosen, first, second, strict=True):
-            if not one.ndim or (len(one), len(other)) != (rows, more_rows):
-                bad[value.name] = f"of shape {one.shape} for {rows} rows"
-        if bad:
-            raise self._no_rows(bad)
-        return [
-            tuple(size if size == later else None for size, later in zip(one.shape[1:], other.shape[1:], strict=True))
-            or (1,)
-            for one, other in zip(first, second, strict=True)
-        ]
-
-    def _tried(self, model: Any) -> tuple[list[tuple[int, list[Array]]] | None, str]:
-        """What it gives for some rows and for more and larger ones; or ``None``, and what was wrong first."""
-        problem = ""
-        for size in sizes_of(self.inputs):
-            for bound in (None, 2):
-                try:
-                    return [
-                        self._run(model, rows, of, bound) for rows, of in ((ROWS, size), (_MORE_ROWS, 2 * size))
-                    ], ""
-                except Exception as error:  # of ONNX Runtime, for rows that it does not take
-                    problem = problem or _reason(error)
-        return None, problem
-
-    def _run(self, model: Any, rows: int, size: int, bound: int | None) -> tuple[int, list[Array]]:
-        sized = [replace(port, shape=row_shape(port, size)) for port in self.inputs]
-        with quiet():
-            found = model.predict_on_batch(rows_for(sized, rows, bound))
-        return rows, found if isinstance(found, list) else [found]
-
-
-def _why_not(value: Value, *, shaped: bool = True) -> str:
-    """Why rows of numbers cannot be given as an input or an output; empty where they can."""
-    if value.dtype is None:
-        return value.what
-    if value.shape is None:
-        return f"{value.what} of a shape that the file does not say" if shaped else ""
-    if shaped and (size := math.prod(size for size in value.shape if isinstance(size, int))) > _LARGEST:
-        return f"{value.what} of {size:,} numbers, more than {_LARGEST:,}"
-    return "" if value.shape else f"{value.what} without any axis"
-
-
-def _sizes(value: Value) -> str:
-    return str(tuple(size if isinstance(size, int) else None for size in value.shape or ()))
-
-
-def _row(value: Value) -> Shape:
-    return tuple(size if isinstance(size, int) else None for size in (value.shape or ())[1:]) or (1,)
-
-
-def _port(value: Value) -> Port:
-    return Port(value.name, _row(value), value.dtype)
+            "dependencies": {"pip": [_requirement()]},
+            "schema": {
+                "inputs": _schema([(port.name, port.row) for port in ports.inputs], "What the ONNX file takes."),
+                "targets": _schema(list(zip(names, shapes, strict=True)), "What the ONNX file gives."),
+            },
+        },
+    )
 
 
 def _schema(arrays: Sequence[tuple[str, Shape]], doc: str) -> Any:
@@ -282,11 +114,11 @@ def _schema(arrays: Sequence[tuple[str, Shape]], doc: str) -> Any:
     return schemas if len(schemas) > 1 else schemas[0]
 
 
-def _reason(error: Exception) -> str:
-    """What ONNX Runtime says, without its own numbers and places in its code."""
-    text = " ".join(str(error).split())
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
-    return re.sub(r"^(Exception during initialization: )?/onnxruntime_src/.*?\) (?=[A-Z])", "", text)[:400]
+def _requirement() -> str:
+    """What runs the file, at least as new as here."""
+    package = next(filter(requirements.installed, _PACKAGES), _PACKAGES[0])
+    major, minor = _version().split(".")[:2]
+    return f"{package}>={major}.{minor}"
 
 
 def _version() -> str:
@@ -295,8 +127,109 @@ def _version() -> str:
     return str(onnxruntime.__version__)
 
 
-def _requirement() -> str:
-    """What runs the file, at least as new as here."""
-    package = next(filter(requirements.installed, _PACKAGES), _PACKAGES[0])
-    major, minor = _version().split(".")[:2]
-    return f"{package}>={major}.{minor}"
+# -- what it gives for random rows ----------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Run:
+    """What a file gave for some random rows, and for more of them.
+
+    Attributes:
+        batch_size: The only number of rows that it takes; ``None`` where it takes any.
+        few: The outputs for ``ROWS`` rows; ``None`` where it takes no random ones.
+        more: The outputs for ``_MORE_ROWS`` rows.
+        resized: Whether open dimensions had another size then, or there are none.
+        problem: What was wrong first.
+    """
+
+    batch_size: int | None
+    few: list[Array] | None = None
+    more: list[Array] | None = None
+    resized: bool = True
+    problem: str = ""
+
+
+def _loaded(what: str, contents: OnnxContents, directory: Path, args: dict[str, Any]) -> Any:
+    data = {name: str(directory / place) for name, place in args.get("data", {}).items()}
+    try:
+        made = {**args, "weights": str(directory / _FILE), "data": data}
+        return template_module("kipoi.onnx_model").OnnxModel(**made)
+    except Exception as error:  # ONNX Runtime has no class of its own for all of its errors
+        text = _reason(error)
+        if re.search(r"opset|IR version", text, re.IGNORECASE):
+            fix = "Install a newer one, pip install -U onnxruntime, or convert the file: onnx.version_converter."
+        elif contents.data:
+            fix = in_one_file(contents.path)
+        else:
+            fix = "Check it by onnx.checker.check_model(file, full_check=True), or export it again."
+        message = f"{what} cannot be loaded by ONNX Runtime {_version()}."
+        raise SourceError(message, received=text, fix=fix) from error
+
+
+def _tried(model: Any, ports: OnnxPorts) -> _Run:
+    """What a model gives for random rows; where it takes no batch of several, for one row at a time."""
+    problem = ""
+    for batch_size in (ports.batch_size,) if ports.batch_size else (None, 1):
+        model.batch_size = batch_size
+        for size in sizes_of(ports.inputs):
+            for bound in (None, 2):
+                try:
+                    few = _predicted(model, ports.inputs, ROWS, size, bound)
+                except Exception as error:  # of ONNX Runtime, for rows that it does not take
+                    problem = problem or _reason(error)
+                    continue
+                for other in (2 * size, size // 2, size):
+                    try:
+                        more = _predicted(model, ports.inputs, _MORE_ROWS, other, bound)
+                    except Exception:  # a length that it does not take
+                        continue
+                    return _Run(batch_size, few, more, other != size or not any(port.is_open for port in ports.inputs))
+    return _Run(ports.batch_size, problem=problem)
+
+
+def _predicted(model: Any, inputs: Sequence[Port], rows: int, size: int, bound: int | None) -> list[Array]:
+    sized = [replace(port, shape=row_shape(port, size)) for port in inputs]
+    with quiet():
+        found = model.predict_on_batch(rows_for(sized, rows, bound))
+    return found if isinstance(found, list) else [found]
+
+
+def _output_shapes(what: str, contents: OnnxContents, ports: OnnxPorts, run: _Run) -> list[Shape]:
+    """The shapes of the outputs without the batch axis, as they were seen: what the file declares may be wrong."""
+    if run.few is None or run.more is None:
+        unknown = [value.name for value in ports.outputs if value.shape is None]
+        if unknown:
+            raise SourceError(
+                f"{what} takes no random rows, and does not say which shape its outputs have.",
+                expected="shapes of " + " and ".join(map(repr, unknown)),
+                received=run.problem,
+                fix="Write them into the file: onnx.shape_inference.infer_shapes_path(file, new_file).",
+            )
+        return [row_of(value) for value in ports.outputs]
+    seen = list(zip(ports.outputs, run.few, run.more, strict=True))
+    bad = {
+        value.name: f"of shape {few.shape} for {ROWS} rows"
+        for value, few, more in seen
+        if not few.ndim or (len(few), len(more)) != (ROWS, _MORE_ROWS)
+    }
+    if bad:
+        raise no_rows(what, contents, bad)
+    return [_output_shape(value, few, more, run.resized) for value, few, more in seen]
+
+
+def _output_shape(value: Value, few: Array, more: Array, resized: bool) -> Shape:
+    """One of them; a size is open that differs, or that no other length of the inputs was seen to leave as it is."""
+    if few.ndim == 1:
+        return (1,)
+    sizes, said = few.shape[1:], row_of(value)
+    declared = said if len(said) == len(sizes) and not resized else sizes
+    later = more.shape[1:]
+    return tuple(
+        None if size != after or known is None else size
+        for size, after, known in zip(sizes, later, declared, strict=True)
+    )
+
+
+def _reason(error: Exception) -> str:
+    """What ONNX Runtime says, without its own numbers and places in its code."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    return re.sub(r"^(Exception during initialization: )?/onnxruntime_src/.*?\) (?=[A-Z])", "", text)[:400]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -25,13 +26,14 @@ from keras_stitch.kipoi.framework import to_install
 from keras_stitch.kipoi.model_directory import CopiedPart
 from keras_stitch.kipoi.packed_copy import fingerprint, flattened, load_packed, nested, write_packed
 from keras_stitch.kipoi.schema import Field
-from keras_stitch.models.sample_rows import SIZES, random_rows
+from keras_stitch.models.sample_rows import SIZES, random_rows, row_shape
 from keras_stitch.verify.equality import compare
 
 Array = np.ndarray[Any, Any]
 ROWS = 3
 _TYPED = ("float32", "float64", "int64", "int32")
 _MOST_TRIES = 256
+_LARGE_ROW = 2**24
 
 
 def foreign_submodel(
@@ -209,8 +211,11 @@ def _tries(count: int, typed: bool, dtypes: Sequence[str] | None) -> Iterator[Se
 
 
 def sizes_of(ports: Sequence[Port]) -> Sequence[int]:
-    """The sizes to try for open dimensions; one where there are none."""
-    return SIZES if any(port.is_open for port in ports) else SIZES[:1]
+    """The sizes to try for open dimensions, as long as rows do not become large; one where there are none."""
+    if not any(port.is_open for port in ports):
+        return SIZES[:1]
+    small = [size for size in SIZES if all(math.prod(row_shape(port, size)) <= _LARGE_ROW for port in ports)]
+    return small or SIZES[:1]
 
 
 @contextlib.contextmanager

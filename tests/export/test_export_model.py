@@ -318,7 +318,7 @@ def test_a_directory_with_packed_models(seed: Path, tmp_path: Path, monkeypatch:
     assert refused(tmp_path, lambda: export_model("ends"), SourceError) == (
         "The model of 'ends' is no Keras model, so it cannot be exported.\n"
         "  Expected: a directory whose final model is a Keras model, or a saved Keras model\n"
-        "  Received: a model of scikit-learn"
+        "  Received: scikit-learn"
     )
 
 
