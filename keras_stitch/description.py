@@ -78,15 +78,15 @@ class Description:
                 directory; an address, ``"hf://user/repo"``, ``"hf://user/repo/file@revision"``, ``"https://..."`` or
                 ``"doi:10.5281/zenodo.1/file"``; a model of a source that Kipoi knows, ``"kipoi:DeepSEA/predict"``; a
                 ``keras.Model``, which is cloned; or any ``keras.layers.Layer``. Models of other frameworks: a Kipoi
-                directory of one, a SavedModel of TensorFlow, a fitted estimator of scikit-learn, or a
-                ``torch.nn.Module``. Those in memory are copied at once: later changes do not matter.
+                directory of one, a SavedModel of TensorFlow, an ``.onnx`` file, a fitted estimator of scikit-learn, or
+                a ``torch.nn.Module``. Those in memory are copied at once: later changes do not matter.
             trainable: ``False`` freezes it, ``True`` unfreezes it, ``None`` keeps the flags as saved.
             custom_objects: Layers and functions that Keras does not have: a dict by name, the path of a Python file
                 with a dict ``OBJECTS``, a module (``"package.layers"``), a name in one (``"package.layers:Scale"``),
                 or a list of those.
             arch: The architecture JSON that goes with a weights-only file, or in place of the one in an ``.h5`` file.
-            outputs: Inner layers whose outputs replace the model's own: a model without its head. Where something in
-                a file cannot be loaded, such as a ``Lambda``, and these need nothing of it, it is left out.
+            outputs: Inner layers whose outputs replace the model's own, or some outputs of an ONNX file. Where something
+                in a file cannot be loaded, such as a ``Lambda``, and these need nothing of it, it is left out.
             placement: Where it runs: ``"model"``, in the stitched model, ``"dataloader"``, before it and never trained,
                 or ``"workflow"``, in an environment of its own. By default as late as possible; ``plan`` says why.
             shapes: What an estimator or a module takes, without the batch axis: one shape, ``(7,)``; a list of shapes,
