@@ -85,8 +85,8 @@ class Description:
                 with a dict ``OBJECTS``, a module (``"package.layers"``), a name in one (``"package.layers:Scale"``),
                 or a list of those.
             arch: The architecture JSON that goes with a weights-only file, or in place of the one in an ``.h5`` file.
-            outputs: Inner layers whose outputs replace the model's own, or some outputs of an ONNX file. Where something
-                in a file cannot be loaded, such as a ``Lambda``, and these need nothing of it, it is left out.
+            outputs: Inner layers whose outputs replace the model's own, or outputs of an ONNX file. Where something in
+                a file cannot be loaded, such as a ``Lambda``, and these need nothing of it, it is left out.
             placement: Where it runs: ``"model"``, in the stitched model, ``"dataloader"``, before it and never trained,
                 or ``"workflow"``, in an environment of its own. By default as late as possible; ``plan`` says why.
             shapes: What an estimator or a module takes, without the batch axis: one shape, ``(7,)``; a list of shapes,

@@ -23,7 +23,9 @@ from keras_stitch.errors import NamingError, SaveError, SourceError, StitchError
 from keras_stitch.files.read_files import sha256
 from keras_stitch.keras_private import quiet_keras
 
-ACCEPTED = "\n  Expected: a model saved by Keras: .h5, .hdf5, .keras or a SavedModel, or a Kipoi directory"
+ACCEPTED = (
+    "\n  Expected: a model saved by Keras (.h5, .hdf5, .keras or a SavedModel), an .onnx file, or a Kipoi directory"
+)
 
 
 def dense(size: int = 3, units: int = 2, name: str = "x") -> keras.Model:

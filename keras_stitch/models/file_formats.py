@@ -22,7 +22,7 @@ SAVED_MODEL = "SavedModel"
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK"
-_ACCEPTED = "a model saved by Keras: .h5, .hdf5, .keras or a SavedModel, or a Kipoi directory"
+_ACCEPTED = "a model saved by Keras (.h5, .hdf5, .keras or a SavedModel), an .onnx file, or a Kipoi directory"
 
 
 def checked_sha256(path: Path, kind: str) -> str:

@@ -52,7 +52,7 @@ def _is_directory(source: Any) -> bool:
 
 def _is_onnx(source: Any) -> bool:
     """Whether a source is the path of an ONNX file, which nothing but its ending says: it has no first bytes."""
-    return _is_path(source) and os.fsdecode(source).lower().endswith(".onnx")
+    return _is_path(source) and os.fsdecode(source).lower().endswith(".onnx") and not read_files.is_directory(source)
 
 
 def _is_bare(source: Any) -> bool:
