@@ -19,6 +19,10 @@ MOST_REPEATED = 100_000
 _TOO_DEEP = f"it is nested more than {MOST_LEVELS} levels deep"
 _TOO_LONG = f"a number has more than {MOST_DIGITS} digits"
 _NO_TEXT = "it holds half of a surrogate pair, which is no character"
+_OF_PYTHON = {
+    f"tag:yaml.org,2002:python/{own}": f"tag:yaml.org,2002:{plain}"
+    for own, plain in (("tuple", "seq"), ("str", "str"), ("unicode", "str"))
+}
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
@@ -62,8 +66,10 @@ def from_json(text: str | bytes) -> Any:
     return data
 
 
-def from_yaml(text: str) -> Any:
+def from_yaml(text: str, *, of_python: bool = False) -> Any:
     """What a YAML text says; the rules are those of ``from_json``.
+
+    With ``of_python``, tuples and texts that Python marked as its own (``!!python/tuple``) are lists and texts.
 
     Raises:
         BadText: If it cannot be read, has a key twice, or nests deeper than anybody writes.
@@ -83,6 +89,8 @@ def from_yaml(text: str) -> Any:
                     if (key.tag, key.value) in written:
                         raise BadText(f"the key '{_short(key.value)}' stands there twice", _line(key))
                     written.add((key.tag, key.value))
+        if of_python:
+            node.tag = _OF_PYTHON.get(node.tag, node.tag)
     return _constructed(root)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -188,7 +189,7 @@ def _open(path: Path, kind: str, saved: Saved, asked: _Asked, stored: int) -> Lo
             if repairs or saved.is_legacy or nested or saved.part or (kind == "h5" and arch is not None):
                 model, repairs = _repaired(path, kind, saved, custom_objects, repairs)
             else:
-                model = _as_it_is(path, kind, arch, custom_objects)
+                model = _as_it_is(path, kind, saved, arch, custom_objects)
                 clone.restore_alphas(model, saved)
             model = places.fill(_part_of(path, model, asked.part), f"'{path}'")
             if not isinstance(model, keras.Model):
@@ -269,11 +270,11 @@ def _repaired(
     return model, repairs
 
 
-def _as_it_is(path: Path, kind: str, arch: Path | None, custom_objects: CustomObjects) -> keras.Model:
+def _as_it_is(path: Path, kind: str, saved: Saved, arch: Path | None, custom_objects: CustomObjects) -> keras.Model:
     with file_formats.by_its_ending(path, kind) as link:
         if arch is None:
             return keras.saving.load_model(link, compile=False, custom_objects=custom_objects)
-        model = keras.models.model_from_json(arch.read_text(encoding="utf-8"), custom_objects=custom_objects)
+        model = keras.models.model_from_json(json.dumps(saved.model), custom_objects=custom_objects)
         try:
             model.load_weights(link)
         except ValueError as error:

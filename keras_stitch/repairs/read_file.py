@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ import h5py
 from keras_stitch.errors import SourceError, StitchError, reason
 from keras_stitch.files import read_files
 from keras_stitch.files.hdf5_files import open_hdf5
-from keras_stitch.files.parse_text import BadText, from_json
+from keras_stitch.files.parse_text import BadText, from_json, from_yaml
 from keras_stitch.files.zip_files import open_zip, read_member
 from keras_stitch.repairs.architecture import Saved, is_layer, version_of, walk
 from keras_stitch.repairs.keras1 import speaks_keras_2
@@ -23,6 +24,7 @@ Arrays = Mapping[str, Mapping[str, tuple[int, ...]]]
 
 _MOST_JSON = 1 << 26
 AGAIN = "Copy or download it again."
+_YAML = (".yaml", ".yml")
 _ARCHITECTURE = "the JSON text that model.to_json() gives"
 
 
@@ -96,7 +98,7 @@ def read_json(path: Path, weights: Path) -> Saved:
     except UnicodeDecodeError as error:
         raise SourceError(f"The architecture '{path}' is not text.", expected=_ARCHITECTURE) from error
     try:
-        said = from_json(text)
+        said = _parsed(path, text)
     except BadText as error:
         raise SourceError(
             f"'{path}' is not the architecture of a Keras model.", expected=_ARCHITECTURE, received=str(error)
@@ -112,9 +114,17 @@ def read_json(path: Path, weights: Path) -> Saved:
         return Saved(said, (3,), weights_version=of_weights)
     version = _said(path, said, "keras_version") or (".".join(map(str, of_weights)) if of_weights else None)
     # The kernels are in the weights, whatever the architecture says.
-    saved = as_saved(path, text, version, backend or _said(path, said, "backend"), arrays)
+    saved = as_saved(path, json.dumps(said), version, backend or _said(path, said, "backend"), arrays)
     saved.weights_version = of_weights
     return saved
+
+
+def _parsed(path: Path, text: str) -> Any:
+    """JSON, that of JSON where somebody dumped ``model.to_json()`` once more, or what ``model.to_yaml()`` gave."""
+    if path.suffix.lower() in _YAML:
+        return from_yaml(text, of_python=True)
+    said = from_json(text)
+    return from_json(said) if isinstance(said, str) else said
 
 
 def _of_weights(path: Path) -> tuple[tuple[int, ...] | None, str | None, Arrays]:

@@ -120,6 +120,56 @@ def test_whose_weights_are_beside_an_architecture(tmp_path: Path) -> None:
     assert read_file.read_json(arch, held).version == (3,)
 
 
+# PyYAML wrote what Python 2 had: tuples, and texts of two kinds.
+YAML = """\
+backend: tensorflow
+class_name: Sequential
+config:
+- class_name: Dense
+  config:
+    activation: linear
+    activity_regularizer: null
+    batch_input_shape: !!python/tuple [null, 3]
+    bias_initializer: &id001
+      class_name: Zeros
+      config: {}
+    dtype: !!python/unicode 'float32'
+    kernel_initializer: *id001
+    name: !!python/str 'dense'
+    trainable: true
+    units: 2
+    use_bias: true
+keras_version: 2.2.4
+"""
+
+
+@pytest.mark.parametrize("form", ["dumped twice", "yaml", "keras 3 dumped twice"])
+def test_other_forms_of_an_architecture(tmp_path: Path, form: str) -> None:
+    kernel, bias = floats(3, 2), floats(2)
+    arch, held = tmp_path / f"arch.{form}", tmp_path / "w.weights.h5"
+    if form == "keras 3 dumped twice":
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
+        model.set_weights([kernel, bias])
+        model.save_weights(held)
+        arch.write_text(json.dumps(model.to_json()))
+    else:
+        with h5py.File(held, "w") as file:
+            write_weights(file, {"dense": [("dense/kernel:0", kernel), ("dense/bias:0", bias)]}, "2.2.4", "tensorflow")
+        arch.write_text(YAML if form == "yaml" else json.dumps(json.dumps(sequential(DENSE))))
+    x = floats(4, 3)
+    np.testing.assert_allclose(open_file(held, arch=arch).model(x), x @ kernel + bias, rtol=1e-6, atol=1e-6)
+
+
+def test_yaml_makes_no_objects(tmp_path: Path) -> None:
+    arch, held = tmp_path / "arch.yaml", tmp_path / "w.h5"
+    with h5py.File(held, "w") as file:
+        write_weights(file, {}, "2.2.4", "tensorflow")
+    marker = tmp_path / "marker"
+    arch.write_text(f"class_name: !!python/object/apply:os.system ['touch {marker}']\nconfig: []\n")
+    assert refusal(held, arch=arch).startswith(f"'{arch}' is not the architecture of a Keras model.")
+    assert not marker.exists()
+
+
 # -- custom objects -------------------------------------------------------------------------------
 
 
