@@ -332,10 +332,12 @@ def test_a_layer_that_is_not_known(saved: Path, tmp_path: Path, ending: str) -> 
                 new.writestr(name, old.read(name).replace(__name__.encode(), b"elsewhere"))
     else:
         path.write_bytes(content)
+    of = ", of elsewhere" if ending == "keras" else ""
+    line = 'If you trust it, pip install elsewhere, and then: graph.add(name, source, custom_objects="elsewhere")'
     assert refusal(path) == (
-        f"'{path}' needs a custom object that is not known here: 'Custom' (layer 'custom').\n"
+        f"'{path}' needs a custom object that is not known here: 'Custom' (layer 'custom'{of}).\n"
         "  Expected: layers and functions of Keras, or those in custom_objects\n"
-        '  Fix: graph.add(name, source, custom_objects={"Custom": ...})'
+        "  Fix: " + (line if of else 'graph.add(name, source, custom_objects={"Custom": ...})')
     )
     assert ks.Graph().add("m1", path, custom_objects={"Custom": Custom}).build().output_shape == (None, 3)
 

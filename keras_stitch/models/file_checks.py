@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from keras_stitch import keras_private
 from keras_stitch.errors import SourceError, reason
 from keras_stitch.repairs import keras3_config, stateless
 from keras_stitch.repairs.architecture import Saved, name_of, walk
+from keras_stitch.repairs.keras3_config import Missing
 from keras_stitch.repairs.rule import Repair
 
 CustomObjects = Mapping[str, Any]
@@ -73,17 +76,8 @@ def check_known(path: Path, saved: Saved, custom_objects: CustomObjects) -> None
             f"'{path}' has layers that Keras 3 no longer has: {listed}.",
             fix="Rebuild them with other layers, or give classes of your own for them in custom_objects.",
         )
-    missing = keras3_config.missing_objects(saved, custom_objects)
-    if not missing:
-        return
-    listed = ", ".join(f"'{name}'" + (f" (layer '{where}')" if where else "") for where, name in missing)
-    entries = ", ".join(f'"{name}": ...' for _, name in missing)
-    one = len(missing) == 1
-    raise SourceError(
-        f"'{path}' needs {'a custom object that is' if one else 'custom objects that are'} not known here: {listed}.",
-        expected="layers and functions of Keras, or those in custom_objects",
-        fix=f"graph.add(name, source, custom_objects={{{entries}}})",
-    )
+    if missing := keras3_config.missing_objects(saved, custom_objects):
+        raise UnknownObjectsError(path, missing)
 
 
 def check_learnt(path: Path, model: keras.Model) -> None:
@@ -108,6 +102,39 @@ def without_weights(path: Path, saved: Saved, name: str) -> SourceError:
         if held
         else "Copy or download it again.",
     )
+
+
+class UnknownObjectsError(SourceError):
+    """Classes and functions that a file names and that nobody has here, all at once."""
+
+    def __init__(self, path: Path, missing: Sequence[Missing]):
+        self.missing = tuple(missing)
+        what = "a custom object that is" if len(missing) == 1 else "custom objects that are"
+        super().__init__(
+            f"'{path}' needs {what} not known here: {', '.join(map(_shown, missing))}.",
+            expected="layers and functions of Keras, or those in custom_objects",
+            fix=_fix(missing),
+        )
+
+
+def _shown(one: Missing) -> str:
+    said = [f"layer '{one.path}'"] if one.path else []
+    said += [f"of {one.module}"] if one.module else []
+    return f"'{one.name}'" + (f" ({', '.join(said)})" if said else "")
+
+
+def _fix(missing: Sequence[Missing]) -> str:
+    """The line that helps: modules that the file names, and names for what is in none."""
+    modules = list(dict.fromkeys(one.module for one in missing if one.module))
+    packages = dict.fromkeys(module.partition(".")[0] for module in modules)
+    absent = [package for package in packages if PathFinder.find_spec(package) is None]
+    entries = ", ".join(f'"{one.name}": ...' for one in missing if not one.module)
+    given = ([f'"{modules[0]}"'] if len(modules) == 1 else [json.dumps(modules)]) if modules else []
+    given += [f"{{{entries}}}"] if entries else []
+    line = f"graph.add(name, source, custom_objects={given[0]})"
+    if len(given) == 2:
+        line = f"objects = {{...}} of {json.dumps(modules)} with {entries}; graph.add(..., custom_objects=objects)"
+    return f"If you trust it, pip install {' '.join(absent)}, and then: {line}" if absent else line
 
 
 @contextlib.contextmanager

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -127,22 +129,39 @@ def _taken(layer: type[keras.Layer]) -> frozenset[str]:
     return frozenset(names)
 
 
-def missing_objects(saved: Saved, custom_objects: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What the architecture names and neither Keras nor the custom objects have.
+@dataclass(frozen=True)
+class Missing:
+    """A class or function that an architecture names and that nobody has here.
 
-    Returns:
-        The path of a layer and the name, in the order of the file, each name once.
+    Attributes:
+        path: The path of the layer that needs it.
+        name: Its name in the file, perhaps behind the package that registered it: ``"garden>Plus"``.
+        module: The module that the file names for it, if it is one that could be imported.
     """
+
+    path: str
+    name: str
+    module: str | None = None
+
+
+def missing_objects(saved: Saved, custom_objects: Mapping[str, Any]) -> list[Missing]:
+    """What the architecture names and neither Keras nor the custom objects have, in its order, each name once."""
     known = {*custom_objects, *keras.saving.get_custom_objects()}
     known |= {name.split(">")[-1] for name in known}
-    found: dict[str, str] = {}
+    found: dict[str, Missing] = {}
     for path, layer in walk(saved.model):
         if _importable(layer):
             continue
-        for name in _names(layer):
+        for name, module in _names(layer):
             if name not in known and name.split(">")[-1] not in known:
-                found.setdefault(name, path)
-    return [(path, name) for name, path in found.items()]
+                found.setdefault(name, Missing(path, name, _module(module)))
+    return list(found.values())
+
+
+def _module(name: Any) -> str | None:
+    parts = name.split(".") if isinstance(name, str) else []
+    pythons = not parts or parts[0] in sys.stdlib_module_names or "__main__" in parts
+    return None if pythons or parts[0] == "keras" or not all(map(str.isidentifier, parts)) else name
 
 
 def _importable(layer: Layer) -> bool:
@@ -161,19 +180,19 @@ def _importable(layer: Layer) -> bool:
         return False
 
 
-def _names(layer: Layer) -> Iterator[str]:
-    """The names in a layer that are not those of Keras."""
+def _names(layer: Layer) -> Iterator[tuple[str, Any]]:
+    """The names in a layer that are not those of Keras, each with the module that the file has for it."""
     name = layer["class_name"]
     known = _is_keras(name) or name in gone_layers.KINDS
     if not known and not (name in (*MODELS, "Model") and is_model(layer)):
-        yield name
+        yield name, layer.get("module")
     for key, value in layer["config"].items():
         space = _FUNCTIONS.get(key) or _FUNCTIONS.get(key.rsplit("_", 1)[-1])
         if space is None or not known:
             continue
         wanted = _function_name(value)
         if wanted is not None and not _resolves(space, wanted):
-            yield wanted
+            yield wanted, value.get("module") if isinstance(value, dict) else None
 
 
 def _function_name(value: Any) -> str | None:

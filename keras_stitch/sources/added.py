@@ -21,6 +21,7 @@ from keras_stitch.models import custom_objects, replaced_layers
 from keras_stitch.models.custom_objects import CustomObjects, Given
 from keras_stitch.models.load_keras import Blueprint
 from keras_stitch.models.replaced_layers import Replacements
+from keras_stitch.repairs.rule import Repair
 
 if TYPE_CHECKING:
     from keras_stitch.kipoi.model_directory import KipoiPart
@@ -132,6 +133,10 @@ class Added:
         asked = replace(submodel, source=source, trainable=request.trainable, placement=request.placement)
         inner = keras_private.layers_within(request.source) if isinstance(request.source, keras.Model) else ()
         return cls(asked, blueprint, given, layers=WeakSet(layer for layer in inner if layer.weights))
+
+    def with_repair(self, repair: Repair) -> Added:
+        """The same with one more line on what was done to load it."""
+        return replace(self, submodel=replace(self.submodel, repairs=(str(repair), *self.submodel.repairs)))
 
     def warn_of_shared(self, name: str, known: Mapping[str, Added]) -> None:
         """Say where other submodels hold a layer of this one: of each, the stitched model has a copy."""

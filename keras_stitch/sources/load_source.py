@@ -24,9 +24,10 @@ from keras_stitch.graphs.names import zoo_name
 from keras_stitch.graphs.source import SAVED_BACKENDS
 from keras_stitch.graphs.spec import Connection, Source
 from keras_stitch.graphs.spec_file import ModelEntry
-from keras_stitch.models import custom_objects, file_formats, layer_config, load_keras
+from keras_stitch.models import custom_objects, file_formats, installed_objects, layer_config, load_keras
 from keras_stitch.models.clone import learnt
 from keras_stitch.models.custom_objects import CustomObjects, Given, in_registry
+from keras_stitch.models.file_checks import UnknownObjectsError
 from keras_stitch.placement import plan, requirements
 from keras_stitch.repairs.read_saved_model import is_of_keras, is_saved_model
 from keras_stitch.sources import by_address
@@ -85,19 +86,21 @@ def _load_file(request: Request) -> Added:
         replaced={name: layer_config.layer_config(layer) for name, layer in layers.items()},
         replaced_in_memory=tuple(name for name, layer in layers.items() if learnt(layer)),
     )
-    objects, kind = given.for_keras(), file_formats.recognise(path)
-    with in_registry(objects):
-        submodel, blueprint = load_keras.load_file(
-            request.name,
-            source,
-            path,
-            kind=kind,
-            arch=arch,
-            custom_objects=objects,
-            replace=layers,
-            **request.options_of_file(),
-        )
-    return Added.of_keras(request, submodel, blueprint, given)
+    options = {"kind": file_formats.recognise(path), "arch": arch, "replace": layers, **request.options_of_file()}
+
+    def load(given: CustomObjects) -> Added:
+        objects = given.for_keras()
+        with in_registry(objects):
+            loaded = load_keras.load_file(request.name, source, path, custom_objects=objects, **options)
+        return Added.of_keras(request, *loaded, given)
+
+    try:
+        return load(given)
+    except UnknownObjectsError as problem:
+        found = installed_objects.find(problem.missing)
+        if not found.objects:
+            raise
+        return load(found | given).with_repair(installed_objects.repair(found))
 
 
 def _load_held(request: Request) -> Added:

@@ -207,7 +207,9 @@ def test_a_file_does_not_choose_what_is_imported(tmp_path: Path, monkeypatch: py
     monkeypatch.syspath_prepend(tmp_path)
     said = {**layer("Unasked", "t", batch_input_shape=[None, 3]), "module": "unasked", "registered_name": "Unasked"}
     path = write_h5(tmp_path / "m.h5", {**sequential(said), "keras_version": "3.15.1"}, {})
-    assert refusal(path).startswith(f"'{path}' needs a custom object that is not known here: 'Unasked' (layer 't').")
+    assert refusal(path).startswith(
+        f"'{path}' needs a custom object that is not known here: 'Unasked' (layer 't', of unasked)."
+    )
     assert not (tmp_path / "ran").exists()
 
 
