@@ -9,7 +9,7 @@ from pathlib import Path
 from keras_stitch.addresses import hub_files, hub_repositories, web_files
 from keras_stitch.addresses.parse_address import Address, HubAddress
 from keras_stitch.errors import StitchError
-from keras_stitch.files.checksums import Checksum
+from keras_stitch.files.checksums import Checksum, check_file
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,10 @@ def fetch_model(address: Address, expected: Sequence[Checksum] = ()) -> Fetched:
     if address.file is not None and (path := hub_files.download(address, expected)) is not None:
         return Fetched(address, path)
     found = hub_repositories.fetch(address, pinned=pinned)
-    if found.path.is_file():
+    if found.path.is_file() and found.kept is None:
         hub_files.check(address, found.path, expected)
+    elif found.path.is_file():
+        check_file(found.path, expected, what=address.pinned, fix="Check the hash and the revision.")
     elif any(one.algorithm == "md5" for one in expected):
         raise StitchError(
             f"md5= is for a file, and '{address}' is a directory.", fix="Give the sha256= of its weights."

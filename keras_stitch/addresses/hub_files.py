@@ -50,17 +50,36 @@ def download(address: HubAddress, expected: Sequence[Checksum]) -> Path | None:
     with client_errors(address), others_show():
         try:
             path = Path(hub.hf_hub_download(address.repo, address.file, revision=address.commit))
-        except errors.EntryNotFoundError:
+        except errors.RemoteEntryNotFoundError:
+            return None
+        except errors.LocalEntryNotFoundError:  # without a network, a folder is known from its list of files
+            if not _is_known_folder(address):
+                raise
             return None
     check(address, path, expected)
     return path
+
+
+def _is_known_folder(address: HubAddress) -> bool:
+    hub, errors = needed("huggingface_hub"), needed("huggingface_hub.errors")
+    try:
+        files = hub.get_cached_repo_tree(address.repo, revision=address.commit)
+    except errors.CachedRepoTreeNotFoundError:
+        return False
+    return any(file.path.startswith(f"{address.file}/") for file in files)
 
 
 def check(address: HubAddress, path: Path, expected: Sequence[Checksum] = ()) -> None:
     """Raise where a file in the cache is not what it should be, and remove it there.
 
     The client names large files by the sha256 that the Hub states, and does not compute it.
+
+    Raises:
+        SourceError: If its hash is another one, or it is not in the cache: the client puts a file where an ETag leads.
     """
+    cache = Path(needed("huggingface_hub.constants").HF_HUB_CACHE).expanduser().resolve()
+    if not path.resolve().is_relative_to(cache):
+        raise SourceError(f"'{address.pinned}' leads out of the cache of the Hub.", received=str(path.resolve()))
     # One step: what it leads to may be a link itself, to a store of all repositories with names of another kind.
     blob = path.parent / path.readlink() if path.is_symlink() else path
     stated = [Checksum("sha256", blob.name)] if re.fullmatch("[0-9a-f]{64}", blob.name) else []

@@ -74,8 +74,8 @@ def _checksum(name: str, given: object, where: str) -> Checksum:
     return Checksum(name, digest)
 
 
-def check_file(path: Path, expected: Sequence[Checksum]) -> None:
-    """Raise a ``SourceError`` where a file of the user's has another hash."""
+def check_file(path: Path, expected: Sequence[Checksum], *, what: object = None, fix: str | None = None) -> None:
+    """Raise a ``SourceError`` where a file has another hash; messages call it ``what``, by default its path."""
     for one in expected:
         if (received := one.of(path)) != one:
-            raise one.differs(path, received, f"Bring the right file, or leave {one.algorithm}= out.")
+            raise one.differs(what or path, received, fix or f"Bring the right file, or leave {one.algorithm}= out.")

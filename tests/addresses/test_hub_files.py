@@ -196,6 +196,29 @@ def test_a_hub_that_names_a_path_for_a_commit_is_refused(hub: HubServer, tmp_pat
         fetch(FILE)
 
 
+def test_an_etag_that_leads_out_of_the_cache_reads_and_removes_nothing(hub: HubServer, tmp_path, monkeypatch):
+    commit, mine = hub.commit("user/repo", {"m.txt": CONTENT}), tmp_path / "mine.h5"
+    mine.write_bytes(b"of the user")
+    tag = f'"../../../{mine.name}"'
+    monkeypatch.setattr("hub_server.git_id", lambda content: tag.strip('"'))
+    for sha256 in (None, OTHER):
+        with pytest.raises(SourceError) as error:
+            fetch("hf://user/repo/m.txt", sha256)
+        assert str(error.value) == (
+            f"'hf://user/repo/m.txt@{commit}' leads out of the cache of the Hub.\n  Received: {mine.resolve()}"
+        )
+    assert mine.read_bytes() == b"of the user"
+
+
+def test_a_hub_that_is_ill_does_not_make_a_file_missing(hub: HubServer, commit: str, monkeypatch):
+    answer = hub.answer
+    ill = lambda request: request.reply(500) if "/resolve/" in request.place else answer(request)  # noqa: E731
+    monkeypatch.setattr(hub, "answer", ill)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with pytest.raises(SourceError, match=f"^'{FILE}' is not in the cache, and the Hub cannot be asked for it."):
+        fetch(FILE)
+
+
 def test_an_answer_of_something_else_than_the_hub_is_an_error(hub: HubServer):
     hub.answer = lambda request: request.reply(200, b"<html>log in to this network</html>")  # type: ignore[method-assign]
     with pytest.raises(SourceError, match=f"'{FILE}' cannot be had from the Hub.\n  Received: "):

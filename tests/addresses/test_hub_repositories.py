@@ -39,6 +39,8 @@ def test_what_keras_writes_becomes_one_file_of_it_always_with_the_same_bytes(hub
         assert {name: archive.read(name) for name in archive.namelist()} == KERAS
     assert downloaded(hub) == set(KERAS)
     assert fetched(REPO, sha256=sha256(path.read_bytes())).read_bytes() == path.read_bytes()
+    with pytest.raises(SourceError, match=f"its md5 differs.\n  Expected: md5 {'0' * 32}\n  Received: md5 "):
+        fetched(REPO, md5="0" * 32)
 
 
 @pytest.mark.parametrize("name", ["m.keras", "m.h5", "deep/m.hdf5", "m.onnx"])
