@@ -72,7 +72,7 @@ class WebAddress:
     def label(self) -> str:
         """What tables call it: the name of the file, of characters that every file system has."""
         path = self.url if self.is_doi else unquote(urlsplit(self.url).path)
-        return re.sub(r"[^\w.-]", "_", path.rstrip("/").rsplit("/", 1)[-1])[-100:] or "file"
+        return re.sub(r"[^\w.-]", "_", path.rstrip("/").rsplit("/", 1)[-1], flags=re.ASCII)[-100:] or "file"
 
 
 Address = HubAddress | WebAddress
@@ -110,6 +110,8 @@ def parse(text: str) -> Address:
         >>> parse("doi:10.5281/zenodo.1234/m.h5").label
         'm.h5'
     """
+    if not text.isprintable():
+        raise SourceError(f"{text[:200]!a} holds a character that no address has.", expected=_FORMS)
     return _hub(text) if text.startswith("hf://") else _web(text)
 
 
@@ -134,7 +136,7 @@ def _hub(text: str) -> HubAddress:
 
 def _web(text: str) -> WebAddress:
     if text.startswith("doi:"):
-        if not re.fullmatch(r"doi:10\.[\w.]+(/[^/\\\x00-\x20\x7f]+)+/[^/\\\x00-\x1f\x7f]+", text):
+        if not re.fullmatch(r"doi:10\.[\w.]+(/[^/\\ ]+)+/[^/\\]+", text):
             raise SourceError(
                 f"{text[:200]!r} names no file in an archive.",
                 expected="the DOI and the name of a file: doi:10.5281/zenodo.1234/model.h5",
@@ -145,7 +147,7 @@ def _web(text: str) -> WebAddress:
         host, password = parts.hostname, parts.password or parts.username
     except ValueError:  # such as an IPv6 address without its end
         host, password = None, None
-    if not host or re.search(r"[\x00-\x20\x7f]", text):
+    if not host or " " in text:
         raise SourceError(f"{text[:200]!r} is no address.", expected=_FORMS)
     if password:
         raise SourceError(

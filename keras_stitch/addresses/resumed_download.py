@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import requests
 
@@ -136,9 +135,9 @@ class ResumedDownload:
             raise CutOff(f"{done:,} of {total:,} bytes came, and the connection ended")
 
 
-def reason_of(error: requests.RequestException) -> str:
+def reason_of(error: Exception) -> str:
     """What a failed request says, in a few words."""
-    response: Any = error.response
+    response = getattr(error, "response", None)
     if response is not None:
         return f"the server answers {response.status_code} {response.reason}"
     return f"{type(error).__name__}: {error}"[:400]

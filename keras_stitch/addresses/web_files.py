@@ -64,8 +64,9 @@ def _alone(place: Path) -> Iterator[None]:
 
 
 def _download(address: WebAddress, place: Path, expected: Sequence[Checksum]) -> None:
-    # requests, which pooch brings along, is imported by it.
+    # They come with pooch; some errors of the second get past the first.
     from requests import RequestException
+    from urllib3.exceptions import HTTPError
 
     from keras_stitch.addresses.resumed_download import ResumedDownload, reason_of
 
@@ -78,7 +79,7 @@ def _download(address: WebAddress, place: Path, expected: Sequence[Checksum]) ->
             raise _unchecked(address, part)
         for one in expected or filter(None, [stated]):
             _retrieve(address, url, place, one, downloader)
-    except RequestException as error:
+    except (RequestException, HTTPError) as error:
         kept = " What has come is kept: call again to go on." if part.exists() else ""
         raise SourceError(
             f"'{address}' cannot be downloaded.",

@@ -38,7 +38,6 @@ def test_an_address_is_read_and_written(text, address):
         "hf://user/repo/m.h5@../../refs",
         "hf://user/repo/m.h5@/etc",
         "hf://user/repo/a\\b.h5",
-        "hf://user/repo/a\0.h5",
     ],
 )
 def test_what_is_no_place_on_the_hub_is_refused(text):
@@ -50,6 +49,17 @@ def test_what_is_no_place_on_the_hub_is_refused(text):
     )
 
 
+@pytest.mark.parametrize(
+    "text", ["hf://user/repo/a\0.h5", "https://host/a\nb", "https://host/\ud800", "doi:10.1/2/\x1b[31m"]
+)
+def test_characters_that_no_address_has_are_refused(text):
+    with pytest.raises(
+        SourceError, match=r" holds a character that no address has.\n  Expected: hf://user/repo, "
+    ) as error:
+        parse(text)
+    assert str(error.value).replace("\n", "").isprintable()
+
+
 def test_data_sets_are_refused():
     with pytest.raises(
         SourceError, match=r"'hf://datasets/user/data' is not a model repository.\n  Expected: hf://user"
@@ -57,7 +67,7 @@ def test_data_sets_are_refused():
         parse("hf://datasets/user/data")
 
 
-@pytest.mark.parametrize("text", ["https://", "https:///m.h5", "http://[::1/m.h5", "https://host/a\nb"])
+@pytest.mark.parametrize("text", ["https://", "https:///m.h5", "http://[::1/m.h5", "https://host/a b"])
 def test_what_is_no_url_is_refused(text):
     with pytest.raises(
         SourceError, match=r"is no address.\n  Expected: hf://user/repo, .* https://host/file or doi:10."
@@ -105,6 +115,7 @@ def test_only_a_commit_stays():
         ("https://host.org/..%2f..%2fetc%2fp;w", "p_w"),
         (f"https://host.org/{'m' * 300}.h5", f"{'m' * 97}.h5"),
         ("doi:10.5281/zenodo.17/m 1.h5", "m_1.h5"),
+        (f"https://host.org/{'模' * 200}.h5", f"{'_' * 97}.h5"),
     ],
 )
 def test_a_label_is_the_name_of_one_file(text, label):

@@ -103,6 +103,12 @@ def test_what_a_server_refuses_is_said(web: WebServer):
     )
 
 
+@pytest.mark.parametrize("url", [f"https://{'a' * 70}.org/m.h5", "https://a..b/m.h5", "https://host:99999/m.h5"])
+def test_hosts_that_cannot_be_are_an_error(web: WebServer, url):
+    with pytest.raises(SourceError, match=r"cannot be downloaded.\n  Received: \w+: .*\n  Fix: Check the address"):
+        fetch(url, SHA256)
+
+
 def test_two_at_once_download_once(web: WebServer):
     url = web.serve("m.h5", CONTENT)
     found = []
