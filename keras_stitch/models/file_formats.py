@@ -16,7 +16,7 @@ from keras_stitch.errors import SourceError, nearest
 from keras_stitch.files import read_files
 from keras_stitch.files.scratch import Scratch
 from keras_stitch.repairs.read_file import AGAIN, opened_archive, opened_hdf5
-from keras_stitch.repairs.read_saved_model import is_of_keras, is_saved_model
+from keras_stitch.repairs.saved_objects import is_of_keras, is_saved_model
 
 SAVED_MODEL = "SavedModel"
 

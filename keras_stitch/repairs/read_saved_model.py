@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from keras_stitch.errors import SourceError
-from keras_stitch.files.protobuf_fields import BadProtobuf
-from keras_stitch.files.read_files import is_file
 from keras_stitch.files.tensor_bundle import TensorBundle
 from keras_stitch.repairs.architecture import Saved, is_layer, is_model
 from keras_stitch.repairs.read_file import as_saved
 from keras_stitch.repairs.saved_objects import (
     GRAPH,
     VARIABLES,
+    SavedObject,
     SavedObjects,
     damaged,
     keys_of_variables,
@@ -36,20 +35,6 @@ _ADDED = {
     *("signatures", "optimizer"),
 }
 _MOST_LEVELS = 100
-
-
-def is_saved_model(path: Path) -> bool:
-    """Whether a path is the directory of a SavedModel, of Keras or not."""
-    return is_file(path / GRAPH)
-
-
-def is_of_keras(directory: Path) -> bool:
-    """Whether Keras wrote its layers into a SavedModel.
-
-    Raises:
-        SourceError: If that cannot be read.
-    """
-    return 0 in read_objects(directory).texts
 
 
 def read_saved_model(directory: Path) -> Saved:
@@ -95,16 +80,10 @@ def checkpoint(directory: Path) -> TensorBundle:
 
 def _keys(directory: Path, objects: SavedObjects, bundle: TensorBundle) -> list[tuple[str, list[tuple[str, str]]]]:
     """For every outer layer, the names of its arrays and their keys in the checkpoint."""
-    try:
-        try:
-            keys = keys_of_variables(objects, bundle)
-        except BadProtobuf as error:
-            raise damaged(directory / f"{VARIABLES}.index", error) from error
-        outer = {str(objects.said(number).get("name")): number for number in _layers(objects, 0)}
-        found = {name: _Held(objects, keys).of(number, name) for name, number in outer.items()}
-        own = [variable for variable in objects.children(0).values() if objects.variable(variable)]
-    except BadProtobuf as error:
-        raise damaged(directory / GRAPH, error) from error
+    keys = keys_of_variables(directory, objects, bundle)
+    outer = {str(objects.said(number).get("name")): number for number in _layers(objects[0])}
+    found = {name: _Held(directory, objects, keys).of(number, name) for name, number in outer.items()}
+    own = [child for child in objects[0].children.values() if objects[child].name is not None]
     lost = next((name for name, held in found.items() if held.lost), None)
     if lost is not None:
         raise SourceError(
@@ -129,20 +108,18 @@ class _Weights:
 class _Held:
     """Looks through the objects of one outer layer, each of which counts once."""
 
-    def __init__(self, objects: SavedObjects, keys: Mapping[int, str]):
-        self._objects, self._keys = objects, keys
+    def __init__(self, directory: Path, objects: SavedObjects, keys: Mapping[int, str]):
+        self._directory, self._objects, self._keys = directory, objects, keys
         self._seen: set[int] = set()
 
     def of(self, number: int, path: str, level: int = 0) -> _Weights:
         """The weights of a layer or model, as Keras 2 ordered them."""
-        if level > _MOST_LEVELS:
-            raise BadProtobuf(f"its objects are nested more than {_MOST_LEVELS} levels deep")
         found, inner = _Weights(), _Weights()
-        for child, name in list(self._inside(number)):
-            if (variable := self._objects.variable(child)) is not None:
-                called = f"{path}/{variable.name.split('/')[-1].split(':')[0] or name}:0"
+        for child, name in list(self._inside(self._objects[number], level)):
+            if (variable := self._objects[child].name) is not None:
+                called = f"{path}/{variable.split('/')[-1].split(':')[0] or name}:0"
                 if child in self._keys:
-                    (found.trains if variable.trains else found.rest).append((called, self._keys[child]))
+                    (found.trains if self._objects[child].trains else found.rest).append((called, self._keys[child]))
                 else:
                     found.lost.append(called)
                 continue
@@ -157,24 +134,25 @@ class _Held:
             found.trains, found.rest = [], [*found.trains, *found.rest]
         return found
 
-    def _inside(self, number: int, level: int = 0) -> Iterator[tuple[int, str]]:
+    def _inside(self, item: SavedObject, level: int) -> Iterator[tuple[int, str]]:
         """The variables and layers that an object holds, in lists and dicts, too, and their names in it."""
         if level > _MOST_LEVELS:
-            raise BadProtobuf(f"its objects are nested more than {_MOST_LEVELS} levels deep")
-        in_order = [(f"layer {child}", child) for child in _layers(self._objects, number)]
-        for name, child in in_order or self._objects.children(number).items():
+            raise damaged(self._directory / GRAPH, f"its objects are nested more than {_MOST_LEVELS} levels deep")
+        in_order = [(str(child), child) for child in _layers(item)]
+        for name, child in in_order or item.children.items():
             if child in self._seen or name in _ADDED:
                 continue
             self._seen.add(child)
-            if self._objects.is_layer(child) or self._objects.variable(child) is not None:
+            held = self._objects[child]
+            if held.is_layer or held.name is not None:
                 yield child, name
-            elif self._objects.is_container(child):
-                yield from self._inside(child, level + 1)
+            elif held.is_container:
+                yield from self._inside(held, level + 1)
 
 
-def _layers(objects: SavedObjects, number: int) -> list[int]:
+def _layers(item: SavedObject) -> list[int]:
     """The layers of a model in their order; none for anything else."""
-    matches = ((_IN_ORDER.fullmatch(name), child) for name, child in objects.children(number).items())
+    matches = ((_IN_ORDER.fullmatch(name), child) for name, child in item.children.items())
     return [child for _, child in sorted((int(match[1]), child) for match, child in matches if match)]
 
 

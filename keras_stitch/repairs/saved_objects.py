@@ -6,8 +6,7 @@ both were in the first. The checkpoint has the same objects and, for the variabl
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,20 +21,41 @@ from keras_stitch.repairs.read_file import AGAIN
 
 GRAPH, METADATA, VARIABLES = "saved_model.pb", "keras_metadata.pb", "variables/variables"
 _KEYS = "_CHECKPOINTABLE_OBJECT_GRAPH"
-_MOST_OBJECTS = 1 << 20
+_MOST_OBJECTS = 1 << 19
 
 
 @dataclass(frozen=True)
-class Variable:
-    """A variable of a layer; ``name`` is what Keras 2 called it: ``"dense/kernel"``."""
+class SavedObject:
+    """An object in a SavedModel.
 
-    name: str
-    trains: bool
+    Attributes:
+        children: The numbers of the objects that it holds, by the names under which it holds them.
+        kind: What it is, where it has something to say: ``"_tf_keras_layer"``, ``"trackable_list_wrapper"``.
+        name: What Keras 2 called it, if it is a variable: ``"dense/kernel"``; else ``None``.
+        trains: Whether it is a variable that trains.
+        text: What Keras wrote of it, before TensorFlow 2.5.
+    """
+
+    children: Mapping[str, int]
+    kind: str = ""
+    name: str | None = None
+    trains: bool = False
+    text: str = ""
+
+    @property
+    def is_layer(self) -> bool:
+        """Whether it is a layer of Keras, or a model."""
+        return self.kind.startswith("_tf_keras_") and self.kind != "_tf_keras_metric"
+
+    @property
+    def is_container(self) -> bool:
+        """Whether it is a list or a dict of objects."""
+        return self.kind.startswith("trackable_")
 
 
 @dataclass(frozen=True)
 class SavedObjects:
-    """The objects in a SavedModel, by their numbers; 0 is the model.
+    """The objects in a SavedModel that Keras wrote, by their numbers; 0 is the model.
 
     Attributes:
         path: The file with the JSON texts, for messages.
@@ -45,28 +65,11 @@ class SavedObjects:
 
     path: Path
     tensorflow_version: str
-    texts: dict[int, str]
-    _nodes: list[memoryview] = field(repr=False)
+    texts: Mapping[int, str]
+    _objects: Sequence[SavedObject] = field(repr=False)
 
-    def children(self, number: int) -> dict[str, int]:
-        """The objects that one holds, by the names under which it holds them."""
-        return _children(self._nodes, number)
-
-    def is_layer(self, number: int) -> bool:
-        """Whether an object is a layer of Keras, or a model."""
-        kind = text(first(self._nodes[number], 4), 1)
-        return kind.startswith("_tf_keras_") and kind != "_tf_keras_metric"
-
-    def is_container(self, number: int) -> bool:
-        """Whether an object is a list or a dict of others."""
-        return text(first(self._nodes[number], 4), 1).startswith("trackable_")
-
-    def variable(self, number: int) -> Variable | None:
-        """The variable that an object is; ``None`` where it is something else."""
-        for kind, value in fields(self._nodes[number]):
-            if kind == 7 and isinstance(value, memoryview):
-                return Variable(text(value, 6), bool(whole_number(value, 3)))
-        return None
+    def __getitem__(self, number: int) -> SavedObject:
+        return self._objects[number]
 
     def said(self, number: int) -> dict[str, Any]:
         """What Keras wrote of an object; nothing where it wrote nothing.
@@ -81,8 +84,28 @@ class SavedObjects:
         return found if isinstance(found, dict) else {}
 
 
+def is_saved_model(path: Path) -> bool:
+    """Whether a path is the directory of a SavedModel, of Keras or not."""
+    return is_file(path / GRAPH)
+
+
+def is_of_keras(directory: Path) -> bool:
+    """Whether Keras wrote its layers into a SavedModel.
+
+    Raises:
+        SourceError: If that cannot be read.
+    """
+    path = directory / GRAPH
+    if is_file(directory / METADATA):
+        return True
+    try:
+        return bool(text(first(first(first(first(_message(path), 2), 7), 1), 4), 3))
+    except BadProtobuf as error:
+        raise damaged(path, error) from error
+
+
 def read_objects(directory: Path) -> SavedObjects:
-    """The objects in a SavedModel.
+    """The objects in a SavedModel that Keras wrote.
 
     Raises:
         SourceError: If they cannot be read.
@@ -90,51 +113,69 @@ def read_objects(directory: Path) -> SavedObjects:
     path = directory / GRAPH
     try:
         meta_graph = first(_message(path), 2)
-        nodes = _limited(messages(first(meta_graph, 7), 1))
-        texts = {number: text(first(node, 4), 3) for number, node in enumerate(nodes)}
+        objects = [_object(node) for node in _limited(messages(first(meta_graph, 7), 1))]
+        _check(objects)
+        texts = {number: item.text for number, item in enumerate(objects)}
+        version = text(first(meta_graph, 1), 5)
         if is_file(directory / METADATA):
             path = directory / METADATA
             texts = {whole_number(node, 2): text(node, 5) for node in _limited(messages(_message(path), 1))}
-            if not texts.get(0):
-                raise BadProtobuf("it says nothing of the model")
-            if not nodes:
-                path = directory / GRAPH
-                raise BadProtobuf("it holds no objects")
-        version = text(first(meta_graph, 1), 5)
+        if not texts.get(0):
+            raise BadProtobuf("it says nothing of the model")
     except BadProtobuf as error:
         raise damaged(path, error) from error
-    return SavedObjects(path, version, {number: said for number, said in texts.items() if said}, nodes)
+    return SavedObjects(path, version, {number: said for number, said in texts.items() if said}, objects)
 
 
-def keys_of_variables(objects: SavedObjects, bundle: TensorBundle) -> dict[int, str]:
+def keys_of_variables(directory: Path, objects: SavedObjects, bundle: TensorBundle) -> dict[int, str]:
     """The key that each variable has in the checkpoint, by the number of its object.
 
     Raises:
-        BadProtobuf: If the checkpoint does not say it.
+        SourceError: If the checkpoint does not say it.
     """
-    nodes = _limited(messages(memoryview(bundle.text(_KEYS)), 1))
-    children = functools.partial(_children, nodes)
-    found, waiting = {0: 0} if nodes else {}, [0] if nodes else []
-    for number in waiting:
-        held = children(found[number])
-        for name, child in objects.children(number).items():
-            if name in held and child not in found:
-                found[child] = held[name]
-                waiting.append(child)
-    stored = ((number, message) for number, other in found.items() for message in messages(nodes[other], 2))
-    return {number: text(message, 3) for number, message in stored if text(message, 1) == "VARIABLE_VALUE"}
+    try:
+        nodes = _limited(messages(memoryview(bundle.text(_KEYS)), 1))
+        stored = [_object(node) for node in nodes]
+        _check(stored)
+        found, waiting = {0: 0}, [0]
+        for number in waiting:
+            held = stored[found[number]].children
+            for name, child in objects[number].children.items():
+                if name in held and child not in found:
+                    found[child] = held[name]
+                    waiting.append(child)
+        pairs = ((number, item) for number, other in found.items() for item in messages(nodes[other], 2))
+        return {number: text(item, 3) for number, item in pairs if text(item, 1) == "VARIABLE_VALUE"}
+    except BadProtobuf as error:
+        raise damaged(directory / f"{VARIABLES}.index", error) from error
 
 
-def damaged(path: Path, error: BadProtobuf) -> SourceError:
+def damaged(path: Path, error: object) -> SourceError:
     """The error of a file that is no longer what it was."""
     return SourceError(f"'{path}' is damaged: {error}.", fix=AGAIN)
 
 
-def _children(nodes: list[memoryview], number: int) -> dict[str, int]:
-    found = {text(child, 2): whole_number(child, 1) for child in messages(nodes[number], 1)}
-    if any(child >= len(nodes) for child in found.values()):
+def _object(node: memoryview) -> SavedObject:
+    children, of_user, variable = {}, memoryview(b""), None
+    for kind, value in fields(node):
+        if isinstance(value, int):
+            continue
+        if kind == 1:
+            children[text(value, 2)] = whole_number(value, 1)
+        elif kind == 4:
+            of_user = value
+        elif kind == 7:
+            variable = value
+    name = None if variable is None else text(variable, 6)
+    trains = variable is not None and bool(whole_number(variable, 3))
+    return SavedObject(children, text(of_user, 1), name, trains, text(of_user, 3))
+
+
+def _check(objects: Sequence[SavedObject]) -> None:
+    if not objects:
+        raise BadProtobuf("it holds no objects")
+    if any(child >= len(objects) for item in objects for child in item.children.values()):
         raise BadProtobuf("it names an object that is not there")
-    return found
 
 
 def _limited(found: Iterator[memoryview]) -> list[memoryview]:

@@ -29,7 +29,7 @@ from keras_stitch.models.clone import learnt
 from keras_stitch.models.custom_objects import CustomObjects, Given, in_registry
 from keras_stitch.models.file_checks import UnknownObjectsError
 from keras_stitch.placement import plan, requirements
-from keras_stitch.repairs.read_saved_model import is_of_keras, is_saved_model
+from keras_stitch.repairs.saved_objects import is_of_keras, is_saved_model
 from keras_stitch.sources import by_address
 from keras_stitch.sources.added import OF_KERAS, Added, Request
 
@@ -69,24 +69,25 @@ def _is_of(source: object, package: str, name: str) -> bool:
 
 # -- how it is loaded ---------------------------------------------------------------------------------------------
 def _load_file(request: Request) -> Added:
+    path = Path(request.source)
+    kind = file_formats.recognise(path)
     if request.signature is not None:
-        if is_saved_model(Path(request.source)):
-            return _load_graph(request)
-        raise _not_for_it(request, "signature", "")
+        if kind != file_formats.SAVED_MODEL:
+            raise _not_for_it(request, "signature", "")
+        return _load_graph(request)
     layers, arch = request.replacements(), request.arch_file()
     given = request.objects()
     for layer in layers.values():
         given = custom_objects.of_layer(layer, given)
-    path = Path(request.source)
     source = Source(
         "file",
-        f"{path.name} (SavedModel of Keras)" if is_saved_model(path) else path.name,
+        f"{path.name} (SavedModel of Keras)" if kind == file_formats.SAVED_MODEL else path.name,
         path=str(path.absolute()),
         arch=None if arch is None else str(arch),
         replaced={name: layer_config.layer_config(layer) for name, layer in layers.items()},
         replaced_in_memory=tuple(name for name, layer in layers.items() if learnt(layer)),
     )
-    options = {"kind": file_formats.recognise(path), "arch": arch, "replace": layers, **request.options_of_file()}
+    options = {"kind": kind, "arch": arch, "replace": layers, **request.options_of_file()}
 
     def load(given: CustomObjects) -> Added:
         objects = given.for_keras()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -51,8 +50,13 @@ def load_graph(request: Request) -> Added:
     directory = folder.path / (path.name or "saved_model")
     copy = directory / _FOLDER
     _copy(path, copy)
-    check_operations(copy)
-    signature = _chosen(name, path, copy, request.signature)
+    if read_files.sha256(copy) != sha256:
+        raise SourceError(f"'{path}' changed while it was read.", fix="Add it again, once nobody writes it any more.")
+    if (path / f"{VARIABLES}.index").exists():
+        checkpoint(path)  # TensorFlow's own reader ends the process where it is damaged
+    graphs = read_graphs(copy, path)
+    check_operations(path, graphs)
+    signature = _chosen(name, path, graphs[0], request.signature)
     takes, gives = _described(name, path, copy, signature)
     (directory / layout.MODEL_CODE).write_text(template_text("kipoi/saved_signature.py"), encoding="utf-8")
     _describe(directory, signature, takes, gives)
@@ -84,30 +88,27 @@ def _copy(path: Path, copy: Path) -> None:
             raise SourceError(f"'{file}' cannot be read: {error.strerror}.") from error
 
 
-def _chosen(name: str, path: Path, copy: Path, given: str | None) -> str:
-    """The signature that was asked for, or the usual or only one."""
-    graphs = read_graphs(copy)
-    known = [key for key in graphs[0].signature_def if key != _START]
-    functions = _functions(graphs[0])
+def _chosen(name: str, path: Path, graph: Any, given: str | None) -> str:
+    """The function that was asked for, or the usual or only one; signatures go before functions of the object."""
+    signatures = [key for key in graph.signature_def if key != _START]
+    known = list(dict.fromkeys([*signatures, *_functions(graph)]))
+    if given is not None and given in known:
+        return given
     if given is not None:
-        if given in known or given in functions:
-            return given
         raise SourceError(
             f"signature= of submodel '{name}' is none of '{path}'.",
-            expected=nearest(given, [*known, *functions]),
+            expected=nearest(given, known),
             received=repr(given)[:200],
         )
-    chosen = _DEFAULT if _DEFAULT in known else known[0] if len(known) == 1 else None
-    if chosen is None and not known and len(functions) == 1:
-        chosen = functions[0]
-    if chosen is not None:
-        return chosen
-    listed = ", ".join([*known, *functions])
+    usual = [_DEFAULT] if _DEFAULT in signatures else signatures or known
+    if len(usual) == 1:
+        return usual[0]
+    if not known:
+        raise SourceError(f"'{path}' is a SavedModel without a function to call.", expected="a signature", fix=_SIGNED)
     raise SourceError(
-        f"'{path}' is a SavedModel with {'several signatures' if listed else 'no signature'}, so nothing says what "
-        f"submodel '{name}' computes.",
-        expected=f"signature= one of {listed}" if listed else "one signature",
-        fix=f'graph.add("{name}", directory, signature="{(known or functions)[0]}")' if listed else _SIGNED,
+        f"'{path}' is a SavedModel of several functions, so nothing says which one submodel '{name}' is.",
+        expected=f"signature= one of {', '.join(known)}",
+        fix=f'graph.add("{name}", directory, signature="{usual[0]}")',
     )
 
 
@@ -127,16 +128,15 @@ def _functions(meta_graph: Any) -> list[str]:
 
 def _described(name: str, path: Path, copy: Path, signature: str) -> tuple[list[_Field], list[_Field]]:
     """What a signature takes and gives."""
-    if (copy / f"{VARIABLES}.index").exists():
-        checkpoint(copy)  # TensorFlow's own reader ends the process where it is damaged
     import tensorflow as tf
 
     try:
         function = template_module("kipoi.saved_signature").SavedSignature(str(copy), signature).function
         takes, gives = function.structured_input_signature, function.structured_outputs
     except Exception as error:  # TensorFlow raises whatever it meets
+        said = reason(error).replace(str(copy), str(path))
         raise SourceError(
-            f"TensorFlow {tf.__version__} cannot load '{path}': {type(error).__name__}, {reason(error)}.",
+            f"TensorFlow {tf.__version__} cannot load '{path}': {type(error).__name__}, {said}.",
             fix="It may be damaged, or need operations that are not part of TensorFlow.",
         ) from error
     where = f"The function '{signature}' of '{path}'"
@@ -173,14 +173,13 @@ def _unfit(message: str, name: str | None, expected: str, received: object) -> S
 
 def _describe(directory: Path, signature: str, takes: Iterable[_Field], gives: Iterable[_Field]) -> None:
     said = {"folder": _FOLDER, "signature": signature}
-    version = importlib.metadata.version("tensorflow").partition("+")[0]
     write_yaml(
         directory / layout.MODEL_YAML,
         {
             "defined_as": "model.SavedSignature",
             "args": said,
             "info": {"authors": [], "doc": f"The function '{signature}' of a SavedModel."},
-            "dependencies": {"pip": [f"tensorflow>={version.rpartition('.')[0]}"]},
+            "dependencies": {"pip": ["tensorflow"]},
             "schema": {
                 "inputs": _schema(list(takes), "What the signature takes."),
                 "targets": _schema(list(gives), "What the signature gives."),

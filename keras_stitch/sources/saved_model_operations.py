@@ -40,13 +40,13 @@ _STARTS = ("saved_model_main_op", "legacy_init_op")  # what TensorFlow 1 names a
 _PRINTS = ("PrintV2", "output_stream", b"file:")
 
 
-def check_operations(directory: Path) -> None:
-    """Refuse a SavedModel that would do more than compute.
+def check_operations(directory: Path, graphs: Sequence[Any]) -> None:
+    """Refuse the graphs of a SavedModel that would do more than compute; messages name the directory.
 
     Raises:
-        SourceError: With the operations, or if it cannot be read.
+        SourceError: With the operations.
     """
-    for meta_graph in read_graphs(directory):
+    for meta_graph in graphs:
         for asset in meta_graph.asset_file_def:
             if Path(asset.filename).name != asset.filename:
                 raise SourceError(
@@ -65,17 +65,19 @@ def check_operations(directory: Path) -> None:
             )
 
 
-def read_graphs(directory: Path) -> Sequence[Any]:
-    """The graphs in a SavedModel, as messages of TensorFlow.
+def read_graphs(directory: Path, shown: Path) -> Sequence[Any]:
+    """The graphs in a SavedModel, as messages of TensorFlow; errors call the directory ``shown``.
 
     Raises:
         SourceError: If they cannot be read.
     """
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-    path = directory / GRAPH
+    path = shown / GRAPH
     try:
-        graphs: Sequence[Any] = SavedModel.FromString(read_files.plain(path, LARGEST_TEXT).read_bytes()).meta_graphs
+        graphs: Sequence[Any] = SavedModel.FromString(
+            read_files.plain(directory / GRAPH, LARGEST_TEXT).read_bytes()
+        ).meta_graphs
     except OSError as error:
         raise SourceError(f"'{path}' cannot be read: {error.strerror}.") from error
     except Exception as error:  # protobuf's own
