@@ -13,6 +13,7 @@ import keras
 
 from keras_stitch import keras_private
 from keras_stitch.errors import SourceError, reason
+from keras_stitch.models.file_formats import SAVED_MODEL
 from keras_stitch.repairs import keras3_config, stateless
 from keras_stitch.repairs.architecture import Saved, name_of, walk
 from keras_stitch.repairs.keras3_config import Missing
@@ -24,7 +25,7 @@ _GONE = frozenset(["RandomHeight", "RandomWidth", "RandomFourierFeatures", "Dens
 
 
 def check_arch(path: Path, kind: str, arch: Path | None) -> None:
-    """Raise where weights come without an architecture, or an archive with another one."""
+    """Raise where weights come without an architecture, or an archive or a SavedModel with another one."""
     weights_only = kind.endswith("weights")
     if weights_only and arch is None:
         raise SourceError(
@@ -33,7 +34,7 @@ def check_arch(path: Path, kind: str, arch: Path | None) -> None:
             fix='Give the architecture, graph.add(name, "weights.h5", arch="model.json"), or save the whole model: '
             "model.save(...) instead of model.save_weights(...).",
         )
-    if arch is not None and kind == "keras":
+    if arch is not None and kind in ("keras", SAVED_MODEL):
         raise SourceError(
             f"'{path}' is a whole model, so arch= is not needed.",
             received=f"arch='{arch}'",
