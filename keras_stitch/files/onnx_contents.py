@@ -21,15 +21,13 @@ from keras_stitch.files import read_files
 LARGEST = 2**31 - 1
 
 # Sets of operators that ONNX Runtime brings along; all others come from libraries of somebody else.
-_BUILT_IN = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview", "com.microsoft", "com.ms.internal.nhwc")
+_BUILT_IN = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
 # By the numbers that onnx.proto has for them; other types are none of NumPy's.
 _DTYPES = {
     **{1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool"},
     **{10: "float16", 11: "float64", 12: "uint32", 13: "uint64"},
 }
 _KINDS = {"sequence_type": "a sequence", "map_type": "a map", "optional_type": "an optional value"}
-# What the operator ZipMap makes of probabilities: a dict for each row.
-MAPS = "a sequence of maps"
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,8 @@ class Value:
     """An input or an output of an ONNX file.
 
     Attributes:
-        dtype: NumPy's name for the dtype of a tensor of numbers, or of the numbers in ``MAPS``; ``None`` for anything
-            else.
+        dtype: NumPy's name for the dtype of a tensor of numbers, or of those in a sequence of maps, which is what the
+            operator ``ZipMap`` makes of probabilities: a dict for each row. ``None`` for anything else.
         what: What it is, in words: ``"a tensor of float32"``, ``"a sequence"``.
         shape: Its sizes, the batch axis first: a number, the name that the file has for a size, or ``None``; ``None``
             as a whole where the file says nothing.
@@ -73,15 +71,16 @@ class OnnxContents:
 
     @cached_property
     def files(self) -> dict[Path, str]:
-        """The sha256 of the file and of those that hold its weights, by their paths."""
-        return {path: read_files.sha256(path) for path in (self.path, *self.data.values())}
+        """The sha256 of the file and of those that hold its weights, by their absolute paths."""
+        return {path.absolute(): read_files.sha256(path) for path in (self.path, *self.data.values())}
 
     @property
     def sha256(self) -> str:
         """That of the file; where others hold weights, one of all of theirs by their names."""
+        own = self.files[self.path.absolute()]
         if not self.data:
-            return self.files[self.path]
-        said = {"": self.files[self.path], **{name: self.files[path] for name, path in sorted(self.data.items())}}
+            return own
+        said = {"": own, **{name: self.files[path.absolute()] for name, path in sorted(self.data.items())}}
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
@@ -156,7 +155,7 @@ def _value(item: Any) -> Value:
     kind = item.type.WhichOneof("value")
     inner = item.type.sequence_type.elem_type if kind == "sequence_type" else None
     if inner is not None and inner.map_type.value_type.tensor_type.elem_type == TensorProto.FLOAT:
-        return Value(item.name, "float32", MAPS, None)
+        return Value(item.name, "float32", "a sequence of maps", None)
     if kind != "tensor_type":
         return Value(item.name, None, _KINDS.get(str(kind), "no tensor"), None)
     tensor = item.type.tensor_type

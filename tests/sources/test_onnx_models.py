@@ -30,8 +30,11 @@ from keras_stitch.sources.added import Added
 Array = np.ndarray[Any, Any]
 Ends = Mapping[str, tuple[int, Sequence[Any] | None]]
 FLOAT = TensorProto.FLOAT
-RNG = np.random.default_rng(0)
-WEIGHTS = RNG.standard_normal((4, 3)).astype("float32")
+WEIGHTS = np.random.default_rng(1).standard_normal((4, 3)).astype("float32")
+
+
+def numbers(*shape: int) -> Array:
+    return np.random.default_rng(0).standard_normal(shape).astype("float32")
 
 
 def write(
@@ -101,7 +104,7 @@ def run_alone(path: Path, outputs: Sequence[str] | None = None, **inputs: Array)
 
 
 def test_an_onnx_file(tmp_path: Path) -> None:
-    path, rows = dense(tmp_path / "m.onnx"), RNG.standard_normal((5, 4)).astype("float32")
+    path, rows = dense(tmp_path / "m.onnx"), numbers(5, 4)
     found = added(path, placement="dataloader")
     assert ports(found) == [("x", (4,), "float32"), ("y", (3,), "float32"), ("total", (1,), "float32")]
     for given, expected in zip(predicted(found, rows), run_alone(path, x=rows), strict=True):
@@ -117,7 +120,7 @@ def test_an_onnx_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("opset", [7, 11, 15, 21])
 def test_opsets(tmp_path: Path, opset: int) -> None:
-    rows = RNG.standard_normal((2, 4)).astype("float32")
+    rows = numbers(2, 4)
     (given,) = predicted(added(one(tmp_path / "m.ONNX", opset=opset)), rows)
     np.testing.assert_array_equal(given, np.maximum(rows, 0))
 
@@ -125,9 +128,16 @@ def test_opsets(tmp_path: Path, opset: int) -> None:
 def test_dtypes(tmp_path: Path) -> None:
     types = {"FLOAT": "float32", "DOUBLE": "float64", "FLOAT16": "float16", "BOOL": "bool", "UINT8": "uint8"}
     types |= {name.upper(): name for name in ("int8", "int16", "int32", "int64", "uint16", "uint32", "uint64")}
-    for name, dtype in types.items():
-        path = one(tmp_path / "m.onnx", "Identity", type=getattr(TensorProto, name))
-        assert ports(added(path)) == [("x", (4,), dtype), ("y", (4,), dtype)]
+    nodes = [node("Identity", name, f"{name}_again") for name in types]
+    takes = {name: (getattr(TensorProto, name), ["n", 4]) for name in types}
+    path = write(tmp_path / "m.onnx", nodes, takes, {f"{name}_again": end for name, end in takes.items()})
+    found = added(path)
+    assert ports(found)[:12] == [(name, (4,), dtype) for name, dtype in types.items()]
+    assert [port[2] for port in ports(found)[12:]] == list(types.values())
+    rows = [(10 * numbers(3, 4) % 2).astype(dtype) for dtype in types.values()]
+    for array, given in zip(predicted(found, *rows), rows, strict=True):
+        assert array.dtype == given.dtype
+        np.testing.assert_array_equal(array, given)
 
 
 def test_open_sizes_stay_open(tmp_path: Path) -> None:
@@ -179,7 +189,7 @@ def test_a_number_for_each_row(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [1, 4])
 def test_batches_of_a_fixed_size(tmp_path: Path, size: int) -> None:
-    path, rows = one(tmp_path / "m.onnx", shape=[size, 3]), RNG.standard_normal((6, 3))
+    path, rows = one(tmp_path / "m.onnx", shape=[size, 3]), numbers(6, 3).astype(float)
     (given,) = predicted(added(path), rows)
     assert given.dtype == "float32"
     np.testing.assert_array_equal(given, np.maximum(rows, 0).astype("float32"))
@@ -187,7 +197,7 @@ def test_batches_of_a_fixed_size(tmp_path: Path, size: int) -> None:
 
 def test_batches_that_are_open_in_words_alone(tmp_path: Path) -> None:
     """As exporters write it where a reshape holds the number of rows that they have seen."""
-    path, rows = tmp_path / "m.onnx", RNG.standard_normal((3, 4)).astype("float32")
+    path, rows = tmp_path / "m.onnx", numbers(3, 4)
     nodes = [node("Reshape", "x shape", "y")]
     write(path, nodes, {"x": (FLOAT, ["n", 4])}, {"y": (FLOAT, ["n", 2, 2])}, {"shape": np.array([1, 2, 2])})
     found = added(path)
@@ -241,7 +251,7 @@ def test_what_a_zipmap_made_is_an_array(tmp_path: Path) -> None:
     )
     model.graph.output.append(helper.make_value_info("z", kind))
     onnx.save(model, path)
-    found, rows = added(path), RNG.standard_normal((5, 3)).astype("float32")
+    found, rows = added(path), numbers(5, 3)
     assert ports(found)[1:] == [("p", (3,), "float32"), ("z", (3,), "float32")]
     tensor, columns = predicted(found, rows)
     np.testing.assert_array_equal(columns, tensor[:, [1, 2, 0]])  # by class: 10, 20, 30
@@ -512,6 +522,17 @@ def test_a_graph_and_its_file(tmp_path: Path) -> None:
     assert certificate.passed and certificate.parts[0].sha256 == graph.spec.submodel("m").source.sha256
 
 
+def test_a_relative_path_is_known_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    external(tmp_path / "m.onnx")
+    monkeypatch.chdir(tmp_path)
+    graph = ks.Graph().add("m", "m.onnx", outputs=["y"])
+    monkeypatch.chdir("/")
+    assert graph.verify().passed
+    (tmp_path / "m.onnx").unlink()
+    with pytest.raises(SourceError, match=r"'.*m\.onnx' cannot be read any more: No such file or directory\."):
+        graph.verify()
+
+
 def test_another_file_than_was_recorded(tmp_path: Path) -> None:
     path = dense(tmp_path / "m.onnx")
     text = f"name: g\nmodels:\n  m: {{source: m.onnx, sha256: {'a' * 64}}}\n"
@@ -559,7 +580,7 @@ def exported(folder: Path) -> dict[str, Path]:
     from sklearn.ensemble import RandomForestClassifier
 
     places = {name: folder / f"{name}.onnx" for name in ("trunk", "head", "forest")}
-    kernel = RNG.standard_normal((4, 5)).astype("float32")
+    kernel = numbers(4, 5)
     trunk = tf.function(lambda seq: {"pooled": tf.reduce_max(tf.nn.relu(seq @ kernel), axis=1)})
     spec = tf.TensorSpec((None, None, 4), tf.float32, name="seq")
     tf2onnx.convert.from_function(trunk, [spec], opset=11, output_path=str(places["trunk"]))
@@ -569,7 +590,7 @@ def exported(folder: Path) -> dict[str, Path]:
     with warnings.catch_warnings(action="ignore"):  # torch prefers its new exporter, which needs more packages
         module = torch.nn.Sequential(*layers).eval()
         torch.onnx.export(module, (torch.zeros(2, 5),), str(places["head"]), dynamic_axes=axes, **options)
-    rows = RNG.standard_normal((60, 3)).astype("float32")
+    rows = numbers(60, 3)
     forest = RandomForestClassifier(5, random_state=0).fit(rows, (rows[:, 0] > 0).astype(int) + (rows[:, 1] > 1))
     places["forest"].write_bytes(to_onnx(forest, rows[:1]).SerializeToString())
     return places
@@ -597,7 +618,7 @@ def test_three_exporters_and_opsets_in_one_graph(tmp_path: Path) -> None:
         assert (record[name]["source"], record[name]["sha256"]) == (file.name, sha256)
         copy = saved / "components" / name / "packed_model" / "model_files" / "model.onnx"
         assert copy.read_bytes() == file.read_bytes()
-    rows = RNG.standard_normal((9, 7, 4)).astype("float32")
+    rows = numbers(9, 7, 4)
     (given,) = by_kipoi(saved, tmp_path, seq=rows).values()
     (pooled,) = run_alone(files["trunk"], seq=rows)
     (scores,) = run_alone(files["head"], x=pooled)
@@ -611,7 +632,7 @@ def test_a_directory_whose_model_is_an_onnx_file(tmp_path: Path) -> None:
     first, last = dense(tmp_path / "first.onnx"), one(tmp_path / "last.onnx", "Abs", [4, 3])
     graph = ks.Graph("last").add("first", first, outputs=["y"]).add("last", last).connect("first", "last")
     assert "No Keras model remains: 'last' (an ONNX file) makes the predictions." in str(graph.plan())
-    rows = RNG.standard_normal((9, 4)).astype("float32")
+    rows = numbers(9, 4)
     (given,) = by_kipoi(graph.save(tmp_path / "saved"), tmp_path, x=rows).values()
     check_close(given, np.abs(run_alone(first, ["y"], x=rows)[0]))
 
@@ -631,6 +652,6 @@ def test_hosted_files_with_weights_beside_them(tmp_path: Path) -> None:
     for name in hosted:
         (store / name).parent.mkdir(parents=True, exist_ok=True)
         (saved / name).rename(store / name)
-    rows = RNG.standard_normal((5, 4)).astype("float32")
+    rows = numbers(5, 4)
     (given,) = by_kipoi(saved, tmp_path, x=rows).values()
     check_close(given, np.tanh(run_alone(path, ["y"], x=rows)[0]))
