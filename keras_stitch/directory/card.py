@@ -52,6 +52,8 @@ class ModelCard:
         Only the number of a row connects the parts in one of the groups with those in another.
         """
         values = {**self._about_graph(), **self._about_dataloader(), **self._about_parts()}
+        file = self.description["args"]["weights"] if self.graph.model is not None else None
+        values |= {"hub": bool(front_matter), "model_file": None if file in self.urls else file}
         values["by_number"] = [
             (one, later)
             for number, own in enumerate(groups)

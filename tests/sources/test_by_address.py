@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import keras
+import kipoi
 import numpy as np
 import pytest
 import zoo_models
 from backends import as_array
 from hub_server import HubServer, running_hub
+from huggingface_hub import hf_hub_download, snapshot_download
 from web_server import serve_zenodo
 
 import keras_stitch as ks
@@ -220,6 +222,12 @@ def test_a_directory_goes_to_the_hub_and_comes_back(hub: HubServer, files, model
     assert f"hf://user/repo/m.keras (commit {commit})" in pushed["README.md"].decode()
     again = ks.Graph("again").add("whole", address)
     assert predicts_like(again, model)
+    # What the card says.
+    assert '_download("user/repository", "model_files/model.keras")' in pushed["README.md"].decode()
+    local = snapshot_download("user/composed", local_dir=tmp_path / "local")
+    assert kipoi.get_model(local, source="dir").predict_on_batch({"x": ROWS}).shape == (4, 2)
+    file = hf_hub_download("user/composed", "model_files/model.keras")
+    assert np.array_equal(as_array(keras.saving.load_model(file)([ROWS])), as_array(model([ROWS])))
     directory = graph.save(tmp_path / "composed", card="huggingface")
     assert cli.main(["push", str(directory), "hf://user/by_command"]) == 0
     assert (
@@ -229,6 +237,8 @@ def test_a_directory_goes_to_the_hub_and_comes_back(hub: HubServer, files, model
     plain = graph.save(tmp_path / "plain")
     assert (plain / "README.md").read_text().startswith("# g\n")
     assert json.loads(pushed["certificate.json"])["parts"][0]["source"] == f"hf://user/repo/m.keras (commit {commit})"
+    # The record of a directory finds sources at addresses again.
+    assert predicts_like(ks.Graph.from_yaml(plain / "stitch.yaml"), model)
     # The sha256 of a directory is that of its weights.
     weights = sha256((plain / "model_files" / "model.keras").read_bytes())
     ks.Graph("g").add("whole", plain, sha256=weights)
