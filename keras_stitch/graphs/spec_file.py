@@ -24,7 +24,9 @@ class ModelEntry:
 
     def check_recorded(self, sha256: str | None) -> None:
         """Raise where the source is not the one whose sha256 was recorded."""
-        if self.sha256 is not None and self.layer is None and sha256 != self.sha256:
+        if self.sha256 is None or self.layer is not None:
+            return
+        if sha256 != self.sha256.lower().removeprefix("sha256:"):
             raise SourceError(
                 f"The file of submodel '{self.name}', '{self.source}', is not the one that was recorded.",
                 expected=f"sha256 {self.sha256}",

@@ -58,6 +58,12 @@ def test_the_next_one_replaces_what_was_generated_and_leaves_the_rest(hub: HubSe
     assert hub.repositories["user/repo"].messages == ["Train it longer"]
 
 
+def test_the_same_once_more_is_no_new_commit(hub: HubServer, directory: Path):
+    address = keras_stitch.push(directory, REPO)
+    assert keras_stitch.push(directory, REPO) == address
+    assert len(hub.repositories["user/repo"].messages) == 1
+
+
 def test_a_branch_is_pushed_to(hub: HubServer, directory: Path):
     before = hub.commit("user/repo", {"LICENSE": b"MIT"})
     hub.repositories["user/repo"].branches["v2"] = before

@@ -238,6 +238,7 @@ def test_two_connections_to_one_port_cannot_be_written() -> None:
 def test_another_file_than_the_one_recorded() -> None:
     recorded = ModelEntry("model1", source="m1.h5", sha256="a" * 64)
     recorded.check_recorded("a" * 64)
+    ModelEntry("model1", source="m1.h5", sha256=f"sha256:{'A' * 64}").check_recorded("a" * 64)
     with pytest.raises(SourceError) as caught:
         recorded.check_recorded("b" * 64)
     assert str(caught.value) == (

@@ -140,7 +140,8 @@ class HubServer(WebServer):
             for file in asked["files"]:
                 name = file["path"]
                 mode = {"path": name, "uploadMode": "lfs" if name.endswith(LARGE) else "regular"}
-                known = {"oid": git_id(there[name])} if name in there and not name.endswith(LARGE) else {}
+                identify = sha256 if name.endswith(LARGE) else git_id
+                known = {"oid": identify(there[name])} if name in there else {}
                 modes.append({**mode, "shouldIgnore": name in ignored, **known})
             request.reply(200, {"files": modes})
 

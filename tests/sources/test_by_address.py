@@ -114,6 +114,8 @@ def test_a_stitch_yaml_says_the_hash_of_a_file_on_the_web(hub: HubServer, files,
     written = graph.to_yaml(tmp_path / "written.yaml")
     assert f"sha256: {sha256(files['m.h5'])}" in written.read_text()
     assert predicts_like(ks.Graph.from_yaml(written), model)
+    path.write_text(f"models:\n  a: {{source: '{url}', sha256: 'sha256:{sha256(files['m.h5']).upper()}'}}\n")
+    assert predicts_like(ks.Graph.from_yaml(path), model)
     path.write_text(f"models:\n  a: {{source: '{url}', sha256: '{OTHER}'}}\n")
     with pytest.raises(SourceError, match=f"Expected: sha256 {OTHER}\n  Received: sha256 {sha256(files['m.h5'])}"):
         ks.Graph.from_yaml(path)
