@@ -64,6 +64,11 @@ class WebAddress:
         return self.url
 
     @property
+    def pinned(self) -> str:
+        """The address: what lies there has a hash, not a commit."""
+        return self.url
+
+    @property
     def is_doi(self) -> bool:
         """Whether it is in an archive such as Zenodo."""
         return self.url.startswith("doi:")
@@ -72,7 +77,7 @@ class WebAddress:
     def label(self) -> str:
         """What tables call it: the name of the file, of characters that every file system has."""
         path = self.url if self.is_doi else unquote(urlsplit(self.url).path)
-        return re.sub(r"[^\w.-]", "_", path.rstrip("/").rsplit("/", 1)[-1], flags=re.ASCII)[-100:] or "file"
+        return re.sub(r"[^\w.-]", "_", path.rstrip("/").rsplit("/", 1)[-1], flags=re.ASCII)[-100:].lstrip(".") or "file"
 
 
 Address = HubAddress | WebAddress

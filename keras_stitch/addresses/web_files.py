@@ -37,8 +37,8 @@ def fetch(address: WebAddress, expected: Sequence[Checksum]) -> Path:
         SourceError: If it cannot be had, has another hash, which removes it, or needs one.
     """
     needed("pooch")
-    folder = cache_folder()
-    place = folder / f"{hashlib.md5(str(address).encode(), usedforsecurity=False).hexdigest()}-{address.label}"
+    folder = cache_folder() / hashlib.md5(str(address).encode(), usedforsecurity=False).hexdigest()
+    place = folder / address.label
     # Before anything is written: a cache may be one that is only read.
     if _is_here(address, place, expected):
         return place

@@ -30,6 +30,7 @@ class Source:
         zoo: Its name in a source that Kipoi knows, ``"kipoi:DeepSEA/predict"``; ``path`` is where that lies here.
         address: Its address, ``"hf://user/repo/model.keras@main"``; ``path`` is where that lies here.
         commit: The commit of the repository at that address, of the Hub.
+        arch_address: The address of the architecture JSON, with its commit; ``arch`` is where that lies here.
         custom_objects: The files (absolute paths) and modules that were given for its custom objects.
         live_objects: The names of custom objects that were given in memory and that no module has.
     """
@@ -43,6 +44,7 @@ class Source:
     zoo: str | None = None
     address: str | None = None
     commit: str | None = None
+    arch_address: str | None = None
     custom_objects: tuple[str, ...] = ()
     live_objects: tuple[str, ...] = ()
     saved_backend: str | None = None

@@ -109,7 +109,7 @@ def _model_data(submodel: Submodel, place: Callable[[str], str], record: bool) -
     if submodel.inner_outputs is not None:
         data["outputs"] = list(submodel.inner_outputs)
     if submodel.source.arch:
-        data["arch"] = place(submodel.source.arch)
+        data["arch"] = submodel.source.arch_address or place(submodel.source.arch)
     if submodel.source.saved_backend:
         data["saved_backend"] = submodel.source.saved_backend
     if submodel.source.stateless:

@@ -12,7 +12,6 @@ from weakref import WeakSet
 import keras
 
 from keras_stitch import keras_private
-from keras_stitch.addresses.parse_address import is_address
 from keras_stitch.checks import path_of
 from keras_stitch.errors import StitchError
 from keras_stitch.files.checksums import Checksum, checksums
@@ -75,10 +74,7 @@ class Request:
 
     def arch_file(self) -> Path | None:
         """The absolute path of the architecture JSON that was given."""
-        where = f"arch= of submodel '{self.name}'"
-        if is_address(self.arch):
-            raise StitchError(f"{where} takes a path, and this is an address.", fix="Download it, and name the file.")
-        return None if self.arch is None else path_of(self.arch, where).absolute()
+        return None if self.arch is None else path_of(self.arch, f"arch= of submodel '{self.name}'").absolute()
 
     def refuse_keras_options(
         self, what: str = "of another framework", where: str = "in the dataloader ", *, but: Sequence[str] = ()

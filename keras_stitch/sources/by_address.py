@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from keras_stitch.addresses.fetch_model import fetch_model
-from keras_stitch.addresses.parse_address import Address, parse
+from keras_stitch.addresses.fetch_model import Fetched, fetch_model
+from keras_stitch.addresses.parse_address import Address, WebAddress, is_address, parse
 from keras_stitch.checks import path_of
 from keras_stitch.errors import SourceError, StitchError
 from keras_stitch.files.checksums import Checksum, check_file
@@ -14,15 +14,41 @@ from keras_stitch.sources.added import Added, Request
 
 
 def load(request: Request, load_path: Callable[[Request], Added]) -> Added:
-    """A submodel at an address, whose source records the address and, of the Hub, the commit.
+    """A submodel that may be at an address, as may its architecture; its source records both with their commits.
 
     Args:
-        request: What was asked for; its source is an address, as text or read.
-        load_path: Loads it once its source is a path.
+        request: What was asked for.
+        load_path: Loads it once the addresses are paths.
 
     Raises:
-        SourceError: If it cannot be had, is another file than was asked for, or is no submodel.
+        SourceError: If something cannot be had, is another file than was asked for, or is no submodel.
+        StitchError: If nothing would say whether the architecture is the right one.
     """
+    arch = _architecture(request) if is_address(request.arch) else None
+    if arch is not None:
+        request = replace(request, arch=arch.path)
+    added = _at_address(request, load_path) if is_address(request.source) else load_path(request)
+    if arch is None:
+        return added
+    source = replace(added.submodel.source, arch_address=arch.address.pinned)
+    return replace(added, submodel=replace(added.submodel, source=source))
+
+
+def _architecture(request: Request) -> Fetched:
+    """The architecture JSON at an address that needs no hash: there is no option for that of a second file."""
+    address = parse(request.arch)
+    fetched = None if isinstance(address, WebAddress) and not address.is_doi else fetch_model(address)
+    if fetched is None or not fetched.path.is_file() or fetched.kept is not None:
+        raise StitchError(
+            f"arch= of submodel '{request.name}' names no architecture that can be taken from there.",
+            expected="a path, hf://user/repo/model.json or doi:10.5281/zenodo.1234/model.json",
+            received=repr(request.arch)[:200],
+            fix="Download it, and name the file.",
+        )
+    return fetched
+
+
+def _at_address(request: Request, load_path: Callable[[Request], Added]) -> Added:
     address = parse(request.source) if isinstance(request.source, str) else request.source
     assert isinstance(address, Address)
     fetched = fetch_model(address, request.checksums())

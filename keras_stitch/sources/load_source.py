@@ -180,7 +180,7 @@ def load(name: str, source: Any, **options: Any) -> Added:
         StitchError: If the custom objects cannot be had, or an option does not go with the source.
     """
     request = Request(name, source, **options)
-    added = by_address.load(request, _load) if is_address(source) else _load(request)
+    added = by_address.load(request, _load)
     added = replace(added, files={**_read_from(added), **added.files})
     if added.part is None:
         return added
@@ -284,7 +284,7 @@ def placed(entry: ModelEntry, folder: Path, given: Given) -> tuple[Any, dict[str
     options = dict(entry.options)
     objects = _named_objects(options.get("custom_objects"), f"models.{entry.name}", folder, given)
     options["custom_objects"] = objects
-    if "arch" in options:
+    if "arch" in options and not is_address(options["arch"]):
         options["arch"] = folder / options["arch"]
     if "replace" in options:
         known = objects.for_keras()

@@ -112,6 +112,8 @@ def test_only_a_commit_stays():
         ("hf://user/repo/models/m.h5", "m.h5"),
         ("https://host.org/a/m%20%2Fx.h5?x=1", "x.h5"),
         ("https://host.org/", "file"),
+        ("https://host.org/..", "file"),
+        ("https://host.org/%2e%2e", "file"),
         ("https://host.org/..%2f..%2fetc%2fp;w", "p_w"),
         (f"https://host.org/{'m' * 300}.h5", f"{'m' * 97}.h5"),
         ("doi:10.5281/zenodo.17/m 1.h5", "m_1.h5"),

@@ -155,10 +155,37 @@ def test_options_go_with_what_is_at_the_address(hub: HubServer, files):
     hub.commit("user/repo", files)
     graph = ks.Graph("g").add("tower", "hf://user/repo/m.h5", trainable=False, outputs=["dense"], placement="model")
     assert graph.spec.submodel("tower").trainable is False
-    with pytest.raises(StitchError, match=r"arch= of submodel 'a' takes a path, and this is an address."):
-        ks.Graph("g").add("a", "hf://user/repo/m.h5", arch="hf://user/repo/m.json")
     with pytest.raises(StitchError, match="shapes= of submodel 'a' is for estimators"):
         ks.Graph("g").add("a", "hf://user/repo/m.h5", shapes=(3,))
+
+
+def test_weights_and_their_architecture(hub: HubServer, model, tmp_path, monkeypatch):
+    model.save_weights(tmp_path / "m.weights.h5")
+    weights, arch = (tmp_path / "m.weights.h5").read_bytes(), model.to_json().encode()
+    commit = hub.commit("user/repo", {"m.weights.h5": weights, "m.json": arch})
+    graph = ks.Graph("g").add("tower", "hf://user/repo/m.weights.h5", arch="hf://user/repo/m.json")
+    assert predicts_like(graph, model)
+    path = graph.to_yaml(tmp_path / "stitch.yaml")
+    assert parse(path.read_text()).models[0].options["arch"] == f"hf://user/repo/m.json@{commit}"
+    hub.commit("user/repo", {"m.weights.h5": weights, "m.json": b"{}"})
+    with pytest.warns(UserWarning, match="'hf://user/repo/m.weights.h5' has moved"):
+        assert predicts_like(ks.Graph.from_yaml(path), model)
+    serve_zenodo(hub, monkeypatch, "17", {"m.weights.h5": weights, "m.json": arch})
+    record = "doi:10.5281/zenodo.17"
+    assert predicts_like(ks.Graph("g").add("tower", f"{record}/m.weights.h5", arch=f"{record}/m.json"), model)
+    assert predicts_like(ks.Graph("g").add("tower", tmp_path / "m.weights.h5", arch=f"{record}/m.json"), model)
+
+
+@pytest.mark.parametrize("arch", ["https://host.org/m.json", "hf://user/tower"])
+def test_an_architecture_that_nothing_would_check_is_refused(hub: HubServer, files, arch):
+    hub.commit("user/tower", {"config.json": b"{}", "metadata.json": b"{}", "model.weights.h5": b"x"})
+    with pytest.raises(StitchError) as error:
+        ks.Graph("g").add("a", "m.h5", arch=arch)
+    assert str(error.value) == (
+        "arch= of submodel 'a' names no architecture that can be taken from there.\n"
+        "  Expected: a path, hf://user/repo/model.json or doi:10.5281/zenodo.1234/model.json\n"
+        f"  Received: '{arch}'\n  Fix: Download it, and name the file."
+    )
 
 
 def test_what_is_no_model_is_named_by_its_address(hub: HubServer):
