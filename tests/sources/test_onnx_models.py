@@ -496,7 +496,7 @@ def test_packages_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert text.endswith("\n  Fix: pip install 'keras_stitch[onnx]'")
 
 
-@pytest.mark.parametrize("option", ["trainable", "custom_objects", "arch", "saved_backend", "stateless"])
+@pytest.mark.parametrize("option", ["trainable", "custom_objects", "arch", "saved_backend", "stateless", "part"])
 def test_options_of_keras_models(tmp_path: Path, option: str) -> None:
     assert problem(dense(tmp_path / "m.onnx"), **{option: True}) == (
         f"{option}= of submodel 'm' is for Keras models, and this is a model of another framework.\n"
