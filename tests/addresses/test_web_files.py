@@ -93,6 +93,18 @@ def test_a_cut_connection_leaves_what_came_for_the_next_call(web: WebServer):
     assert [path.name for path in cached()] == ["m.h5"]
 
 
+def test_what_a_killed_process_left_goes_with_the_next_call(web: WebServer):
+    url = web.serve("tmp", CONTENT)
+    web.cuts += [CHUNK, *[0] * 4]
+    with pytest.raises(SourceError):
+        fetch(url, SHA256)
+    web.cuts.clear()
+    (cached(".part")[0].parent / "tmpab12cd34").write_bytes(b"of pooch")
+    assert fetch(url, SHA256) == CONTENT
+    assert web.ranges()[-1] == f"bytes={CHUNK}-"
+    assert [path.name for path in cached()] == ["tmp"]
+
+
 def test_what_a_server_refuses_is_said(web: WebServer):
     with pytest.raises(SourceError) as error:
         fetch(f"{web.url}/gone.h5", SHA256)
