@@ -11,9 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from keras_stitch.errors import SourceError
@@ -25,21 +23,10 @@ _FOOTER, _MAGIC = 48, bytes.fromhex("57fb808b247547db")
 _TRAILER = 5  # bytes behind a block: its kind and its checksum
 _LARGEST_INDEX, _MOST_OF_KEYS, _MOST_AXES = 1 << 28, 1 << 26, 32
 _STRING = 7
-# The numbers of TensorFlow's dtypes; it has others for what is no weight.
-_DTYPES: dict[int, np.dtype[Any]] = {
-    1: np.dtype("float32"),
-    2: np.dtype("float64"),
-    3: np.dtype("int32"),
-    4: np.dtype("uint8"),
-    5: np.dtype("int16"),
-    6: np.dtype("int8"),
-    9: np.dtype("int64"),
-    10: np.dtype("bool"),
-    14: np.dtype(ml_dtypes.bfloat16),
-    17: np.dtype("uint16"),
-    19: np.dtype("float16"),
-    22: np.dtype("uint32"),
-    23: np.dtype("uint64"),
+# The numbers of TensorFlow's dtypes; it has others for what is no weight. NumPy knows bfloat16 once Keras is imported.
+_DTYPES = {
+    **{1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 9: "int64", 10: "bool"},
+    **{14: "bfloat16", 17: "uint16", 19: "float16", 22: "uint32", 23: "uint64"},
 }
 
 
@@ -72,12 +59,12 @@ class TensorBundle:
         try:
             content = memoryview(read_files.plain(self._index, _LARGEST_INDEX).read_bytes())
             header, self._entries = _read_index(content)
+            self._shards, order = whole_number(header, 1), whole_number(header, 2)
         except OSError as error:
             raise SourceError(f"'{self._index}' cannot be read: {error.strerror}.") from error
         except BadProtobuf as error:
             raise self._damaged(str(error)) from error
-        self._shards = whole_number(header, 1)
-        if whole_number(header, 2):
+        if order:
             raise self._damaged("its numbers are big-endian")
         self._check_places()
 
@@ -102,12 +89,12 @@ class TensorBundle:
             SourceError: If there is no such tensor, or it is damaged or none of numbers.
         """
         entry = self._entry(key)
-        dtype = _DTYPES.get(entry.dtype)
-        if dtype is None or entry.is_sliced:
+        if entry.dtype not in _DTYPES or entry.is_sliced:
             raise SourceError(
                 f"'{self._index}' has something else than one array of real numbers as '{key}'.",
                 received="a tensor in slices" if entry.is_sliced else f"TensorFlow's dtype number {entry.dtype}",
             )
+        dtype = np.dtype(_DTYPES[entry.dtype])
         if entry.size != math.prod(entry.shape) * dtype.itemsize:
             raise self._damaged(f"'{key}' of shape {entry.shape} and {dtype} has {entry.size:,} bytes")
         content = self._content(key, entry)

@@ -11,6 +11,7 @@ import fuzz_command_line
 import fuzz_directories
 import fuzz_models
 import fuzz_onnx
+import fuzz_saved_models
 import fuzz_specs
 import fuzz_tables
 from hypothesis import strategies as st
@@ -39,6 +40,7 @@ READERS = {
     "keras": Reader("fuzz_models", "read_archive", fuzz_models.archives),
     "hdf5": Reader("fuzz_models", "read_hdf5", fuzz_models.hdf5_files),
     "onnx": Reader("fuzz_onnx", "read_onnx", fuzz_onnx.onnx_files),
+    "saved_models": Reader("fuzz_saved_models", "read_directory", fuzz_saved_models.directories),
     "stitch_yaml": Reader("fuzz_specs", "read_spec", fuzz_specs.specs, names_files=True),
     "references": Reader("fuzz_specs", "read_references", fuzz_specs.references),
     "directories": Reader("fuzz_directories", "read_directory", fuzz_directories.directories),

@@ -11,25 +11,24 @@ import json
 import os
 import re
 import shutil
-import struct
 import subprocess
 import sys
 import tarfile
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import warm_python
+from checkpoint_files import entry, read_metadata, rewrite_index, written_metadata
 from old_keras import ALL_FILES
 from test_keras2_layers import HALF, HALF_TOLERANCE, REFUSED
 
 import keras_stitch as ks
 from keras_stitch.errors import SourceError
 from keras_stitch.files import read_files
-from keras_stitch.files.crc32c import crc32c, masked_crc32c
+from keras_stitch.files.crc32c import crc32c
 from keras_stitch.files.tensor_bundle import TensorBundle
 from keras_stitch.models.save_keras import save_model
 from keras_stitch.repairs.read_saved_model import read_arrays
@@ -278,45 +277,6 @@ def test_a_changed_weight(copy: Path) -> None:
     )
 
 
-def rewritten(index: Path, change: Callable[[bytes, bytes], bytes]) -> None:
-    """Write the index of a checkpoint anew, in one block, with other descriptions of tensors."""
-    from keras_stitch.files import tensor_bundle
-
-    content = memoryview(index.read_bytes())
-    footer, at = content[-48:], 0
-    for _ in range(2):
-        _, at = tensor_bundle.varint(footer, at)
-    block = b""
-    for _, handle in tensor_bundle._block(content, footer[at:]):
-        for key, value in tensor_bundle._block(content, handle):
-            new = change(key, bytes(value))
-            block += b"\0" + varint(len(key)) + varint(len(new)) + key + new
-    blocks = b""
-    places = []
-    for one in (block, b""):
-        one += struct.pack("<II", 0, 1)
-        places.append(varint(len(blocks)) + varint(len(one)))
-        blocks += one + b"\0" + struct.pack("<I", masked_crc32c(one + b"\0"))
-        if len(places) == 1:
-            one = b"\0\1" + varint(len(places[0])) + b"\xff" + places[0] + struct.pack("<II", 0, 1)
-            handle = varint(len(blocks)) + varint(len(one))
-            blocks += one + b"\0" + struct.pack("<I", masked_crc32c(one + b"\0"))
-    index.write_bytes(blocks + (places[1] + handle).ljust(40, b"\0") + bytes.fromhex("57fb808b247547db"))
-
-
-def varint(number: int) -> bytes:
-    found = b""
-    while number > 127:
-        found, number = found + bytes([number & 127 | 128]), number >> 7
-    return found + bytes([number])
-
-
-def entry(dtype: int, shape: tuple[int, ...], offset: int, size: int, checksum: int = 0) -> bytes:
-    axes = b"".join(b"\x12" + varint(len(axis)) + axis for axis in (b"\x08" + varint(length) for length in shape))
-    place = b"\x20" + varint(offset) + b"\x28" + varint(size) + b"\x35" + struct.pack("<I", checksum)
-    return b"\x08" + varint(dtype) + b"\x12" + varint(len(axes)) + axes + place
-
-
 @pytest.mark.parametrize(
     ("made", "said"),
     [
@@ -332,7 +292,7 @@ def entry(dtype: int, shape: tuple[int, ...], offset: int, size: int, checksum: 
     ],
 )
 def test_a_description_that_lies(made: bytes, said: str, copy: Path) -> None:
-    rewritten(copy / FILES[2], lambda key, value: made if key.startswith(b"variables/0/") else value)
+    rewrite_index(copy / FILES[2], lambda key, value: made if key.startswith(b"variables/0/") else value)
     with pytest.raises(SourceError, match=said) as error:
         added(copy)
     assert str(copy) in str(error.value)
@@ -340,7 +300,7 @@ def test_a_description_that_lies(made: bytes, said: str, copy: Path) -> None:
 
 def test_a_weight_that_is_gone(copy: Path) -> None:
     """The objects name a tensor that the checkpoint does not have."""
-    rewritten(copy / FILES[2], lambda key, value: value)
+    rewrite_index(copy / FILES[2], lambda key, value: value)
     added(copy)
     index = copy / FILES[2]
     content = index.read_bytes().replace(b"variables/0/.ATTRIBUTES", b"variables/0/.ATTRIBUTEX")
@@ -368,23 +328,6 @@ def test_more_than_the_file_holds(copy: Path) -> None:
     )
     with pytest.raises(SourceError, match="asks for far more weights than the file holds"):
         added(copy)
-
-
-def read_metadata(content: bytes) -> list[tuple[int, str, str]]:
-    from keras_stitch.files.protobuf_fields import messages, text, whole_number
-
-    return [(whole_number(node, 2), text(node, 3), text(node, 5)) for node in messages(memoryview(content), 1)]
-
-
-def written_metadata(nodes: list[tuple[int, str, str]]) -> bytes:
-    found = b""
-    for number, path, said in nodes:
-        node = b"\x10" + varint(number)
-        node += b"".join(
-            key + varint(len(text)) + text for key, text in ((b"\x1a", path.encode()), (b"\x2a", said.encode()))
-        )
-        found += b"\x0a" + varint(len(node)) + node
-    return found
 
 
 @pytest.mark.parametrize(
