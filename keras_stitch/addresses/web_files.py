@@ -71,8 +71,9 @@ def _download(address: WebAddress, place: Path, expected: Sequence[Checksum]) ->
     from keras_stitch.addresses.resumed_download import ResumedDownload, reason_of
 
     part = place.with_name(f"{place.name}.part")
-    for left in place.parent.glob("tmp*"):  # by pooch, in a process that was killed
-        if not left.name.startswith(place.name):
+    own = {f"{place.name}{end}" for end in ("", ".lock", ".part", ".part.etag")}
+    for left in place.parent.iterdir():  # by pooch, in a process that was killed
+        if left.name not in own:
             left.unlink()
     try:
         url, headers, stated = _located(address) if address.is_doi else (str(address), {}, None)
