@@ -10,6 +10,7 @@ from keras_stitch.addresses.parse_address import Address, WebAddress, is_address
 from keras_stitch.checks import path_of
 from keras_stitch.errors import SourceError, StitchError
 from keras_stitch.files.checksums import Checksum, check_file
+from keras_stitch.files.read_files import is_directory, is_file
 from keras_stitch.sources.added import Added, Request
 
 
@@ -75,10 +76,9 @@ def check_before(request: Request, *, is_path: bool) -> None:
     option, what = f"{expected[0].algorithm}= of submodel '{request.name}'", "this is something else"
     if is_path:
         path = path_of(request.source, f"The source of submodel '{request.name}'")
-        if path.is_file():
+        if is_file(path):
             check_file(path, expected)
-            return
-        if request.md5 is None:
+        if request.md5 is None or not is_directory(path):
             return
         option, what = f"md5= of submodel '{request.name}'", "this is a directory"
     raise StitchError(f"{option} is for files, and {what}.", received=repr(request.source)[:200], fix="Leave it out.")

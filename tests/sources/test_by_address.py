@@ -209,7 +209,11 @@ def test_files_here_are_checked_before_they_are_read(files, tmp_path):
     )
 
 
-def test_hashes_are_for_files():
+def test_hashes_are_for_files(tmp_path):
+    with pytest.raises(SourceError, match=r"There is no file '.*/no\.h5'"):
+        ks.Graph("g").add("a", tmp_path / "no.h5", md5="0" * 32)
+    with pytest.raises(StitchError, match="md5= of submodel 'a' is for files, and this is a directory"):
+        ks.Graph("g").add("a", zoo_models.write_custom(tmp_path / "zoo"), md5="0" * 32)
     with pytest.raises(StitchError) as error:
         ks.Graph("g").add("a", keras.layers.ReLU(name="r"), sha256=OTHER)
     assert str(error.value).startswith(
