@@ -124,6 +124,30 @@ def with_others(model: keras.Model, others: Callable[[keras.Layer], keras.Layer 
     return changed
 
 
+def with_calls(model: keras.Model, call: Callable[..., Any]) -> keras.Model:
+    """A model with the same layers, of which each, and each operation, is called by ``call`` anew, at any depth.
+
+    The model that was given is not to be used any more.
+    """
+    done: dict[int, keras.Layer] = {}
+
+    def fresh(layer: keras.Layer) -> keras.Layer:
+        if id(layer) in done:
+            return done[id(layer)]
+        found = layer
+        if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
+            found = _copy_structure(layer, fresh, call)
+        elif type(layer) is keras.layers.TimeDistributed and isinstance(layer.layer, keras.Model):
+            config = {key: value for key, value in layer.get_config().items() if key != "layer"}
+            found = keras.layers.TimeDistributed(fresh(layer.layer), **config)
+        return done.setdefault(id(layer), found)
+
+    changed = _copy_structure(model, fresh, call)
+    flags = ports.flags(model)
+    ports.set_flags(changed, {path: flags[path] for path in ports.flags(changed) if path in flags})
+    return changed
+
+
 def _copy_structure(
     model: keras.Model, fresh: Callable[[keras.Layer], keras.Layer], call: Callable[..., Any]
 ) -> keras.Model:
