@@ -1,8 +1,8 @@
 """SavedModels of Keras 2: read without their graphs, plain Keras 3 predicts what ``tf_keras`` did.
 
 ``saved_model_files.py`` makes them. A few are in ``saved_models.tar.xz``, which ``UPDATE_GOLDEN=1`` writes anew; for
-each there is ``NAME.old``, as TensorFlow 2.0 to 2.4 wrote it. The slow test makes the others: of every function, of
-nested models, and two of each kind of layer; of all models with ``OLD_FILES=all``.
+each there is ``NAME.old``, as TensorFlow 2.0 to 2.4 wrote it. The slow test makes others: of every function, one of
+each kind of layer, and some graphs; of all models with ``OLD_FILES=all``.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def difference(stored: Path, found: dict[str, np.ndarray]) -> float:
     return apart
 
 
-QUICK = {"SpectralNormalization.dense", "Bidirectional.backward_layer.old", f"{NESTED}", "nested.3.old", "Compiled"}
+QUICK = {"Bidirectional.backward_layer.old", "nested.3"}
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_all_kinds_of_layers_and_functions(tmp_path: Path) -> None:
     folder, again = tmp_path / "made", tmp_path / "again"
     folder.mkdir(), again.mkdir()
     index = make(folder, ".*" if ALL_FILES else any_of(selection()), "--no-graphs")
-    assert len(index) > 400
+    assert len(index) > 300
     problems, good = [], {}
     for name in (name for name, why_not in index.items() if why_not is None):
         # What can be refused of all kinds of files, and what nobody but the code of a subclass knows.
@@ -163,16 +163,16 @@ def is_half(name: str) -> bool:
 
 
 def selection() -> list[str]:
-    """Every function, graph and nested model, and two of each other kind."""
+    """One of each kind of layer, every function, and some of the graphs."""
     maker = "import saved_model_files, json; print(json.dumps([name for name, _ in saved_model_files.models()]))"
     environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "PYTHONPATH": str(HELPERS)}
     done = subprocess.run([sys.executable, "-c", maker], env=environment, capture_output=True, text=True, check=True)
     seen = Counter[str]()
     chosen = []
     for name in json.loads(done.stdout):
-        kind = name.split(".")[0]
+        kind = "composed" if "composed" in name else name.partition(".")[0]
         seen[kind] += 1
-        if seen[kind] <= 2 or kind in ("operators", "Graph", "nested"):
+        if seen[kind] <= {"operators": 1000, "Graph": 30, "nested": 6, "composed": 3}.get(kind, 1):
             chosen.append(name)
     return chosen
 
@@ -250,7 +250,7 @@ def test_a_file_of_noise(file: str, copy: Path) -> None:
 def test_changed_bytes(file: str, copy: Path) -> None:
     """Each is one error of ours, or harmless."""
     content, random = (copy / file).read_bytes(), np.random.default_rng(1)
-    for _ in range(60):
+    for _ in range(20):
         changed = bytearray(content)
         for _ in range(random.integers(1, 4)):
             changed[random.integers(len(changed))] = random.integers(256)

@@ -106,7 +106,7 @@ def test_a_signature_gives_the_ports(place: Path) -> None:
     assert compare(score, ROWS @ Two().weight.numpy()).equal
 
 
-@pytest.mark.parametrize(("source", "output"), [("usual", "output_0"), ("several", "output_0"), ("unsigned", "output")])
+@pytest.mark.parametrize(("source", "output"), [("usual", "output_0"), ("unsigned", "output")])
 def test_another_function(source: str, output: str, place: Path) -> None:
     """A signature, or a function of the object in it."""
     found = added(place / source, signature="other" if source == "usual" else "one")
@@ -115,6 +115,7 @@ def test_another_function(source: str, output: str, place: Path) -> None:
 
 
 @only_on("tensorflow", why="Keras exports from others by other packages")
+@pytest.mark.slow
 def test_what_keras_3_exports(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(2)])
     model.export(tmp_path / "exported", verbose=False)
@@ -123,6 +124,7 @@ def test_what_keras_3_exports(tmp_path: Path) -> None:
     assert compare(predicted(found, ROWS)[0], np.asarray(model(ROWS))).equal
 
 
+@pytest.mark.slow
 def test_what_tensorflow_1_and_its_estimators_wrote(tmp_path: Path) -> None:
     """Operations that restore weights, and no objects."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
@@ -171,6 +173,7 @@ def test_a_directory(is_last: bool, place: Path, tmp_path: Path) -> None:
     assert (packed / "saved_model.pb").exists() and not any(path.is_symlink() for path in packed.rglob("*"))
 
 
+@pytest.mark.slow
 def test_a_plan_says_what_it_is(place: Path) -> None:
     graph = ks.Graph("g").add("tf", place / "usual")
     graph.add("top", keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])).connect("tf.score", "top")
@@ -193,6 +196,7 @@ def test_inspect_says_what_it_is(place: Path, capsys: pytest.CaptureFixture[str]
     assert "TensorFlow, which runs in the dataloader" in said
 
 
+@pytest.mark.slow
 def test_a_source_that_changes(place: Path, tmp_path: Path) -> None:
     source = shutil.copytree(place / "several", tmp_path / "several")
     graph = ks.Graph("g").add("tf", source, signature="one")
@@ -220,12 +224,21 @@ def test_which_function(place: Path) -> None:
     ("function", "spec", "said"),
     [
         (lambda s: {"y": tf.strings.length(s)}, tf.TensorSpec((None,), tf.string, "s"), "takes something else than"),
-        (lambda x: {"y": tf.strings.as_string(x)}, None, "gives something else than an array of numbers, 'y'"),
+        pytest.param(
+            *(lambda x: {"y": tf.strings.as_string(x)}, None, "gives something else than an array of numbers, 'y'"),
+            marks=pytest.mark.slow,
+        ),
         (lambda x: {"y": x * 1}, tf.TensorSpec((2, 4), tf.float32, "x"), "takes a fixed number of rows, 'x'"),
-        (lambda x: {"y": x * 1}, tf.TensorSpec(None, tf.float32, "x"), "takes an array of unknown shape"),
+        pytest.param(
+            *(lambda x: {"y": x * 1}, tf.TensorSpec(None, tf.float32, "x"), "takes an array of unknown shape"),
+            marks=pytest.mark.slow,
+        ),
         (lambda x: {"y": tf.reduce_sum(x)}, None, "gives an array of unknown shape, or a single number, 'y'"),
         (lambda x: {"y": x - tf.reduce_mean(x)}, None, "predicts something else for the same rows when it is asked"),
-        (lambda x: {"y": x + tf.random.normal(tf.shape(x))}, None, "predicts something else for the same rows"),
+        pytest.param(
+            *(lambda x: {"y": x + tf.random.normal(tf.shape(x))}, None, "predicts something else for the same rows"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_functions_that_are_no_models(
@@ -307,7 +320,12 @@ def writes(marker: Path) -> dict[str, tuple[Callable[[Any], Any], str]]:
     }
 
 
-@pytest.mark.parametrize("name", writes(Path()))
+QUICK = ("in_loop", "in_branch", "prints", "runs", "saves")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in writes(Path())]
+)
 def test_operations_that_do_more_than_compute(name: str, tmp_path: Path) -> None:
     function, operation = writes(tmp_path / "marker")[name]
     source = save(lambda x: {"y": tf.identity(function(x))}, tmp_path)
