@@ -90,7 +90,7 @@ def _copy(path: Path, copy: Path) -> None:
 
 def _chosen(name: str, path: Path, graph: Any, given: str | None) -> str:
     """The function that was asked for, or the usual or only one; signatures go before functions of the object."""
-    signatures = [key for key in graph.signature_def if key != _START]
+    signatures = sorted(key for key in graph.signature_def if key != _START)
     known = list(dict.fromkeys([*signatures, *_functions(graph)]))
     if given is not None and given in known:
         return given

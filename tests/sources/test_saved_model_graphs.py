@@ -164,10 +164,10 @@ def test_a_directory(is_last: bool, place: Path, tmp_path: Path) -> None:
         graph.add("top", top).connect("tf", "top")
         expected = np.asarray(top(expected))
     np.save(tmp_path / "x.npy", ROWS)
-    graph.save(tmp_path / "made", examples={"x": tmp_path / "x.npy"})
+    graph.save(tmp_path / "made", examples={"x_file": tmp_path / "x.npy"})
     kipoi_runner.kipoi_test(tmp_path / "made")
-    arrays = kipoi_runner.kipoi_predict(tmp_path / "made", {"x": str(tmp_path / "x.npy")}, tmp_path / "out.h5")
-    (found,) = (array for name, array in arrays.items() if name.startswith("/preds"))
+    arrays = kipoi_runner.kipoi_predict(tmp_path / "made", {"x_file": str(tmp_path / "x.npy")}, tmp_path / "out.h5")
+    (found,) = (array for name, array in arrays.items() if name.startswith("preds"))
     assert compare(found, expected).equal
     packed = tmp_path / "made" / "components" / "tf" / "packed_model" / "model_files" / "saved_model"
     assert (packed / "saved_model.pb").exists() and not any(path.is_symlink() for path in packed.rglob("*"))
