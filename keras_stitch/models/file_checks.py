@@ -17,6 +17,7 @@ from keras_stitch.models.file_formats import SAVED_MODEL
 from keras_stitch.repairs import keras3_config, stateless
 from keras_stitch.repairs.architecture import Saved, name_of, walk
 from keras_stitch.repairs.keras3_config import Missing
+from keras_stitch.repairs.read_saved_model import PACKED
 from keras_stitch.repairs.rule import Repair
 
 CustomObjects = Mapping[str, Any]
@@ -114,7 +115,8 @@ class UnknownObjectsError(SourceError):
         super().__init__(
             f"'{path}' needs {what} not known here: {', '.join(map(_shown, missing))}.",
             expected="layers and functions of Keras, or those in custom_objects",
-            fix=_fix(missing),
+            # Only a SavedModel is a directory; it has what they compute as a graph of operations.
+            fix=_fix(missing) + (f"; or, as it is, {PACKED}" if path.is_dir() else ""),
         )
 
 

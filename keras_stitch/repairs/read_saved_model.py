@@ -28,6 +28,7 @@ from keras_stitch.repairs.saved_objects import (
 )
 from keras_stitch.repairs.weights import TOP_LEVEL, Array
 
+PACKED = 'graph.add(name, directory, signature="serving_default")'  # what messages say of the other way
 _IN_ORDER = re.compile(r"layer-([0-9]+)")  # the names by which a model holds its layers
 # What Keras adds to a layer when it saves it, and what a model holds beside its layers.
 _ADDED = {
@@ -161,6 +162,5 @@ def _no_layers(directory: Path, root: Mapping[str, Any]) -> SourceError:
         f"'{directory}' is a SavedModel of Keras that does not say of which layers its model consists: it is of the "
         f"class '{root.get('class_name', root.get('name'))}', whose code is not in it.",
         expected="a Sequential or functional model",
-        fix='Pack its graph of operations as it is, graph.add(name, directory, signature="serving_default"), or save '
-        "the model as Keras layers where its code is.",
+        fix=f"Pack its graph of operations as it is, {PACKED}, or save the model as Keras layers where its code is.",
     )

@@ -210,6 +210,22 @@ def test_a_subclass_says_nothing_of_its_layers(place: Path) -> None:
     )
 
 
+def test_a_layer_that_nobody_has(place: Path, copy: Path) -> None:
+    """The graph of operations needs no code of it."""
+    nodes = read_metadata((copy / FILES[1]).read_bytes())
+    at, path, said = nodes[0]
+    nodes[0] = at, path, said.replace('"class_name": "BatchNormalization"', '"class_name": "Own"')
+    (copy / FILES[1]).write_bytes(written_metadata(nodes))
+    with pytest.raises(SourceError) as error:
+        added(copy)
+    assert str(error.value) == (
+        f"'{copy}' needs a custom object that is not known here: 'Own' (layer 'inner/norm').\n"
+        "  Expected: layers and functions of Keras, or those in custom_objects\n"
+        '  Fix: graph.add(name, source, custom_objects={"Own": ...}); or, as it is, graph.add(name, directory, '
+        'signature="serving_default")'
+    )
+
+
 def test_options_that_go_with_other_files(place: Path, tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text("{}")
     with pytest.raises(SourceError, match="is a whole model, so arch= is not needed"):
