@@ -49,6 +49,48 @@ class SourceError(StitchError):
     """A file, layer or directory that cannot be used as a submodel."""
 
 
+class DownloadError(SourceError):
+    """All files that cannot be downloaded at once.
+
+    Args:
+        problems: One error for each file, or for several; the attribute has one for each.
+    """
+
+    def __init__(self, problems: Sequence[StitchError]):
+        each = [one for problem in problems for one in getattr(problem, "problems", (problem,))]
+        # Two submodels may need one file.
+        self.problems = tuple({str(one): one for one in each}.values())
+        first = self.problems[0]
+        if len(self.problems) == 1:
+            super().__init__(first.message, expected=first.expected, received=first.received, fix=first.fix)
+        else:
+            super().__init__(_numbered(f"{len(self.problems)} files cannot be had:", self.problems))
+
+    def behind(self, start: str, *, fix: str | None = None, kind: type[StitchError] | None = None) -> DownloadError:
+        """The same error with more before the message about each file; it stays of this class."""
+        return DownloadError([problem.behind(start, fix=fix) for problem in self.problems])
+
+
+class Downloads(list[DownloadError]):
+    """Files that cannot be downloaded, collected over several sources to be reported all at once."""
+
+    @contextlib.contextmanager
+    def collected(self) -> Iterator[None]:
+        """Collect those of the block. Once there are some, other problems wait: they may follow from these."""
+        try:
+            yield
+        except DownloadError as problem:
+            self.append(problem)
+        except StitchError:
+            if not self:
+                raise
+
+    def check(self) -> None:
+        """Raise if there are any."""
+        if self:
+            raise DownloadError(self)
+
+
 class NamingError(StitchError):
     """A name that is malformed, reserved or already taken."""
 
@@ -80,11 +122,15 @@ class WiringError(StitchError):
     def __init__(self, graph: str, problems: Sequence[StitchError]):
         self.problems = tuple(problems)
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        lines = [f"Graph '{graph}' cannot be built, {count}:"]
-        for number, problem in enumerate(problems, 1):
-            first, *rest = str(problem).split("\n")
-            lines += [f"{number}. {first}", *(f"   {line}" for line in rest)]
-        super().__init__("\n".join(lines))
+        super().__init__(_numbered(f"Graph '{graph}' cannot be built, {count}:", problems))
+
+
+def _numbered(head: str, problems: Iterable[StitchError]) -> str:
+    lines = [head]
+    for number, problem in enumerate(problems, 1):
+        first, *rest = str(problem).split("\n")
+        lines += [f"{number}. {first}", *(f"   {line}" for line in rest)]
+    return "\n".join(lines)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from keras_stitch import checks
 from keras_stitch.addresses import push_directory
 from keras_stitch.assembly import Assembly, Outline, outline_of
 from keras_stitch.description import Description, PathLike
-from keras_stitch.errors import StitchError
+from keras_stitch.errors import Downloads, StitchError
 from keras_stitch.files import new_files, read_files
 from keras_stitch.files.scratch import Scratch
 from keras_stitch.graphs import read_stitch_yaml, write_stitch_yaml
@@ -295,26 +295,27 @@ class Graph(Description):
         Raises:
             SpecFileError: With every mistake in the file.
             SourceError: If a source cannot be used, or is not the one that was recorded.
+            DownloadError: With every file of a Kipoi model that is gone.
         """
         path = checks.path_of(path, "from_yaml(...)")
-        said = read_stitch_yaml.read(path)
-        graph = cls(said.name)
+        said, gone = read_stitch_yaml.read(path), Downloads()
+        graph, folder = cls(said.name), path.parent
         for entry in said.models:
-            if entry.share is not None:
-                graph.share(entry.name, of=entry.share)
-                continue
-            source, options = load_source.placed(entry, path.parent, custom_objects)
-            graph.add(entry.name, source, **options)
-            entry.check_recorded(graph.spec.submodel(entry.name).source.sha256)
+            with gone.collected():
+                if entry.share is not None:
+                    graph.share(entry.name, of=entry.share)
+                    continue
+                source, options = load_source.placed(entry, folder, custom_objects)
+                graph.add(entry.name, source, **options)
+                entry.check_recorded(graph.spec.submodel(entry.name).source.sha256)
+        gone.check()
         for given in said.inputs:
             graph.add_input(given.name, given.targets, shape=given.shape, dtype=given.dtype)
         for output in said.outputs:
             graph.add_output(output.name, output.source)
-        connections = (
-            load_source.with_objects(connection, said.merge_objects, path.parent, custom_objects)
-            for connection in said.connections
-        )
-        return graph._say(connections=tuple(connections), freezes=said.freezes)
+        named = said.merge_objects
+        found = [load_source.with_objects(one, named, folder, custom_objects) for one in said.connections]
+        return graph._say(connections=tuple(found), freezes=said.freezes)
 
     # -- within --------------------------------------------------------------
 

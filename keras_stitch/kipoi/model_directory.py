@@ -16,6 +16,7 @@ from keras_stitch.files.hdf5_files import is_hdf5
 from keras_stitch.files.read_files import check_directory, find_yaml, load_yaml
 from keras_stitch.kipoi.component import default_dataloader
 from keras_stitch.kipoi.dataloader import Dataloader
+from keras_stitch.kipoi.downloads import fetch_all
 from keras_stitch.kipoi.framework import framework_of
 from keras_stitch.kipoi.packed_copy import packed_files
 from keras_stitch.kipoi.schema import (
@@ -27,7 +28,7 @@ from keras_stitch.kipoi.schema import (
     read_info,
     structure_of,
 )
-from keras_stitch.kipoi.zoo_files import fetch, locate
+from keras_stitch.kipoi.zoo_files import local_file, locate
 from keras_stitch.models.custom_objects import CustomObjects, read_file
 from keras_stitch.models.stored_weights import check_copied
 from keras_stitch.repairs.read_file import opened_hdf5
@@ -121,26 +122,29 @@ class ModelDirectory:
     zoo: str | None = None
 
     def part(self) -> KerasPart | CopiedPart:
-        """The model as it is used here; what its ``model.yaml`` names by URL is downloaded by Kipoi.
+        """The model as it is used here; what its ``model.yaml`` names by URL is downloaded to where Kipoi puts it.
 
         Raises:
+            DownloadError: With every file at a URL that cannot be had.
             SourceError: When a file cannot be had, or Kipoi cannot run it.
         """
         framework = framework_of(self.label, self.path, self.description)
         if framework != "keras":
             return self._copied(framework)
-        found = {
-            name: fetch(self.label, self.path, self.root, self.downloads, name, self.description.args.get(name))
-            for name in ("weights", "arch", "custom_objects")
-        }
-        weights = found["weights"]
-        if weights is None:
+        args = self.description.args
+        named = {name: args[name] for name in ("weights", "arch", "custom_objects") if args.get(name) is not None}
+        if "weights" not in named:
             raise SourceError(f"'{self.described_in}' names no weights.", expected="args: {weights: <file>}")
+        found = fetch_all(self.label, self.downloads, named)
+        for name, value in named.items():
+            if name not in found:
+                found[name] = local_file(self.label, self.path, self.root, name, value)
+        weights = found["weights"]
         return KerasPart(
             **self._said(framework),
             weights=weights,
-            arch=None if _is_whole(weights) else found["arch"],
-            customs=_custom_objects(self.label, found["custom_objects"]),
+            arch=None if _is_whole(weights) else found.get("arch"),
+            customs=_custom_objects(self.label, found.get("custom_objects")),
         )
 
     def copied(self) -> CopiedPart:
@@ -206,7 +210,7 @@ def model_directory(path: str | os.PathLike[str]) -> ModelDirectory:
 
 
 def zoo_model(name: str) -> ModelDirectory:
-    """A model of a source that Kipoi knows, such as ``"kipoi:DeepSEA/predict"``; downloaded by Kipoi where necessary.
+    """A model of a source that Kipoi knows, such as ``"kipoi:DeepSEA/predict"``; Kipoi pulls its source.
 
     Raises:
         SourceError: When it cannot be had.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import re
 import subprocess
@@ -22,6 +20,7 @@ from keras_stitch.errors import SourceError, nearest, reason
 from keras_stitch.files.parse_text import from_yaml
 from keras_stitch.files.read_files import is_file
 from keras_stitch.graphs.names import zoo_name
+from keras_stitch.kipoi.downloads import fetch_all, is_remote_folder
 
 _SECONDS = 60
 
@@ -143,58 +142,21 @@ def _rendered(source: Any, inner: str, kind: str) -> dict[str, Any] | None:
     return dict(from_yaml(text))
 
 
-_WHAT = {"weights": "file of weights", "arch": "architecture", "custom_objects": "file of custom objects"}
-
-# Python that Kipoi imports by its path needs its ending.
-_PYTHON = {"custom_objects", "module_file", "file"}
 _SAVED_MODEL = {"pb": "saved_model.pb", "index": "variables/variables.index"}
 
 
-def fetch(label: str, directory: Path, root: Path, downloads: Path, name: str, value: Any) -> Path | None:
-    """The file that the argument ``name`` of a directory's model names; ``None`` where there is no such argument.
-
-    The value is a name relative to the directory, or a ``RemoteFile`` that Kipoi puts into ``downloads``.
+def local_file(label: str, directory: Path, root: Path, name: str, value: Any) -> Path:
+    """The file that the argument ``name`` of a directory's model names relative to the directory.
 
     Raises:
-        SourceError: When there is no such file, it lies outside of ``root``, or the downloaded file is not the one that
-            was described.
+        SourceError: When there is no such file, or it lies outside of ``root``.
     """
-    if value is None:
-        return None
-    if isinstance(value, RemoteFile):
-        return _download(label, downloads, name, value)
     file = directory / str(value)
     if not is_file(file):
         raise gone(label, name, value)
     if not Path(os.path.normpath(file)).is_relative_to(root):
         raise _outside(label, value)
     return file
-
-
-def _download(label: str, downloads: Path, name: str, value: RemoteFile) -> Path:
-    what = _WHAT.get(name, f"file '{name}'")
-    # Kipoi's name for it.
-    place = downloads / name / ((value.md5 or "file") + (".py" if name in _PYTHON else ""))
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            file = Path(value.get_file(str(place)))
-    except Exception as error:  # Kipoi raises a bare Exception
-        raise SourceError(f"The {what} of '{label}' cannot be downloaded.", received=str(error)) from error
-    if value.md5 and not value.validate(str(file)):
-        # Kipoi would take it for the right one the next time.
-        file.unlink()
-        raise SourceError(
-            f"The {what} of '{label}' is not what it was: another file was downloaded.",
-            expected=f"md5 {value.md5}, as its model.yaml says",
-            received=f"another one from {value.url}",
-            fix="Ask its authors, or correct the md5 if the new file is meant.",
-        )
-    return file
-
-
-def download(described: Mapping[str, Any], place: Path) -> None:
-    """Download a file that a description names by ``url`` and ``md5``, by Kipoi's own means."""
-    RemoteFile(**described).get_file(str(place))
 
 
 def gone(label: str, name: str, value: Any) -> SourceError:
@@ -232,6 +194,7 @@ class NamedFiles:
         root: What its files may lie in: the directory, or the folder of the source that it belongs to.
         downloads: Where Kipoi puts what it downloads.
         files: The path of every file, by its place in the copy.
+        fetched: The files at URLs, as ``fetch_all`` gives them.
     """
 
     label: str
@@ -239,18 +202,21 @@ class NamedFiles:
     root: Path
     downloads: Path
     files: dict[str, Path] = field(default_factory=dict)
+    fetched: dict[str, Path] = field(default_factory=dict)
 
     def args(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments as Kipoi has parsed them, with the places of their files in the copy; these go to ``files``.
 
         Raises:
+            DownloadError: With every file at a URL that cannot be had.
             SourceError: When a file cannot be had, or lies outside of ``root``.
         """
+        self.fetched = fetch_all(self.label, self.downloads, args)
         return {name: self._argument(name, value) for name, value in args.items()}
 
     def _argument(self, name: str, value: Any) -> Any:
         if isinstance(value, RemoteFile):
-            file = _download(self.label, self.downloads, name, value)
+            file = self.fetched[name]
             return self._put(f"{layout.MODEL_FILES}/{name}{_ending(value) or file.suffix}", file)
         if name == "savedmodel_path" and isinstance(value, Mapping):
             return self._saved_model(value)
@@ -285,12 +251,12 @@ class NamedFiles:
 
     def _saved_model(self, value: Mapping[str, Any]) -> Any:
         """A SavedModel by its files, each of which may have a URL, as a folder."""
-        if not all(isinstance(item, RemoteFile) for item in value.values()):
+        if not is_remote_folder(value):
             return self._local(os.path.dirname(str(value.get("pb", ""))))  # noqa: PTH120 - as Kipoi does it
         folder = f"{layout.MODEL_FILES}/savedmodel_path"
-        for key, item in value.items():
-            file = _download(self.label, self.downloads, f"savedmodel_{key}", item)
-            self._put(f"{folder}/{_SAVED_MODEL.get(key, 'variables/variables.data-00000-of-00001')}", file)
+        for key in value:
+            place = _SAVED_MODEL.get(key, "variables/variables.data-00000-of-00001")
+            self._put(f"{folder}/{place}", self.fetched[f"savedmodel_{key}"])
         return folder
 
     def _put(self, place: str, file: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from keras_stitch.errors import SourceError
+from keras_stitch.errors import DownloadError, SourceError
 from keras_stitch.graphs.names import unique_names
 from keras_stitch.graphs.shapes import unify
 from keras_stitch.graphs.spec import Port, Shape, Source, Submodel, shape_text
@@ -41,6 +41,8 @@ def _load(request: Request, directory: ModelDirectory, path: Path) -> Added:
             return _load_keras(request, part, source)
         request.refuse_keras_options()
         return Added(foreign_submodel(request.name, part, source, request.placement), part=part)
+    except DownloadError:  # an environment of its own would lack the file, too
+        raise
     except SourceError as problem:
         return _elsewhere(request, directory, path, problem)
 

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlparse
@@ -21,9 +22,8 @@ from keras_stitch.directory.dataloader_plan import Merged
 from keras_stitch.directory.model_info import UNSPECIFIED
 from keras_stitch.directory.model_schemas import array_schema, named_schemas
 from keras_stitch.errors import SaveError, reason
-from keras_stitch.kipoi.run_kipoi import quiet
+from keras_stitch.kipoi.downloads import download
 from keras_stitch.kipoi.templates import template_module
-from keras_stitch.kipoi.zoo_files import download
 from keras_stitch.models.sample_rows import row_shape
 from keras_stitch.placement.jobs import Flow, Job
 
@@ -43,9 +43,8 @@ def downloads(scratch: Path, chosen: Mapping[str, Any]) -> dict[str, Path]:
         place = scratch / name / str(value.get("name") or PurePosixPath(urlparse(value["url"]).path).name)
         place.parent.mkdir()
         try:
-            with quiet():
-                download(value, place)
-        except Exception as error:  # Kipoi raises a bare Exception
+            download(value["url"], place)
+        except (OSError, HTTPException, ValueError) as error:
             raise SaveError(f"The example of '{name}' cannot be downloaded.", received=reason(error)) from error
         found[name] = place
     return found

@@ -345,7 +345,9 @@ def test_weights_at_a_url(seed: Path, tmp_path: Path) -> None:
     graph.save(tmp_path / "hosted", hosting=store.as_uri())
     (tmp_path / "hosted" / "model_files" / "model.keras").rename(tmp_path / "model.keras")
     text = refused(tmp_path, lambda: export_model(tmp_path / "hosted", tmp_path / "made.onnx"), SourceError)
-    assert text.startswith(f"The file of weights of '{tmp_path / 'hosted'}' cannot be downloaded.\n  Received: ")
+    assert text.startswith(
+        f"The file of weights of '{tmp_path / 'hosted'}' cannot be downloaded.\n  Expected: file:///"
+    )
     (store / "model_files").mkdir(parents=True)
     (tmp_path / "model.keras").rename(store / "model_files" / "model.keras")
     made = exported(tmp_path / "hosted", tmp_path, "onnx")

@@ -255,7 +255,8 @@ def test_all_by_url(tmp_path):
 )
 def test_another_file_than_the_one_described(tmp_path, key, what):
     part, described = write_remote(tmp_path)
-    described[key]["md5"] = "0" * 32
+    came, described[key]["md5"] = described[key]["md5"], "0" * 32
+    place = part / "downloaded/model_files" / key / ("0" * 32 + (".py" if key == "custom_objects" else ""))
     content = yaml.safe_load((part / "model.yaml").read_text())
     (part / "model.yaml").write_text(json.dumps({**content, "args": described}))
     with pytest.raises(SourceError) as error:
@@ -263,8 +264,8 @@ def test_another_file_than_the_one_described(tmp_path, key, what):
     assert str(error.value) == (
         f"The {what} of '{part}' is not what it was: another file was downloaded.\n"
         f"  Expected: md5 {'0' * 32}, as its model.yaml says\n"
-        f"  Received: another one from {described[key]['url']}\n"
-        "  Fix: Ask its authors, or correct the md5 if the new file is meant."
+        f"  Received: md5 {came} from {described[key]['url']}\n"
+        f"  Fix: Put the right file at '{place}', or correct the md5 if the new file is meant."
     )
     assert not list(part.glob(f"downloaded/*/*/{'0' * 32}*"))
 

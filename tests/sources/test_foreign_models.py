@@ -380,7 +380,7 @@ def test_files_that_cannot_be_had(tmp_path):
         "  Fix: Copy the file into the directory and name it there."
     )
     folder = zoo_models.write_sklearn(tmp_path / "o", args={"pkl_file": {"url": "file:///gone.pkl", "md5": "0" * 32}})
-    assert problem(folder).startswith(f"The file 'pkl_file' of '{folder}' cannot be downloaded.\n  Received: ")
+    assert problem(folder).startswith(f"The file 'pkl_file' of '{folder}' cannot be downloaded.\n  Expected: file:///")
 
 
 def test_models_that_cannot_be_loaded(tmp_path):
