@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,11 @@ from keras_stitch.repairs.architecture import (
 from keras_stitch.repairs.rule import free_name, inner_calls, rule
 from keras_stitch.repairs.structure import keras_tensor, operation
 from keras_stitch.repairs.tensorflow_functions import Plain, Size, Tensor, UnsupportedCallError, call
+from keras_stitch.repairs.tensorflow_ops import as_call
 
 CALLS = ("TFOpLambda", "SlicingOpLambda")
-# Of ragged and sparse tensors, and of Keras 2.4.
-_OTHERS = ("ClassMethod", "InstanceMethod", "InstanceProperty", "TensorFlowOpLayer")
+_OF_KERAS_2_4 = "TensorFlowOpLayer"
+_OTHERS = ("ClassMethod", "InstanceMethod", "InstanceProperty", _OF_KERAS_2_4)  # the others: of ragged, sparse tensors
 _CONSTANT = "_CONSTANT_VALUE"
 _SHOWN = 10
 _DTYPES = {"b": "bool", "i": "int32", "f": "float32"}
@@ -36,6 +38,9 @@ _DTYPES = {"b": "bool", "i": "int32", "f": "float32"}
 def function_calls(saved: Saved) -> list[str]:
     """The nodes of functions, in which the first argument stands alone and holds the others; ``operators`` says it."""
     for _, layer in walk(saved.model):
+        if layer["class_name"] == _OF_KERAS_2_4 and layer.get("inbound_nodes"):
+            with contextlib.suppress(UnsupportedCallError):  # said below, with all others
+                as_call(layer)
         if layer["class_name"] in CALLS and layer.get("inbound_nodes"):
             layer["inbound_nodes"] = [_modern_call(node) for node in layer["inbound_nodes"]]
     return []
@@ -162,6 +167,8 @@ def _is_numbers(value: Any) -> bool:
 
 def _replace(saved: Saved, model: Layer, layer: Layer, sizes: dict[tuple[str, int], Size]) -> None:
     nodes = layer["inbound_nodes"]
+    if layer["class_name"] == _OF_KERAS_2_4:
+        as_call(layer)
     if layer["class_name"] in _OTHERS or len(nodes) != 1:
         raise UnsupportedCallError("")
     (node,) = nodes
