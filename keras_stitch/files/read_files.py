@@ -70,9 +70,9 @@ def sha256(path: Path) -> str:
     Raises:
         SourceError: If a file cannot be read.
     """
-    if path.is_dir():
+    if is_directory(path):
         lines = (f"{sha256(path / place)}  ./{place}\n" for place in places_in(path))
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()
     try:
         with plain(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -109,7 +109,7 @@ def version_of(path: Path) -> tuple[Any, ...] | None:
 
     Of a directory, that of all files in it.
     """
-    if path.is_dir():
+    if is_directory(path):
         return tuple((place, version_of(path / place)) for place in places_in(path))
     try:
         found = path.stat()

@@ -22,6 +22,7 @@ from keras_stitch.files.protobuf_fields import BadProtobuf, fields, first, messa
 _FOOTER, _MAGIC = 48, bytes.fromhex("57fb808b247547db")
 _TRAILER = 5  # bytes behind a block: its kind and its checksum
 _LARGEST_INDEX, _MOST_OF_KEYS, _MOST_AXES = 1 << 28, 1 << 26, 32
+_MOST_NUMBERS_BITS = 48  # of the number of numbers in a tensor
 _STRING = 7
 # The numbers of TensorFlow's dtypes; it has others for what is no weight. NumPy knows bfloat16 once Keras is imported.
 _DTYPES = {
@@ -100,7 +101,7 @@ class TensorBundle:
         content = self._content(key, entry)
         if masked_crc32c(content) != entry.checksum:
             raise self._damaged(f"the checksum of '{key}' is not that of its bytes")
-        return np.frombuffer(content, dtype).reshape(entry.shape)
+        return np.frombuffer(content, dtype).reshape(entry.shape) if content else np.zeros(entry.shape, dtype)
 
     def text(self, key: str) -> bytes:
         """The bytes of a tensor that is a single text.
@@ -127,6 +128,8 @@ class TensorBundle:
         return self._entries[key]
 
     def _content(self, key: str, entry: _Entry) -> bytes:
+        if not entry.size:  # wherever it is said to be
+            return b""
         try:
             with self._shard(entry.shard).open("rb") as file:
                 file.seek(entry.offset)
@@ -227,7 +230,7 @@ def _block(content: memoryview, handle: memoryview) -> Iterator[tuple[bytes, mem
 def _read_entry(message: memoryview) -> _Entry:
     number = {field: value for field, value in fields(message) if isinstance(value, int)}
     shape = [whole_number(axis, 1) for axis in messages(first(message, 2), 2)]
-    if len(shape) > _MOST_AXES or any(size >> 63 for size in shape):
+    if len(shape) > _MOST_AXES or math.prod(size or 1 for size in shape) >> _MOST_NUMBERS_BITS:
         raise BadProtobuf("a tensor has a shape that is none")
     return _Entry(
         dtype=number.get(1, 0),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,7 @@ def load_graph(request: Request) -> Added:
     graphs = read_graphs(copy, path)
     check_operations(path, graphs)
     signature = _chosen(name, path, graphs[0], request.signature)
-    takes, gives = _described(name, path, copy, signature)
+    takes, gives = _described(path, copy, signature)
     (directory / layout.MODEL_CODE).write_text(template_text("kipoi/saved_signature.py"), encoding="utf-8")
     _describe(directory, signature, takes, gives)
     part = read_directory(directory)
@@ -126,7 +125,7 @@ def _functions(meta_graph: Any) -> list[str]:
     )
 
 
-def _described(name: str, path: Path, copy: Path, signature: str) -> tuple[list[_Field], list[_Field]]:
+def _described(path: Path, copy: Path, signature: str) -> tuple[list[_Field], list[_Field]]:
     """What a signature takes and gives."""
     import tensorflow as tf
 
@@ -171,25 +170,24 @@ def _unfit(message: str, name: str | None, expected: str, received: object) -> S
     )
 
 
-def _describe(directory: Path, signature: str, takes: Iterable[_Field], gives: Iterable[_Field]) -> None:
-    said = {"folder": _FOLDER, "signature": signature}
+def _describe(directory: Path, signature: str, takes: list[_Field], gives: list[_Field]) -> None:
     write_yaml(
         directory / layout.MODEL_YAML,
         {
             "defined_as": "model.SavedSignature",
-            "args": said,
+            "args": {"folder": _FOLDER, "signature": signature},
             "info": {"authors": [], "doc": f"The function '{signature}' of a SavedModel."},
             "dependencies": {"pip": ["tensorflow"]},
             "schema": {
-                "inputs": _schema(list(takes), "What the signature takes."),
-                "targets": _schema(list(gives), "What the signature gives."),
+                "inputs": _schema(takes, "What the signature takes."),
+                "targets": _schema(gives, "What the signature gives."),
             },
         },
     )
 
 
 def _schema(fields: list[_Field], doc: str) -> Any:
-    """The schema of arrays: a single one, a dict where all have names, or a list."""
+    """The schema of arrays: a single one, or a list."""
     said = [{"shape": str(field.shape or (1,)), "doc": doc} for field in fields]
     named = [{**({"name": field.name} if field.name else {}), **one} for field, one in zip(fields, said, strict=True)]
     return named[0] if len(named) == 1 else named

@@ -54,7 +54,9 @@ def check_operations(directory: Path, graphs: Sequence[Any]) -> None:
                     received=repr(asset.filename)[:200],
                     fix="Do not use it if you do not know where it comes from.",
                 )
-        found = sorted(set(_refused(meta_graph)))
+        # TensorFlow 2 loads objects only where there is one graph, and whole graphs as TensorFlow 1 did elsewhere.
+        of_objects = len(graphs) == 1 and meta_graph.HasField("object_graph_def")
+        found = sorted(set(_refused(meta_graph, of_objects=of_objects)))
         if found:
             raise SourceError(
                 f"'{directory}' is a SavedModel that does more than compute: it has the "
@@ -87,10 +89,10 @@ def read_graphs(directory: Path, shown: Path) -> Sequence[Any]:
     return graphs
 
 
-def _refused(meta_graph: Any) -> Iterator[str]:
+def _refused(meta_graph: Any, *, of_objects: bool) -> Iterator[str]:
     functions = {found.signature.name: found.node_def for found in meta_graph.graph_def.library.function}
-    if meta_graph.HasField("object_graph_def"):
-        # TensorFlow 2 runs nothing but the functions of objects.
+    if of_objects:
+        # Nothing but their functions runs.
         roots: Iterable[Any] = (
             node for name in meta_graph.object_graph_def.concrete_functions for node in functions.get(name, ())
         )

@@ -296,8 +296,9 @@ def test_a_changed_weight(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        (entry(1, (1 << 40, 1 << 20), 1 << 40, 1 << 62), "is cut off"),
-        (entry(1, (1 << 40, 1 << 20), 0, 4), "shares its bytes with another tensor"),
+        (entry(1, (1 << 40,), 1 << 40, 1 << 42), "is cut off"),
+        (entry(1, (0, 1 << 40), 1 << 63, 0), "the checksum of"),
+        (entry(1, (1 << 40,), 0, 4), "shares its bytes with another tensor"),
         (entry(1, (2**64 - 1,), 0, 4), "a tensor has a shape that is none"),
         (entry(1, (1,) * 40, 0, 4), "a tensor has a shape that is none"),
         (entry(7, (3,), 0, 0), "something else than one array of real numbers"),

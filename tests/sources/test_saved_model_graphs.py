@@ -444,3 +444,22 @@ def test_nothing_is_loaded_to_recognise_it(place: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"KERAS_BACKEND": "jax"}
     )
     assert done.returncode == 0, done.stderr[-500:]
+
+
+def test_two_graphs(place: Path, tmp_path: Path) -> None:
+    """TensorFlow loads whole graphs then, and not the functions of objects."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    source = shutil.copytree(place / "usual", tmp_path / "graph")
+    (graph,) = saved_model_operations.read_graphs(source, source)
+    (harm,) = saved_model_operations.read_graphs(
+        save(writes(tmp_path / "marker")["write"][0], tmp_path / "other"), source
+    )
+    hidden = harm.graph_def.node.add(name="harm", op="StatefulPartitionedCall")
+    hidden.attr["f"].func.name = next(iter(harm.object_graph_def.concrete_functions))
+    harm.object_graph_def.concrete_functions.clear()
+    harm.signature_def["serving_default"].outputs["y"].name = "harm:0"
+    both = SavedModel(saved_model_schema_version=1, meta_graphs=[graph, harm])
+    (source / "saved_model.pb").write_bytes(both.SerializeToString())
+    assert "WriteFile" in problem(source)
+    assert not (tmp_path / "marker").exists()
