@@ -46,6 +46,7 @@ def check_operations(directory: Path, graphs: Sequence[Any]) -> None:
     Raises:
         SourceError: With the operations.
     """
+    found: set[str] = set()
     for meta_graph in graphs:
         for asset in meta_graph.asset_file_def:
             if Path(asset.filename).name != asset.filename:
@@ -56,15 +57,15 @@ def check_operations(directory: Path, graphs: Sequence[Any]) -> None:
                 )
         # TensorFlow 2 loads objects only where there is one graph, and whole graphs as TensorFlow 1 did elsewhere.
         of_objects = len(graphs) == 1 and meta_graph.HasField("object_graph_def")
-        found = sorted(set(_refused(meta_graph, of_objects=of_objects)))
-        if found:
-            raise SourceError(
-                f"'{directory}' is a SavedModel that does more than compute: it has the "
-                f"operation{'s' if len(found) > 1 else ''} {', '.join(found)}.",
-                expected="operations that do not touch files, processes or Python",
-                fix="Do not use it if you do not know where it comes from; else save it without them, with a signature "
-                "that takes numbers.",
-            )
+        found.update(_refused(meta_graph, of_objects=of_objects))
+    if found:
+        raise SourceError(
+            f"'{directory}' is a SavedModel that does more than compute: it has the "
+            f"operation{'s' if len(found) > 1 else ''} {', '.join(sorted(found))}.",
+            expected="operations that do not touch files, processes or Python",
+            fix="Do not use it if you do not know where it comes from; else save it without them, with a signature "
+            "that takes numbers.",
+        )
 
 
 def read_graphs(directory: Path, shown: Path) -> Sequence[Any]:
