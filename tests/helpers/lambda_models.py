@@ -1,7 +1,8 @@
 """Models with ``Lambda`` layers as people have them, made by ``tf_keras``: run in a process of its own.
 
-``python lambda_models.py FOLDER`` writes each as ``.h5`` and ``.keras``, and what goes in and comes out beside it, as
-``NAME.npz`` with ``x0``, ``y0``, ``y1`` and so on. All weights are random. Needs ``TF_USE_LEGACY_KERAS=1``.
+``python lambda_models.py FOLDER`` writes each as ``.h5`` and ``.keras``, ChromBPNet as a SavedModel, too, and what goes
+in and comes out beside it, as ``NAME.npz`` with ``x0``, ``y0``, ``y1`` and so on. All weights are random. Needs
+``TF_USE_LEGACY_KERAS=1``.
 """
 
 from __future__ import annotations
@@ -130,6 +131,7 @@ def main(folder: Path) -> None:
         if name == "chrombpnet":
             inner = listed(model.get_layer("model_wo_bias").predict(x, verbose=0))
             predicted |= {f"main{number}": value for number, value in enumerate(inner)}
+            model.save(folder / f"{name}.saved_model", save_format="tf")
         np.savez(folder / f"{name}.npz", x0=x, **predicted)
         for ending in ("h5", "keras"):
             model.save(folder / f"{name}.{ending}", save_format=ending)

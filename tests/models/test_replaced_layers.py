@@ -143,7 +143,7 @@ def test_they_are_there_after_a_reload_by_plain_keras(files: Path, tmp_path: Pat
                 assert compare(found[key], wanted).equal
 
 
-@pytest.mark.parametrize("ending", ["h5", "keras"])
+@pytest.mark.parametrize("ending", ["h5", "keras", "saved_model"])
 def test_past_a_lambda(files: Path, ending: str) -> None:
     """ChromBPNet in its own form, with the lines of the error as they are; ``f`` is all that a user has to know."""
     path = files / f"chrombpnet.{ending}"
