@@ -90,57 +90,32 @@ def clone(model: keras.Model, what: str) -> keras.Model:
     return copied
 
 
-def with_others(model: keras.Model, others: Callable[[keras.Layer], keras.Layer | None]) -> keras.Model:
-    """A model with the same layers, but for those for which ``others`` gives another one, at any depth.
+def made_anew(
+    model: keras.Model,
+    *,
+    others: Callable[[keras.Layer], keras.Layer | None] = lambda _: None,
+    call: Callable[..., Any] = lambda layer, *arguments, **options: layer(*arguments, **options),
+) -> keras.Model:
+    """A model of the same layers, with the weights that they have, at any depth.
 
-    The model that was given is not to be used any more.
+    Args:
+        model: The model, which is not to be used any more.
+        others: Gives another layer in place of one, or ``None``.
+        call: Calls a layer, or an operation, on the new tensors.
     """
     done: dict[int, keras.Layer] = {}
-    new: set[int] = set()
 
     def fresh(layer: keras.Layer) -> keras.Layer:
         if id(layer) in done or not isinstance(layer, keras.Layer):  # operations stay
             return done.get(id(layer), layer)
-        found, within = others(layer), keras_private.layers_within(layer, include_self=False)
-        if found is not None:
-            new.add(id(found))
-        elif not any(others(inner) is not None for inner in within):
-            found = layer
-        elif isinstance(layer, keras.layers.TimeDistributed):
-            config = {key: value for key, value in layer.get_config().items() if key != "layer"}
-            found = keras.layers.TimeDistributed(fresh(layer.layer), **config)
-        else:
+        found = others(layer)
+        if found is None and isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
             found = _copy_structure(layer, fresh, call)
-        return done.setdefault(id(layer), found)
-
-    def call(layer: keras.Layer, *arguments: Any, **options: Any) -> Any:
-        if id(layer) in new:  # Keras finds the mask with the tensor, if it is to be heeded
-            options.pop("mask", None)
-        return layer(*arguments, **options)
-
-    changed = _copy_structure(model, fresh, call)
-    flags = ports.flags(model)
-    ports.set_flags(changed, {path: flags[path] for path in ports.flags(changed) if path in flags})
-    return changed
-
-
-def with_calls(model: keras.Model, call: Callable[..., Any]) -> keras.Model:
-    """A model with the same layers, of which each, and each operation, is called by ``call`` anew, at any depth.
-
-    The model that was given is not to be used any more.
-    """
-    done: dict[int, keras.Layer] = {}
-
-    def fresh(layer: keras.Layer) -> keras.Layer:
-        if id(layer) in done:
-            return done[id(layer)]
-        found = layer
-        if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
-            found = _copy_structure(layer, fresh, call)
-        elif type(layer) is keras.layers.TimeDistributed and isinstance(layer.layer, keras.Model):
+        elif found is None and type(layer) is keras.layers.TimeDistributed:
             config = {key: value for key, value in layer.get_config().items() if key != "layer"}
-            found = keras.layers.TimeDistributed(fresh(layer.layer), **config)
-        return done.setdefault(id(layer), found)
+            inner = fresh(layer.layer)
+            found = layer if inner is layer.layer else keras.layers.TimeDistributed(inner, **config)
+        return done.setdefault(id(layer), layer if found is None else found)
 
     changed = _copy_structure(model, fresh, call)
     flags = ports.flags(model)

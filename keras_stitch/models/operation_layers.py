@@ -16,7 +16,7 @@ from keras_stitch import keras_private
 from keras_stitch.graphs.names import Names
 from keras_stitch.graphs.shapes import kind_of
 from keras_stitch.graphs.slices import Span
-from keras_stitch.models.clone import with_calls
+from keras_stitch.models.clone import made_anew
 from keras_stitch.models.mask_passage import makes_masks
 from keras_stitch.models.merge_layers import float_policy, take_part
 
@@ -54,7 +54,7 @@ def with_layers(model: keras.Model) -> keras.Model:
                 arguments = tuple(sorted(arguments, key=lambda tensor: not _is_number_of_row(tensor)))
         return operation(*arguments, **options)
 
-    return with_calls(model, call) if _has_work(model) else model
+    return made_anew(model, call=call) if _has_work(model) else model
 
 
 def _has_work(model: keras.Layer) -> bool:

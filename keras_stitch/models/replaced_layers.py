@@ -6,7 +6,7 @@ Once all weights of the file are where they belong, the new layers come in.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,10 +14,19 @@ import keras
 from keras_stitch.errors import SourceError, StitchError, nearest
 from keras_stitch.graphs.names import Names
 from keras_stitch.keras_private import set_mask
-from keras_stitch.models.clone import clone, copy_layer, uncopied, with_others
+from keras_stitch.models.clone import clone, copy_layer, made_anew, uncopied
 from keras_stitch.models.custom_objects import held_by, in_registry
 from keras_stitch.models.merge_layers import without_mask
-from keras_stitch.repairs.architecture import Layer, Saved, makes_mask, name_of, walk
+from keras_stitch.repairs.architecture import (
+    Layer,
+    Saved,
+    inner_layers,
+    layer_path,
+    makes_mask,
+    name_of,
+    walk,
+    wrapped_layers,
+)
 from keras_stitch.repairs.rule import Repair
 
 # Layers by the names of those in whose place they come.
@@ -130,13 +139,22 @@ class Places:
             )
         copies = [_copy(layer) for layer in self._placed]
 
+        new: set[int] = set()
+
         def other(layer: keras.Layer) -> keras.Layer | None:
             if type(layer).__name__ != _STAND_IN:
                 return None
-            new = copies[layer.number]
-            return _without_masks(new, layer.takes) if layer.unmasked and self._has_masks else new
+            found = copies[layer.number]
+            found = _without_masks(found, layer.takes) if layer.unmasked and self._has_masks else found
+            new.add(id(found))
+            return found
 
-        return with_others(model, other)
+        def call(layer: keras.Layer, *arguments: Any, **options: Any) -> Any:
+            if id(layer) in new:  # Keras finds the mask with the tensor, if it is to be heeded
+                options.pop("mask", None)
+            return layer(*arguments, **options)
+
+        return made_anew(model, others=other, call=call)
 
 
 def _without_masks(layer: keras.Layer, takes: tuple[Any, ...]) -> keras.Layer:
@@ -150,7 +168,7 @@ def _without_masks(layer: keras.Layer, takes: tuple[Any, ...]) -> keras.Layer:
 
 
 def _find(saved: Saved, name: str) -> tuple[str, Layer]:
-    layers = [(path, layer) for path, layer in walk(saved.model) if path and layer["class_name"] != "InputLayer"]
+    layers = [(path, layer) for path, layer in _within(saved.model) if layer["class_name"] != "InputLayer"]
     found = [(path, layer) for path, layer in layers if path == name] or [
         (path, layer) for path, layer in layers if name_of(layer) == name
     ]
@@ -161,6 +179,13 @@ def _find(saved: Saved, name: str) -> tuple[str, Layer]:
             expected=nearest(name, paths),
         )
     return found[0]
+
+
+def _within(model: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
+    """The layers of a model, of those in it, and those that a ``TimeDistributed`` repeats, with their paths."""
+    for layer in inner_layers(model) or (wrapped_layers(model) if model["class_name"] == "TimeDistributed" else []):
+        yield layer_path(path, layer), layer
+        yield from _within(layer, layer_path(path, layer))
 
 
 def _stand_in(layers: Sequence[keras.Layer], unmasked: Container[int]) -> type[keras.Layer]:

@@ -261,6 +261,16 @@ def test_what_cannot_take_the_place(files: Path, case: str) -> None:
     assert re.search(text, str(caught.value)), str(caught.value)
 
 
+def test_a_layer_within_a_wrapper(tmp_path: Path) -> None:
+    """The cells and directions of wrappers are no layers of a model."""
+    model = keras.Sequential([keras.Input((3, 2)), layers.Bidirectional(layers.LSTM(2, name="cell"), name="both")])
+    model.save(tmp_path / "m.keras")
+    with pytest.raises(
+        SourceError, match=r"has no layer 'both/forward_cell' to replace\.\n  Expected: .*'both'|one of both"
+    ):
+        ks.Graph("g").add("m", tmp_path / "m.keras", replace={"both/forward_cell": layers.LSTM(2)})
+
+
 @pytest.mark.parametrize("option", [{"part": "inner"}, {"replace": {"a": layers.Flatten()}}])
 def test_they_are_for_files(option: dict[str, Any]) -> None:
     name = next(iter(option))
