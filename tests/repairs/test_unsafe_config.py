@@ -5,12 +5,17 @@ The cases are those of the advisories on Keras since 2024, and what reads or wri
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import odd_files
 import pytest
 from keras import layers
@@ -167,5 +172,41 @@ def test_no_module_of_a_config_is_imported(
 
     for path, options in forms(saved, tmp_path, "m", change):
         with pytest.raises(SourceError, match="needs a custom object that is not known here"):
+            ks.Graph("g").add("m", path, **options)
+    assert not marker.exists()
+
+
+class Marks:
+    """What writes a file where somebody unpickles it."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("place", ["layer", "weights"])
+def test_no_pickle_is_opened(saved: Path, tmp_path: Path, place: str) -> None:
+    """A layer of Keras that holds a pickled module, and weights that are pickled objects, which NumPy could read."""
+    marker = tmp_path / "marker"
+    packed = base64.b64encode(pickle.dumps(Marks(marker))).decode()
+    pickle.loads(base64.b64decode(packed)).close()
+    marker.unlink()  # so the pickle does what it should not
+    if place == "layer":
+        change = of_class("keras.layers", "TorchModuleWrapper", module=packed)
+        files = forms(saved, tmp_path, "m", change)
+    else:
+        weights = io.BytesIO()
+        np.savez(weights, **{"layers/dense": np.array({"0": Marks(marker)}, dtype=object)})
+        path = tmp_path / "m.keras"
+        with zipfile.ZipFile(saved / "m.keras") as old, zipfile.ZipFile(path, "w") as new:
+            for name in old.namelist():
+                if name != "model.weights.h5":
+                    new.writestr(name, old.read(name))
+            new.writestr("model.weights.npz", weights.getvalue())
+        files = [(path, {})]
+    for path, options in files:
+        with pytest.raises(SourceError):
             ks.Graph("g").add("m", path, **options)
     assert not marker.exists()
