@@ -13,6 +13,7 @@ import keras
 
 from keras_stitch import keras_private
 from keras_stitch.errors import SourceError, reason
+from keras_stitch.models import broadcast_sums
 from keras_stitch.models.file_formats import SAVED_MODEL
 from keras_stitch.repairs import keras3_config, stateless
 from keras_stitch.repairs.architecture import Saved, name_of, walk
@@ -80,6 +81,21 @@ def check_known(path: Path, saved: Saved, custom_objects: CustomObjects) -> None
         )
     if missing := keras3_config.missing_objects(saved, custom_objects):
         raise UnknownObjectsError(path, missing)
+
+
+def check_biases(path: Path, model: keras.Model) -> None:
+    """Raise where plain Keras, on TensorFlow, may add the bias of a layer along another axis than Keras 2 did."""
+    for layer in keras_private.layers_within(model):
+        if not isinstance(layer, keras.layers.EinsumDense) or layer.bias is None:
+            continue
+        given = tuple(layer.compute_output_shape(layer.get_build_config()["input_shape"]))
+        if broadcast_sums.may_go_wrong(given, tuple(layer.bias.shape)):
+            raise SourceError(
+                f"Keras {keras.__version__} may add the bias of layer '{layer.path}' in '{path}' along the wrong axis.",
+                expected="a bias along the last axis, or along several axes with sizes above 1",
+                received=f"one of shape {tuple(layer.bias.shape)}, for a tensor of shape {given}",
+                fix="Keep this model in an environment with the Keras that made it.",
+            )
 
 
 def check_learnt(path: Path, model: keras.Model) -> None:

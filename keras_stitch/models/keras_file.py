@@ -189,7 +189,9 @@ def _open(path: Path, kind: str, saved: Saved, asked: _Asked, stored: int) -> Lo
             nested = kind == "h5" and any(map(is_model, inner_layers(saved.model)))
             if repairs or saved.is_legacy or nested or saved.part or (kind == "h5" and arch is not None):
                 model, repairs = _repaired(path, kind, saved, custom_objects, repairs)
-                model = operation_layers.with_layers(model) if saved.is_legacy else model
+                if saved.is_legacy:
+                    file_checks.check_biases(path, model)
+                    model = operation_layers.with_layers(model)
             else:
                 model = _as_it_is(path, kind, saved, arch, custom_objects)
                 clone.restore_alphas(model, saved)

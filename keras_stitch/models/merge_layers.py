@@ -13,12 +13,13 @@ from keras_stitch.graphs.names import Names, clean
 from keras_stitch.graphs.shapes import kind_of
 from keras_stitch.graphs.slices import Span
 from keras_stitch.graphs.spec import Feed, Merge, Wiring
+from keras_stitch.models import broadcast_sums
 from keras_stitch.models import custom_objects as custom_objects_of
 from keras_stitch.models.custom_objects import Given
 from keras_stitch.models.inference import called
 from keras_stitch.models.layer_config import layer_config, layer_from_config
 
-# Layers of Keras that add tensors of different shapes along the wrong axis, see ``_broadcast_sum``.
+# Layers of Keras that may add tensors of different shapes along the wrong axis, see ``broadcast_sums``.
 _SUMS = ("Add", "Average")
 
 
@@ -67,30 +68,9 @@ def merge(feed: Feed, tensors: Sequence[Any], names: Names, base: str) -> Any:
     if kind.new_axis:
         tensors = [_with_axis(tensor, feed.merge.axis, names, f"{base}_expand") for tensor in tensors]
     if kind.layer in _SUMS and len({port.shape for port in feed.tap_ports}) > 1:
-        return _broadcast_sum(list(tensors), names, base, dtype, kind.layer == "Average")
+        mean = kind.layer == "Average"
+        return broadcast_sums.by_layers(list(tensors), names, base, float_policy(dtype), mean=mean)
     return merge_layer(feed.merge, names.new(base), dtype)(list(tensors))
-
-
-def _broadcast_sum(tensors: Sequence[Any], names: Names, base: str, dtype: str, mean: bool) -> Any:
-    """The sum or mean of tensors that are broadcast, by subtracting their negatives.
-
-    Keras' TensorFlow backend takes ``(batch, 1)`` for a bias where the batch is as large as the other tensor's
-    first or last axis, and then adds it along the wrong axis (``keras.ops.add``, Keras 3.15).
-    """
-    policy = float_policy(dtype)
-
-    def minus(one: Any, other: Any) -> Any:
-        return keras.layers.Subtract(name=names.new(base), dtype=policy)([one, other])
-
-    total = tensors[0]
-    for tensor in tensors[1:]:
-        if kind_of(str(tensor.dtype)) == "float":
-            negative = keras.layers.Rescaling(-1.0, name=names.new(base), dtype=policy)(tensor)
-        else:
-            # Rescaling would make floats of integers.
-            negative = minus(minus(tensor, tensor), tensor)
-        total = minus(total, negative)
-    return keras.layers.Rescaling(1 / len(tensors), name=names.new(base), dtype=policy)(total) if mean else total
 
 
 def _with_axis(tensor: Any, axis: int, names: Names, name: str) -> Any:

@@ -6,6 +6,7 @@ layer does stays an operation, and so do operations on whole numbers, of which a
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from keras_stitch import keras_private
 from keras_stitch.graphs.names import Names
 from keras_stitch.graphs.shapes import kind_of
 from keras_stitch.graphs.slices import Span
+from keras_stitch.models import broadcast_sums
 from keras_stitch.models.clone import made_anew
 from keras_stitch.models.mask_passage import makes_masks
 from keras_stitch.models.merge_layers import float_policy, take_part
@@ -25,6 +27,7 @@ Shape = tuple[int | None, ...]
 # what it gives, and a name for each new layer, of which the last is that of the operation.
 _Made = Callable[["_Call"], Any]
 
+_SUMS = (keras.layers.Add, keras.layers.Average)
 _MERGES = ("Add", "Subtract", "Multiply", "Maximum", "Minimum")
 _ACTIVATIONS = {
     "Elu": "elu", "Exp": "exponential", "Selu": "selu", "Sigmoid": "sigmoid", "Silu": "silu", "Softplus": "softplus",
@@ -37,38 +40,52 @@ _MOST_AXES = 4  # that cropping knows, beside that of the batch
 def with_layers(model: keras.Model) -> keras.Model:
     """The same model with layers in place of operations, where they do the same; it is not to be used any more itself.
 
-    Sums whose second tensor has a single number for each row are turned round: Keras takes that tensor for a bias where
-    the batch is as large as an axis of the other one, and adds it along the wrong axis (``keras.ops.add``, Keras 3.15).
+    Sums that Keras may add along the wrong axis get another order, or are differences (``broadcast_sums``).
     """
-    names = Names(layer.name for layer in keras_private.layers_within(model))
+    operations = _operations(model)
+    held = keras_private.layers_within(model)
+    names = Names(one.name for one in itertools.chain(held, operations))
     keeps = makes_masks(model)
 
+    summed: set[str] = set()
+
     def call(operation: keras.Operation, *arguments: Any, **options: Any) -> Any:
-        if isinstance(operation, keras.layers.Add) and len(arguments) == 1 and isinstance(arguments[0], list):
-            arguments = (sorted(arguments[0], key=lambda tensor: not _is_number_of_row(tensor)),)
+        if isinstance(operation, _SUMS) and len(arguments) == 1 and isinstance(arguments[0], list):
+            tensors = broadcast_sums.in_order(arguments[0])
+            if tensors is None:
+                return _layer_sum(operation, arguments[0], names, summed)
+            arguments = (tensors,)
         elif not isinstance(operation, keras.Layer):
             made = None if keeps or options else _layers(operation, arguments, names)
             if made is not None:
                 return made
-            if type(operation).__name__ == "Add" and len(arguments) == 2 and all(map(_is_tensor, arguments)):
-                arguments = tuple(sorted(arguments, key=lambda tensor: not _is_number_of_row(tensor)))
+            if type(operation).__name__ == "Add" and len(arguments) == 2:
+                tensors = broadcast_sums.in_order(arguments)
+                if tensors is None:
+                    return broadcast_sums.by_operations(*arguments, names, operation.name)
+                arguments = tuple(tensors)
         return operation(*arguments, **options)
 
-    return made_anew(model, call=call) if _has_work(model) else model
+    has_work = any(isinstance(one, _SUMS) or not isinstance(one, keras.Layer) for one in operations)
+    return made_anew(model, call=call) if has_work else model
 
 
-def _has_work(model: keras.Layer) -> bool:
+def _operations(model: keras.Layer) -> list[keras.Operation]:
+    """All layers and operations that a model, and those within it, call."""
     models = [layer for layer in keras_private.layers_within(model) if isinstance(layer, keras.Model)]
-    made = [call.operation for one in models for call in keras_private.calls(one)]
-    return any(isinstance(one, keras.layers.Add) or not isinstance(one, keras.Layer) for one in made)
+    return [call.operation for one in models for call in keras_private.calls(one)]
+
+
+def _layer_sum(layer: keras.Layer, tensors: Sequence[Any], names: Names, done: set[str]) -> Any:
+    """What a layer gives that adds or averages, under its name in its first call."""
+    last = layer.name if layer.name not in done else names.new(layer.name)
+    done.add(layer.name)
+    mean = isinstance(layer, keras.layers.Average)
+    return broadcast_sums.by_layers(tensors, names, layer.name, layer.dtype_policy, mean=mean, last=last)
 
 
 def _is_tensor(value: Any) -> bool:
     return isinstance(value, keras.KerasTensor)
-
-
-def _is_number_of_row(tensor: Any) -> bool:
-    return len(tensor.shape) > 1 and all(size == 1 for size in tensor.shape[1:])
 
 
 class _Call:
@@ -121,13 +138,15 @@ def _layers(operation: keras.Operation, arguments: Sequence[Any], names: Names) 
 def _arithmetic(call: _Call) -> Any:
     one, other = call.arguments
     if _is_tensor(one) and _is_tensor(other):
-        same = len(one.shape) == len(other.shape) and call.kind in _MERGES
-        both = (
-            sorted([one, other], key=lambda tensor: not _is_number_of_row(tensor))
-            if call.kind == "Add"
-            else [one, other]
-        )
-        return call.layer(call.kind, on=both) if same and one.shape != (None,) else None
+        if len(one.shape) != len(other.shape) or call.kind not in _MERGES or one.shape == (None,):
+            return None
+        both = broadcast_sums.in_order([one, other]) if call.kind == "Add" else [one, other]
+        if both is None:
+            policy = float_policy(str(one.dtype))
+            return broadcast_sums.by_layers(
+                [one, other], call.names, call.operation.name, policy, last=call.operation.name
+            )
+        return call.layer(call.kind, on=both)
     tensor, number = (one, other) if _is_tensor(one) else (other, one)
     if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
         return None
