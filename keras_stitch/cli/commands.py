@@ -26,6 +26,7 @@ def inspect(options: argparse.Namespace) -> None:
             step(f"loading {file}")
             given = {"arch": options.arch, "custom_objects": options.custom_objects}
             given |= {"saved_backend": options.saved_backend, "stateless": options.stateless or None}
+            given["signature"] = options.signature
             given |= {"sha256": options.sha256, "md5": options.md5}
             added = load("inspected", file, **given)
         about = "" if added.part is None else str(added.part.info.get("doc") or "")

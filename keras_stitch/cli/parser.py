@@ -61,6 +61,7 @@ def _inspect(commands: Any) -> None:
     inspect.add_argument("--md5", metavar="DIGITS", help="the same, where its author states only that")
     inspect.add_argument("--arch", metavar="JSON", help="the architecture of a weights-only file")
     inspect.add_argument("--stateless", action="store_true", help="make the stateful layers of old files stateless")
+    inspect.add_argument("--signature", metavar="NAME", help="a function of a SavedModel, to be taken as it is")
     inspect.add_argument("--saved-backend", metavar="NAME", help="tensorflow or theano, if an old file does not say it")
     _add_custom_objects(inspect)
 

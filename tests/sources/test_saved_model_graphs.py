@@ -190,6 +190,10 @@ def test_a_stitch_yaml(place: Path, tmp_path: Path) -> None:
 
 
 def test_inspect_says_what_it_is(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(place / "several")]) == 2
+    assert "Expected: signature= one of both, one" in capsys.readouterr().err
+    assert main(["inspect", str(place / "several"), "--signature", "one"]) == 0
+    assert "several (SavedModel, one)" in capsys.readouterr().out
     assert main(["inspect", str(place / "usual")]) == 0
     said = capsys.readouterr().out
     assert "usual (SavedModel, serving_default)" in said
