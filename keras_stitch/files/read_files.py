@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from keras_stitch.errors import SourceError
+from keras_stitch.files import checkpoint_files
 from keras_stitch.files.parse_text import from_yaml
 
 # In bytes. Whole texts are read into memory, and no model is as large as the other.
@@ -65,19 +66,29 @@ def read_text(path: Path) -> str:
 def sha256(path: Path) -> str:
     """The sha256 of a file, as hexadecimal digits; of a directory, that of what ``sha256sum`` says of its files.
 
-    So it is that of ``find -L . -type f | LC_ALL=C sort | xargs sha256sum`` in the directory.
+    So it is that of ``find -L . -type f | LC_ALL=C sort | xargs sha256sum`` in the directory. That of the prefix of a
+    checkpoint is made of its files alone.
 
     Raises:
         SourceError: If a file cannot be read.
     """
-    if is_directory(path):
-        lines = (f"{sha256(path / place)}  ./{place}\n" for place in places_in(path))
+    if (held := _held(path)) is not None:
+        folder, places = held
+        lines = (f"{sha256(folder / place)}  ./{place}\n" for place in places)
         return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()
     try:
         with plain(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise SourceError(f"'{path}' cannot be read any more: {error.strerror}.") from error
+
+
+def _held(path: Path) -> tuple[Path, list[str]] | None:
+    """The folder and the places in it of what is several files: a directory, or the prefix of a checkpoint."""
+    if is_directory(path):
+        return path, places_in(path)
+    files = checkpoint_files.files_of(path)
+    return (path.parent, [file.name for file in files]) if files else None
 
 
 def places_in(directory: Path) -> list[str]:
@@ -107,10 +118,11 @@ def is_directory(path: str | os.PathLike[str]) -> bool:
 def version_of(path: Path) -> tuple[Any, ...] | None:
     """What tells a file from another one that takes its place, without reading it; ``None`` where none is.
 
-    Of a directory, that of all files in it.
+    Of a directory or the prefix of a checkpoint, that of all its files.
     """
-    if is_directory(path):
-        return tuple((place, version_of(path / place)) for place in places_in(path))
+    if (held := _held(path)) is not None:
+        folder, places = held
+        return tuple((place, version_of(folder / place)) for place in places)
     try:
         found = path.stat()
     except OSError:

@@ -14,7 +14,7 @@ import keras
 from keras_stitch import keras_private
 from keras_stitch.errors import SourceError, reason
 from keras_stitch.models import broadcast_sums
-from keras_stitch.models.file_formats import SAVED_MODEL
+from keras_stitch.models.file_formats import CHECKPOINT, SAVED_MODEL
 from keras_stitch.repairs import keras3_config, stateless
 from keras_stitch.repairs.architecture import Saved, name_of, walk
 from keras_stitch.repairs.keras3_config import Missing
@@ -30,10 +30,11 @@ def check_arch(path: Path, kind: str, arch: Path | None) -> None:
     """Raise where weights come without an architecture, or an archive or a SavedModel with another one."""
     weights_only = kind.endswith("weights")
     if weights_only and arch is None:
+        example = path.name if kind == CHECKPOINT else "weights.h5"
         raise SourceError(
             f"'{path}' holds weights only, not the architecture they belong to.",
             expected="a whole model, or weights with the architecture beside them",
-            fix='Give the architecture, graph.add(name, "weights.h5", arch="model.json"), or save the whole model: '
+            fix=f'Give the architecture, graph.add(name, "{example}", arch="model.json"), or save the whole model: '
             "model.save(...) instead of model.save_weights(...).",
         )
     if arch is not None and kind in ("keras", SAVED_MODEL):

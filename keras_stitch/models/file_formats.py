@@ -2,7 +2,7 @@
 
 Formats: Keras' legacy HDF5 (https://keras.io/guides/serialization_and_saving/ and the h5 files of Keras 1
 and 2), the ``.keras`` zip archive, an architecture JSON with a weights file, and the directory of a SavedModel that
-Keras 2 wrote.
+Keras 2 wrote. A checkpoint of TensorFlow is weights, too, in several files of which the path is the prefix.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from pathlib import Path
 
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, nearest
-from keras_stitch.files import read_files
+from keras_stitch.files import checkpoint_files, read_files
 from keras_stitch.files.scratch import Scratch
 from keras_stitch.repairs.read_file import AGAIN, opened_archive, opened_hdf5
 from keras_stitch.repairs.saved_objects import is_of_keras, is_saved_model
 
 SAVED_MODEL = "SavedModel"
+CHECKPOINT = "checkpoint weights"
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK"
@@ -44,12 +45,14 @@ def recognise(path: Path) -> str:
     """What a file holds, judged by its content.
 
     Returns:
-        ``"h5"``, ``"keras"``, ``"h5 weights"`` (legacy layout), ``"keras weights"``, or ``SAVED_MODEL`` for the
-        directory of a SavedModel of Keras.
+        ``"h5"``, ``"keras"``, ``"h5 weights"`` (legacy layout), ``"keras weights"``, ``CHECKPOINT`` for the prefix of a
+        checkpoint of TensorFlow, or ``SAVED_MODEL`` for the directory of a SavedModel of Keras.
 
     Raises:
         SourceError: If it is nothing that Keras saved, or cannot be read.
     """
+    if checkpoint_files.files_of(path):
+        return CHECKPOINT
     check_exists(path)
     if path.is_dir():
         return _recognise_directory(path)
@@ -67,6 +70,11 @@ def recognise(path: Path) -> str:
     if head.startswith(_ZIP):
         return _recognise_zip(path)
     raise SourceError(f"'{path}' is not a saved Keras model.", expected=_ACCEPTED, received=_describe(head))
+
+
+def located(path: Path) -> Path:
+    """The path of a saved model: the prefix of a checkpoint where one of its files or its folder was named."""
+    return path if is_saved_model(path) else checkpoint_files.prefix_of(path) or path
 
 
 def is_kipoi_directory(path: Path) -> bool:

@@ -32,7 +32,7 @@ from keras_stitch.models import (
     stored_weights,
     weight_budget,
 )
-from keras_stitch.models.file_formats import SAVED_MODEL
+from keras_stitch.models.file_formats import CHECKPOINT, SAVED_MODEL
 from keras_stitch.models.replaced_layers import Places, Replacements
 from keras_stitch.repairs import (
     archives,
@@ -43,6 +43,7 @@ from keras_stitch.repairs import (
     layer_classes,
     learnt_state,
     prepare,
+    read_checkpoint,
     read_saved_model,
     rebuild,
     repair,
@@ -156,7 +157,8 @@ def _open_as_far(path: Path, kind: str, asked: _Asked, outputs: Sequence[str] | 
 
 def _read(path: Path, kind: str, asked: _Asked) -> Saved:
     arch = asked.arch
-    saved = _READERS[kind](path) if arch is None else read_json(arch, path)
+    read_both = read_checkpoint.read_checkpoint if kind == CHECKPOINT else read_json
+    saved = _READERS[kind](path) if arch is None else read_both(arch, path)
     saved.custom = frozenset({*asked.custom_objects, *keras.saving.get_custom_objects()})
     if asked.saved_backend is not None:
         file_checks.check_saved_backend(path, saved, asked.saved_backend)
@@ -188,7 +190,7 @@ def _open(path: Path, kind: str, saved: Saved, asked: _Asked, stored: int) -> Lo
             # Keras 3 may load the weights of nested models in an .h5 file in another order than it saved them.
             nested = kind == "h5" and any(map(is_model, inner_layers(saved.model)))
             if repairs or saved.is_legacy or nested or saved.part or (kind == "h5" and arch is not None):
-                model, repairs = _repaired(path, kind, saved, custom_objects, repairs)
+                model, repairs = _repaired(path, kind, saved, arch, custom_objects, repairs)
                 if saved.is_legacy:
                     file_checks.check_biases(path, model)
                     model = operation_layers.with_layers(model)
@@ -235,11 +237,11 @@ def _repair(path: Path, saved: Saved) -> tuple[Repair, ...]:
 
 
 def _repaired(
-    path: Path, kind: str, saved: Saved, custom_objects: CustomObjects, repairs: tuple[Repair, ...]
+    path: Path, kind: str, saved: Saved, arch: Path | None, custom_objects: CustomObjects, repairs: tuple[Repair, ...]
 ) -> Loaded:
     arrays = {}
-    if kind == SAVED_MODEL:
-        arrays = read_saved_model.read_arrays(path)
+    if kind == SAVED_MODEL or (kind == CHECKPOINT and arch is not None):
+        arrays = read_saved_model.read_arrays(path) if arch is None else read_checkpoint.read_arrays(arch, path)
         repairs += learnt_state.from_arrays(saved, arrays)
     elif kind.startswith("keras"):
         repairs += learnt_state.from_archive(saved, path) if saved.is_legacy else ()
@@ -268,6 +270,8 @@ def _repaired(
     elif kind == "h5 weights":
         repairs += weights_order.assign(model, saved, arrays)
     else:
+        if kind == CHECKPOINT:
+            read_checkpoint.check_order(path, model, saved, arrays)
         weights.assign(model, saved, arrays)
     if any(done.rule == changed_functions.hard_sigmoid.name for done in repairs):
         hard_sigmoid.fold_hard_sigmoid(model)

@@ -14,8 +14,9 @@ from h5py import h5d, h5t
 
 from keras_stitch.errors import SourceError
 from keras_stitch.files import hdf5_files, zip_files
+from keras_stitch.files.tensor_bundle import TensorBundle
 from keras_stitch.keras_private import held_layers
-from keras_stitch.models.file_formats import SAVED_MODEL
+from keras_stitch.models.file_formats import CHECKPOINT, SAVED_MODEL
 from keras_stitch.repairs.archives import WEIGHTS
 from keras_stitch.repairs.read_file import AGAIN, opened_archive, opened_hdf5
 from keras_stitch.repairs.read_saved_model import checkpoint
@@ -33,6 +34,8 @@ def check_stored(path: Path, kind: str) -> int:
     """
     if kind == SAVED_MODEL:
         return checkpoint(path).size
+    if kind == CHECKPOINT:
+        return TensorBundle(path).size
     if kind != "keras":
         with opened_hdf5(path) as file:
             return _check(file, path)

@@ -86,11 +86,24 @@ def read_archive(path: Path) -> Saved:
 
 
 def read_json(path: Path, weights: Path) -> Saved:
-    """What an architecture JSON says, and of whom if the weights beside it know better.
+    """What an architecture JSON says, and of whom if the weights in HDF5 beside it know better.
 
     Raises:
         SourceError: If it is no architecture.
     """
+    return _as_said(path, _said_in(path), *_of_weights(weights))
+
+
+def read_architecture(path: Path) -> Saved:
+    """The same of an architecture with other weights beside it, which TensorFlow wrote.
+
+    Raises:
+        SourceError: If it is no architecture.
+    """
+    return _as_said(path, _said_in(path), None, "tensorflow", {})
+
+
+def _said_in(path: Path) -> dict[str, Any]:
     try:
         text = read_files.read_text(path)
     except OSError as error:
@@ -108,7 +121,12 @@ def read_json(path: Path, weights: Path) -> Saved:
         raise SourceError(
             f"'{path}' is not the architecture of a Keras model.", expected=_ARCHITECTURE, received=received
         )
-    of_weights, backend, arrays = _of_weights(weights)
+    return dict(said)
+
+
+def _as_said(
+    path: Path, said: dict[str, Any], of_weights: tuple[int, ...] | None, backend: str | None, arrays: Arrays
+) -> Saved:
     if "module" in said and str(said["module"]).startswith("keras"):
         # Only Keras 3 says in which module a model's class is, and never its own version.
         return Saved(said, (3,), weights_version=of_weights)

@@ -82,7 +82,7 @@ def checkpoint(directory: Path) -> TensorBundle:
 def _keys(directory: Path, objects: SavedObjects, bundle: TensorBundle) -> list[tuple[str, list[tuple[str, str]]]]:
     """For every outer layer, the names of its arrays and their keys in the checkpoint."""
     keys = keys_of_variables(directory, objects, bundle)
-    outer = {str(objects.said(number).get("name")): number for number in _layers(objects[0])}
+    outer = {str(objects.said(number).get("name")): number for number in layers_in_order(objects[0].children)}
     found = {name: _Held(directory, objects, keys).of(number, name) for name, number in outer.items()}
     own = [child for child in objects[0].children.values() if objects[child].name is not None]
     lost = next((name for name, held in found.items() if held.lost), None)
@@ -139,7 +139,7 @@ class _Held:
         """The variables and layers that an object holds, in lists and dicts, too, and their names in it."""
         if level > _MOST_LEVELS:
             raise damaged(self._directory / GRAPH, f"its objects are nested more than {_MOST_LEVELS} levels deep")
-        in_order = [(str(child), child) for child in _layers(item)]
+        in_order = [(str(child), child) for child in layers_in_order(item.children)]
         for name, child in in_order or item.children.items():
             if child in self._seen or name in _ADDED:
                 continue
@@ -151,9 +151,9 @@ class _Held:
                 yield from self._inside(held, level + 1)
 
 
-def _layers(item: SavedObject) -> list[int]:
-    """The layers of a model in their order; none for anything else."""
-    matches = ((_IN_ORDER.fullmatch(name), child) for name, child in item.children.items())
+def layers_in_order(children: Mapping[str, int]) -> list[int]:
+    """The layers of a model in their order, of the objects that it holds by their names; none for anything else."""
+    matches = ((_IN_ORDER.fullmatch(name), child) for name, child in children.items())
     return [child for _, child in sorted((int(match[1]), child) for match, child in matches if match)]
 
 

@@ -20,7 +20,7 @@ from keras_stitch.files.tensor_bundle import TensorBundle
 from keras_stitch.repairs.read_file import AGAIN
 
 GRAPH, METADATA, VARIABLES = "saved_model.pb", "keras_metadata.pb", "variables/variables"
-_KEYS = "_CHECKPOINTABLE_OBJECT_GRAPH"
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _MOST_OBJECTS = 1 << 19
 
 
@@ -133,21 +133,53 @@ def keys_of_variables(directory: Path, objects: SavedObjects, bundle: TensorBund
     Raises:
         SourceError: If the checkpoint does not say it.
     """
+    stored = stored_objects(directory / VARIABLES, bundle)
+    found, waiting = {0: 0}, [0]
+    for number in waiting:
+        held = stored[found[number]].children
+        for name, child in objects[number].children.items():
+            if name in held and child not in found:
+                found[child] = held[name]
+                waiting.append(child)
+    return {number: key for number, other in found.items() if (key := stored[other].key) is not None}
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object in a checkpoint.
+
+    Attributes:
+        children: The numbers of the objects that it holds, by the names under which it holds them.
+        key: The key of its tensor, if it is a variable; else ``None``.
+        name: What Keras 2 called that variable: ``"dense/kernel"``; empty where the checkpoint does not say.
+    """
+
+    children: Mapping[str, int]
+    key: str | None = None
+    name: str = ""
+
+
+def stored_objects(prefix: Path, bundle: TensorBundle) -> list[StoredObject]:
+    """The objects in a checkpoint by their numbers; 0 holds all others.
+
+    Raises:
+        SourceError: If they cannot be read.
+    """
     try:
-        nodes = _limited(messages(memoryview(bundle.text(_KEYS)), 1))
-        stored = [_object(node) for node in nodes]
+        nodes = _limited(messages(memoryview(bundle.text(OBJECT_GRAPH)), 1))
+        stored = [_stored(node) for node in nodes]
         _check(stored)
-        found, waiting = {0: 0}, [0]
-        for number in waiting:
-            held = stored[found[number]].children
-            for name, child in objects[number].children.items():
-                if name in held and child not in found:
-                    found[child] = held[name]
-                    waiting.append(child)
-        pairs = ((number, item) for number, other in found.items() for item in messages(nodes[other], 2))
-        return {number: text(item, 3) for number, item in pairs if text(item, 1) == "VARIABLE_VALUE"}
     except BadProtobuf as error:
-        raise damaged(directory / f"{VARIABLES}.index", error) from error
+        raise damaged(prefix.with_name(f"{prefix.name}.index"), error) from error
+    return stored
+
+
+def _stored(node: memoryview) -> StoredObject:
+    children = {text(child, 2): whole_number(child, 1) for child in messages(node, 1)}
+    for item in messages(node, 2):
+        if text(item, 1) == "VARIABLE_VALUE":
+            return StoredObject(children, text(item, 3), text(item, 2))
+    return StoredObject(children)
 
 
 def damaged(path: Path, error: object) -> SourceError:
@@ -171,7 +203,7 @@ def _object(node: memoryview) -> SavedObject:
     return SavedObject(children, text(of_user, 1), name, trains, text(of_user, 3))
 
 
-def _check(objects: Sequence[SavedObject]) -> None:
+def _check(objects: Sequence[SavedObject | StoredObject]) -> None:
     if not objects:
         raise BadProtobuf("it holds no objects")
     if any(child >= len(objects) for item in objects for child in item.children.values()):

@@ -185,7 +185,7 @@ def _filled_leaf(
     if id(said) in saved.rebuilt:
         yield from _filled_inside(leaf, saved.rebuilt[id(said)], arrays, saved, name)
         return
-    with _flag(leaf, said):
+    with trainable_as_said(leaf, said):
         weights = list(leaf.trainable_weights) + list(leaf.non_trainable_weights)
     values = convert(leaf, said, _sorted(weights, arrays), saved)
     if [tuple(value.shape) for value in values] != [tuple(weight.shape) for weight in weights]:
@@ -242,7 +242,7 @@ def _counts(layer: keras.Layer, said: Layer, saved: Saved) -> tuple[int, int]:
     if id(said) in saved.rebuilt:
         trains, rest = saved.rebuilt[id(said)].arrays
         return (trains, rest) if said["config"].get("trainable", True) else (0, trains + rest)
-    with _flag(layer, said):
+    with trainable_as_said(layer, said):
         return len(layer.trainable_weights), len(layer.non_trainable_weights)
 
 
@@ -268,7 +268,7 @@ def _in_file(slot: _Slot, saved: Saved) -> _Slot:
 
 
 @contextlib.contextmanager
-def _flag(layer: keras.Layer, said: Layer) -> Iterator[None]:
+def trainable_as_said(layer: keras.Layer, said: Layer) -> Iterator[None]:
     """The layer with the flag that the file has, by which Keras 2 ordered its weights."""
     flag, wanted = layer.trainable, bool(said["config"].get("trainable", True))
     if flag == wanted:

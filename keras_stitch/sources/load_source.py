@@ -69,7 +69,7 @@ def _is_of(source: object, package: str, name: str) -> bool:
 
 # -- how it is loaded ---------------------------------------------------------------------------------------------
 def _load_file(request: Request) -> Added:
-    path = Path(request.source)
+    path = file_formats.located(Path(request.source))
     kind = file_formats.recognise(path)
     if request.signature is not None:
         if kind != file_formats.SAVED_MODEL:
