@@ -9,8 +9,10 @@ from keras_stitch.addresses.fetch_model import Fetched, fetch_model
 from keras_stitch.addresses.parse_address import Address, WebAddress, is_address, parse
 from keras_stitch.checks import path_of
 from keras_stitch.errors import SourceError, StitchError
+from keras_stitch.files.checkpoint_files import files_of
 from keras_stitch.files.checksums import Checksum, check_file
 from keras_stitch.files.read_files import is_directory, is_file
+from keras_stitch.models.file_formats import located
 from keras_stitch.sources.added import Added, Request
 
 
@@ -75,12 +77,14 @@ def check_before(request: Request, *, is_path: bool) -> None:
         return
     option, what = f"{expected[0].algorithm}= of submodel '{request.name}'", "this is something else"
     if is_path:
-        path = path_of(request.source, f"The source of submodel '{request.name}'")
+        path = located(path_of(request.source, f"The source of submodel '{request.name}'"))
         if is_file(path):
             check_file(path, expected)
-        if request.md5 is None or not is_directory(path):
+        is_several = is_directory(path) or bool(files_of(path))
+        if request.md5 is None or not is_several:
             return
-        option, what = f"md5= of submodel '{request.name}'", "this is a directory"
+        what = "this is a directory" if is_directory(path) else "this is a checkpoint of several files"
+        option = f"md5= of submodel '{request.name}'"
     raise StitchError(f"{option} is for files, and {what}.", received=repr(request.source)[:200], fix="Leave it out.")
 
 

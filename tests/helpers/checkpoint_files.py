@@ -11,8 +11,8 @@ from keras_stitch.files.crc32c import masked_crc32c
 from keras_stitch.files.protobuf_fields import messages, text, varint, whole_number
 
 
-def rewrite_index(index: Path, change: Callable[[bytes, bytes], bytes]) -> None:
-    """Write the index of a checkpoint anew, in one block, with other descriptions of tensors."""
+def rewrite_index(index: Path, change: Callable[[bytes, bytes], bytes | None]) -> None:
+    """Write the index of a checkpoint anew, in one block, with other descriptions of tensors, or without some."""
     content = memoryview(index.read_bytes())
     footer, at = content[-48:], 0
     for _ in range(2):
@@ -20,7 +20,8 @@ def rewrite_index(index: Path, change: Callable[[bytes, bytes], bytes]) -> None:
     block = b""
     for _, handle in tensor_bundle._block(content, footer[at:]):
         for key, value in tensor_bundle._block(content, handle):
-            new = change(key, bytes(value))
+            if (new := change(key, bytes(value))) is None:
+                continue
             block += b"\0" + number(len(key)) + number(len(new)) + key + new
     made, of_block = _with_block(b"", block)
     made, of_rest = _with_block(made, b"")

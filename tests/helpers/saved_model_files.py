@@ -1,9 +1,11 @@
-"""Models of Keras 2 (``tf_keras``) as SavedModels: ``saved_model_files.py FOLDER PATTERN [--no-graphs]``.
+"""Models of Keras 2 (``tf_keras``) as SavedModels: ``saved_model_files.py FOLDER PATTERN [--no-graphs|--checkpoints]``.
 
 For every model of ``keras2_models``, ``operator_models`` (``operators.NAME``), ``nested_models`` (``nested.NUMBER``)
 and here whose name matches, ``FOLDER`` gets the directory ``NAME``, with ``--old`` also ``NAME.old`` as TensorFlow 2.4
 wrote it, and ``NAME.npz`` with ``input0``, ... and ``output0``, ...; ``index.json`` says of each why there is no
-directory, or ``None``. Without the graphs, which nobody reads here, it takes a tenth of the time.
+directory, or ``None``. Without the graphs, which nobody reads here, it takes a tenth of the time. With
+``--checkpoints``, there are ``NAME.json``, the files of the checkpoint ``NAME.ckpt``, and ``NAME.weights.h5`` instead,
+the last in the layout of Keras 2.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+import h5py
 import keras2_models
 import nested_models
 import numpy as np
@@ -30,6 +33,7 @@ import tf_keras
 from keras2_on_cpu import make_no_gpu_twins
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tf_keras.protobuf.saved_metadata_pb2 import SavedMetadata
+from tf_keras.src.saving.legacy import hdf5_format
 
 Made = tuple[tf_keras.Model, list[np.ndarray]]
 NESTED = 24
@@ -104,6 +108,20 @@ def nested(seed: int) -> Made:
 def write(folder: Path, name: str, model: tf_keras.Model, inputs: list[np.ndarray], *, graphs: bool) -> None:
     """Write one model and what it predicts."""
     model.save(folder / name, save_format="tf", save_traces=graphs)
+    write_rows(folder, name, model, inputs)
+
+
+def write_checkpoint(folder: Path, name: str, model: tf_keras.Model, inputs: list[np.ndarray]) -> None:
+    """The same as a checkpoint beside an architecture, and as a file of weights."""
+    (folder / f"{name}.json").write_text(model.to_json())
+    model.save_weights(folder / f"{name}.ckpt")
+    with h5py.File(folder / f"{name}.weights.h5", "w") as file:
+        hdf5_format.save_weights_to_hdf5_group(file, model)
+    write_rows(folder, name, model, inputs)
+
+
+def write_rows(folder: Path, name: str, model: tf_keras.Model, inputs: list[np.ndarray]) -> None:
+    """Write inputs, and what a model predicts for them."""
     fed = [tf.constant(value) for value in inputs]
     structured = tf.nest.pack_sequence_as(model.input, fed) if model._is_graph_network else fed[0]
     outputs = keras2_models.flat(model(structured, training=False))
@@ -122,7 +140,7 @@ def as_before_2_5(new: Path, old: Path) -> None:
     (old / "keras_metadata.pb").unlink()
 
 
-def main(folder: Path, pattern: str, *, graphs: bool, old: bool) -> None:
+def main(folder: Path, pattern: str, *, graphs: bool, old: bool, checkpoints: bool) -> None:
     """Write all models whose name matches."""
     index: dict[str, str | None] = {}
     for name, make in models():
@@ -130,7 +148,10 @@ def main(folder: Path, pattern: str, *, graphs: bool, old: bool) -> None:
             continue
         tf_keras.backend.clear_session()
         try:
-            write(folder, name, *make(), graphs=graphs)
+            if checkpoints:
+                write_checkpoint(folder, name, *make())
+            else:
+                write(folder, name, *make(), graphs=graphs)
             index[name] = None
             if old:
                 as_before_2_5(folder / name, folder / f"{name}.old")
@@ -141,4 +162,6 @@ def main(folder: Path, pattern: str, *, graphs: bool, old: bool) -> None:
 
 if __name__ == "__main__":
     make_no_gpu_twins()
-    main(Path(sys.argv[1]), sys.argv[2], graphs="--no-graphs" not in sys.argv[3:], old="--old" in sys.argv[3:])
+    said = sys.argv[3:]
+    asked = {"graphs": "--no-graphs" not in said, "old": "--old" in said, "checkpoints": "--checkpoints" in said}
+    main(Path(sys.argv[1]), sys.argv[2], **asked)
