@@ -59,7 +59,8 @@ def _told(path: Path, saved: Saved, one: lambdas.Lambda, custom_objects: Mapping
     target = f"feeds {_listed(behind)}{size}" if behind else f"is an output of the model{size}"
     names = lambdas.code_names(one.layer)
     code = f" (names in its code: {', '.join(names)})" if names else ""
-    return _Told(f"'{one.path}' takes {taken}{source} and {target}{code}", shapes)
+    mask = " and gives a mask of its own" if one.layer["config"].get("mask") is not None else ""
+    return _Told(f"'{one.path}' takes {taken}{source} and {target}{mask}{code}", shapes)
 
 
 def _is_code(declared: list[Any]) -> bool:

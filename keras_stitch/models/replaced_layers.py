@@ -100,17 +100,21 @@ class Places:
         self._unbuilt = [layer for layer in self._placed if not layer.built]
         self._given = given
         found = [_find(saved, name) for name in given]
-        # The function of a Lambda knew of no mask, and no mask went on behind it.
-        unmasked = {number for number, (_, layer) in enumerate(found) if layer["class_name"] == "Lambda"}
+        # The function of a Lambda knew of no mask, and no mask went on behind it, unless it says what its mask is.
+        unmasked = {
+            number
+            for number, (_, layer) in enumerate(found)
+            if layer["class_name"] == "Lambda" and layer["config"].get("mask") is None
+        }
         self._has_masks = any(makes_mask(layer) for _, layer in walk(saved.model))
         for number, (_, layer) in enumerate(found):
+            saved.replaced[id(layer)] = dict(layer)
             saved.rename_class(layer, _STAND_IN)
             layer["config"] = {"name": name_of(layer), "number": number}
             for key in ("module", "registered_name", "build_config"):
                 layer.pop(key, None)
             if not saved.is_legacy:
                 layer |= {"module": None, "registered_name": _STAND_IN}
-            saved.replaced.add(id(layer))
         saved.custom |= {_STAND_IN}
         self.repairs = (Repair(_RULE, _WHY, tuple(path for path, _ in found)),) if given else ()
         self.custom_objects = {_STAND_IN: _stand_in(self._placed, unmasked)}
@@ -157,14 +161,19 @@ class Places:
         return made_anew(model, others=other, call=call)
 
 
-def _without_masks(layer: keras.Layer, takes: tuple[Any, ...]) -> keras.Layer:
+def _without_masks(layer: keras.Layer, takes: Sequence[Any]) -> keras.Layer:
     """A model of a layer that is called on tensors like these, whose masks end before it."""
-    if len(takes) != 1:
-        return layer
-    given = keras.tree.map_structure(lambda one: keras.Input(batch_shape=one.shape, dtype=one.dtype), takes[0])
+    given = keras.tree.map_structure(_input_of, *takes)
     names = Names({layer.name})
     taken = keras.tree.map_structure(lambda tensor: without_mask(tensor, names), given)
     return keras.Model(given, layer(taken), name=layer.name)
+
+
+def _input_of(*tensors: Any) -> Any:
+    """An input for all of these tensors, open where their sizes differ."""
+    sizes = zip(*(tensor.shape for tensor in tensors), strict=True)
+    shape = [size[0] if len(set(size)) == 1 else None for size in sizes]
+    return keras.Input(batch_shape=shape, dtype=tensors[0].dtype)
 
 
 def _find(saved: Saved, name: str) -> tuple[str, Layer]:
@@ -192,10 +201,9 @@ def _stand_in(layers: Sequence[keras.Layer], unmasked: Container[int]) -> type[k
     """A class of layers, each of which gives what one of these gives, without its weights, or perhaps its masks."""
 
     class StandIn(keras.Layer):
-        takes: tuple[Any, ...] = ()
-
         def __init__(self, number: int, **kwargs: Any):
             super().__init__(**kwargs)
+            self.takes: list[Any] = []
             self.number, self.unmasked = number, number in unmasked
             self.supports_masking = True
 
@@ -203,7 +211,7 @@ def _stand_in(layers: Sequence[keras.Layer], unmasked: Container[int]) -> type[k
             return layers[self.number](*args, **kwargs)
 
         def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
-            self.takes = args
+            self.takes += args
             if self.unmasked or kwargs.get("mask") is None:
                 kwargs.pop("mask", None)
             made = layers[self.number](*args, **kwargs)

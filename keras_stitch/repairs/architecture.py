@@ -70,7 +70,7 @@ class Saved:
         rebuilt: The layers that were rebuilt from others, by ``id``.
         layers_in_file: All layers of a model of which some were left out, by the ``id`` of the model.
         part: The nested model of the file that the model is, with the name and the group that the file has for it.
-        replaced: The layers in whose place the user gave others, by ``id``.
+        replaced: What the file says of the layers in whose place the user gave others, by the ``id`` of those.
     """
 
     model: Layer
@@ -88,7 +88,7 @@ class Saved:
     rebuilt: dict[int, Rebuilt] = field(default_factory=dict)
     layers_in_file: dict[int, list[Layer]] = field(default_factory=dict)
     part: Part | None = None
-    replaced: set[int] = field(default_factory=set)
+    replaced: dict[int, Layer] = field(default_factory=dict)
 
     @property
     def is_legacy(self) -> bool:

@@ -104,7 +104,10 @@ def _move_groups(file: Path, model: keras.Model, saved: Saved) -> None:
             weights.move(old, f"{old.rpartition('/')[0]}/moving_{number}".lstrip("/"))
         for number, old in enumerate(inner_first):
             parent, _, _ = old.rpartition("/")
-            weights.move(f"{parent}/moving_{number}".lstrip("/"), f"{parent}/{moves[old].rpartition('/')[2]}")
+            place = f"{parent}/{moves[old].rpartition('/')[2]}"
+            if place in weights:  # of a layer that was left out
+                del weights[place]
+            weights.move(f"{parent}/moving_{number}".lstrip("/"), place)
         _copy_shared(weights, places)
         _fill_rebuilt(weights, model, saved.model, saved)
 

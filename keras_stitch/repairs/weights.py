@@ -28,6 +28,7 @@ from keras_stitch.repairs.architecture import (
     is_model,
     is_operation,
     name_of,
+    walk,
 )
 from keras_stitch.repairs.kernel_layouts import convert
 from keras_stitch.repairs.read_file import texts
@@ -95,7 +96,7 @@ def assign(model: keras.Model, saved: Saved, arrays: Mapping[str, Sequence[Array
         layers = [(model, saved.model, saved.part.name)]
     for layer, said, name in layers:
         given = list(arrays.get(name, ()))
-        if layer is not None and (given or layer.weights) and id(said) not in saved.replaced:
+        if layer is not None and (given or layer.weights) and not _is_replaced(said, saved):
             for weight, value in _filled(layer, said, given, saved, name):
                 if not np.array_equal(assigned.setdefault(id(weight), value), value, equal_nan=True):
                     raise SourceError(f"The file says that '{weight.path}' is one weight, and has two values for it.")
@@ -126,6 +127,8 @@ def _filled(
 ) -> Iterator[tuple[keras.Variable, np.ndarray]]:
     """The weights of one outer layer, each with its array: by the names of the arrays, or in the order of Keras 2."""
     slots = [slot for part in _slots(layer, said, saved) for slot in part]
+    arrays = _without_replaced(arrays, slots, saved)
+    slots = [slot for slot in slots if not _is_replaced(slot.said, saved)]
     leaves = list({id(slot.leaf): slot for slot in slots}.values())
     if len(leaves) > 1 and sum(slot.count for slot in slots) != len(arrays):
         slots = [_in_file(slot, saved) for slot in slots]
@@ -179,6 +182,31 @@ def _owner(name: str, leaves: Sequence[_Slot]) -> _Slot | None:
     return None
 
 
+def _is_replaced(said: Layer, saved: Saved) -> bool:
+    """Whether the user gave a layer in place of this one, or of that which it repeats."""
+    wrapped = said["config"].get("layer") if said["class_name"] == "TimeDistributed" else None
+    return id(said) in saved.replaced or (wrapped is not None and _is_replaced(wrapped, saved))
+
+
+def _without_replaced(arrays: list[Array], slots: Sequence[_Slot], saved: Saved) -> list[Array]:
+    """The arrays without those that have the names of layers in whose place there are others."""
+    gone = [part for slot in slots if _is_replaced(slot.said, saved) for part in _in_replaced(slot, saved)]
+    kept = [slot for slot in slots if not _is_replaced(slot.said, saved)]
+    if not gone:
+        return arrays
+    owners = [_owner(array.name, [*kept, *gone]) for array in arrays]
+    return [array for array, owner in zip(arrays, owners, strict=True) if not any(owner is part for part in gone)]
+
+
+def _in_replaced(slot: _Slot, saved: Saved) -> Iterator[_Slot]:
+    """All layers within one that was replaced, itself, too."""
+    said = slot.said
+    while id(said) not in saved.replaced:
+        said = said["config"]["layer"]
+    for path, inner in walk(saved.replaced[id(said)]):
+        yield replace(slot, said=inner, path=(*slot.path, *(path.split("/") if path else ())))
+
+
 def _filled_leaf(
     leaf: keras.Layer, said: Layer, arrays: list[Array], saved: Saved, name: str
 ) -> Iterator[tuple[keras.Variable, np.ndarray]]:
@@ -227,6 +255,8 @@ def _slots(
 ) -> tuple[list[_Slot], list[_Slot]]:
     """The weights of the leaves that train, and the others, in the order in which Keras 2 collected them."""
     path = (*path, saved.name_in_file(said))
+    if _is_replaced(said, saved):
+        return [_Slot(layer, said, path, 0)], []
     parts = None if id(said) in saved.rebuilt else _parts(layer, said)
     if parts is None:
         counts = _counts(layer, said, saved)

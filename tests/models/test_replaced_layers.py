@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 import warm_python
 from keras import layers, ops
+from repairs_files import called, floats, functional, given, layer, write_h5
 
 import keras_stitch as ks
 from keras_stitch.errors import SourceError, StitchError
@@ -188,9 +189,9 @@ def test_what_is_left_out_is_said(files: Path) -> None:
 def test_an_edited_architecture_beside_a_whole_file(files: Path, tmp_path: Path, ending: str) -> None:
     with h5py.File(files / "sequential.h5") as file:
         said = json.loads(file.attrs["model_config"])
-    for layer in said["config"]["layers"]:
-        if layer["class_name"] == "Lambda":
-            layer |= {"class_name": "Rescaling", "config": {"name": "twice", "scale": 2.0, "offset": 0.0}}
+    for one in said["config"]["layers"]:
+        if one["class_name"] == "Lambda":
+            one |= {"class_name": "Rescaling", "config": {"name": "twice", "scale": 2.0, "offset": 0.0}}
     (tmp_path / "edited.json").write_text(json.dumps(said))
     options = {"arch": tmp_path / "edited.json"}
     if ending == "h5":
@@ -206,8 +207,8 @@ def test_a_stitch_yaml_brings_them_back(files: Path, tmp_path: Path) -> None:
     graph.add("o", files / "steps.h5", replace=REPLACED["steps"]())
     again = ks.Graph.from_yaml(graph.to_yaml(tmp_path / "stitch.yaml"))
     assert [submodel.repairs for submodel in again.spec.submodels] == [it.repairs for it in graph.spec.submodels]
-    for name, given in (("m", "nested"), ("o", "steps")):
-        check(again.build().get_layer(name), files, given)
+    for name, of_file in (("m", "nested"), ("o", "steps")):
+        check(again.build().get_layer(name), files, of_file)
     with pytest.raises(StitchError, match=r"'c', what replaces 'scale' has weights, so a stitch\.yaml could not bring"):
         ks.Graph("g").add("c", files / "custom.h5", replace={"scale": scale()}).to_yaml(tmp_path / "c.yaml")
 
@@ -259,6 +260,60 @@ def test_what_cannot_take_the_place(files: Path, case: str) -> None:
     with pytest.raises(StitchError) as caught:
         ks.Graph("g").add("m", files / "sequential.h5", replace=given)
     assert re.search(text, str(caught.value)), str(caught.value)
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_weights_beside_those_of_what_was_replaced(tmp_path: Path, repeated: bool) -> None:
+    """Within a nested model, an .h5 file lists the weights of all layers one after another."""
+    first, last = (floats(4, 4), floats(4)), (floats(4, 4), floats(4))
+    own = [called(layer("Own", "own"), "d")]
+    inner = functional(
+        [given("i", 4), called(layer("Dense", "d", units=4), "i"), *own, called(layer("Dense", "e", units=4), "own")],
+        ["i"],
+        ["e"],
+        name="inner",
+    )
+    outer = layer("TimeDistributed", "steps", layer=inner) if repeated else inner | {"name": "inner"}
+    said = functional([given("x", 3, 4) if repeated else given("x", 4), called(outer, "x")], ["x"], [outer_name(outer)])
+    arrays = {"d": first, "own": (floats(4),), "e": last}
+    named = [(f"{name}/{which}:0", one) for name in arrays for which, one in zip("kb", arrays[name], strict=False)]
+    path = write_h5(tmp_path / "m.h5", said, {outer_name(outer): named}, version="2.15.0")
+    model = ks.Graph("g").add("m", path, replace={"own": layers.Rescaling(2.0)}).build()
+    x = floats(5, 3, 4) if repeated else floats(5, 4)
+    wanted = 2 * (x @ first[0] + first[1]) @ last[0] + last[1]
+    assert compare(np.asarray(model(x)), wanted).equal
+
+
+def outer_name(outer: dict[str, Any]) -> str:
+    return str(outer["config"]["name"])
+
+
+def test_the_outputs_of_an_archive_that_is_cut(files: Path) -> None:
+    """What is left out has weights where Keras looks for those of others."""
+    model = ks.Graph("g").add("m", files / "custom.keras", outputs=["o2"]).build()
+    x, wanted = predictions(files, "custom", "x")[0], predictions(files, "custom")[1]
+    assert compare(np.asarray(model(x)), wanted).equal
+
+
+@pytest.mark.parametrize("own_mask", [False, True])
+def test_the_mask_of_a_lambda(tmp_path: Path, own_mask: bool) -> None:
+    """It ends there, unless the Lambda says what its mask is; the Lambda takes tensors of two shapes."""
+    table = floats(5, 3)
+    said = layer("Lambda", "twice", function=["4w==", None, None], function_type="lambda")
+    said["config"] |= {"mask": ["4w==", None, None], "mask_type": "lambda"} if own_mask else {}
+    embedding = called(layer("Embedding", "e", input_dim=5, output_dim=3, mask_zero=True), "x")
+    ends = [called(layer("GlobalAveragePooling1D", f"g{number}"), [["twice", number, 0, {}]]) for number in range(2)]
+    model = functional([given("x", 4), given("y", 2, 3), embedding, called(said, "e", "y"), *ends], "xy", ["g0", "g1"])
+    path = write_h5(tmp_path / "m.h5", model, {"e": [("e/embeddings:0", table)]}, version="2.15.0")
+    with pytest.raises(SourceError) as caught:
+        ks.Graph("g").add("m", path)
+    assert ("and gives a mask of its own" in str(caught.value)) == own_mask
+    found = ks.Graph("g").add("m", path, replace={"twice": layers.Rescaling(2.0)}).build()
+    x, y = np.array([[1, 2, 0, 0], [4, 0, 3, 1]]), floats(2, 2, 3)
+    kept = (x != 0 if own_mask else np.ones((2, 4)))[..., None]
+    wanted = [(2 * table[x] * kept).sum(1) / kept.sum(1), 2 * y.mean(1)]
+    for one, other in zip(listed(found([x, y])), wanted, strict=True):
+        assert compare(one, other).equal
 
 
 def test_a_layer_within_a_wrapper(tmp_path: Path) -> None:
