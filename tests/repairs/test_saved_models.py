@@ -1,8 +1,8 @@
 """SavedModels of Keras 2: read without their graphs, plain Keras 3 predicts what ``tf_keras`` did.
 
 ``saved_model_files.py`` makes them. A few are in ``saved_models.tar.xz``, which ``UPDATE_GOLDEN=1`` writes anew; for
-each there is ``NAME.old``, as TensorFlow 2.0 to 2.4 wrote it. The slow test makes others: of every function, one of
-each kind of layer, and some graphs; of all models with ``OLD_FILES=all``.
+each there is ``NAME.old``, as TensorFlow 2.0 to 2.4 wrote it. The slow test makes others: of every third function, one
+of each kind of layer, and some graphs; of all models with ``OLD_FILES=all``.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def test_all_kinds_of_layers_and_functions(tmp_path: Path) -> None:
     folder, again = tmp_path / "made", tmp_path / "again"
     folder.mkdir(), again.mkdir()
     index = make(folder, ".*" if ALL_FILES else any_of(selection()), "--no-graphs")
-    assert len(index) > 300
+    assert len(index) > 150
     problems, good = [], {}
     for name in (name for name, why_not in index.items() if why_not is None):
         # What can be refused of all kinds of files, and what nobody but the code of a subclass knows.
@@ -163,7 +163,7 @@ def is_half(name: str) -> bool:
 
 
 def selection() -> list[str]:
-    """One of each kind of layer, every function, and some of the graphs."""
+    """One of each kind of layer, every third function (others are tried as other files), and some of the graphs."""
     maker = "import saved_model_files, json; print(json.dumps([name for name, _ in saved_model_files.models()]))"
     environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "PYTHONPATH": str(HELPERS)}
     done = subprocess.run([sys.executable, "-c", maker], env=environment, capture_output=True, text=True, check=True)
@@ -172,7 +172,8 @@ def selection() -> list[str]:
     for name in json.loads(done.stdout):
         kind = "composed" if "composed" in name else name.partition(".")[0]
         seen[kind] += 1
-        if seen[kind] <= {"operators": 1000, "Graph": 30, "nested": 6, "composed": 3}.get(kind, 1):
+        most = {"Graph": 10, "nested": 4, "composed": 2}.get(kind, 1)
+        if seen[kind] % 3 == 1 if kind == "operators" else seen[kind] <= most:
             chosen.append(name)
     return chosen
 
