@@ -106,7 +106,10 @@ def test_the_files_are_those_of_their_maker(files: Path) -> None:
     assert (files / "made_by.sha256").read_text() == hashlib.sha256(MAKER.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("ending", ["h5", "keras"])
+ENDINGS = ["h5", pytest.param("keras", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("name", REPLACED)
 def test_layers_of_a_user_in_place_of_those_of_a_file(files: Path, name: str, ending: str) -> None:
     given = REPLACED[name]()
@@ -144,7 +147,7 @@ def test_they_are_there_after_a_reload_by_plain_keras(files: Path, tmp_path: Pat
                 assert compare(found[key], wanted).equal
 
 
-@pytest.mark.parametrize("ending", ["h5", "keras", "saved_model"])
+@pytest.mark.parametrize("ending", [*ENDINGS, pytest.param("saved_model", marks=pytest.mark.slow)])
 def test_past_a_lambda(files: Path, ending: str) -> None:
     """ChromBPNet in its own form, with the lines of the error as they are; ``f`` is all that a user has to know."""
     path = files / f"chrombpnet.{ending}"
