@@ -24,14 +24,13 @@ from keras_stitch.repairs.architecture import (
     is_functional,
     is_layer,
     is_model,
-    is_operation,
     name_of,
     walk,
 )
 from keras_stitch.repairs.read_file import read_architecture
 from keras_stitch.repairs.read_saved_model import layers_in_order
 from keras_stitch.repairs.saved_objects import OBJECT_GRAPH, StoredObject, damaged, stored_objects
-from keras_stitch.repairs.weights import Array, trainable_as_said
+from keras_stitch.repairs.weights import Array, outer_layers, trainable_as_said
 
 # What layers of Keras 2 call the variables that never train.
 _NEVER_TRAIN = {
@@ -79,16 +78,16 @@ def read_arrays(arch: Path, prefix: Path) -> dict[str, list[Array]]:
 
 def check_order(path: Path, model: keras.Model, saved: Saved, arrays: Mapping[str, Sequence[Array]]) -> None:
     """Raise where a custom layer has weights that never train, whose names do not say so: their order is unknown."""
-    for said in inner_layers(saved.model):
-        if is_operation(said) or not any(saved.is_custom(layer) for _, layer in walk(said)):
+    for layer, said, name in outer_layers(model, saved):
+        is_custom = any(saved.is_custom(held) for _, held in walk(said))
+        if layer is None or not is_custom or id(said) in saved.replaced:
             continue
-        layer = model.get_layer(name_of(said))
-        named = sum(_never_trains(array.name) for array in arrays.get(saved.name_in_file(said), ()))
+        named = sum(_never_trains(array.name) for array in arrays.get(name, ()))
         with trainable_as_said(layer, _TRAINS):
             still = sum(not weight.trainable for weight in layer.weights)
         if named != still:
             raise SourceError(
-                f"'{path}' does not say which weights of the custom layer '{name_of(said)}' never train, and so not in "
+                f"'{path}' does not say which weights of the custom layer '{name}' never train, and so not in "
                 "which order Keras lists them.",
                 expected=f"{still} by the names {', '.join(sorted(_NEVER_TRAIN))}",
                 received=f"{named}",

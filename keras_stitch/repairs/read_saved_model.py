@@ -29,7 +29,7 @@ from keras_stitch.repairs.saved_objects import (
 from keras_stitch.repairs.weights import TOP_LEVEL, Array
 
 PACKED = 'graph.add(name, directory, signature="serving_default")'  # what messages say of the other way
-_IN_ORDER = re.compile(r"layer-([0-9]+)")  # the names by which a model holds its layers
+_IN_ORDER = re.compile(r"layer-([0-9]{1,9})")  # the names by which a model holds its layers
 # What Keras adds to a layer when it saves it, and what a model holds beside its layers.
 _ADDED = {
     *("keras_api", "variables", "trainable_variables", "non_trainable_variables", "regularization_losses"),

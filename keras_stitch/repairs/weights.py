@@ -91,10 +91,7 @@ def assign(model: keras.Model, saved: Saved, arrays: Mapping[str, Sequence[Array
     if arrays.get(TOP_LEVEL):
         raise SourceError("The model has weights of its own, outside any layer, which plain Keras does not load.")
     assigned = dict[int, np.ndarray]()
-    layers = [(_layer(model, said), said, saved.name_in_file(said)) for said in inner_layers(saved.model)]
-    if saved.part is not None:
-        layers = [(model, saved.model, saved.part.name)]
-    for layer, said, name in layers:
+    for layer, said, name in outer_layers(model, saved):
         given = list(arrays.get(name, ()))
         if layer is not None and (given or layer.weights) and not _is_replaced(said, saved):
             for weight, value in _filled(layer, said, given, saved, name):
@@ -107,6 +104,13 @@ def assign(model: keras.Model, saved: Saved, arrays: Mapping[str, Sequence[Array
         raise SourceError(
             "The file has weights for layers that its architecture does not have.", received=", ".join(unused[:5])
         )
+
+
+def outer_layers(model: keras.Model, saved: Saved) -> list[tuple[keras.Layer | None, Layer, str]]:
+    """The outer layers of a model, what the architecture says of each, and the names under which the file has them."""
+    if saved.part is not None:
+        return [(model, saved.model, saved.part.name)]
+    return [(_layer(model, said), said, saved.name_in_file(said)) for said in inner_layers(saved.model)]
 
 
 def finalize(model: keras.Model) -> None:
