@@ -17,6 +17,8 @@ from keras_stitch.repairs.architecture import Layer, Saved, inner_layers, is_fun
 from keras_stitch.repairs.structure import shape_of_first
 
 Shape = tuple[int | None, ...]
+# What a Lambda takes: the shape of a tensor and its dtype.
+_Taken = tuple[Shape, str]
 _SHOWN = 8
 
 
@@ -43,16 +45,16 @@ def refuse(path: Path, saved: Saved, custom_objects: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class _Told:
-    """What is said of one Lambda, with the shapes of what it takes, where they are known."""
+    """What is said of one Lambda, with what it takes, where that is known."""
 
     text: str
-    shapes: list[Shape] | None
+    takes: list[_Taken] | None
 
 
 def _told(path: Path, saved: Saved, one: lambdas.Lambda, custom_objects: Mapping[str, Any]) -> _Told:
     before, behind = _neighbours(one)
-    shapes = _shapes(path, saved, one, custom_objects)
-    taken = " and ".join(map(str, shapes)) if shapes else "something of an unknown shape"
+    takes = _takes(path, saved, one, custom_objects)
+    taken = " and ".join(str(shape) for shape, _ in takes) if takes else "something of an unknown shape"
     source = f" from {_listed(before)}" if before else ""
     declared = one.layer["config"].get("output_shape")
     size = f" with {tuple(declared)}" if isinstance(declared, list) and declared and not _is_code(declared) else ""
@@ -60,7 +62,7 @@ def _told(path: Path, saved: Saved, one: lambdas.Lambda, custom_objects: Mapping
     names = lambdas.code_names(one.layer)
     code = f" (names in its code: {', '.join(names)})" if names else ""
     mask = " and gives a mask of its own" if one.layer["config"].get("mask") is not None else ""
-    return _Told(f"'{one.path}' takes {taken}{source} and {target}{mask}{code}", shapes)
+    return _Told(f"'{one.path}' takes {taken}{source} and {target}{mask}{code}", takes)
 
 
 def _is_code(declared: list[Any]) -> bool:
@@ -85,7 +87,7 @@ def _neighbours(one: lambdas.Lambda) -> tuple[list[str], list[str]]:
     return names[max(at - 1, 0) : at], names[at + 1 : at + 2]
 
 
-def _shapes(path: Path, saved: Saved, one: lambdas.Lambda, custom_objects: Mapping[str, Any]) -> list[Shape] | None:
+def _takes(path: Path, saved: Saved, one: lambdas.Lambda, custom_objects: Mapping[str, Any]) -> list[_Taken] | None:
     """What a Lambda takes, by a model of all that is before it; ``None`` where nothing tells."""
     model = copy.deepcopy(one.model)
     layers = inner_layers(model)
@@ -104,11 +106,11 @@ def _shapes(path: Path, saved: Saved, one: lambdas.Lambda, custom_objects: Mappi
         else:
             at = [name_of(layer) for layer in layers].index(name_of(one.layer))
             if all(layer["class_name"] == "InputLayer" for layer in layers[:at]):
-                declared, _ = shape_of_first(layers[0])
-                return [tuple(declared)] if declared else None
+                declared, dtype = shape_of_first(layers[0])
+                return [(tuple(declared), dtype)] if declared else None
             model["config"]["layers"] = layers[:at]
         trial = Saved(model, saved.version, saved.backend, saved.is_tf_keras, custom=saved.custom)
-        return [tuple(tensor.shape) for tensor in _built(path, trial, custom_objects).outputs]
+        return [(tuple(tensor.shape), str(tensor.dtype)) for tensor in _built(path, trial, custom_objects).outputs]
     except Exception:  # whatever else is wrong with the file: what is known of the Lambda is said without it
         return None
 
@@ -128,9 +130,9 @@ def _built(path: Path, trial: Saved, custom_objects: Mapping[str, Any]) -> keras
 
 def _ways(saved: Saved, found: list[lambdas.Lambda], told: list[_Told]) -> list[str]:
     """What a user can do who is not the author, a line each."""
-    shapes = told[0].shapes or []
-    given = ", ".join(f"keras.Input({shape[1:]})" for shape in shapes) or "keras.Input(...)"
-    made = f"x = [{given}]" if len(shapes) > 1 else f"x = {given}"
+    takes = told[0].takes or []
+    given = ", ".join(map(_input, takes)) or "keras.Input(...)"
+    made = f"x = [{given}]" if len(takes) > 1 else f"x = {given}"
     entry = f'"{found[0].path}": keras.Model(x, f(x))'
     if len(found) > 1:
         made, entry = "", ", ".join(f'"{one.path}": ...' for one in found)
@@ -144,6 +146,11 @@ def _ways(saved: Saved, found: list[lambdas.Lambda], told: list[_Told]) -> list[
         others = f"  # or {', '.join(map(_quoted, parts[1:]))}" if len(parts) > 1 else ""
         ways.append(f"graph.add(name, source, part={_quoted(parts[0])}){others}")
     return ways
+
+
+def _input(taken: _Taken) -> str:
+    (_, *sizes), dtype = taken
+    return f"keras.Input({tuple(sizes)}{f', dtype={_quoted(dtype)}' if dtype != 'float32' else ''})"
 
 
 def _quoted(name: str) -> str:

@@ -150,8 +150,6 @@ def missing_objects(saved: Saved, custom_objects: Mapping[str, Any]) -> list[Mis
     known |= {name.split(">")[-1] for name in known}
     found: dict[str, Missing] = {}
     for path, layer in walk(saved.model):
-        if _importable(layer):
-            continue
         for name, module in _names(layer):
             if name not in known and name.split(">")[-1] not in known:
                 found.setdefault(name, Missing(path, name, _module(module)))
@@ -183,7 +181,7 @@ def _importable(layer: Layer) -> bool:
 def _names(layer: Layer) -> Iterator[tuple[str, Any]]:
     """The names in a layer that are not those of Keras, each with the module that the file has for it."""
     name = layer["class_name"]
-    known = _is_keras(name) or name in gone_layers.KINDS
+    known = _is_keras(name) or name in gone_layers.KINDS or _importable(layer)
     if not known and not (name in (*MODELS, "Model") and is_model(layer)):
         yield name, layer.get("module")
     for key, value in layer["config"].items():

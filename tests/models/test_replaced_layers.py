@@ -319,6 +319,13 @@ def test_the_mask_of_a_lambda(tmp_path: Path, own_mask: bool) -> None:
         assert compare(one, other).equal
 
 
+def test_the_line_to_paste_has_the_dtype(tmp_path: Path) -> None:
+    said = called(layer("Lambda", "hot", function=["4w==", None, None], function_type="lambda"), "x")
+    path = write_h5(tmp_path / "m.h5", functional([given("x", 4, dtype="int32"), said], "x", ["hot"]), {})
+    with pytest.raises(SourceError, match=r'x = keras\.Input\(\(4,\), dtype="int32"\); graph\.add'):
+        ks.Graph("g").add("m", path)
+
+
 def test_a_layer_within_a_wrapper(tmp_path: Path) -> None:
     """The cells and directions of wrappers are no layers of a model."""
     model = keras.Sequential([keras.Input((3, 2)), layers.Bidirectional(layers.LSTM(2, name="cell"), name="both")])

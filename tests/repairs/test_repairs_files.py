@@ -200,6 +200,15 @@ def test_all_missing_objects_are_said_at_once(tmp_path: Path, monkeypatch: pytes
     )
 
 
+def test_functions_of_layers_that_say_where_they_are(tmp_path: Path) -> None:
+    """As ``.keras`` files do."""
+    swoosh = {"module": "builtins", "class_name": "function", "config": "swoosh", "registered_name": "function"}
+    said = layer("Dense", "d", units=2, activation=swoosh, batch_input_shape=[None, 3])
+    said |= {"module": "keras.layers", "registered_name": None}
+    path = write_h5(tmp_path / "m.h5", sequential(said), {}, version="2.15.0")
+    assert refusal(path).startswith(f"'{path}' needs a custom object that is not known here: 'swoosh' (layer 'd').\n")
+
+
 def test_a_file_does_not_choose_what_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "unasked.py").write_text(
         "import pathlib\npathlib.Path(__file__).with_name('ran').touch()\nclass Unasked: pass"
