@@ -136,13 +136,14 @@ def _ways(saved: Saved, found: list[lambdas.Lambda], told: list[_Told]) -> list[
     entry = f'"{found[0].path}": keras.Model(x, f(x))'
     if len(found) > 1:
         made, entry = "", ", ".join(f'"{one.path}": ...' for one in found)
+    add = "graph.add(name, source, " + (f"part={_quoted(saved.part.name)}, " if saved.part else "")
     ways = [
         "Give layers or functional models that compute the same (with f in keras.ops), or take what does without:",
-        f"{made}{'; ' if made else ''}graph.add(name, source, replace={{{entry}}})",
+        f"{made}{'; ' if made else ''}{add}replace={{{entry}}})",
     ]
     if outputs := _outputs_without(saved, found):
-        ways.append(f"graph.add(name, source, outputs=[{', '.join(map(_quoted, outputs))}])")
-    if parts := _parts_without(saved):
+        ways.append(f"{add}outputs=[{', '.join(map(_quoted, outputs))}])")
+    if parts := [] if saved.part else _parts_without(saved):
         others = f"  # or {', '.join(map(_quoted, parts[1:]))}" if len(parts) > 1 else ""
         ways.append(f"graph.add(name, source, part={_quoted(parts[0])}){others}")
     return ways

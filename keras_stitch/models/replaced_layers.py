@@ -77,7 +77,11 @@ def _copy(layer: keras.Layer, name: str | None = None) -> keras.Layer:
     if not isinstance(layer, keras.Model):
         return copy_layer(layer, name)
     copied = clone(layer, f"The model '{name}'")
-    return copied if copied.name == name else keras.Model(copied.input, copied.output, name=name)
+    if copied.name == name:
+        return copied
+    if isinstance(copied, keras.Sequential):  # which says what it takes only once it was called
+        return keras.Sequential([keras.Input(tensor=copied.inputs[0]), *copied.layers], name=name)
+    return keras.Model(copied.input, copied.output, name=name)
 
 
 class Places:

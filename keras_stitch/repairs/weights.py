@@ -131,8 +131,9 @@ def _filled(
 ) -> Iterator[tuple[keras.Variable, np.ndarray]]:
     """The weights of one outer layer, each with its array: by the names of the arrays, or in the order of Keras 2."""
     slots = [slot for part in _slots(layer, said, saved) for slot in part]
-    arrays = _without_replaced(arrays, slots, saved)
+    gone = [slot for slot in slots if _is_replaced(slot.said, saved)] + _left_out(layer, said, saved)
     slots = [slot for slot in slots if not _is_replaced(slot.said, saved)]
+    arrays = _without(gone, slots, arrays, saved)
     leaves = list({id(slot.leaf): slot for slot in slots}.values())
     if len(leaves) > 1 and sum(slot.count for slot in slots) != len(arrays):
         slots = [_in_file(slot, saved) for slot in slots]
@@ -192,22 +193,26 @@ def _is_replaced(said: Layer, saved: Saved) -> bool:
     return id(said) in saved.replaced or (wrapped is not None and _is_replaced(wrapped, saved))
 
 
-def _without_replaced(arrays: list[Array], slots: Sequence[_Slot], saved: Saved) -> list[Array]:
-    """The arrays without those that have the names of layers in whose place there are others."""
-    gone = [part for slot in slots if _is_replaced(slot.said, saved) for part in _in_replaced(slot, saved)]
-    kept = [slot for slot in slots if not _is_replaced(slot.said, saved)]
-    if not gone:
-        return arrays
-    owners = [_owner(array.name, [*kept, *gone]) for array in arrays]
+def _left_out(layer: keras.Layer, said: Layer, saved: Saved) -> list[_Slot]:
+    """The layers of a part of the file that its outputs do not need."""
+    kept = [id(inner) for inner in inner_layers(said)]
+    left = [inner for inner in saved.layers_in_file.get(id(said), ()) if id(inner) not in kept]
+    return [_Slot(layer, inner, (saved.name_in_file(said), name_of(inner)), 0) for inner in left]
+
+
+def _without(gone: Sequence[_Slot], kept: Sequence[_Slot], arrays: list[Array], saved: Saved) -> list[Array]:
+    """The arrays without those that have the names of layers that the model does not have any more."""
+    gone = [part for slot in gone for part in _in_file_within(slot, saved)]
+    owners = [_owner(array.name, [*kept, *gone]) if gone else None for array in arrays]
     return [array for array, owner in zip(arrays, owners, strict=True) if not any(owner is part for part in gone)]
 
 
-def _in_replaced(slot: _Slot, saved: Saved) -> Iterator[_Slot]:
-    """All layers within one that was replaced, itself, too."""
+def _in_file_within(slot: _Slot, saved: Saved) -> Iterator[_Slot]:
+    """A layer that the file has, and all within it."""
     said = slot.said
-    while id(said) not in saved.replaced:
+    while id(said) not in saved.replaced and _is_replaced(said, saved):
         said = said["config"]["layer"]
-    for path, inner in walk(saved.replaced[id(said)]):
+    for path, inner in walk(saved.replaced.get(id(said), said)):
         yield replace(slot, said=inner, path=(*slot.path, *(path.split("/") if path else ())))
 
 

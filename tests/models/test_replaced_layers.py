@@ -319,6 +319,27 @@ def test_the_mask_of_a_lambda(tmp_path: Path, own_mask: bool) -> None:
         assert compare(one, other).equal
 
 
+def test_outputs_of_a_part(tmp_path: Path) -> None:
+    """The lines to paste keep the part, and what its outputs do not need has weights in the file."""
+    said = called(layer("Lambda", "odd", function=["4w==", None, None], function_type="lambda"), "d")
+    held = [given("i", 4), called(layer("Dense", "d", units=2), "i"), said, called(layer("Dense", "e", units=2), "odd")]
+    inner = functional(held, ["i"], ["e"], name="inner")
+    whole = functional([given("x", 4), called(inner, "x")], ["x"], ["inner"])
+    arrays = [("d/k:0", floats(4, 2)), ("d/b:0", floats(2)), ("e/k:0", floats(2, 2)), ("e/b:0", floats(2))]
+    path = write_h5(tmp_path / "m.h5", whole, {"inner": arrays}, version="2.15.0")
+    with pytest.raises(SourceError) as caught:
+        ks.Graph("g").add("m", path, part="inner")
+    assert str(caught.value).endswith('graph.add(name, source, part="inner", outputs=["d"])')
+    x = floats(3, 4)
+    found = np.asarray(ks.Graph("g").add("m", path, part="inner", outputs=["d"]).build()(x))
+    assert compare(found, x @ arrays[0][1] + arrays[1][1]).equal
+
+
+def test_a_sequential_in_place_of_a_layer(files: Path) -> None:
+    given = keras.Sequential([keras.Input((3,)), layers.Rescaling(4.0), layers.Rescaling(0.5)])
+    check(ks.Graph("g").add("m", files / "sequential.h5", replace={"twice": given}).build(), files, "sequential")
+
+
 def test_the_line_to_paste_has_the_dtype(tmp_path: Path) -> None:
     said = called(layer("Lambda", "hot", function=["4w==", None, None], function_type="lambda"), "x")
     path = write_h5(tmp_path / "m.h5", functional([given("x", 4, dtype="int32"), said], "x", ["hot"]), {})
