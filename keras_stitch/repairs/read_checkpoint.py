@@ -3,7 +3,8 @@
 A checkpoint names its objects by the places at which the model holds them: ``layer-0``, ``layer-1`` and so on are its
 layers in their order, and so is it within nested models. Each variable says what it was called. What a checkpoint does
 not say, and an HDF5 file does, is the order of the arrays in a layer: first those that train. The architecture says
-what was frozen, and the layers of Keras 2 have their own names for what never trains.
+what was frozen, by which ``weights.assign`` orders them, too; and the layers of Keras 2 have their own names for what
+never trains.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ class _Reader:
         held = {child for child in self._objects[0].children.values() if self._is_model(child)}
         if len(held) == 1:
             return held.pop()
-        names = ", ".join(list(self._objects[0].children)[:8]) or "nothing"
+        names = ", ".join(list(self._objects[0].children)[:8])[:300] or "nothing"
         raise SourceError(
             f"'{self._prefix}' is no checkpoint of one Sequential or functional model.",
             expected='the objects layer-0, layer-1 ..., as model.save_weights("weights.ckpt") of Keras 2 writes them',
@@ -167,7 +168,8 @@ class _Reader:
         expected, received = [name for name, _ in named], [owner for _, owner in named]
         if expected != received and sorted(expected) == sorted(map(str, received)):
             raise self._of_another(
-                f"the layers of '{path}' in this order: {', '.join(expected)}", ", ".join(map(str, received))
+                f"the layers of '{path}' in this order: {', '.join(expected)}"[:500],
+                ", ".join(map(str, received))[:500],
             )
 
     def _owner(self, number: int) -> str | None:
