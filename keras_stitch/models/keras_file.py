@@ -187,9 +187,7 @@ def _open(path: Path, kind: str, saved: Saved, asked: _Asked, stored: int) -> Lo
         keras_private.build_sequentials_once(),
     ):
         try:
-            # Keras 3 may load the weights of nested models in an .h5 file in another order than it saved them.
-            nested = kind == "h5" and any(map(is_model, inner_layers(saved.model)))
-            if repairs or saved.is_legacy or nested or saved.part or (kind == "h5" and arch is not None):
+            if repairs or _needs_care(kind, saved, arch):
                 model, repairs = _repaired(path, kind, saved, arch, custom_objects, repairs)
                 if saved.is_legacy:
                     file_checks.check_biases(path, model)
@@ -216,6 +214,14 @@ def _open(path: Path, kind: str, saved: Saved, asked: _Asked, stored: int) -> Lo
     if any(map(clone.is_adapted, keras_private.layers_within(model))):
         model = clone.clone(model, f"'{path}'")
     return model, repairs
+
+
+def _needs_care(kind: str, saved: Saved, arch: Path | None) -> bool:
+    """Whether Keras alone would not load a file, or not all of it as it should be, even if no rule applies."""
+    # Keras 3 may load the weights of nested models in an .h5 file in another order than it saved them.
+    nested = kind == "h5" and any(map(is_model, inner_layers(saved.model)))
+    is_cut = saved.part is not None or bool(saved.layers_in_file)
+    return saved.is_legacy or nested or is_cut or (kind == "h5" and arch is not None)
 
 
 def _part_of(path: Path, model: keras.Model, part: str) -> keras.Model:

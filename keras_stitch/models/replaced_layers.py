@@ -216,8 +216,7 @@ def _stand_in(layers: Sequence[keras.Layer], unmasked: Container[int]) -> type[k
 
         def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
             self.takes += args
-            if self.unmasked or kwargs.get("mask") is None:
-                kwargs.pop("mask", None)
+            kwargs.pop("mask", None)  # which Keras finds with the tensor
             made = layers[self.number](*args, **kwargs)
             for tensor in keras.tree.flatten(made) if self.unmasked else ():
                 set_mask(tensor, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from keras_stitch.keras_private import FUNCTIONAL_MODULE
 from keras_stitch.repairs.architecture import Layer, Saved, is_functional
 from keras_stitch.repairs.rule import layer_rule
 
@@ -18,7 +19,7 @@ _SAID = ("name", "trainable", "layers", "input_layers", "output_layers", "dtype"
 def subclasses(layer: Layer, saved: Saved) -> bool:
     if not is_functional(layer) or layer["class_name"] in _OF_KERAS:
         return False
-    layer |= {"module": "keras", "registered_name": "Functional"}
+    layer |= {"module": FUNCTIONAL_MODULE, "registered_name": "Functional"}
     saved.rename_class(layer, "Functional")
     layer["config"] = {key: value for key, value in layer["config"].items() if key in _SAID}
     return True

@@ -319,6 +319,31 @@ def test_the_mask_of_a_lambda(tmp_path: Path, own_mask: bool) -> None:
         assert compare(one, other).equal
 
 
+class Trained(keras.Model):
+    """A functional model that is trained in its author's way."""
+
+
+@pytest.mark.parametrize("ending", ["h5", "keras"])
+def test_files_of_keras_3(tmp_path: Path, ending: str) -> None:
+    x = keras.Input((4,), dtype="int32", name="x")
+    embedded = layers.Embedding(5, 3, mask_zero=True, name="e")(x)
+    odd = layers.Lambda(lambda t: t * 2, lambda s: s, mask=lambda t, m: m, name="odd")
+    ends = [layers.GlobalAveragePooling1D(name=f"g{number}")(y) for number, y in enumerate((odd(embedded), embedded))]
+    ends[1] = layers.Dense(2, name="d")(ends[1])
+    model = Trained(x, ends)
+    rows = np.array([[1, 2, 0, 0], [4, 0, 3, 1]])
+    wanted = listed(model(rows))
+    model.save(tmp_path / f"m.{ending}")
+    path = tmp_path / f"m.{ending}"
+    with pytest.raises(SourceError, match="holds a Lambda layer"):
+        ks.Graph("g").add("m", path)
+    cut = ks.Graph("g").add("m", path, outputs=["d"])
+    assert compare(np.asarray(cut.build()(rows)), wanted[1]).equal
+    whole = ks.Graph("g").add("m", path, replace={"odd": layers.Rescaling(2.0)})
+    for one, other in zip(listed(whole.build()(rows)), wanted, strict=True):
+        assert compare(one, other).equal
+
+
 def test_outputs_of_a_part(tmp_path: Path) -> None:
     """The lines to paste keep the part, and what its outputs do not need has weights in the file."""
     said = called(layer("Lambda", "odd", function=["4w==", None, None], function_type="lambda"), "d")
