@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -151,7 +152,12 @@ def _open_as_far(path: Path, kind: str, asked: _Asked, outputs: Sequence[str] | 
         rest = _read(path, kind, asked)
         if outputs is None or not (left := cut.to_outputs(rest, outputs)):
             raise
-    model, repairs = _open(path, kind, rest, asked, stored)
+    kept = {
+        name: layer
+        for name, layer in asked.replace.items()
+        if not any(name == one or name.startswith(f"{one}/") for one in left)
+    }
+    model, repairs = _open(path, kind, rest, dataclasses.replace(asked, replace=kept), stored)
     return model, (Repair("left-out", cut.WHY, tuple(left)), *repairs)
 
 

@@ -184,6 +184,9 @@ def _names(layer: Layer) -> Iterator[tuple[str, Any]]:
     known = _is_keras(name) or name in gone_layers.KINDS or _importable(layer)
     if not known and not (name in (*MODELS, "Model") and is_model(layer)):
         yield name, layer.get("module")
+    function = _function_name(layer["config"].get("function")) if name == "Lambda" else None
+    if function is not None and not _resolves(keras.activations, function):
+        yield function, None
     for key, value in layer["config"].items():
         space = _FUNCTIONS.get(key) or _FUNCTIONS.get(key.rsplit("_", 1)[-1])
         if space is None or not known:

@@ -344,6 +344,26 @@ def test_files_of_keras_3(tmp_path: Path, ending: str) -> None:
         assert compare(one, other).equal
 
 
+def ninth(x: Any) -> Any:
+    """A function of the user's."""
+    return x / 9.0
+
+
+def test_what_is_left_out_need_not_be_replaced(tmp_path: Path) -> None:
+    """Lambdas with a function that their file names need that function."""
+    x = keras.Input((4,))
+    y = layers.Lambda(ops.relu, name="of_keras")(x)
+    ends = [layers.Lambda(ninth, name=name)(y) for name in ("odd", "even")]
+    keras.Model(x, [*ends, layers.Dense(2, name="d")(x)]).save(tmp_path / "m.keras")
+    with pytest.raises(SourceError, match=r"needs a custom object that is not known here: 'ninth' \(layer 'odd'\)\."):
+        ks.Graph("g").add("m", tmp_path / "m.keras")
+    graph = ks.Graph("g").add("m", tmp_path / "m.keras", outputs=["d"], replace={"odd": layers.Identity()})
+    assert graph.spec.submodel("m").repairs[0].startswith("left-out (odd, even): ")
+    given = graph.add("n", tmp_path / "m.keras", custom_objects={"ninth": ninth}, outputs=["odd"]).build()
+    rows = floats(3, 4)
+    assert compare(np.asarray(given.get_layer("n")(rows)), np.maximum(rows, 0) / 9).equal
+
+
 def test_outputs_of_a_part(tmp_path: Path) -> None:
     """The lines to paste keep the part, and what its outputs do not need has weights in the file."""
     said = called(layer("Lambda", "odd", function=["4w==", None, None], function_type="lambda"), "d")
