@@ -358,7 +358,7 @@ def test_what_is_left_out_need_not_be_replaced(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"needs a custom object that is not known here: 'ninth' \(layer 'odd'\)\."):
         ks.Graph("g").add("m", tmp_path / "m.keras")
     graph = ks.Graph("g").add("m", tmp_path / "m.keras", outputs=["d"], replace={"odd": layers.Identity()})
-    assert graph.spec.submodel("m").repairs[0].startswith("left-out (odd, even): ")
+    assert graph.spec.submodel("m").repairs[0].startswith("left-out (of_keras, odd, even): ")
     given = graph.add("n", tmp_path / "m.keras", custom_objects={"ninth": ninth}, outputs=["odd"]).build()
     rows = floats(3, 4)
     assert compare(np.asarray(given.get_layer("n")(rows)), np.maximum(rows, 0) / 9).equal
