@@ -319,6 +319,7 @@ assert main() == 0
 """
 
 
+@pytest.mark.slow
 def test_no_banner_and_nothing_imported_in_vain(folder: Path) -> None:
     done = start("-c", SEVERAL)
     assert (done.returncode, done.stderr) == (0, "")

@@ -211,6 +211,7 @@ def test_who_changes_a_packed_model(every: Every, tmp_path: Path) -> None:
     assert text.startswith("The model 'line' cannot be loaded.\n  Received: ")
 
 
+@pytest.mark.slow
 def test_a_packed_directory_as_a_source(every: Every, tmp_path: Path) -> None:
     graph = ks.Graph("outer").add("inner", every.directory).add("head", dense(1, 2))
     graph.connect("inner.score", "head")

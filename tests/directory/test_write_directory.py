@@ -120,6 +120,7 @@ def test_the_optimizer_is_not_saved(tmp_path, format, recwarn):
     kipoi_runner.kipoi_test(directory)
 
 
+@pytest.mark.slow
 def test_two_directories_and_one_as_source_in_one_process(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", ["", *sys.path])
     first = make_case().write(tmp_path / "first", dataloaders={"model1": write_loader(tmp_path / "a")})

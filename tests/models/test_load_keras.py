@@ -95,6 +95,7 @@ def test_an_input_that_keras_named_in_a_functional_model():
     assert allclose(model([floats(2, 4) * 0 + 1]), held(np.ones((2, 4), "float32")))
 
 
+@pytest.mark.slow
 def test_a_compiled_model_with_a_loss_of_the_users(tmp_path):
     def loss(want, got):
         return keras.ops.mean((want - got) ** 4)

@@ -147,6 +147,7 @@ def test_the_loss_is_that_of_the_graphs_order_or_refused(names: list[str], compi
     assert found == sum(weight * number**2 for number, weight in enumerate(weights))
 
 
+@pytest.mark.slow
 def test_a_model_stays_plain(tmp_path):
     """What is saved, or copied, is Keras' own."""
     model = built("late", "early")

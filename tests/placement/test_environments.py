@@ -488,6 +488,7 @@ def index() -> Uv:
     return uv
 
 
+@pytest.mark.slow
 def test_a_graph_on_the_real_index(index: Uv) -> None:
     made = settled(at("tree", "scikit-learn==1.3.2"), at("forest", "scikit-learn==1.6.1"), index=index)
     assert reasons(made) == {"forest": "its scikit-learn==1.6.1 and scikit-learn==1.3.2 of 'tree' exclude each other"}

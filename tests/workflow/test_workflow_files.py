@@ -206,6 +206,7 @@ def test_pieces_of_any_number_give_the_same_bits(finished: Workflow, copied: Wor
 # Running again
 
 
+@pytest.mark.slow
 def test_nothing_is_done_twice(finished: Workflow, copied: Workflow) -> None:
     assert finished.jobs() == []
     # Workflow and results can be moved together, and paths may be absolute.
