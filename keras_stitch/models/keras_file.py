@@ -149,8 +149,10 @@ def _open_as_far(path: Path, kind: str, asked: _Asked, outputs: Sequence[str] | 
     try:
         return _open(path, kind, _read(path, kind, asked), asked, stored)
     except SourceError:
+        if outputs is None:
+            raise
         rest = _read(path, kind, asked)
-        if outputs is None or not (left := cut.to_outputs(rest, outputs)):
+        if not (left := cut.to_outputs(rest, outputs)):
             raise
     kept = {
         name: layer

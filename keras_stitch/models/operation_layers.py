@@ -23,8 +23,7 @@ from keras_stitch.models.mask_passage import makes_masks
 from keras_stitch.models.merge_layers import float_policy, take_part
 
 Shape = tuple[int | None, ...]
-# Makes what an operation gives, by layers; ``None`` where it cannot. It gets the operation, its arguments, the shape of
-# what it gives, and a name for each new layer, of which the last is that of the operation.
+# Makes what a call gives, by layers, of which the last has the name of the operation; ``None`` where it cannot.
 _Made = Callable[["_Call"], Any]
 
 _SUMS = (keras.layers.Add, keras.layers.Average)
@@ -46,7 +45,6 @@ def with_layers(model: keras.Model) -> keras.Model:
     held = keras_private.layers_within(model)
     names = Names(one.name for one in itertools.chain(held, operations))
     keeps = makes_masks(model)
-
     summed: set[str] = set()
 
     def call(operation: keras.Operation, *arguments: Any, **options: Any) -> Any:

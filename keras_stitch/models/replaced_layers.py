@@ -41,7 +41,7 @@ def read(given: Any, where: str) -> Replacements:
     """The layers that a user gave, copied; messages call them ``where``.
 
     Raises:
-        StitchError: If they are no layers by name, or one of them has weights that nobody has set.
+        StitchError: If they are no layers by name, or one of them cannot be copied.
     """
     if not isinstance(given, Mapping) or not given:
         raise StitchError(f"{where} is no dict of layers.", expected=_ACCEPTED, received=repr(given)[:200])
@@ -146,7 +146,6 @@ class Places:
                 fix="Build it and set them before: layer.build(shape), layer.set_weights(...).",
             )
         copies = [_copy(layer) for layer in self._placed]
-
         new: set[int] = set()
 
         def other(layer: keras.Layer) -> keras.Layer | None:

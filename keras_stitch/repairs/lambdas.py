@@ -100,7 +100,7 @@ def backend_functions(saved: Saved) -> list[str]:
     for path, model in walk(saved.model):
         for layer in inner_layers(model) if is_functional(model) else ():
             called = None if layer["class_name"] != "Lambda" or saved.is_custom(layer) else _calls(layer)
-            if called is not None:
+            if called is not None and len(layer["inbound_nodes"]) == 1:  # more than one call is no function's
                 function, arguments = called
                 saved.rename_class(layer, "TFOpLambda")
                 layer["config"] = {"name": name_of(layer), "function": function}

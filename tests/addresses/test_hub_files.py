@@ -143,9 +143,9 @@ def test_a_branch_that_is_gone_is_said(hub: HubServer, commit: str):
 def test_a_branch_that_stayed_and_a_commit_are_not_said(hub: HubServer, commit: str):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        recorded(FILE, commit)
+        assert recorded(FILE, commit).path.read_bytes() == CONTENT
         hub.commit("user/repo", {"m.h5": b"later"})
-        recorded(f"{FILE}@{commit}", commit)
+        assert recorded(f"{FILE}@{commit}", commit).path.read_bytes() == CONTENT
 
 
 # -- what is not there -------------------------------------------------------------------------------------------------

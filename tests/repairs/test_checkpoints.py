@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import keras
 import numpy as np
 import pytest
 from checkpoint_files import entry, rewrite_index
+from kept_files import kept
 from old_keras import ALL_FILES
 from test_keras2_layers import REFUSED
 from test_saved_models import added, any_of, difference, make
@@ -44,16 +43,9 @@ MOST = r"Graph\..*|nested\..*|(TimeDistributed|SpectralNormalization)\..*"
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with what is kept."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-    if "UPDATE_GOLDEN" in os.environ:
-        make(folder, any_of(KEPT), "--checkpoints")
-        with tarfile.open(ARCHIVE, "w:xz") as archive:
-            for path in sorted(folder.iterdir()):
-                archive.add(path, path.name)
-    else:
-        with tarfile.open(ARCHIVE) as archive:
-            archive.extractall(folder, filter="data")
-    return folder
+    return kept(
+        tmp_path_factory.mktemp("checkpoints"), ARCHIVE, lambda folder: make(folder, any_of(KEPT), "--checkpoints")
+    )
 
 
 @pytest.fixture

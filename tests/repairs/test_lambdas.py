@@ -15,6 +15,7 @@ from repairs_files import called, functional, given, write_h5
 
 import keras_stitch as ks
 from keras_stitch.errors import SourceError
+from keras_stitch.models.keras_file import open_file
 from keras_stitch.repairs import lambdas
 from keras_stitch.verify.equality import compare
 
@@ -81,16 +82,36 @@ def test_functions_of_the_backend(tmp_path: Path, name: str) -> None:
     assert graph.spec.submodel("m").repairs[0].startswith("backend-functions (it): ")
 
 
+@pytest.mark.parametrize(("name", "joined"), [("concatenate", np.concatenate([X, X], -1)), ("stack", np.stack([X, X]))])
+def test_functions_of_several_tensors(tmp_path: Path, name: str, joined: np.ndarray) -> None:
+    code = dumped("def f(x):\n    return x", BACKEND, name)
+    both = called(said(code, "keras.backend.tensorflow_backend"), ["x", "x"])
+    path = write_h5(tmp_path / "m.h5", functional([given("x", 3, 1), both], ["x"], ["it"]), {}, version="2.2.4")
+    assert compare(np.asarray(open_file(path).model(X)), joined).equal
+
+
 def test_each_function_of_the_backend_is_tried() -> None:
     of_several = {"concatenate", "stack"}
     assert OPERATIONS.keys() | of_several == lambdas.BACKEND_FUNCTIONS.keys()
 
 
+def test_one_that_is_called_twice_stays_a_lambda(tmp_path: Path) -> None:
+    """A function of TensorFlow is called once, so what replaces the Lambda is called twice."""
+    code = dumped("def f(x):\n    return x", BACKEND, "exp")
+    twice = called(said(code, "keras.backend.tensorflow_backend"), "x", [["it", 0, 0, {}]])
+    model = functional([given("x", 3, 1), twice], ["x"], [["it", 1, 0]])
+    path = write_h5(tmp_path / "m.h5", model, {}, version="2.2.4")
+    with pytest.raises(SourceError, match="holds a Lambda layer, that is Python code"):
+        ks.Graph("g").add("m", path)
+    found = ks.Graph("g").add("m", path, replace={"it": layers.Activation("exponential")}).build()
+    assert compare(np.asarray(found(X)), np.exp(np.exp(X))).equal
+
+
 @pytest.mark.parametrize(
     ("code", "module", "more"),
     [
-        (dumped("def f(x): return x", "/home/me/backend.py", "mean"), "__main__", {}),
-        (dumped("def f(x): return x", "/home/me/model.py", "mean"), "keras.backend", {}),
+        (dumped("def f(x): return x", "notebooks/backend.py", "mean"), "__main__", {}),
+        (dumped("def f(x): return x", "notebooks/model.py", "mean"), "keras.backend", {}),
         (dumped("def f(x): return x", BACKEND, "sqrt"), "keras.backend", {}),  # which cut off at zero
         (dumped("def f(x): return x", BACKEND, "mean"), "keras.backend", {"arguments": {"out": "x"}}),
         (dumped("def f(x): return x", BACKEND, "mean"), "os.keras.backend", {}),

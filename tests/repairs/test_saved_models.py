@@ -13,7 +13,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections import Counter
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import numpy as np
 import pytest
 import warm_python
 from checkpoint_files import entry, read_metadata, rewrite_index, written_metadata
+from kept_files import kept
 from old_keras import ALL_FILES
 from test_keras2_layers import HALF, HALF_TOLERANCE, REFUSED
 
@@ -59,16 +59,7 @@ def any_of(names: list[str] | tuple[str, ...]) -> str:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with what is kept."""
-    folder = tmp_path_factory.mktemp("saved_models")
-    if "UPDATE_GOLDEN" in os.environ:
-        make(folder, any_of(KEPT), "--old")
-        with tarfile.open(ARCHIVE, "w:xz") as archive:
-            for path in sorted(folder.iterdir()):
-                archive.add(path, path.name)
-    else:
-        with tarfile.open(ARCHIVE) as archive:
-            archive.extractall(folder, filter="data")
-    return folder
+    return kept(tmp_path_factory.mktemp("saved_models"), ARCHIVE, lambda folder: make(folder, any_of(KEPT), "--old"))
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import onnx
 import onnxruntime
 import pytest
 import yaml
+from added_sources import added, ports, problem
 from onnx import TensorProto, helper, numpy_helper
 
 import keras_stitch as ks
@@ -24,7 +25,7 @@ from keras_stitch.cli import main
 from keras_stitch.errors import SourceError, StitchError
 from keras_stitch.graphs.spec import Port
 from keras_stitch.kipoi.packed_copy import flattened, load_packed, nested
-from keras_stitch.sources import load_source, probing
+from keras_stitch.sources import probing
 from keras_stitch.sources.added import Added
 
 Array = np.ndarray[Any, Any]
@@ -73,20 +74,6 @@ def one(path: Path, kind: str = "Relu", shape: Sequence[Any] | None = ("n", 4), 
     return write(
         path, [node(kind, "x", "y", **more.pop("attributes", {}))], {"x": (type, shape)}, {"y": (type, shape)}, **more
     )
-
-
-def added(source: Any, **options: Any) -> Added:
-    return load_source.load("m", source, **options)
-
-
-def problem(source: Any, **options: Any) -> str:
-    with pytest.raises(StitchError) as error:
-        added(source, **options)
-    return str(error.value)
-
-
-def ports(found: Added) -> list[tuple[Any, ...]]:
-    return [(port.name, port.shape, port.dtype) for port in (*found.submodel.inputs, *found.submodel.outputs)]
 
 
 def predicted(found: Added, *arrays: Array) -> list[Array]:

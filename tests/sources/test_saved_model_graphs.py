@@ -16,13 +16,14 @@ import kipoi_runner
 import numpy as np
 import pytest
 import tensorflow as tf
+from added_sources import added, ports, problem
 from backends import only_on
 
 import keras_stitch as ks
 from keras_stitch.cli import main
 from keras_stitch.errors import StitchError
 from keras_stitch.kipoi.packed_copy import load_packed
-from keras_stitch.sources import load_source, saved_model_operations
+from keras_stitch.sources import saved_model_operations
 from keras_stitch.sources.added import Added
 from keras_stitch.verify.equality import compare
 
@@ -67,20 +68,6 @@ def save(function: Callable[..., Any], folder: Path, spec: tf.TensorSpec | None 
     module.function = tf.function(function, input_signature=[spec or tf.TensorSpec((None, 4), tf.float32, "x")])
     tf.saved_model.save(module, str(folder / "graph"), signatures={"serving_default": module.function})
     return folder / "graph"
-
-
-def added(source: Any, **options: Any) -> Added:
-    return load_source.load("m", source, **options)
-
-
-def problem(source: Any, **options: Any) -> str:
-    with pytest.raises(StitchError) as error:
-        added(source, **options)
-    return str(error.value)
-
-
-def ports(found: Added) -> list[tuple[Any, ...]]:
-    return [(port.name, port.shape, port.dtype) for port in (*found.submodel.inputs, *found.submodel.outputs)]
 
 
 def predicted(found: Added, *arrays: np.ndarray) -> list[np.ndarray]:
