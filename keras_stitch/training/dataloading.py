@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import kipoi
-from kipoi.data import AVAILABLE_DATALOADERS, BaseDataLoader
-from kipoi_utils.data_utils import numpy_collate
 
 from keras_stitch.errors import StitchError, nearest, reason
 from keras_stitch.files.read_files import check_directory, is_directory, is_file
 from keras_stitch.graphs.names import zoo_name
 from keras_stitch.kipoi.run_kipoi import is_data_error
+from keras_stitch.kipoi.templates import template_module
 from keras_stitch.training.batches import Array
 from keras_stitch.training.provenance import existing_file
+
+_KINDS = template_module("kipoi.merging.dataloader_kinds")
 
 
 def maker(source: Any, arguments: dict[str, Any]) -> Callable[[], Any]:
@@ -29,12 +30,12 @@ def maker(source: Any, arguments: dict[str, Any]) -> Callable[[], Any]:
     Raises:
         StitchError: If there is no such dataloader, or its arguments are others; by the function, if it cannot be made.
     """
-    if isinstance(source, BaseDataLoader):
+    if isinstance(source, _KINDS.BaseDataLoader):
         if arguments:
             raise StitchError("dataloader_args= has no meaning for a dataloader that is made already.")
         return lambda: source
     loader: Any = _loader(source) if isinstance(source, str | os.PathLike) else source
-    if not isinstance(loader, type) or not issubclass(loader, BaseDataLoader):
+    if not isinstance(loader, type) or not issubclass(loader, _KINDS.BaseDataLoader):
         raise StitchError(
             "training_data(...) takes a dataloader.",
             expected="a Kipoi directory, or a Kipoi dataloader",
@@ -67,7 +68,7 @@ def read_rows(dataloader: Any, rows: Sequence[int] | Array) -> dict[str, Any]:
     """The batch of some rows of a dataloader with random access, as Kipoi has it."""
     if is_merged(dataloader):  # it reads many rows at once
         return dict(dataloader.read(rows))
-    return dict(numpy_collate([dataloader[int(row)] for row in rows]))
+    return dict(_KINDS.numpy_collate([dataloader[int(row)] for row in rows]))
 
 
 def is_merged(dataloader: Any) -> bool:
@@ -102,7 +103,7 @@ def _described_arguments(loader: type) -> dict[str, Any]:
     """The arguments that a dataloader's description names; none where it has no description."""
     for kind in loader.__mro__:
         # Kipoi writes those of a function that it loads into its own class, where they are no subclass's.
-        if kind is not loader and kind in AVAILABLE_DATALOADERS.values():
+        if kind is not loader and kind in _KINDS.AVAILABLE_DATALOADERS.values():
             break
         if "args" in vars(kind):
             return dict(vars(kind)["args"] or {})

@@ -7,16 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kipoi.data import Dataset, PreloadedDataset
-
 from keras_stitch.checks import mapping_of, whole_number
 from keras_stitch.errors import StitchError
 from keras_stitch.files.read_files import is_directory
+from keras_stitch.kipoi.templates import template_module
 from keras_stitch.terminal import Step
 from keras_stitch.training.batches import rest, size
 from keras_stitch.training.dataloading import failure, is_merged, label, maker, read_rows
 from keras_stitch.training.provenance import key_of
 from keras_stitch.training.stored_rows import is_finished, write_features
+
+_KINDS = template_module("kipoi.merging.dataloader_kinds")
 
 
 def precompute(
@@ -83,7 +84,7 @@ def precompute(
 
 def _count(dataloader: Any, directory: object) -> int | None:
     """How many rows a dataloader has, ``None`` where it does not know."""
-    rows = len(dataloader) if isinstance(dataloader, Dataset | PreloadedDataset) else None
+    rows = len(dataloader) if isinstance(dataloader, _KINDS.Dataset | _KINDS.PreloadedDataset) else None
     if rows == 0:
         raise StitchError(f"The dataloader of {label(directory)} has no rows.")
     return rows
@@ -116,7 +117,7 @@ def _batches(
     dataloader: Any, start: int, rows: int | None, batch_size: int, workers: int
 ) -> Iterator[Mapping[str, Any]]:
     """The batches of a dataloader from a row on; where that can be, without reading those before."""
-    if rows is not None and (not workers or isinstance(dataloader, PreloadedDataset)):
+    if rows is not None and (not workers or isinstance(dataloader, _KINDS.PreloadedDataset)):
         for first in range(start, rows, batch_size):
             yield read_rows(dataloader, range(first, min(first + batch_size, rows)))
     elif rows is not None and _takes_sampler(dataloader):
@@ -128,8 +129,8 @@ def _batches(
 def _takes_sampler(dataloader: Any) -> bool:
     """Whether what it is given goes on to Kipoi's loader, which takes the numbers of the rows."""
     kind = type(dataloader)
-    own = kind._batch_iterable is Dataset._batch_iterable or is_merged(dataloader)
-    return bool(own and kind.batch_iter is Dataset.batch_iter)
+    own = kind._batch_iterable is _KINDS.Dataset._batch_iterable or is_merged(dataloader)
+    return bool(own and kind.batch_iter is _KINDS.Dataset.batch_iter)
 
 
 def _without(batches: Iterable[Any], skipped: int) -> Iterator[Any]:

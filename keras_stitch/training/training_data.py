@@ -6,18 +6,22 @@ import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from kipoi.data import BaseDataLoader, Dataset, PreloadedDataset
+from typing import TYPE_CHECKING, Any
 
 from keras_stitch.checks import mapping_of, whole_number
 from keras_stitch.errors import StitchError
 from keras_stitch.files.read_files import is_directory
+from keras_stitch.kipoi.templates import template_module
 from keras_stitch.training.batches import Array, for_fit
 from keras_stitch.training.dataloading import Workers, failure, is_merged, label, maker, read_rows
 from keras_stitch.training.epochs import Epochs, checked_options
 from keras_stitch.training.provenance import Key, changes, key_of, refusal
 from keras_stitch.training.stored_rows import Features, check_finished, is_features, open_features
+
+if TYPE_CHECKING:
+    from merging.dataloader_kinds import BaseDataLoader
+
+_KINDS = template_module("kipoi.merging.dataloader_kinds")
 
 Batch = tuple[Any, Any]
 
@@ -133,7 +137,7 @@ def training_data(
     arguments = mapping_of(dataloader_args, "dataloader_args=", "{argument: value}")
     make = maker(source, arguments)
     dataloader = make()
-    if isinstance(dataloader, Dataset | PreloadedDataset):
+    if isinstance(dataloader, _KINDS.Dataset | _KINDS.PreloadedDataset):
         _check_no_steps(steps)
         return _with_random_access(make, len(dataloader), source, arguments, options)
     return _in_order(make, dataloader, source, options, steps)
@@ -143,7 +147,7 @@ def _with_random_access(
     make: Callable[[], Any], rows: int, source: Any, arguments: Mapping[str, Any], options: dict[str, Any]
 ) -> TrainingData:
     """The rows of a dataloader that knows how many there are, once the first could be read."""
-    if options["workers"] and isinstance(source, BaseDataLoader):
+    if options["workers"] and isinstance(source, _KINDS.BaseDataLoader):
         raise StitchError(
             "A dataloader that is made already is read by one process.",
             expected="workers=0, or the class of the dataloader and dataloader_args=",

@@ -13,9 +13,11 @@ import pytest
 from keras_stitch.directory.runtime_files import write_runtime
 from keras_stitch.kipoi.templates import template_files, template_module, template_text
 
+KINDS = {"data_errors", "dataloader_kinds", "own_dataloaders", "workers"}
+FILES = {*KINDS, "kipoi_names", "python_files"}
 BASE = {
-    *("__init__", "blocks", "data_errors", "keys", "merged", "part_base", "row_groups", "row_ids", "row_lookup"),
-    "workers",
+    *("__init__", "blocks", "keys", "merged", "part_base", "row_groups", "row_ids", "row_lookup"),
+    *KINDS,
 }
 TABLES = {
     *("array_files", "column_tables", "file_contents", "hdf5_contents", "row_ids", "row_names", "stored_arrays"),
@@ -31,12 +33,12 @@ NEEDED = {
         *("__init__", "blocks", "data_errors", "hdf5_contents", "part_base", "predictions", "records", "row_ids"),
     },
     "Part": {
-        *("__init__", "blocks", "component_source", "data_errors", "dataloader_part", "keys", "part_base", "readers"),
-        *("row_ids", "shared_sequences", "workers"),
+        *("__init__", "blocks", "component_source", "dataloader_part", "keys", "part_base", "readers"),
+        *("row_ids", "shared_sequences", *KINDS),
     },
-    "load_dataloader": {"__init__", "python_files"},
+    "load_dataloader": {"__init__", *FILES},
     "Merge": {"__init__", "numpy_merges"},
-    "Packed": {"__init__", "data_errors", "numpy_merges", "python_files", "run_packed"},
+    "Packed": {"__init__", "numpy_merges", "run_packed", *FILES},
 }
 ALL = template_module("kipoi.merging").__all__
 
@@ -90,7 +92,7 @@ def test_everything_is_the_template_itself(tmp_path):
 def test_what_is_loaded_by_its_path_is_there(tmp_path):
     assert written(tmp_path, "x = 1\n", "records") == {"__init__", "records"}
     found = written(tmp_path / "own", template_text("kipoi/packed_class.py"), file="model.py")
-    assert found == {"__init__", "python_files"}
+    assert found == {"__init__", *FILES}
 
 
 def test_the_generated_init_is_formatted(tmp_path):

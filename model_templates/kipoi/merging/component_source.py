@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from kipoi_utils.data_utils import numpy_collate
 
 from .blocks import Block, FieldPath, leaves
 from .data_errors import DataError, problem, reason
+from .dataloader_kinds import numpy_collate
 from .keys import with_keys
 from .shared_sequences import bed_names
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from kipoi.data import Dataset
 
 from .blocks import Block, Rows, nest, size
 from .data_errors import DataError, problem
+from .dataloader_kinds import Dataset
 from .keys import of_rows
 from .part_base import BasePart, FilePart, Reader, open_parts
 from .row_groups import RowCheck, say

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from kipoi.data import SampleIterator
 
 from .blocks import Block, leaves, rebatch, size
 from .data_errors import problem
+from .dataloader_kinds import SampleIterator
 from .merged import LOOKED_AT, Merged, Runs, different_lengths, row_of
 from .part_base import BasePart, Reader
 from .row_groups import say

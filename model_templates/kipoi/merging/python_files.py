@@ -12,7 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from kipoi.data import AVAILABLE_DATALOADERS, PreloadedDataset
+from .dataloader_kinds import AVAILABLE_DATALOADERS, PreloadedDataset
+from .kipoi_names import kipoi_names
 
 
 def load_dataloader(path: str | Path, name: str, kind: str = "PreloadedDataset") -> Any:
@@ -54,7 +55,11 @@ def from_function(function: Callable[..., Any], kind: str = "PreloadedDataset") 
 
 @contextlib.contextmanager
 def neighbours_first(folder: Path) -> Iterator[None]:
-    """Lets ``import helper`` find helper.py of the folder; leaves no trace of it for the next dataloader."""
+    """Lets ``import helper`` find helper.py of the folder; leaves no trace of it for the next dataloader.
+
+    Raises:
+        DataError: If Kipoi is not installed and what is loaded cannot do without it.
+    """
     names = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
 
     def take_out() -> dict[str, ModuleType]:
@@ -64,7 +69,8 @@ def neighbours_first(folder: Path) -> Iterator[None]:
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
     try:
-        yield
+        with kipoi_names():
+            yield
     finally:
         sys.path.remove(str(folder))
         take_out()

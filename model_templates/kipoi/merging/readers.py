@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from kipoi.data import BatchDataset, BatchGenerator, BatchIterator, Dataset, PreloadedDataset
 
 from .blocks import Block, Rows, concatenate, own, size, take
 from .component_source import Source
 from .data_errors import DataError, problem, span
+from .dataloader_kinds import BatchDataset, BatchGenerator, BatchIterator, Dataset, PreloadedDataset
 from .part_base import Reader
 from .shared_sequences import length_of, same_extraction, share_extraction
 from .workers import numbers

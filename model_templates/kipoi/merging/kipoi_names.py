@@ -1,0 +1,65 @@
+"""Where Kipoi is not installed, our classes have its names while files are loaded that were written for it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from . import dataloader_kinds as kinds
+from .data_errors import problem
+
+# By module; what loads models adds ``kipoi.model``.
+CLASSES: dict[str, dict[str, Any]] = {
+    "kipoi.data": {**kinds.AVAILABLE_DATALOADERS, "BaseDataLoader": kinds.BaseDataLoader},
+    "kipoi.metadata": {"GenomicRanges": kinds.GenomicRanges},
+    "kipoi_utils.data_utils": {"numpy_collate": kinds.numpy_collate},
+}
+
+
+@contextlib.contextmanager
+def kipoi_names() -> Iterator[None]:
+    """Lets ``from kipoi.data import Dataset`` find our class where there is no Kipoi; leaves no trace of it.
+
+    Raises:
+        DataError: If a file needs more of Kipoi than that.
+    """
+    if kinds.HAS_KIPOI:
+        yield
+        return
+    before = _taken_out()
+    sys.modules.update(_modules())
+    try:
+        yield
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        if not package.startswith("kipoi"):
+            raise
+        needed = "kipoi" if package == "kipoi_utils" else package
+        raise problem(
+            "A dataloader or a model needs Kipoi, which is not installed.",
+            received=str(error),
+            fix="pip install " + " ".join(dict.fromkeys(["kipoi", needed])),
+        ) from error
+    finally:
+        _taken_out()
+        sys.modules.update(before)
+
+
+def _taken_out() -> dict[str, ModuleType]:
+    packages = ("kipoi", "kipoi_utils")
+    return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in packages}
+
+
+def _modules() -> dict[str, ModuleType]:
+    found: dict[str, ModuleType] = {}
+    for name, classes in CLASSES.items():
+        package, _, last = name.partition(".")
+        parent = found.setdefault(package, ModuleType(package))
+        vars(parent)["__path__"] = []  # so that other modules are looked for, and missed by their names
+        found[name] = ModuleType(name)
+        vars(found[name]).update(classes)
+        setattr(parent, last, found[name])
+    return found
