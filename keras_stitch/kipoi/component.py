@@ -9,11 +9,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import kipoi
-from kipoi.data import AVAILABLE_DATALOADERS
-from kipoi_utils.utils import infer_parent_class, override_default_kwargs
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from keras_stitch.checks import path_of
 from keras_stitch.errors import SourceError, StitchError, reason
@@ -22,10 +19,16 @@ from keras_stitch.files.read_files import check_directory, find_yaml, is_directo
 from keras_stitch.graphs.names import zoo_name
 from keras_stitch.kipoi import schema
 from keras_stitch.kipoi.dataloader import Dataloader, sources
+from keras_stitch.kipoi.descriptions import BadDescription, Schema, dataloader_description
+from keras_stitch.kipoi.optional_kipoi import require_kipoi
 from keras_stitch.kipoi.templates import template_module
-from keras_stitch.kipoi.zoo_files import Located, locate
+
+if TYPE_CHECKING:
+    from keras_stitch.kipoi.model_sources import Located
 
 RANDOM_ACCESS = ("PreloadedDataset", "Dataset", "BatchDataset")
+Given: TypeAlias = tuple[tuple[schema.Field, ...], dict[str, Any]]
+
 FUNCTIONS = ("PreloadedDataset", "SampleGenerator", "BatchGenerator")
 
 
@@ -80,6 +83,9 @@ def resolve(dataloader: Dataloader) -> Component:
     if is_directory(path):
         return _from_directory(path, args)
     if isinstance(source, str) and not is_file(path) and zoo_name(source):
+        require_kipoi(f"'{source}', a dataloader of one of Kipoi's sources,")
+        from keras_stitch.kipoi.model_sources import locate
+
         return _from_source(locate(source, "dataloader", "model"), args)
     if isinstance(source, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", source):
         return _from_import(source, args)
@@ -122,7 +128,7 @@ def _from_source(located: Located, args: dict[str, Any]) -> Component:
         if default is None:
             raise SourceError(f"The model '{located.name}' names no dataloader.")
         return resolve(replace(default, args={**(default.args or {}), **args}))
-    if located.raw is not None:
+    if located.of_group:
         raise SourceError(
             f"The dataloader '{located.name}' is one of a group that shares a template.",
             expected="a dataloader with a dataloader.yaml of its own",
@@ -141,9 +147,9 @@ def _from_directory(directory: Path, args: dict[str, Any]) -> Component:
     raw = load_yaml(found)
     schema.check_read_files(found, raw)
     try:
-        description = kipoi.get_source("dir").get_dataloader_descr(str(directory.resolve()))
-    except Exception as error:  # Kipoi's parsers raise whatever they meet
-        raise SourceError(f"'{found}' is not valid.", received=f"{type(error).__name__}: {error}") from error
+        description = dataloader_description(raw, directory)
+    except BadDescription as error:
+        raise SourceError(f"'{found}' is not valid.", received=str(error)) from error
     file, name = _defined_in(directory, description.defined_as)
     label = str(directory)
     python_files = template_module("kipoi.merging.python_files")
@@ -164,7 +170,6 @@ def _from_directory(directory: Path, args: dict[str, Any]) -> Component:
         # The description below is of this directory alone.
         loader = python_files.from_function(loader, kind) if is_function else type(loader.__name__, (loader,), {})
     kind = _check_type(label, description.type, loader, is_function)
-    loader._add_description_factory(description)
     called = (getattr(loader, "data_fn", None) or loader.generator_fn) if is_function else loader
     signature = inspect.signature(called)
     return Component(
@@ -175,7 +180,7 @@ def _from_directory(directory: Path, args: dict[str, Any]) -> Component:
         object=name,
         is_function=is_function,
         arguments=schema.read_arguments(label, signature, description.args, raw.get("args") or {}, directory, args),
-        **_said(label, loader, {}, description, raw),
+        **_statements(_schema_in(directory, loader, description.output_schema), description, raw),
     )
 
 
@@ -214,18 +219,31 @@ def _from_import(path: str, args: dict[str, Any]) -> Component:
         object=path,
         is_function=False,
         arguments=schema.read_arguments(path, signature, loader.args, raw.get("args") or {}, None, args),
-        **_said(path, loader, args, loader, raw),
+        **_statements(_schema_of(path, loader, args), loader, raw),
     )
 
 
-def _said(label: str, loader: Any, args: Mapping[str, Any], description: Any, raw: Mapping[str, Any]) -> dict[str, Any]:
-    """What a dataloader gives with the arguments that the user gives it, and what its description says."""
+def _schema_in(directory: Path, loader: Any, described: Schema) -> Given:
+    """Arrays and metadata of a dataloader in a directory: as described, unless its class changes what Kipoi parsed."""
+    own = _kinds().BaseDataLoader
+    if getattr(loader.get_output_schema, "__func__", None) is getattr(own.get_output_schema, "__func__", None):
+        return schema.read_fields(described.inputs), schema.read_metadata(described.metadata)
+    import kipoi
+
+    loader._add_description_factory(kipoi.get_source("dir").get_dataloader_descr(str(directory.resolve())))
+    return _schema_of(str(directory), loader, {})
+
+
+def _schema_of(label: str, loader: Any, args: Mapping[str, Any]) -> Given:
+    """Arrays and metadata of a class that has a schema, with the arguments that the user gives it."""
     try:
         if args and loader.__init__.__defaults__:
+            from kipoi_utils.utils import override_default_kwargs
+
             # kipoiseq's loaders compute their schema from the defaults.
             loader = override_default_kwargs(loader, args)
         said = loader.get_output_schema()
-        fields, metadata = schema.read_fields(said.inputs), schema.read_metadata(said.metadata)
+        return schema.read_fields(said.inputs), schema.read_metadata(said.metadata)
     except Exception as error:  # whatever the loader does with its arguments
         given = f" with args={dict(args)!r}" if args else ""
         raise StitchError(
@@ -233,8 +251,16 @@ def _said(label: str, loader: Any, args: Mapping[str, Any], description: Any, ra
             received=f"{type(error).__name__}: {reason(error)}",
             fix="Give arguments that it takes." if args else None,
         ) from error
-    info, dependencies = schema.read_info(description.info, raw), schema.read_dependencies(description.dependencies)
-    return {"fields": fields, "metadata": metadata, "info": info, "dependencies": dependencies}
+
+
+def _statements(given: Given, description: Any, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """What a dataloader gives and its description says, as the fields of a ``Component``."""
+    return {
+        "fields": given[0],
+        "metadata": given[1],
+        "info": schema.read_info(description.info, raw),
+        "dependencies": schema.read_dependencies(description.dependencies),
+    }
 
 
 def _import(path: str) -> Any:
@@ -274,20 +300,26 @@ def _check_loads(label: str, loader: object) -> None:
 
 
 def _check_type(label: str, stated: str | None, loader: type, is_function: bool) -> str:
-    kind = stated or ("PreloadedDataset" if is_function else infer_parent_class(loader, AVAILABLE_DATALOADERS))
-    if kind not in AVAILABLE_DATALOADERS:
+    known = _kinds().AVAILABLE_DATALOADERS
+    own = next((name for name, base in reversed(known.items()) if issubclass(loader, base)), None)
+    kind = stated or ("PreloadedDataset" if is_function else own) or "class of its own"
+    if kind not in known:
         raise SourceError(
-            f"The dataloader '{label}' is a {kind or 'class of its own'}, which is none of Kipoi's kinds.",
-            expected=" or ".join(AVAILABLE_DATALOADERS),
+            f"The dataloader '{label}' is a {kind}, which is none of Kipoi's kinds.",
+            expected=" or ".join(known),
         )
     if is_function and kind not in FUNCTIONS:
         raise SourceError(
             f"The dataloader '{label}' is a function, which cannot be a {kind}.", expected=" or ".join(FUNCTIONS)
         )
-    if not issubclass(loader, AVAILABLE_DATALOADERS[kind]):
+    if not issubclass(loader, known[kind]):
         raise SourceError(
             f"The dataloader '{label}' is not what it says it is.",
             expected=f"a {kind}",
-            received=f"the class {loader.__name__}, a {infer_parent_class(loader, AVAILABLE_DATALOADERS)}",
+            received=f"the class {loader.__name__}, a {own}",
         )
     return kind
+
+
+def _kinds() -> ModuleType:
+    return template_module("kipoi.merging.dataloader_kinds")

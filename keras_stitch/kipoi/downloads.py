@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from kipoi.specs import RemoteFile
-
 from keras_stitch.errors import DownloadError, SourceError, StitchError
 from keras_stitch.files.checksums import Checksum
 from keras_stitch.files.new_files import new_file
 from keras_stitch.files.read_files import is_file
+from keras_stitch.kipoi.descriptions import RemoteFile
 from keras_stitch.terminal import bytes_done
 
 _WHAT = {"weights": "file of weights", "arch": "architecture", "custom_objects": "file of custom objects"}

@@ -6,14 +6,13 @@ import importlib
 import inspect
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any
-
-import kipoi.model
 
 from keras_stitch.errors import SourceError
 from keras_stitch.files.read_files import is_file
+from keras_stitch.kipoi.named_files import gone
 from keras_stitch.kipoi.templates import STITCHED_MODEL, template_module
-from keras_stitch.kipoi.zoo_files import gone
 
 # What Kipoi's old names of frameworks stand for.
 OLD_TYPES = {
@@ -71,17 +70,21 @@ def framework_of(label: str, directory: Path, description: Any, *, load: bool = 
         file = f"{module}.py"
     if not load:
         return "kipoi"
-    found = _class(label, directory / file, kind, name)
-    if not inspect.isclass(found) or not issubclass(found, kipoi.model.BaseModel):
+    found, kinds = _class(label, directory / file, kind, name), _model_kinds()
+    if not inspect.isclass(found) or not issubclass(found, kinds.BaseModel):
         raise SourceError(
             f"The model class of '{label}' is none of Kipoi's.",
             expected="a subclass of kipoi.model.BaseModel",
             received=kind if kind != "custom" else name,
         )
-    if issubclass(found, kipoi.model.KerasModel):
-        same = getattr(found, "predict_on_batch", None) is kipoi.model.KerasModel.predict_on_batch
+    if issubclass(found, kinds.KerasModel):
+        same = getattr(found, "predict_on_batch", None) is kinds.KerasModel.predict_on_batch
         return "keras" if same and kind != "custom" else "kipoi"
-    return next((name for base, name in _BASES if issubclass(found, getattr(kipoi.model, base))), "kipoi")
+    return next((name for base, name in _BASES if issubclass(found, getattr(kinds, base))), "kipoi")
+
+
+def _model_kinds() -> ModuleType:
+    return template_module("kipoi.merging.model_kinds")
 
 
 def _class(label: str, file: Path, kind: str, name: str) -> Any:

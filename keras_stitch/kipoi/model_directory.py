@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import kipoi
-
 from keras_stitch import directory_layout as layout
 from keras_stitch.errors import SourceError, StitchError
 from keras_stitch.files.hdf5_files import is_hdf5
 from keras_stitch.files.read_files import check_directory, find_yaml, load_yaml
 from keras_stitch.kipoi.component import default_dataloader
 from keras_stitch.kipoi.dataloader import Dataloader
+from keras_stitch.kipoi.descriptions import BadDescription, ModelDescription, model_description
 from keras_stitch.kipoi.downloads import fetch_all
 from keras_stitch.kipoi.framework import framework_of
+from keras_stitch.kipoi.named_files import local_file
+from keras_stitch.kipoi.optional_kipoi import require_kipoi
 from keras_stitch.kipoi.packed_copy import packed_files
 from keras_stitch.kipoi.schema import (
     Field,
@@ -28,7 +29,6 @@ from keras_stitch.kipoi.schema import (
     read_info,
     structure_of,
 )
-from keras_stitch.kipoi.zoo_files import local_file, locate
 from keras_stitch.models.custom_objects import CustomObjects, read_file
 from keras_stitch.models.stored_weights import check_copied
 from keras_stitch.repairs.read_file import opened_hdf5
@@ -106,7 +106,7 @@ class ModelDirectory:
         path: The directory.
         root: What its files may lie in: the directory, or the folder of the source that it belongs to.
         downloads: Where Kipoi puts what it downloads.
-        description: Its ``model.yaml`` as Kipoi has parsed it, and ``raw`` before parsing.
+        description: What its ``model.yaml`` says, and ``raw`` as it is written.
         dataloader: Its default dataloader; ``None`` where there is none.
         zoo: Its name in a source that Kipoi knows, if it was named like that.
     """
@@ -116,7 +116,7 @@ class ModelDirectory:
     path: Path
     root: Path
     downloads: Path
-    description: Any
+    description: ModelDescription
     raw: Mapping[str, Any]
     dataloader: Dataloader | None
     zoo: str | None = None
@@ -198,13 +198,8 @@ def model_directory(path: str | os.PathLike[str]) -> ModelDirectory:
     check_directory(directory)
     raw = load_yaml(found)
     check_read_files(found, raw)
-    try:
-        description = kipoi.get_source("dir").get_model_descr(str(directory))
-    except Exception as error:  # Kipoi's parsers raise whatever they meet
-        raise SourceError(f"'{found}' is not valid.", received=f"{type(error).__name__}: {error}") from error
-    if not isinstance(description.args, Mapping):  # Kipoi takes what has a url for a file to download
-        raise SourceError(f"'{found}' is not valid.", expected="args: {<name>: ...}", received=str(raw.get("args")))
     downloads = directory / layout.DOWNLOADS / layout.MODEL_FILES
+    description = _described(str(found), raw, directory)
     dataloader = default_dataloader(directory, raw)
     return ModelDirectory(str(path), str(found), directory, directory, downloads, description, raw, dataloader)
 
@@ -214,15 +209,26 @@ def zoo_model(name: str) -> ModelDirectory:
 
     Raises:
         SourceError: When it cannot be had.
+        StitchError: Where Kipoi is not installed.
     """
+    require_kipoi(f"'{name}', a model of one of Kipoi's sources,")
+    from keras_stitch.kipoi.model_sources import locate
+
     located = locate(name, "model")
     directory, root = located.directory.resolve(), located.root.resolve()
-    found = find_yaml(directory, "model")
-    raw = located.raw if located.raw is not None else load_yaml(found) if found else {}
-    dataloader = default_dataloader(directory, raw, located.root / located.inner)
+    description = _described(name, located.raw, directory)
+    dataloader = default_dataloader(directory, located.raw, located.root / located.inner)
     return ModelDirectory(
-        name, name, directory, root, located.downloads, located.description, raw, dataloader, zoo=name
+        name, name, directory, root, located.downloads, description, located.raw, dataloader, zoo=name
     )
+
+
+def _described(described_in: str, raw: Mapping[str, Any], folder: Path) -> ModelDescription:
+    """What a ``model.yaml`` says; ``described_in`` is what messages call it."""
+    try:
+        return model_description(raw, folder)
+    except BadDescription as error:
+        raise SourceError(f"'{described_in}' is not valid.", received=str(error)) from error
 
 
 def read_directory(path: str | os.PathLike[str]) -> KerasPart | CopiedPart:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import kipoi.model
 import numpy as np
 
 from keras_stitch import directory_layout as layout
@@ -17,9 +16,10 @@ from keras_stitch.errors import SourceError, reason
 from keras_stitch.files.read_files import changed
 from keras_stitch.files.read_files import sha256 as sha256_of
 from keras_stitch.graphs.spec import shape_text
+from keras_stitch.kipoi.descriptions import ModelDescription
+from keras_stitch.kipoi.named_files import NamedFiles, gone, python_files
 from keras_stitch.kipoi.schema import Field
 from keras_stitch.kipoi.templates import template_module, write_yaml
-from keras_stitch.kipoi.zoo_files import NamedFiles, gone, python_files
 
 if TYPE_CHECKING:
     from keras_stitch.kipoi.model_directory import CopiedPart, KipoiPart
@@ -31,11 +31,11 @@ _FILES = ("pkl_file", "weights", "savedmodel_path", "module_file", "file")
 
 
 def packed_files(
-    label: str, framework: str, directory: Path, root: Path, downloads: Path, description: Any
+    label: str, framework: str, directory: Path, root: Path, downloads: Path, description: ModelDescription
 ) -> tuple[dict[str, Path], dict[str, Any]]:
     """The files that a copy of a model consists of, by their places in it, and the arguments that name them there.
 
-    The parameters are those of ``NamedFiles``, the framework, and the ``model.yaml`` as Kipoi has parsed it.
+    The parameters are those of ``NamedFiles``, the framework, and what the ``model.yaml`` says.
 
     Raises:
         SourceError: When a file cannot be had.
@@ -87,14 +87,12 @@ def write_packed(part: CopiedPart, folder: Path, *, sha256: str | None = None, l
 
 
 def load_packed(folder: Path) -> Any:
-    """The Kipoi model in a directory that ``write_packed`` made.
+    """The model in a directory that ``write_packed`` made.
 
     Raises:
-        Exception: Whatever Kipoi and the model's own code raise.
+        Exception: Whatever the model's own code raises.
     """
-    folder = folder.resolve()
-    with template_module("kipoi.merging.python_files").neighbours_first(folder):
-        return kipoi.get_model(str(folder), source="dir", with_dataloader=False)
+    return template_module("kipoi.merging.model_loading").load_model(folder)
 
 
 def fingerprint(part: CopiedPart) -> str:

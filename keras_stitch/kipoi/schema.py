@@ -9,19 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kipoi.specs import ArraySchema, MetadataStruct, RemoteFile
-from kipoi_utils.external.related.fields import UNSPECIFIED
-
 from keras_stitch.errors import SourceError, StitchError, nearest
 from keras_stitch.files.read_files import is_file
 from keras_stitch.graphs.spec import Shape
+from keras_stitch.kipoi.descriptions import Missing, RemoteFile
 from keras_stitch.kipoi.templates import is_plain
 
 _READ_BY_KIPOI = ("column_labels", "conda", "pip", "conda_file")
-
-
-class Missing:
-    """Stands for a value that nobody gave, where ``None`` would be one."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +76,7 @@ def read_arguments(
     Args:
         label: What messages call the dataloader.
         signature: The signature of the class or function.
-        described: Kipoi's parsed description of every argument.
+        described: The parsed description of every argument.
         raw: The same before parsing: Kipoi fills in a type where none is stated.
         folder: The Kipoi directory, which relative paths start from.
         args: New defaults, from the user.
@@ -159,8 +153,8 @@ def _argument(
 
 
 def _is_said(value: Any) -> bool:
-    """Whether a value of Kipoi's parsed description is stated there."""
-    return value is not None and not isinstance(value, UNSPECIFIED)
+    """Whether a value is stated in a description; classes of packages have what Kipoi itself has parsed."""
+    return value is not None and value is not Missing and type(value).__name__ != "UNSPECIFIED"
 
 
 def _value(value: Any, folder: Path | None, *, anywhere: bool = False) -> Any:
@@ -168,7 +162,7 @@ def _value(value: Any, folder: Path | None, *, anywhere: bool = False) -> Any:
 
     What a directory says may only name files in it; ``anywhere`` is for what the user says.
     """
-    if isinstance(value, RemoteFile):
+    if is_remote(value):
         return {key: text for key in ("url", "md5", "name") if (text := getattr(value, key))}
     if isinstance(value, str | os.PathLike) and folder is not None and os.fspath(value):
         if is_file(folder / value):
@@ -177,6 +171,11 @@ def _value(value: Any, folder: Path | None, *, anywhere: bool = False) -> Any:
                 return path
         return os.fspath(value)
     return value
+
+
+def is_remote(value: Any) -> bool:
+    """Whether a value is a file to download, of this package or as Kipoi has parsed it."""
+    return type(value).__name__ == RemoteFile.__name__
 
 
 def check_read_files(described_in: Path, said: Any) -> None:
@@ -207,11 +206,11 @@ def _one_line(doc: str | None) -> str:
 
 
 def read_fields(schema: Any) -> tuple[Field, ...]:
-    """The arrays in the ``inputs`` of Kipoi's parsed output schema, nested ones too."""
+    """The arrays in the ``inputs`` of a parsed schema, nested ones too."""
 
     def walk(found: Any, path: tuple[str | int, ...]) -> Iterator[Field]:
-        if isinstance(found, ArraySchema):
-            special = found.special_type.value if found.special_type is not None else None
+        if not isinstance(found, Mapping | list):
+            special = getattr(found.special_type, "value", found.special_type)
             name = found.name or "/".join(map(str, path)) or "inputs"
             shape = tuple(None if size is None else int(size) for size in found.shape)
             labels = tuple(str(label) for label in found.column_labels or ())
@@ -225,15 +224,15 @@ def read_fields(schema: Any) -> tuple[Field, ...]:
 
 
 def read_metadata(schema: Any) -> dict[str, Any]:
-    """The ``metadata`` of Kipoi's parsed output schema, as plain data."""
+    """The ``metadata`` of a parsed output schema, as plain data."""
 
     def walk(found: Any) -> Any:
-        if isinstance(found, MetadataStruct):
-            kind = {"type": found.type.value} if found.type is not None else {}
-            return {"doc": _one_line(found.doc) or "Metadata.", **kind}
         if isinstance(found, Mapping):
             return {key: walk(item) for key, item in found.items()}
-        return [walk(item) for item in found]
+        if isinstance(found, list):
+            return [walk(item) for item in found]
+        kind = {"type": getattr(found.type, "value", found.type)} if found.type is not None else {}
+        return {"doc": _one_line(found.doc) or "Metadata.", **kind}
 
     return walk(schema) if schema else {}
 

@@ -12,12 +12,12 @@ import keras
 import pytest
 import yaml
 import zoo_models
-from kipoi.specs import RemoteFile
 from web_server import WebServer, running
 
 import keras_stitch as ks
 from keras_stitch.errors import DownloadError, SourceError
 from keras_stitch.kipoi import downloads
+from keras_stitch.kipoi.descriptions import RemoteFile
 from keras_stitch.kipoi.downloads import fetch_all
 from keras_stitch.kipoi.model_directory import copied, model_directory, read_directory
 

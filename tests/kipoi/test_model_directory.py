@@ -101,7 +101,12 @@ def test_files_of_a_keras_model_lie_in_its_directory(tmp_path, name, named):
 @pytest.mark.parametrize(
     ("file", "keys", "value", "reason"),
     [
-        ("model", ["args"], {"url": "file:///x", "md5": "0"}, r"model\.yaml' is not valid\.\n  Expected: args: "),
+        (
+            "model",
+            ["args"],
+            {"url": "file:///x", "md5": "0"},
+            r"model\.yaml' is not valid\.\n  Received: args has the argument 'url'",
+        ),
         (
             "dataloader",
             ["args", "rows_file"],

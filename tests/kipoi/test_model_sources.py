@@ -23,7 +23,7 @@ from toy_objects import write_layers
 import keras_stitch as ks
 from keras_stitch.errors import SourceError, StitchError
 from keras_stitch.kipoi.model_directory import read_directory
-from keras_stitch.kipoi.zoo_files import locate
+from keras_stitch.kipoi.model_sources import locate
 from keras_stitch.models.custom_objects import read
 
 

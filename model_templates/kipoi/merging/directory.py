@@ -1,0 +1,93 @@
+"""A directory with a model and its dataloader, as Kipoi has them; Kipoi itself is not needed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .downloads import fetch, is_remote
+from .model_loading import described, load_model
+from .python_files import from_function, load_dataloader
+
+
+class Directory:
+    """A directory with ``model.yaml`` and ``dataloader.yaml``.
+
+    Args:
+        folder: The directory.
+
+    Attributes:
+        folder: Its whole path.
+        description: What ``dataloader.yaml`` says.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).resolve()
+        self.description = described(self.folder, "dataloader")
+
+    @property
+    def arguments(self) -> dict[str, dict[str, Any]]:
+        """What is said about each argument of the dataloader: ``doc``, ``type``, ``optional``, ``example``."""
+        return {str(name): dict(said or {}) for name, said in (self.description.get("args") or {}).items()}
+
+    def dataloader_class(self) -> Any:
+        """Returns the class of the dataloader, which takes the arguments."""
+        defined, kind = str(self.description["defined_as"]), self.description.get("type") or "PreloadedDataset"
+        file, separator, name = defined.partition("::")
+        if not separator:
+            stem, _, name = defined.partition(".")
+            file = f"{stem}.py"
+        if separator or (self.folder / file).is_file():
+            return load_dataloader(self.folder / file, name, kind)
+        module, _, last = defined.rpartition(".")
+        found = getattr(importlib.import_module(module), last)
+        return found if isinstance(found, type) else from_function(found, kind)
+
+    def dataloader(self, **arguments: Any) -> Any:
+        """Returns the dataloader; defaults that are files at URLs are downloaded."""
+        return self.dataloader_class()(**{**self.downloaded("default", "dataloader_files"), **arguments})
+
+    def example_arguments(self) -> dict[str, Any]:
+        """Returns the arguments with which the dataloader gives the examples; files at URLs are downloaded."""
+        examples = {name: said["example"] for name, said in self.arguments.items() if "example" in said}
+        found = {name: self.absolute(value) for name, value in examples.items() if not is_remote(value)}
+        return found | self.downloaded("example", "example_files")
+
+    def downloaded(self, key: str, folder: str) -> dict[str, str]:
+        """Returns where the files are that the arguments name by URLs."""
+        found = {}
+        for name, said in self.arguments.items():
+            remote = said.get(key)
+            if is_remote(remote):
+                called = remote.get("name") or name if key == "example" else remote.get("md5") or "file"
+                place = self.folder / "downloaded" / folder / Path(str(called)).name
+                found[name] = fetch(remote, place, f"The {key} of '{name}'")
+        return found
+
+    def absolute(self, value: Any) -> Any:
+        """Returns a value of ``dataloader.yaml``, with the whole path if it is a file of the directory."""
+        if not isinstance(value, str) or not value:
+            return value
+        path = self.folder / value
+        try:
+            return str(path) if path.exists() else value
+        except OSError:  # a long text is no path
+            return value
+
+    def model(self) -> Any:
+        """Returns the model, which has ``predict_on_batch``."""
+        return load_model(self.folder)
+
+    def predictions(
+        self, arguments: Mapping[str, Any], batch_size: int = 32, num_workers: int = 0
+    ) -> Iterator[dict[str, Any]]:
+        """Yields the batches of the dataloader, each with ``preds``: what the model predicts for its inputs."""
+        loader = self.dataloader(**arguments)
+        batches = iter(loader.batch_iter(batch_size=batch_size, num_workers=num_workers))
+        model: Any = None
+        for batch in batches:
+            # Workers are forked at the first batch, before the model is there: TensorFlow does not survive it.
+            model = self.model() if model is None else model
+            yield {**batch, "preds": model.predict_on_batch(batch["inputs"])}
