@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +22,7 @@ from keras_stitch.files.read_files import is_file, plain
 from keras_stitch.graphs.shapes import shape_fits
 from keras_stitch.graphs.spec import Port, Wiring, shape_text
 from keras_stitch.kipoi import table_files
-from keras_stitch.kipoi.run_kipoi import example_arguments, late_import, may_be_data, merged_loader, quiet, readable
+from keras_stitch.kipoi.run_directory import late_import, may_be_data, opened, quiet, readable
 from keras_stitch.kipoi.schema import Missing
 from keras_stitch.kipoi.templates import is_plain
 from keras_stitch.models.sample_rows import find_size, random_rows
@@ -185,10 +186,11 @@ def _first_rows(
     ports = {port.name: port for port in wiring.inputs}
     with quiet():
         with _explained("The merged dataloader cannot be loaded", directory, None):
-            loader = merged_loader(directory)
+            made = opened(directory)
+            loader = made.dataloader_class
             module = loader.__init__.__globals__
         with _explained("Examples cannot be downloaded", directory, _FIX):
-            values = example_arguments(loader)
+            values = {**_defaults(loader), **made.example_arguments()}
         for feeder in merged.feeders:
             if isinstance(feeder, FileFeeder) and feeder.path_argument not in placed:
                 continue
@@ -208,6 +210,12 @@ def _first_rows(
                 rows = {name: array[0] for name, array in first.items()}
                 _check_rows(feeder, rows, ports)
             yield feeder, rows, count
+
+
+def _defaults(loader: type) -> dict[str, Any]:
+    """The arguments of a dataloader that have defaults."""
+    parameters = inspect.signature(loader).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
 
 
 def _check_rows(feeder: Feeder, rows: Mapping[str, Any], ports: Mapping[str, Port]) -> None:

@@ -25,7 +25,7 @@ from keras_stitch.graphs.spec import Port
 from keras_stitch.kipoi.framework import OLD_TYPES
 from keras_stitch.kipoi.model_directory import CopiedPart
 from keras_stitch.kipoi.packed_copy import flattened, load_packed, nested, write_packed
-from keras_stitch.kipoi.run_kipoi import needs_neighbours, quiet
+from keras_stitch.kipoi.run_directory import needs_neighbours, quiet
 from keras_stitch.kipoi.templates import literal, template_module, template_text, write_stitched_model, write_yaml
 from keras_stitch.models import save_keras
 from keras_stitch.models.custom_objects import CustomObjects

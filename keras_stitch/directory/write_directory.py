@@ -21,8 +21,9 @@ from keras_stitch.errors import SaveError
 from keras_stitch.files import overwriting
 from keras_stitch.files.scratch import Scratch, folders_of_keras
 from keras_stitch.graphs.spec import GraphSpec
-from keras_stitch.kipoi import run_kipoi
+from keras_stitch.kipoi import run_directory
 from keras_stitch.kipoi.model_directory import KipoiPart
+from keras_stitch.kipoi.optional_kipoi import has_kipoi
 from keras_stitch.kipoi.templates import write_stitched_model, write_yaml
 from keras_stitch.models.save_keras import check_format, write
 from keras_stitch.placement.cut_into_stages import Stages
@@ -112,8 +113,8 @@ class Draft:
         )
         examples = placed | made
         loader.write(place, examples)
-        digits = self._run_kipoi(place, whole)
-        groups = run_kipoi.rows_in_step(place)
+        digits = self._run(place, whole)
+        groups = run_directory.rows_in_step(place)
         _remove_new(place, before | {place / layout.EXPECTED} | {place / str(value) for value in examples.values()})
         certificate = self._certify(place)
         self.step("describing it")
@@ -179,26 +180,31 @@ class Draft:
             **_writers(self.stages),
         }
 
-    def _run_kipoi(self, place: Path, whole: Whole) -> int:
+    def _run(self, place: Path, whole: Whole) -> int:
         """Runs the directory on its examples; returns how many decimals of the predictions are those of the model."""
-        self.step("running Kipoi on the examples")
+        self.step("running the examples")
         expected, packing = place / layout.EXPECTED, self.graph.packing
-        run_kipoi.run_examples(place, expected)
+        run_directory.run_examples(place, expected)
+        if has_kipoi():
+            from keras_stitch.kipoi.run_kipoi import check_in_kipoi
+
+            self.step("running Kipoi on the examples")
+            check_in_kipoi(place, expected)
         paths = [port.name for port in self.stages.inputs]
         if packing is not None:
             paths = ["/".join(map(str, path)) for path in packing.paths()]
         called = self.graph.model if self.graph.model is not None else whole.last_called
-        largest = run_kipoi.check_predictions(called, paths, self.stages.whole, expected)
-        return run_kipoi.precision_decimal(largest)
+        largest = run_directory.check_predictions(called, paths, self.stages.whole, expected)
+        return run_directory.precision_decimal(largest)
 
     def _certify(self, place: Path) -> Certificate | None:
         """Compares what was written with the parts, and writes the certificate."""
         if self.graph.certify is None:
             return None
         if self.graph.packing is None:
-            own = run_kipoi.stored_inputs(place / layout.EXPECTED, self.stages.whole, _CERTIFIED_ROWS)
+            own = run_directory.stored_inputs(place / layout.EXPECTED, self.stages.whole, _CERTIFIED_ROWS)
         else:
-            own = run_kipoi.read_inputs(place, _CERTIFIED_ROWS)
+            own = run_directory.read_inputs(place, _CERTIFIED_ROWS)
         certificate = self.graph.certify(
             None if self.graph.model is None else place / self.model_file,
             {"example": own},

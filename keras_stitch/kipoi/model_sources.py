@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import kipoi
 from kipoi.config import model_sources
 from kipoi.sources import LocalComponentGroup
 
@@ -87,6 +88,12 @@ def locate(name: str, *kinds: str) -> Located:
     found = find_yaml(directory, kind)
     raw = rendered if rendered is not None else load_yaml(found) if found is not None else {}
     return Located(name, kind, directory, downloads, raw, rendered is not None, Path(source.local_path))
+
+
+def dataloader_class(name: str) -> Any:
+    """The class of a dataloader of a source, by its name, as Kipoi makes it."""
+    source, inner = zoo_name(name) or ("", name)
+    return kipoi.get_dataloader_factory(inner, source=source)
 
 
 def _unknown(name: str, inner: str, kind: str, source: Any) -> SourceError:

@@ -1,265 +1,83 @@
-"""Runs a written directory through Kipoi, in this process, and compares every number."""
+"""Runs a written directory through Kipoi itself, in this process."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import logging
-import math
-import sys
-import traceback
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import kipoi
 import numpy as np
-from kipoi_utils import cd
-from kipoi_utils.utils import default_kwargs, load_obj
 
-from keras_stitch import directory_layout as layout
-from keras_stitch.errors import SaveError, reason
+from keras_stitch.errors import SaveError
 from keras_stitch.files.hdf5_files import open_hdf5
-from keras_stitch.graphs.spec import Wiring
-from keras_stitch.keras_private import quiet_about_masks
+from keras_stitch.files.scratch import Scratch
+from keras_stitch.kipoi.run_directory import BATCH, cannot_run
 from keras_stitch.kipoi.templates import template_module
-from keras_stitch.models.sample_rows import as_text
-from keras_stitch.verify.equality import TOLERANCE, compare
-
-_BATCH = 32
-_FIX = "Pass examples={argument: file or value} with data that fit together."
+from keras_stitch.verify.equality import compare
 
 
-def run_examples(directory: Path, expected: Path) -> None:
-    """Let Kipoi predict the examples of a complete directory, and store inputs and predictions in an HDF5 file.
+def check_in_kipoi(directory: Path, expected: Path) -> None:
+    """Let Kipoi predict the examples of a complete directory, and compare every number with what is stored.
 
     Raises:
-        SaveError: When Kipoi fails or warns.
+        SaveError: When Kipoi fails, warns, or reads or predicts something else.
     """
-    with quiet() as said:
+    with Scratch() as scratch, _collected() as problems:
+        found = scratch / "kipoi.h5"
         try:
             model = kipoi.get_model(str(directory), source="dir")
             # As `kipoi test` does: the chunk size that model.yaml names.
             options = {key: size for key, size in (model.writers or {}).items() if key == "hdf5_chunk_size"}
-            model.pipeline.predict_example(batch_size=_BATCH, output_file=str(expected), **options)
-        except Exception as error:  # whatever a component does
-            component = _component(error, directory)
-            raise SaveError(
-                f"Kipoi cannot run the directory on its examples{component}.",
-                received=readable(error, directory),
-                fix=late_import(error, directory) or (_FIX if may_be_data(error) else None),
-            ) from error
-    if problems := "\n".join(filter(None, said())):
-        last_lines = "\n".join(problems.splitlines()[-12:])
-        raise SaveError("Kipoi runs the directory on its examples, but warns.", received=last_lines)
+            model.pipeline.predict_example(batch_size=BATCH, output_file=str(found), **options)
+        except Exception as error:  # whatever Kipoi does
+            raise cannot_run("Kipoi cannot run the directory on its examples", error, directory) from error
+        if problems:
+            last_lines = "\n".join("\n".join(problems).splitlines()[-12:])
+            raise SaveError("Kipoi runs the directory on its examples, but warns.", received=last_lines)
+        _compare(found, expected)
 
 
-def check_predictions(model: Any, inputs: Sequence[str], wiring: Wiring, expected: Path) -> float:
-    """Compare what Kipoi predicted to what the model in memory predicts, in every output.
-
-    Args:
-        model: The model that was saved, or a function with the same arguments.
-        inputs: The names of its inputs, in their order; one that is not called by its name is ``""``.
-        wiring: The graph: the names of the outputs.
-        expected: The file that ``run_examples`` wrote.
-
-    Returns:
-        The largest magnitude among the predictions.
-
-    Raises:
-        SaveError: When an output differs, see ``verify.equality``.
-    """
-    with open_hdf5(expected) as file:
-        given = {name: (file["inputs"][name] if name else file["inputs"])[:] for name in inputs}
-        names = [output.port.name for output in wiring.outputs]
-        stored = {name: (file["preds"] if len(names) == 1 else file["preds"][name])[:] for name in names}
-    batches = []
-    rows = len(next(iter(given.values())))
-    with quiet_about_masks():
-        for start in range(0, rows, _BATCH):
-            batch = [array[start : start + _BATCH] for array in given.values()]
-            # Eager: predict() would compile the model, and TensorFlow warns where that happens often.
-            batches.append(model(batch, training=False))
-    largest = 0.0
-    for name in names:
-        own = np.concatenate([np.asarray(batch[name] if len(names) > 1 else batch) for batch in batches])
-        # A model that is no Keras model may give a number for each row, which counts as a row with one number.
-        compared = compare(stored[name].reshape(own.shape) if stored[name].ndim == 1 else stored[name], own)
-        largest = max(largest, compared.magnitude)
-        if compared.equal:
-            continue
-        if compared.nan_moved and any(array.dtype.kind == "f" and np.isnan(array).any() for array in given.values()):
-            raise SaveError(
-                f"The examples hold NaN, on which the output '{name}' is not the same each time.",
-                expected=compared.expected,
-                received=compared.problem,
-                fix="Pass examples= without NaN.",
-            )
-        raise SaveError(
-            f"Saved and loaded again, the model predicts something else in its output '{name}'.",
-            expected=compared.expected or f"at most {compared.allowed:.3g}",
-            received=compared.problem or f"a difference of {compared.largest:.3g}",
-        )
-    return largest
-
-
-def stored_inputs(expected: Path, wiring: Wiring, rows: int) -> dict[str, np.ndarray[Any, Any]]:
-    """The first rows of the inputs that ``run_examples`` stored, by graph input."""
-    with open_hdf5(expected) as file:
-        return {port.name: as_text(file["inputs"][port.name][:rows]) for port in wiring.inputs}
-
-
-def read_inputs(directory: Path, rows: int) -> dict[str, np.ndarray[Any, Any]]:
-    """The first rows of the graph inputs that the examples have, before the models in the dataloader run.
-
-    Raises:
-        SaveError: When the dataloader fails.
-    """
-    with _example_dataloader(directory) as made:
-        made.packed = None
-        batch = next(iter(made.batch_iter(batch_size=rows)))["inputs"]
-        return {name: as_text(array) for name, array in batch.items()}
-
-
-def rows_in_step(directory: Path) -> list[list[str]]:
-    """The parts of the merged dataloader in groups, whose rows ids or genomic ranges keep in step on the examples.
-
-    Raises:
-        SaveError: When the dataloader fails.
-    """
-    with _example_dataloader(directory) as made:
-        return [list(names) for names in made.in_step()]
+def _compare(found: Path, expected: Path) -> None:
+    with open_hdf5(found) as file, open_hdf5(expected) as stored:
+        names: list[str] = []
+        stored.visititems(lambda name, item: names.append(name) if hasattr(item, "dtype") else None)
+        for name in names:
+            own, other = stored[name][:], file[name][:] if name in file else None
+            if other is None or own.shape != other.shape:
+                problem: str | None = "nothing" if other is None else f"shape {other.shape}"
+            elif own.dtype.kind in "OSU":
+                problem = None if np.array_equal(own, other) else "other texts"
+            else:
+                compared = compare(other, own)
+                problem = None if compared.equal else compared.problem or f"a difference of {compared.largest:.3g}"
+            if problem is not None:
+                raise SaveError(
+                    f"In Kipoi, the directory gives something else as '{name}' on its examples.",
+                    expected=f"what it gives without Kipoi, of shape {own.shape}",
+                    received=problem,
+                )
 
 
 @contextlib.contextmanager
-def _example_dataloader(directory: Path) -> Iterator[Any]:
-    """The merged dataloader with its examples; whatever fails within the block is its error."""
-    with quiet():
-        try:
-            loader = merged_loader(directory)
-            with cd(loader.source_dir):
-                yield loader.init_example()
-        except Exception as error:  # whatever a component does
-            raise SaveError(
-                "The merged dataloader cannot read its examples once more.", received=readable(error, directory)
-            ) from error
-
-
-def needs_neighbours(directory: Path, kind: str, args: Mapping[str, Any], files: Collection[str]) -> bool:
-    """Whether a model of one of Kipoi's own classes imports Python files that lie beside it, as pickles may do.
-
-    ``kind`` is the class, and ``files`` are those of the model in the directory.
-    """
-    names = {place.partition("/")[0].removesuffix(".py") for place in files if place.endswith(".py")}
-    if not names:
-        return False
-    known: dict[str, Any] = sys.modules
-    before = {name: known.get(name) for name in names}
-    known.update(dict.fromkeys(names))  # imports of them fail
-    try:
-        with cd(str(directory)), quiet():
-            load_obj(kind)(**args)
-    except (ImportError, AttributeError):
-        return True
-    finally:
-        for name, module in before.items():
-            del known[name]
-            if module is not None:
-                known[name] = module
-    return False
-
-
-def merged_loader(directory: Path) -> Any:
-    """The class of the dataloader of a written directory."""
-    return kipoi.get_dataloader_factory(str(directory), "dir")
-
-
-def example_arguments(loader: Any) -> dict[str, Any]:
-    """The arguments of a dataloader on its examples; Kipoi downloads those that lie at URLs."""
-    return {**default_kwargs(loader), **loader.example_kwargs}
-
-
-def precision_decimal(largest: float) -> int:
-    """Decimals to which Kipoi compares, for the largest magnitude among the predictions.
-
-    float32 promises a part of the magnitude, Kipoi's check is absolute.
-
-    Example:
-        >>> precision_decimal(1.0), precision_decimal(5000.0)
-        (5, 1)
-    """
-    return math.floor(-math.log10(TOLERANCE * max(1.0, largest) / 1.5))
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[Any]:
-    """Keep Kipoi's progress bars, prints and log lines off the screen during the block.
-
-    Yields:
-        A function that returns the lines among them that are warnings.
-    """
-    records: list[str] = []
-    printed, progress = io.StringIO(), io.StringIO()
+def _collected() -> Iterator[list[str]]:
+    """Keep Kipoi's progress bars, prints and log lines off the screen during the block, and collect its warnings."""
+    problems: list[str] = []
+    printed = io.StringIO()
 
     class Collect(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            records.append(record.getMessage())
-
-    def said() -> list[str]:
-        text = printed.getvalue()
-        return [*records, *([text.strip()] if records or "mismatch" in text else [])]
+            problems.append(record.getMessage())
 
     logger, handler = logging.getLogger("kipoi"), Collect(logging.WARNING)
     propagate, handlers = logger.propagate, logger.handlers[:]
     logger.propagate, logger.handlers = False, [handler]
-    # Each save has a model of its own.
     without_remarks = template_module("kipoi.merging.run_packed").without_remarks
     try:
-        with without_remarks(), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(progress):
-            yield said
+        with without_remarks(), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
+            yield problems
     finally:
         logger.propagate, logger.handlers = propagate, handlers
-
-
-def readable(error: BaseException, directory: Path) -> str:
-    """An error in a directory that is being written, in a few words and without its temporary name."""
-    text = reason(error) if not is_data_error(error) else " ".join(str(error).split())
-    for folder in (directory.resolve(), directory):
-        text = text.replace(f"{folder}/", "").replace(str(folder), ".")
-    return text if is_data_error(error) else f"{type(error).__name__}: {text}"
-
-
-def late_import(error: BaseException, directory: Path) -> str | None:
-    """The fix where a component imports a file beside it only when it runs."""
-    error = _origin(error)
-    name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-    if not name or not any(path.stem == name for path in directory.glob(f"{layout.COMPONENTS}/**/*")):
-        return None
-    return f"Import {name} at the top of the part's dataloader.py: files beside it are found only while it is loaded."
-
-
-def _component(error: BaseException, directory: Path) -> str:
-    """The component whose code raised an error, as its traceback shows, for a message."""
-    if is_data_error(error):
-        return ""  # it says so itself
-    folder = directory.resolve() / layout.COMPONENTS
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        file = Path(frame.filename)
-        if file.is_relative_to(folder) and file.parent != folder:
-            return f": the dataloader of {file.relative_to(folder).parts[0]} fails"
-    return ""
-
-
-def may_be_data(error: BaseException) -> bool:
-    """Whether other examples could help: not where code is missing or wrong."""
-    return not isinstance(_origin(error), ImportError | NameError | SyntaxError | AttributeError | NotImplementedError)
-
-
-def is_data_error(error: BaseException) -> bool:
-    """Whether an error is what the merged dataloader says about the data."""
-    return type(error).__name__ == "DataError"
-
-
-def _origin(error: BaseException) -> BaseException:
-    """The error of a component; the merged dataloader wraps it to say in which row it occurred."""
-    return error.__cause__ if is_data_error(error) and error.__cause__ is not None else error
+        del handler

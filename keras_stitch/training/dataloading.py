@@ -11,12 +11,11 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-import kipoi
-
 from keras_stitch.errors import StitchError, nearest, reason
 from keras_stitch.files.read_files import check_directory, is_directory, is_file
 from keras_stitch.graphs.names import zoo_name
-from keras_stitch.kipoi.run_kipoi import is_data_error
+from keras_stitch.kipoi.optional_kipoi import require_kipoi
+from keras_stitch.kipoi.run_directory import is_data_error, opened
 from keras_stitch.kipoi.templates import template_module
 from keras_stitch.training.batches import Array
 from keras_stitch.training.provenance import existing_file
@@ -34,20 +33,22 @@ def maker(source: Any, arguments: dict[str, Any]) -> Callable[[], Any]:
         if arguments:
             raise StitchError("dataloader_args= has no meaning for a dataloader that is made already.")
         return lambda: source
-    loader: Any = _loader(source) if isinstance(source, str | os.PathLike) else source
-    if not isinstance(loader, type) or not issubclass(loader, _KINDS.BaseDataLoader):
+    if isinstance(source, str | os.PathLike):
+        loader, known = _loader(source)
+    elif isinstance(source, type) and issubclass(source, _KINDS.BaseDataLoader):
+        loader, known = source, _described_arguments(source)
+    else:
         raise StitchError(
             "training_data(...) takes a dataloader.",
             expected="a Kipoi directory, or a Kipoi dataloader",
             received=repr(source)[:200],
         )
-    known = _described_arguments(loader)
     for name in arguments:
         if known and name not in known:
             raise StitchError(
                 f"The dataloader of {label(source)} has no argument '{name}'.", expected=nearest(name, known)
             )
-    missing = [name for name, argument in known.items() if not argument.optional and name not in arguments]
+    missing = [name for name, optional in known.items() if not optional and name not in arguments]
     if missing:
         raise StitchError(
             f"The dataloader of {label(source)} lacks {' and '.join(map(repr, missing))}.",
@@ -99,33 +100,48 @@ def failure(error: Exception, message: str, fix: str | None = None) -> StitchErr
     return StitchError(said(error)) if is_data_error(error) else StitchError(message, received=said(error), fix=fix)
 
 
-def _described_arguments(loader: type) -> dict[str, Any]:
-    """The arguments that a dataloader's description names; none where it has no description."""
+def _described_arguments(loader: type) -> dict[str, bool]:
+    """The arguments that a class' description names, and whether each is optional; none where it has no description."""
     for kind in loader.__mro__:
         # Kipoi writes those of a function that it loads into its own class, where they are no subclass's.
         if kind is not loader and kind in _KINDS.AVAILABLE_DATALOADERS.values():
             break
         if "args" in vars(kind):
-            return dict(vars(kind)["args"] or {})
+            return {name: argument.optional for name, argument in (vars(kind)["args"] or {}).items()}
     return {}
 
 
-def _loader(source: str | os.PathLike[str]) -> Any:
+def _loader(source: str | os.PathLike[str]) -> tuple[Callable[..., Any], dict[str, bool]]:
+    """What makes the dataloader of a directory, or of a source of Kipoi's; and its arguments, see above."""
     path = Path(source)
-    named = ("dir", str(path.resolve())) if is_directory(path) else zoo_name(str(source))
-    if named is None:
+    if not is_directory(path) and zoo_name(str(source)) is None:
         raise StitchError(
             f"There is no directory '{source}'.",
             expected="a Kipoi directory, such as graph.save(...) writes",
             received="a file" if is_file(path) else None,
         )
-    if is_directory(path):
-        check_directory(path)
+    if not is_directory(path):
+        return _of_kipoi(str(source))
+    check_directory(path)
     try:
-        kipoi_source, name = named
-        return kipoi.get_dataloader_factory(name, source=kipoi_source)
+        directory = opened(path)
+        _ = directory.dataloader_class
+    except Exception as error:  # whatever its code does
+        raise StitchError(f"The dataloader of {label(source)} cannot be loaded.", received=said(error)) from error
+    return directory.dataloader, {
+        name: bool(described.get("optional")) for name, described in directory.arguments.items()
+    }
+
+
+def _of_kipoi(source: str) -> tuple[Callable[..., Any], dict[str, bool]]:
+    require_kipoi(f"'{source}', a dataloader of one of Kipoi's sources,")
+    from keras_stitch.kipoi.model_sources import dataloader_class
+
+    try:
+        loader = dataloader_class(source)
     except Exception as error:  # Kipoi raises whatever it meets
         raise StitchError(f"The dataloader of {label(source)} cannot be loaded.", received=said(error)) from error
+    return loader, _described_arguments(loader)
 
 
 def _absolute(value: Any) -> Any:

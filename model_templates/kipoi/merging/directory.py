@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -32,8 +33,9 @@ class Directory:
         """What is said about each argument of the dataloader: ``doc``, ``type``, ``optional``, ``example``."""
         return {str(name): dict(said or {}) for name, said in (self.description.get("args") or {}).items()}
 
+    @functools.cached_property
     def dataloader_class(self) -> Any:
-        """Returns the class of the dataloader, which takes the arguments."""
+        """The class of the dataloader, which takes the arguments."""
         defined, kind = str(self.description["defined_as"]), self.description.get("type") or "PreloadedDataset"
         file, separator, name = defined.partition("::")
         if not separator:
@@ -47,7 +49,7 @@ class Directory:
 
     def dataloader(self, **arguments: Any) -> Any:
         """Returns the dataloader; defaults that are files at URLs are downloaded."""
-        return self.dataloader_class()(**{**self.downloaded("default", "dataloader_files"), **arguments})
+        return self.dataloader_class(**{**self.downloaded("default", "dataloader_files"), **arguments})
 
     def example_arguments(self) -> dict[str, Any]:
         """Returns the arguments with which the dataloader gives the examples; files at URLs are downloaded."""
@@ -60,7 +62,7 @@ class Directory:
         found = {}
         for name, said in self.arguments.items():
             remote = said.get(key)
-            if is_remote(remote):
+            if remote is not None and is_remote(remote):
                 called = remote.get("name") or name if key == "example" else remote.get("md5") or "file"
                 place = self.folder / "downloaded" / folder / Path(str(called)).name
                 found[name] = fetch(remote, place, f"The {key} of '{name}'")

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from . import model_kinds
+from . import kipoi_names, model_kinds
 from .data_errors import problem
 from .downloads import fetch, is_remote
 from .python_files import load_object, neighbours_first
@@ -24,6 +24,8 @@ OLD_TYPES = {
     "tensorflow2": "TensorFlow2Model",
 }
 OF_KIPOI = "kipoi.model."
+KINDS = ("BaseModel", "KerasModel", "PyTorchModel", "SklearnModel", "TensorFlow2Model")
+kipoi_names.CLASSES["kipoi.model"] = {name: getattr(model_kinds, name) for name in KINDS}
 SAVED_MODEL = {"pb": "saved_model.pb", "index": "variables/variables.index"}
 
 
