@@ -190,7 +190,7 @@ def _first_rows(
             loader = made.dataloader_class
             module = loader.__init__.__globals__
         with _explained("Examples cannot be downloaded", directory, _FIX):
-            values = {**_defaults(loader), **made.example_arguments()}
+            values = {**_defaults(loader), **made.downloaded_defaults(), **made.example_arguments()}
         for feeder in merged.feeders:
             if isinstance(feeder, FileFeeder) and feeder.path_argument not in placed:
                 continue

@@ -22,10 +22,10 @@ class PackedModel(BaseModel):
     def __new__(cls, python_folder: str, python_class: str, **args: Any) -> Any:
         """Returns the model of the class."""
         # Kipoi makes models in the folder of their model.yaml.
-        spec = importlib.util.spec_from_file_location("python_files", Path("merging", "python_files.py"))
+        spec = importlib.util.spec_from_file_location("neighbours", Path("merging", "neighbours.py"))
         assert spec is not None and spec.loader is not None
-        python_files = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(python_files)
-        with python_files.neighbours_first(Path(python_folder).resolve()):
+        neighbours = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(neighbours)
+        with neighbours.neighbours_first(Path(python_folder).resolve()):
             module, _, name = python_class.rpartition(".")
             return getattr(importlib.import_module(module), name)(**args)

@@ -15,7 +15,7 @@ import keras_stitch as ks
 from keras_stitch.directory.save_request import SavedGraph
 from keras_stitch.directory.write_directory import write_directory
 from keras_stitch.errors import SaveError
-from keras_stitch.kipoi import run_kipoi
+from keras_stitch.kipoi import run_directory
 from keras_stitch.kipoi.dataloader import Dataloader
 
 
@@ -57,7 +57,7 @@ def test_errors_that_no_example_mends(tmp_path):
     with pytest.raises(SaveError) as error:
         make_case().write(tmp_path / "composed", dataloaders={"input1": loader})
     assert str(error.value) == (
-        "Kipoi cannot run the directory on its examples.\n"
+        "The directory cannot be run on its examples.\n"
         "  Received: The dataloader of 'model1' fails at row 2. Received: NameError: name 'nothing' is not defined"
     )
 
@@ -75,7 +75,7 @@ def test_predictions_that_are_not_numbers(tmp_path, recwarn):
     rows = {"input1": np.ones((3, 3), "float32"), "input2": np.ones((3, 6), "float32")}
     rows["input1"][1, 0] = np.nan
     own = np.array(case.model([rows["input1"], rows["input2"]]))
-    run_kipoi.check_predictions(
+    run_directory.check_predictions(
         case.model,
         [port.name for port in case.wiring.inputs],
         case.wiring,
@@ -83,7 +83,7 @@ def test_predictions_that_are_not_numbers(tmp_path, recwarn):
     )
     own[2] = np.nan
     with pytest.raises(SaveError) as error:
-        run_kipoi.check_predictions(
+        run_directory.check_predictions(
             case.model,
             [port.name for port in case.wiring.inputs],
             case.wiring,
@@ -97,7 +97,7 @@ def test_predictions_that_are_not_numbers(tmp_path, recwarn):
     )
     rows["input1"][:] = 1
     with pytest.raises(SaveError, match="NaN in other places: 2 of 3 differ"):
-        run_kipoi.check_predictions(
+        run_directory.check_predictions(
             case.model,
             [port.name for port in case.wiring.inputs],
             case.wiring,
@@ -105,7 +105,7 @@ def test_predictions_that_are_not_numbers(tmp_path, recwarn):
         )
     own[:] = np.inf
     with pytest.raises(SaveError, match="infinity in other places"):
-        run_kipoi.check_predictions(
+        run_directory.check_predictions(
             case.model,
             [port.name for port in case.wiring.inputs],
             case.wiring,
@@ -116,7 +116,7 @@ def test_predictions_that_are_not_numbers(tmp_path, recwarn):
 
 def test_tensorflows_remark_on_retracing_is_kept_back(caplog):
     logger = logging.getLogger("tensorflow")
-    with run_kipoi.quiet():
+    with run_directory.quiet():
         logger.warning("5 out of the last %d calls to f triggered tf.function retracing.", 5)
         logger.warning("something else")
     logger.warning("6 out of the last 6 calls to f triggered tf.function retracing.")

@@ -24,8 +24,20 @@ from keras_stitch.kipoi.model_directory import read_directory
 
 # What tables need of the runtime, and no other part.
 TABLES = [
-    *("array_files", "blocks", "column_tables", "data_errors", "file_contents", "hdf5_contents", "keys", "merged"),
-    *("part_base", "row_groups", "row_ids", "row_lookup", "row_names", "stored_arrays", "table_formats", "tables"),
+    *("array_files", "blocks", "column_tables", "data_errors", "dataloader_kinds", "file_contents", "hdf5_contents"),
+    *(
+        "keys",
+        "merged",
+        "own_dataloaders",
+        "part_base",
+        "row_groups",
+        "row_ids",
+        "row_lookup",
+        "row_names",
+        "stored_arrays",
+        "table_formats",
+        "tables",
+    ),
     "workers",
 ]
 
@@ -51,7 +63,12 @@ def test_tables_only_passes_the_documented_commands(tmp_path):
     case = make_case()
     steps = []
     directory = case.write(tmp_path / "composed", progress=steps.append)
-    assert steps[1:4] == ["saving the model", "making examples", "running Kipoi on the examples"]
+    assert steps[1:5] == [
+        "saving the model",
+        "making examples",
+        "running the examples",
+        "running Kipoi on the examples",
+    ]
     assert files(directory) == [
         "README.md",
         "dataloader.py",
@@ -195,7 +212,7 @@ def test_missing_downloads_say_what_to_pass(tmp_path):
     (folder / "dataloader.yaml").write_text(yaml.safe_dump(described))
     with pytest.raises(StitchError) as error:
         make_case().write(tmp_path / "composed", dataloaders={"input1": folder})
-    assert "Can not download" in str(error.value)
+    assert "The example of 'numbers_file' cannot be downloaded." in str(error.value)
     assert "Fix: Pass examples={" in str(error.value)
     assert not (tmp_path / "composed").exists()
 
@@ -330,7 +347,7 @@ def test_examples_that_do_not_fit_together(tmp_path):
             examples={"input1_file": tmp_path / "three.npy", "input2_file": tmp_path / "four.npy"},
         )
     assert str(error.value) == (
-        "Kipoi cannot run the directory on its examples.\n"
+        "The directory cannot be run on its examples.\n"
         "  Received: The parts do not have the same number of rows. Expected: one number Received: 3 in 'input1', 4 in "
         "'input2' File: 'example_files/three.npy' for 'input1' File: 'example_files/four.npy' for 'input2' Fix: Give "
         "all of them the same rows, or make the directory again with align_on= and missing='inner' "
@@ -375,7 +392,7 @@ def test_large_rows_are_stored_a_few_at_a_time(tmp_path):
     directory = make_case(feeds={"m": {"x": "x"}}, inputs=inputs).write(tmp_path / "composed")
     assert yaml.safe_load((directory / "model.yaml").read_text())["writers"] == {"hdf5_chunk_size": 50}
     with h5py.File(directory / "model_files/expected.h5") as file:
-        assert file["inputs/x"].chunks == (50, 20_000, 4)
+        assert file["inputs/x"].chunks == (3, 20_000, 4)
     kipoi_runner.in_process(directory)
 
 

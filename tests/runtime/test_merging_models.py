@@ -414,8 +414,7 @@ def test_a_model_that_cannot_be_loaded(zoo: Zoo) -> None:
     with pytest.raises(M.DataError) as error:
         batches(made)
     assert str(error.value) == (
-        "The model 'm1' cannot be loaded.\n"
-        "  Received: ImportError: object model.MyModel couldn't be imported. Error No module named 'no_such_module'"
+        "The model 'm1' cannot be loaded.\n  Received: ModuleNotFoundError: No module named 'no_such_module'"
     )
 
 

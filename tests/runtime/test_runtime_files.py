@@ -14,7 +14,8 @@ from keras_stitch.directory.runtime_files import write_runtime
 from keras_stitch.kipoi.templates import template_files, template_module, template_text
 
 KINDS = {"data_errors", "dataloader_kinds", "own_dataloaders", "workers"}
-FILES = {*KINDS, "kipoi_names", "python_files"}
+FILES = {*KINDS, "kipoi_names", "neighbours", "python_files"}
+MODELS = {*FILES, "downloads", "model_kinds", "model_loading"}
 BASE = {
     *("__init__", "blocks", "keys", "merged", "part_base", "row_groups", "row_ids", "row_lookup"),
     *KINDS,
@@ -38,7 +39,9 @@ NEEDED = {
     },
     "load_dataloader": {"__init__", *FILES},
     "Merge": {"__init__", "numpy_merges"},
-    "Packed": {"__init__", "numpy_merges", "run_packed", *FILES},
+    "Packed": {"__init__", "numpy_merges", "run_packed", *MODELS},
+    "Directory": {"__init__", "directory", *MODELS},
+    "PredictionFile": {"__init__", "data_errors", "prediction_file"},
 }
 ALL = template_module("kipoi.merging").__all__
 
@@ -92,7 +95,7 @@ def test_everything_is_the_template_itself(tmp_path):
 def test_what_is_loaded_by_its_path_is_there(tmp_path):
     assert written(tmp_path, "x = 1\n", "records") == {"__init__", "records"}
     found = written(tmp_path / "own", template_text("kipoi/packed_class.py"), file="model.py")
-    assert found == {"__init__", *FILES}
+    assert found == {"__init__", "neighbours"}
 
 
 def test_the_generated_init_is_formatted(tmp_path):

@@ -49,7 +49,11 @@ class Directory:
 
     def dataloader(self, **arguments: Any) -> Any:
         """Returns the dataloader; defaults that are files at URLs are downloaded."""
-        return self.dataloader_class(**{**self.downloaded("default", "dataloader_files"), **arguments})
+        return self.dataloader_class(**{**self.downloaded_defaults(), **arguments})
+
+    def downloaded_defaults(self) -> dict[str, str]:
+        """Returns where the files are that are defaults of arguments and named by URLs."""
+        return self.downloaded("default", "dataloader_files")
 
     def example_arguments(self) -> dict[str, Any]:
         """Returns the arguments with which the dataloader gives the examples; files at URLs are downloaded."""

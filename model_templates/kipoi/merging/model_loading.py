@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ import yaml
 from . import kipoi_names, model_kinds
 from .data_errors import problem
 from .downloads import fetch, is_remote
-from .python_files import load_object, neighbours_first
+from .neighbours import neighbours_first
+from .python_files import load_object
 
 # What Kipoi's old names of kinds stand for.
 OLD_TYPES = {
@@ -38,7 +38,7 @@ def load_model(folder: Path) -> Any:
     """
     said = described(folder)
     downloads = folder.resolve() / "downloaded" / "model_files"
-    with neighbours_first(folder.resolve()), contextlib.chdir(folder):
+    with neighbours_first(folder.resolve()), kipoi_names.kipoi_names(), contextlib.chdir(folder):
         args = {name: local(name, value, downloads) for name, value in (said.get("args") or {}).items()}
         if said.get("type") == "custom" and not said.get("defined_as"):
             return load_object(args["file"], args["object"])()
@@ -56,7 +56,8 @@ def described(folder: Path, kind: str = "model") -> dict[str, Any]:
 
 def model_class(said: Mapping[str, Any]) -> Any:
     """Returns the class of the model that the ``model.yaml`` in this folder describes."""
-    name = str(said.get("defined_as") or OF_KIPOI + OLD_TYPES.get(str(said.get("type")), "nothing"))
+    kind = str(said.get("type"))
+    name = str(said.get("defined_as") or OF_KIPOI + OLD_TYPES.get(kind, kind))
     if name.startswith(OF_KIPOI):
         found = getattr(model_kinds, name.removeprefix(OF_KIPOI), None)
         if found is None:
@@ -79,7 +80,7 @@ def local(name: str, value: Any, downloads: Path) -> Any:
     if name != "savedmodel_path" or not isinstance(value, Mapping):
         return value
     if not is_remote(value["pb"]):
-        return os.path.dirname(value["pb"])  # noqa: PTH120 - a text, as the class takes it
+        return str(Path(value["pb"]).parent)
     for key, remote in value.items():
         place = SAVED_MODEL.get(key, "variables/variables.data-00000-of-00001")
         fetch(remote, downloads / "sdm" / place, f"The file {key!r} of the model")

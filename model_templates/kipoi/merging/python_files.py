@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import inspect
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from .dataloader_kinds import AVAILABLE_DATALOADERS, PreloadedDataset
 from .kipoi_names import kipoi_names
+from .neighbours import neighbours_first
 
 
 def load_dataloader(path: str | Path, name: str, kind: str = "PreloadedDataset") -> Any:
@@ -32,9 +30,12 @@ def load_object(path: str | Path, name: str) -> Any:
     """Returns the object of some name in a Python file.
 
     The file is loaded by its path, so that one process can load several files of one name. It may import its
-    neighbours by their plain names.
+    neighbours by their plain names, and what Kipoi has, without Kipoi, too.
+
+    Raises:
+        DataError: If Kipoi is not installed and the file cannot do without it.
     """
-    with neighbours_first(Path(path).resolve().parent):
+    with neighbours_first(Path(path).resolve().parent), kipoi_names():
         # Every file has a module name of its own: pickle and inspect look modules up by name.
         module_name = "component" + re.sub(r"\W", "_", str(Path(path).resolve()))
         spec = importlib.util.spec_from_file_location(module_name, path)
@@ -51,27 +52,3 @@ def from_function(function: Callable[..., Any], kind: str = "PreloadedDataset") 
     base = AVAILABLE_DATALOADERS[kind]
     attribute = "data_fn" if base is PreloadedDataset else "generator_fn"
     return type(function.__name__, (base,), {attribute: staticmethod(function)})
-
-
-@contextlib.contextmanager
-def neighbours_first(folder: Path) -> Iterator[None]:
-    """Lets ``import helper`` find helper.py of the folder; leaves no trace of it for the next dataloader.
-
-    Raises:
-        DataError: If Kipoi is not installed and what is loaded cannot do without it.
-    """
-    names = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
-
-    def take_out() -> dict[str, ModuleType]:
-        return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in names}
-
-    before = take_out()
-    sys.path.insert(0, str(folder))
-    importlib.invalidate_caches()
-    try:
-        with kipoi_names():
-            yield
-    finally:
-        sys.path.remove(str(folder))
-        take_out()
-        sys.modules.update(before)

@@ -13,18 +13,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import kipoi
 import numpy as np
 
 from .data_errors import DataError, problem, reason, span
+from .model_loading import load_model
 from .numpy_merges import Connection, Tensors, arrays_of, names_in
-from .python_files import neighbours_first
 
 Nested: TypeAlias = "Connection | Sequence[Nested] | Mapping[str, Nested]"
 
 
 class Model:
-    """A model that runs in the dataloader, through Kipoi.
+    """A model that runs in the dataloader.
 
     Args:
         name: Its name, also in messages.
@@ -54,7 +53,7 @@ class Model:
         """Adds what it predicts to the arrays by name.
 
         Args:
-            model: The model that Kipoi has loaded.
+            model: The model, as ``load_model`` gives it.
             tensors: Arrays of shape (rows, ...) by name.
             uses: How often each of them is taken in total.
             rows: The numbers of the rows, for messages.
@@ -164,7 +163,7 @@ class Packed:
         return arriving(self.inputs, tensors, self.uses, "The inputs cannot be merged", rows)
 
     def model(self, model: Model) -> Any:
-        """Returns the model that Kipoi loads from the folder of a packed model; loads it once."""
+        """Returns the model in the folder of a packed model; loads it once."""
         if os.getpid() != self.process:
             raise problem(
                 f"The model '{model.name}' would run in a process forked from the one that made the dataloader, where "
@@ -172,7 +171,10 @@ class Packed:
                 fix="Use num_workers=0; workers that this dataloader starts, batch_iter(num_workers=...), only read.",
             )
         if model.folder not in self.loaded:
-            self.loaded[model.folder] = load_model(model.folder, model.name)
+            try:
+                self.loaded[model.folder] = load_model(model.folder)
+            except (Exception, SystemExit) as error:
+                raise problem(f"The model '{model.name}' cannot be loaded.", received=reason(error)) from error
         return self.loaded[model.folder]
 
 
@@ -189,18 +191,6 @@ def without_remarks() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(is_no_remark)
-
-
-def load_model(folder: Path, name: str) -> Any:
-    """Returns the model in a Kipoi directory."""
-    try:
-        # Several directories may each have a model.py.
-        with neighbours_first(folder):
-            return kipoi.get_model(str(folder), source="dir", with_dataloader=False)
-    except (Exception, SystemExit) as error:
-        # Kipoi does not say why a class cannot be imported.
-        said = error.__context__ if isinstance(error, ImportError) and error.__context__ is not None else error
-        raise problem(f"The model '{name}' cannot be loaded.", received=reason(said)) from error
 
 
 def arriving(nested: Nested, tensors: Tensors, uses: Mapping[str, int], message: str, rows: Sequence[int]) -> Any:
