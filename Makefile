@@ -47,16 +47,16 @@ clean:
 	rm -rf $(VENV) .cache build dist demo_output *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
-# Sets $$python to the first candidate that really runs (a pyenv shim may not) and is 3.11 or 3.12.
-CANDIDATES = $(or $(PYTHON),python3.12 python3.11 python3 python)
+# Sets $$python to the first candidate that really runs (a pyenv shim may not) and is 3.11, 3.12 or 3.13.
+CANDIDATES = $(or $(PYTHON),python3.12 python3.13 python3.11 python3 python)
 define find_python
 python=; \
 for candidate in $(CANDIDATES); do \
-    $$candidate -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
+    $$candidate -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
         && python=$$candidate && break; \
 done; \
 if [ -z "$$python" ]; then \
-    echo 'keras_stitch needs Python 3.11 or 3.12 with its venv module; none among: $(CANDIDATES).' >&2; \
+    echo 'keras_stitch needs Python 3.11, 3.12 or 3.13 with its venv module; none among: $(CANDIDATES).' >&2; \
     echo 'Name one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)' >&2; \
     exit 1; \
 fi
@@ -65,7 +65,7 @@ endef
 # .stamp-EXTRA says that .venv holds the package, editable, with that extra. While pip works there is no stamp
 # at all, so an environment without one is half-built, or new, and is made from scratch. So is one that .light marks,
 # which is good for the demo only, when more is wanted than that.
-$(VENV)/.stamp-%: setup.cfg pyproject.toml $(if $(realpath $(BIN)/python),,FORCE)
+$(VENV)/.stamp-%: setup.cfg pyproject.toml .ci/constraints.txt $(if $(realpath $(BIN)/python),,FORCE)
 	@if ! ls $(VENV)/.stamp-* >/dev/null 2>&1 || ! $(BIN)/python -c '' 2>/dev/null \
 	    $(if $(filter-out demo,$*),|| [ -e $(VENV)/.light ]); then \
 	    $(find_python); \

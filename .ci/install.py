@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+CONSTRAINTS = Path(__file__).with_name("constraints.txt")
 # Makes environments for models that cannot be in this one; the demo has no such models.
 _NOT_IN_THE_DEMO = ("uv",)
 _BUILDS_OPERATIONS = ("libclang",)
@@ -30,25 +31,31 @@ _LARGE = 10.0  # MB: what is worth a line
 _DOWNLOAD = re.compile(r"\s*(?:Downloading|Using cached) (\S+?)-\S+ \(([\d.]+) MB\)")
 
 
-def light_requirements(extra: str) -> list[str]:
-    """What the package and an extra require, as in ``setup.cfg``, with the smaller TensorFlow where there is one."""
+def requirements(*extras: str) -> list[str]:
+    """What the package and some extras require, as in ``setup.cfg``, with the smaller TensorFlow where there is one."""
     said = configparser.ConfigParser()
     said.read(ROOT / "setup.cfg", encoding="utf-8")
-    lines = said["options"]["install_requires"].split("\n") + said["options.extras_require"][extra].split("\n")
     smaller = sys.platform == "linux" and platform.machine() == "x86_64"
-    wanted = []
-    for line in filter(None, lines):
-        name = re.match(r"[\w.-]+", line)[0]
-        if name == "tensorflow" and smaller:
-            line = line.replace(name, "tensorflow-cpu", 1)
-        if name not in _NOT_IN_THE_DEMO:
-            wanted.append(line)
-    return wanted
+    wanted: dict[str, None] = {}
+    waiting = [said["options"]["install_requires"], *(said["options.extras_require"][extra] for extra in extras)]
+    while waiting:
+        for line in filter(None, waiting.pop(0).split("\n")):
+            if own := re.fullmatch(r"keras_stitch\[([\w,]+)\]", line):
+                waiting += [said["options.extras_require"][extra] for extra in own[1].split(",")]
+            else:
+                wanted[re.sub(r"^tensorflow\b(?!-)", "tensorflow-cpu", line) if smaller else line] = None
+    return list(wanted)
+
+
+def light_requirements(extra: str) -> list[str]:
+    """What the demo requires of the package and an extra."""
+    return [line for line in requirements(extra) if re.match(r"[\w.-]+", line)[0] not in _NOT_IN_THE_DEMO]
 
 
 def install(arguments: Sequence[str]) -> None:
     """Run ``pip install`` and say what large files it fetches; all that it says, where it fails."""
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off"]
+    command += ["--constraint", str(CONSTRAINTS)]
     said: list[str] = []
     options = {"cwd": ROOT, "env": {**os.environ, "PYTHONUNBUFFERED": "1"}, "text": True}
     with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options) as pip:

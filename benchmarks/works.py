@@ -111,7 +111,7 @@ def spliceai(folder: Path) -> Work:
     del folder
     package = importlib.util.find_spec("spliceai")
     if package is None or not package.submodule_search_locations:
-        raise SystemExit("SpliceAI's models are not here: pip install 'keras_stitch[examples]'")
+        raise SystemExit("SpliceAI's models are not here: pip install 'keras_stitch[spliceai]'")
     models = Path(package.submodule_search_locations[0]) / "models"
     files = {f"spliceai{number}": models / f"spliceai{number}.h5" for number in range(1, 6)}
     # 10,000 positions around those that are predicted are context; batches of 32 would take a minute each on two cores.

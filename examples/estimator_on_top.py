@@ -4,7 +4,7 @@ Does a variant break splicing? A Keras network scores the acceptor, a PyTorch ne
 the branch point, and a random forest scores the conservation. A logistic regression is fitted on the four scores. No
 Keras model remains, so the regression is the model of the Kipoi directory, and its dataloader runs the four models:
 
-    pip install "keras_stitch[examples]"
+    pip install "keras_stitch[examples,torch]"
     python examples/estimator_on_top.py splicing_variants
 
 KipoiSplice/4 of the Kipoi zoo has this structure; the models and data here are made up.

@@ -62,7 +62,7 @@ def publish(zoo: Path, name: str) -> Path:
     pin = f"scikit-learn=={VERSIONS[name]}"
     program = uv.find_uv_bin()
     subprocess.run([program, "venv", "--quiet", "--clear", "--python", sys.executable, environment], check=True)
-    subprocess.run([program, "pip", "install", "--quiet", "--python", environment, pin, "numpy<2"], check=True)
+    subprocess.run([program, "pip", "install", "--quiet", "--python", environment, pin], check=True)
     ((port, size),) = INPUTS[name].items()
     run_in(environment, FIT, directory / "model.pkl", size)
     described = {

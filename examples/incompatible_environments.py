@@ -119,7 +119,7 @@ def make_old(zoo: Path, environment: Path) -> Path:
     """The older model, made in an environment with Keras 2.15."""
     program = uv.find_uv_bin()
     subprocess.run([program, "venv", "--quiet", "--clear", "--python", sys.executable, environment], check=True)
-    subprocess.run([program, "pip", "install", "--quiet", "--python", environment, *OLD_PINS, "numpy<2"], check=True)
+    subprocess.run([program, "pip", "install", "--quiet", "--python", environment, *OLD_PINS], check=True)
     directory = publish(zoo, "gata", "model.h5", OLD_PINS)
     run_old(environment, MAKE_OLD, directory / "model_files" / "model.h5", MOTIFS["gata"])
     return directory

@@ -5,7 +5,7 @@ random forest (scikit-learn) on the scan, a PyTorch network for another motif, a
 model, which reads measurements with its own dataloader. All of them are packed into the dataloader; the Keras model
 too, as it feeds the forest. A small Keras model on top is trained on their predictions:
 
-    pip install "keras_stitch[examples]"
+    pip install "keras_stitch[examples,torch]"
     python examples/pack_other_frameworks.py active_regions
 
 The packed models never change. Their predictions are stored once, and then read in every epoch. Models, genome,

@@ -5,7 +5,7 @@ with the mean of five networks. Their files share the model name and every layer
 cannot put them into one model. Here they get one input and one output, the mean, and a directory that
 reads FASTA and BED:
 
-    pip install "keras_stitch[examples]"
+    pip install "keras_stitch[examples,spliceai]"
     python examples/spliceai_ensemble.py spliceai_ensemble
 
 The networks read 5,000 bases on either side of each predicted base, so an interval of 10,000 + n bases

@@ -25,12 +25,15 @@ PROGRAM = """
     import ctypes, os, signal, sys, traceback
     from pathlib import Path
 
-    import kipoi.__main__
     import numpy as np
 
     import keras_stitch as ks
     from keras_stitch import cli
+    from keras_stitch.kipoi.kipoi_command import provide_pkg_resources
     from keras_stitch.workflow import predict_directory
+
+    provide_pkg_resources()
+    import kipoi.__main__
 
     place, last = Path(sys.argv[2]), int(sys.argv[3])
     os.chdir(place)

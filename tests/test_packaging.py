@@ -153,10 +153,12 @@ def test_the_demo_is_installed_without_what_is_for_gpus_and_tests() -> None:
     spec.loader.exec_module(module)
     said = configparser.ConfigParser()
     said.read(ROOT / "setup.cfg")
-    core, demo = said["options"]["install_requires"].split(), said["options.extras_require"]["demo"].split()
+    core, extras = said["options"]["install_requires"].split(), said["options.extras_require"]
+    own, *demo = extras["demo"].split()
+    assert own == "keras_stitch[kipoi]"
     wanted = module.light_requirements("demo")
     smaller = [line.replace("tensorflow-cpu", "tensorflow") for line in wanted]
-    assert [line for line in [*core, *demo] if not line.startswith("uv>")] == smaller
+    assert [line for line in [*core, *demo, *extras["kipoi"].split()] if not line.startswith("uv>")] == smaller
     linux = sys.platform == "linux" and platform.machine() == "x86_64"
     assert any(line.startswith("tensorflow-cpu>=") for line in wanted) == linux
 

@@ -217,7 +217,7 @@ def _load_inputs(directory: Path, data: DemoData) -> dict[str, Any]:
 
 
 def _kipoi(arguments: Sequence[str], directory: Path) -> None:
-    _process([sys.executable, "-m", "kipoi", *arguments], cwd=directory)
+    _process([sys.executable, "-m", "keras_stitch.kipoi.kipoi_command", *arguments], cwd=directory)
 
 
 def _process(command: Sequence[str], cwd: Path | None = None) -> None:

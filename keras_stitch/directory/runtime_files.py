@@ -21,7 +21,8 @@ def write_runtime(directory: Path, *modules: str) -> None:
     trees = {name: ast.parse(text) for name, text in texts.items()}
     files = [directory / name for name in (layout.DATALOADER_CODE, layout.MODEL_CODE) if (directory / name).is_file()]
     code = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
-    needed = sorted(_reached([*modules, *_used(code, trees)], trees))
+    always = [alias.name for module, names in _imports(trees[_INIT]) if not module for alias in names]
+    needed = sorted(_reached([*always, *modules, *_used(code, trees)], trees))
     (directory / layout.RUNTIME).mkdir(exist_ok=True)
     for name in needed:
         (directory / layout.RUNTIME / f"{name}.py").write_text(texts[name], encoding="utf-8")
@@ -61,8 +62,9 @@ def _imports(tree: ast.Module) -> Iterator[tuple[str, list[ast.alias]]]:
 def _init(text: str, tree: ast.Module, needed: Collection[str]) -> str:
     """The text of ``__init__.py`` with those of its imports whose modules are there."""
     head, *_ = tree.body
-    kept = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module in needed]
-    names = sorted(alias.name for node in kept for alias in node.names)
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    kept = [node for node in imports if not node.module or node.module in needed]
+    names = sorted(alias.name for node in kept if node.module for alias in node.names)
     pieces = [
         ast.get_source_segment(text, head) or "",
         "\n".join(ast.unparse(node) for node in kept),

@@ -15,12 +15,10 @@ from keras_stitch.placement.plan import Companions, Reason, owner_of
 from keras_stitch.placement.requirements import installed, joined, package, packages
 from keras_stitch.placement.uv import Resolver, Uv
 
-# What runs a Kipoi model. numpy<2: Kipoi writes HDF5 with names that NumPy 2 removed. setuptools: Kipoi imports
-# pkg_resources, about which later versions warn at every start.
-_SHARED = ("numpy<2", "setuptools<80.9", "h5py", "pandas")
-
-# six: a package that Kipoi needs imports it and does not say so; TensorFlow brings it along.
-OWN_BASE = ("kipoi", "six", *_SHARED)
+# What reads and runs a Kipoi model. six: a package that Kipoi needs imports it and does not say so.
+OWN_BASE = ("kipoi", "six", "h5py", "pandas")
+# TensorFlow brings six along. setuptools: the command `kipoi` imports pkg_resources, about which later versions warn.
+_FINAL = ("setuptools<80.9", "h5py", "pandas")
 _PYTHON = f"Python {sys.version_info.major}.{sys.version_info.minor}"
 _NO_INDEX = "the package index could not be asked"
 _NOWHERE = f"no environment for {_PYTHON} has them"
@@ -57,7 +55,7 @@ class Settled:
 def final_base() -> tuple[str, ...]:
     """What the stitched model needs, with the Keras that is installed here or a later one."""
     release = ".".join((installed("keras") or "3").split(".")[:2])
-    return ("kipoi", f"keras>={release}", "tensorflow", *_SHARED)
+    return ("kipoi", f"keras>={release}", "tensorflow", *_FINAL)
 
 
 def settle(spec: GraphSpec, wiring: Wiring, resolver: Resolver | None = None) -> Settled:

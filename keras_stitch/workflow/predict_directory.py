@@ -27,7 +27,7 @@ _ENDINGS = ("h5", "hdf5", "tsv", "bed", "parquet", "pq", "pqt")
 _KIPOI = """
 import os, sys, threading
 threading.Thread(target=lambda: os.read(0, 1) or os._exit(1), daemon=True).start()
-from kipoi.__main__ import main
+from keras_stitch.kipoi.kipoi_command import main
 sys.exit(main())
 """
 

@@ -251,7 +251,7 @@ def test_parts_are_merged_into_the_info(tmp_path):
     }
     assert "tqdm" in model["dependencies"]["pip"] and "keras==2.0" not in model["dependencies"]["pip"]
     assert model["dependencies"]["conda"] == [
-        f"python={sys.version_info.major}.{sys.version_info.minor}", "bioconda::samtools"]  # fmt: skip
+        f"python={sys.version_info.major}.{sys.version_info.minor}", "bioconda::samtools", "numpy"]  # fmt: skip
     assert "**There are different licences: Apache-2.0, MIT.**" in (directory / "README.md").read_text()
     assert "- dataloader of model1: Numbers.\n" in (directory / "README.md").read_text()
 

@@ -7,6 +7,7 @@ or Keras warning. What TensorFlow prints when it starts is not ours.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import json
 import logging
@@ -24,7 +25,9 @@ import warm_python
 import yaml
 from kipoi_utils import cd
 
-_PROGRAM = Path(sys.executable).with_name("kipoi")
+# The script, or ours where setuptools has no pkg_resources.
+_SCRIPT = [Path(sys.executable).with_name("kipoi")]
+_START = _SCRIPT if importlib.util.find_spec("pkg_resources") else ["-m", "keras_stitch.kipoi.kipoi_command"]
 _PROBLEM = re.compile(r"\bWARNING\b.*\[kipoi|mismatch|don't match|\w*Warning: |\bWARNING:absl|not compatible with")
 
 
@@ -127,6 +130,9 @@ _ONE_AFTER_ANOTHER = """
 import json, os, sys
 
 given = json.loads(sys.argv[1])
+from keras_stitch.kipoi.kipoi_command import provide_pkg_resources
+
+provide_pkg_resources()
 from kipoi.__main__ import main
 
 sys.path.remove("")
@@ -142,7 +148,7 @@ print("all commands ended")
 def _run(command: list[str], cwd: Path, python_path: str = "", start: list[str] | None = None) -> str:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": python_path}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
-    done = warm_python.run([sys.executable, *(start or [_PROGRAM]), *command], cwd, environment)
+    done = warm_python.run([sys.executable, *(start or _START), *command], cwd, environment)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
     problems = [line for line in plain.splitlines() if _PROBLEM.search(line)]
     assert done.returncode == 0 and not problems, f"kipoi {' '.join(command)}\n{plain[-4000:]}"

@@ -22,7 +22,7 @@ import yaml
 
 TEMPLATES = Path(__file__).parents[2] / "model_templates"
 # six: Kipoi's "related" imports it and does not ask for it.
-REQUIREMENTS = ("kipoi", "numpy<2", "setuptools<80.9", "h5py", "pandas", "six")
+REQUIREMENTS = ("kipoi", "h5py", "pandas", "six")
 ROWS = 20
 BATCH_SIZE = 8  # three batches, the last with four rows
 # As users have it: what a model's environment imports is compiled once, which takes two thirds of the time of a job.

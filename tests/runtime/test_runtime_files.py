@@ -13,11 +13,13 @@ import pytest
 from keras_stitch.directory.runtime_files import write_runtime
 from keras_stitch.kipoi.templates import template_files, template_module, template_text
 
+ALWAYS = {"__init__", "kipoi_on_numpy2"}
 KINDS = {"data_errors", "dataloader_kinds", "own_dataloaders", "workers"}
 FILES = {*KINDS, "kipoi_names", "neighbours", "python_files"}
 MODELS = {*FILES, "downloads", "model_kinds", "model_loading"}
 BASE = {
-    *("__init__", "blocks", "keys", "merged", "part_base", "row_groups", "row_ids", "row_lookup"),
+    *ALWAYS,
+    *("blocks", "keys", "merged", "part_base", "row_groups", "row_ids", "row_lookup"),
     *KINDS,
 }
 TABLES = {
@@ -26,22 +28,24 @@ TABLES = {
     "tables",
 }
 NEEDED = {
-    "DataError": {"__init__", "data_errors"},
+    "DataError": {*ALWAYS, "data_errors"},
     "MergedDataset": BASE,
     "MergedIterator": {*BASE, "merged_iterator"},
-    "Table": {"__init__", "blocks", "data_errors", "part_base", *TABLES},
+    "Table": {*ALWAYS, "blocks", "data_errors", "part_base", *TABLES},
     "Predictions": {
-        *("__init__", "blocks", "data_errors", "hdf5_contents", "part_base", "predictions", "records", "row_ids"),
+        *ALWAYS,
+        *("blocks", "data_errors", "hdf5_contents", "part_base", "predictions", "records", "row_ids"),
     },
     "Part": {
-        *("__init__", "blocks", "component_source", "dataloader_part", "keys", "part_base", "readers"),
+        *ALWAYS,
+        *("blocks", "component_source", "dataloader_part", "keys", "part_base", "readers"),
         *("row_ids", "shared_sequences", *KINDS),
     },
-    "load_dataloader": {"__init__", *FILES},
-    "Merge": {"__init__", "numpy_merges"},
-    "Packed": {"__init__", "numpy_merges", "run_packed", *MODELS},
-    "Directory": {"__init__", "directory", *MODELS},
-    "PredictionFile": {"__init__", "data_errors", "prediction_file"},
+    "load_dataloader": {*ALWAYS, *FILES},
+    "Merge": {*ALWAYS, "numpy_merges"},
+    "Packed": {*ALWAYS, "numpy_merges", "run_packed", *MODELS},
+    "Directory": {*ALWAYS, "directory", *MODELS},
+    "PredictionFile": {*ALWAYS, "data_errors", "prediction_file"},
 }
 ALL = template_module("kipoi.merging").__all__
 
@@ -93,9 +97,9 @@ def test_everything_is_the_template_itself(tmp_path):
 
 
 def test_what_is_loaded_by_its_path_is_there(tmp_path):
-    assert written(tmp_path, "x = 1\n", "records") == {"__init__", "records"}
+    assert written(tmp_path, "x = 1\n", "records") == {*ALWAYS, "records"}
     found = written(tmp_path / "own", template_text("kipoi/packed_class.py"), file="model.py")
-    assert found == {"__init__", "neighbours"}
+    assert found == {*ALWAYS, "neighbours"}
 
 
 def test_the_generated_init_is_formatted(tmp_path):

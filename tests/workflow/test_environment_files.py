@@ -29,7 +29,7 @@ def test_conda_has_its_own_from_conda() -> None:
     section = Needs(Environment("old", ("old",), (*OWN_BASE, "x==1")), [said]).section
     assert section == {
         "conda": ["python=3.9", "python-dateutil", "bioconda::pybedtools>=0.7", "bedtools", "numpy"],
-        "pip": [*OWN_BASE, "x==1"],  # numpy<2 still
+        "pip": [*OWN_BASE, "x==1"],
         "conda_channels": ["bioconda", "defaults"],
     }
 

@@ -3,6 +3,7 @@
 A directory has those of these files that its dataloader uses. They need Kipoi, NumPy, pandas and h5py.
 """
 
+from . import kipoi_on_numpy2 as kipoi_on_numpy2
 from .data_errors import DataError
 from .dataloader_part import Part
 from .directory import Directory

@@ -55,9 +55,9 @@ def read_text(file: ArrayFile, separator: str) -> Contents:
             table = pd.read_csv(
                 file.path,
                 **options,
-                converters=dict.fromkeys(texts, str),
+                dtype=dict.fromkeys(texts, object),
                 keep_default_na=False,
-                na_values=["nan", "NaN", "NA"],
+                na_values={name: ["nan", "NaN", "NA"] for name in columns if name not in texts},
             )
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         file.fail("cannot be read as a table", "a header, and as many values in every row", str(error).strip())
@@ -112,8 +112,8 @@ def read_parquet(file: ArrayFile) -> Contents:
             row = int(np.argmax(table[name].isna().to_numpy()))
             file.fail(f"has no value in row {row}, column {name!r}", "one in every row", "nothing")
         if name in naming.positions and table[name].dtype.kind not in "iu":
-            stored_type = stored.schema.field(name).type
-            file.fail(f"does not hold positions in column {name!r}", "whole numbers", stored_type)
+            kind = _type_name(stored.schema.field(name).type)
+            file.fail(f"does not hold positions in column {name!r}", "whole numbers", kind)
     names = {name: table[name].to_numpy() for name in naming.used}
     for name in naming.ids:
         if stored.column(name).null_count:  # pandas would make floats of whole numbers
@@ -161,10 +161,14 @@ def _check_numbers(file: ArrayFile, stored: pyarrow.Table, name: str, null_is_na
 
     column = stored.column(name)
     if not any(known(column.type) for known in (types.is_integer, types.is_floating, types.is_boolean)):
-        file.fail(f"does not hold numbers in column {name!r}", "a number in every row", column.type)
+        file.fail(f"does not hold numbers in column {name!r}", "a number in every row", _type_name(column.type))
     if column.null_count and not null_is_nan:
         row = int(np.argmax(column.is_null().to_numpy()))
         file.fail(f"has no number in row {row}, column {name!r}", "numbers", "nothing")
+
+
+def _type_name(kind: pyarrow.DataType) -> str:
+    return str(kind).removeprefix("large_")  # pandas 3 stores text so
 
 
 def split_columns(

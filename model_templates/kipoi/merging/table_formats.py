@@ -45,7 +45,7 @@ FORMATS = (
     TableFormat("TSV", (".tsv",), functools.partial(read_text, separator="\t")),
     TableFormat("CSV", (".csv",), functools.partial(read_text, separator=",")),
     TableFormat("HDF5", (".h5", ".hdf5"), read_hdf5, b"\x89HDF\r\n\x1a\n", columns=False),
-    TableFormat("Parquet", (".parquet",), read_parquet, b"PAR1", package="pyarrow", requirement="pyarrow>=15,<26"),
+    TableFormat("Parquet", (".parquet",), read_parquet, b"PAR1", package="pyarrow", requirement="pyarrow>=15"),
 )
 
 
