@@ -27,6 +27,7 @@ TABLES = [
     *("array_files", "blocks", "column_tables", "data_errors", "dataloader_kinds", "file_contents", "hdf5_contents"),
     *(
         "keys",
+        "kipoi_on_numpy2",
         "merged",
         "own_dataloaders",
         "part_base",
