@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import functools
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -154,12 +152,16 @@ class Workers:
     """Processes with a dataloader each, started at once; ``dataloader`` is one that stays in this process."""
 
     def __init__(self, make: Callable[[], Any], dataloader: Any, count: int):
-        # Forked, as a dataloader that is loaded by its path cannot be sent to a process.
-        context = multiprocessing.get_context("fork")
-        self._pool = ProcessPoolExecutor(count, context, initializer=_start, initargs=(make, dataloader))
+        # A merged dataloader opens its files in each process. Others would share the position in an open file.
+        own = functools.lru_cache(None)((lambda: dataloader) if is_merged(dataloader) else make)
+        finish = getattr(dataloader, "finish", None)
+
+        def read(rows: Array) -> dict[str, Any]:
+            return dict(read_rows(own(), rows) if finish is None else own().raw(rows))
+
+        self._workers = template_module("kipoi.merging.workers").Workers(count, read)
         # What has run models may run one batch at a time.
-        self._dataloader, self._one = dataloader, threading.Lock()
-        self._result(_ready)
+        self._finish, self._one = finish, threading.Lock()
 
     def read(self, rows: Array) -> dict[str, Any]:
         """The batch of some rows: read there, finished here; several threads may ask at once.
@@ -167,45 +169,11 @@ class Workers:
         Raises:
             StitchError: When a dataloader fails or a process has died.
         """
-        batch = self._result(_read, rows)
-        if not hasattr(self._dataloader, "finish"):
-            return batch
-        with self._one:
-            return dict(self._dataloader.finish(batch))
-
-    def _result(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            made, problem = self._pool.submit(function, *arguments).result()
-        except BrokenProcessPool as error:
-            raise StitchError(
-                "A process that reads rows has died.",
-                expected="batches",
-                fix="Look for a lack of memory, or read without them: workers=0.",
-            ) from error
-        if problem is not None:
-            raise StitchError(problem)
-        return made
-
-
-# -- within a worker: its dataloader, one for the life of the process -----------------------------------------------
-_own: dict[str, Any] = {}
-
-
-def _start(make: Callable[[], Any], dataloader: Any) -> None:
-    # A merged dataloader opens its files in each process. Others would share the position in an open file.
-    _own.update(make=(lambda: dataloader) if is_merged(dataloader) else make)
-
-
-def _ready() -> tuple[None, None]:
-    return None, None
-
-
-def _read(rows: Array) -> tuple[dict[str, Any] | None, str | None]:
-    try:
-        if "dataloader" not in _own:
-            _own["dataloader"] = _own["make"]()
-        dataloader = _own["dataloader"]
-        raw = dataloader.raw(rows) if hasattr(dataloader, "finish") else read_rows(dataloader, rows)
-        return dict(raw), None
-    except Exception as error:  # sent as text: not every error can be made again from what it says
-        return None, said(error)
+            batch = self._workers.read(rows)
+        except Exception as error:  # whatever a dataloader does
+            raise StitchError(said(error)) from error
+        if self._finish is None:
+            return dict(batch)
+        with self._one:
+            return dict(self._finish(batch))

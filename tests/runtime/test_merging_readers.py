@@ -771,7 +771,8 @@ def test_a_worker_that_dies(status):
             return samples(*NAMES)[index]
 
     assert message(read, part("a", Dying), num_workers=2, batch_size=1) == (
-        f"A worker process that reads rows has died.\n  Received: exit status {status}"
+        f"A worker process that reads rows has died.\n  Received: exit status {status}\n"
+        "  Fix: Look for a lack of memory, or read without workers."
     )
 
 
