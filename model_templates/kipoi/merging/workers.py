@@ -214,6 +214,8 @@ def _in_order(workers: list[Worker], batches: Iterable[np.ndarray]) -> Iterator[
             yield batch
             del batch
     finally:
+        for worker in workers:  # all at once, before the first is waited for
+            worker.process.terminate()
         for worker in workers:
             worker.stop()
 
