@@ -9,11 +9,13 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import reload_here
 import tables_report
 from hypothesis import HealthCheck, Phase, settings
+from needs_kipoi import HAS_KIPOI, needs_kipoi
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -28,6 +30,11 @@ settings.register_profile(
     "few", derandomize=True, deadline=None, max_examples=2, suppress_health_check=_slow, phases=[Phase.generate]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Files that import Kipoi are left out where it is not installed."""
+    return True if not HAS_KIPOI and collection_path.suffix == ".py" and needs_kipoi(collection_path) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -62,6 +69,13 @@ def _no_directories_elsewhere() -> Iterator[None]:
 
     with saving_skips():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _kipoi(request: pytest.FixtureRequest) -> None:
+    """Tests that are marked with ``kipoi`` are skipped where it is not installed."""
+    if "kipoi" in request.keywords and not HAS_KIPOI:
+        pytest.skip("Kipoi is not installed")
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,7 @@ from keras_stitch.demo.demo_models import MODELS
 from keras_stitch.errors import SaveError, StitchError
 from keras_stitch.files.hdf5_files import open_hdf5
 from keras_stitch.files.new_files import disk_errors
+from keras_stitch.kipoi.run_directory import opened
 from keras_stitch.verify.equality import TOLERANCE, compare
 
 _MARK = ".keras-stitch-demo"
@@ -209,9 +210,7 @@ def _train(model: keras.Model, directory: Path, data: DemoData) -> tuple[float, 
 
 
 def _load_inputs(directory: Path, data: DemoData) -> dict[str, Any]:
-    import kipoi
-
-    loader = kipoi.get_dataloader_factory(str(directory), source="dir")(**data.arguments)
+    loader = opened(directory).dataloader(**data.arguments)
     batches = list(loader.batch_iter(batch_size=16))
     return {name: np.concatenate([batch["inputs"][name] for batch in batches]) for name in ("sequence", "input2")}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +212,9 @@ class Draft:
             {"example": own},
             directory=place,
             objects_file=place / layout.CUSTOM_OBJECTS if self.carried.files else None,
+        )
+        certificate = replace(
+            certificate, run_by=("its own code", *((f"Kipoi {version('kipoi')}",) if has_kipoi() else ()))
         )
         certificate.require()
         (place / layout.CERTIFICATE).write_text(certificate.to_json(), encoding="utf-8")

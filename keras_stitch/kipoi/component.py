@@ -20,7 +20,7 @@ from keras_stitch.graphs.names import zoo_name
 from keras_stitch.kipoi import schema
 from keras_stitch.kipoi.dataloader import Dataloader, sources
 from keras_stitch.kipoi.descriptions import BadDescription, Schema, dataloader_description
-from keras_stitch.kipoi.optional_kipoi import require_kipoi
+from keras_stitch.kipoi.optional_kipoi import FIX, has_kipoi, require_kipoi
 from keras_stitch.kipoi.templates import template_module
 
 if TYPE_CHECKING:
@@ -288,7 +288,9 @@ def _import(path: str) -> Any:
     raise SourceError(
         f"The dataloader '{path}' cannot be imported.",
         received=problem,
-        fix="Install its package, or put it into a Kipoi directory and name that.",
+        fix=FIX
+        if "'kipoi" in problem and not has_kipoi()
+        else "Install its package, or put it into a Kipoi directory and name that.",
     )
 
 

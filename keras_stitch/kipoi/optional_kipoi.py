@@ -13,7 +13,8 @@ FIX = "pip install 'keras_stitch[kipoi]'"
 @functools.cache
 def has_kipoi() -> bool:
     """Whether Kipoi is installed; it is not imported."""
-    return importlib.util.find_spec("kipoi") is not None
+    found = importlib.util.find_spec("kipoi")
+    return found is not None and found.origin is not None  # a folder of that name has none
 
 
 def require_kipoi(what: str) -> None:

@@ -114,6 +114,8 @@ class Certificate:
         reloaded_in: ``"a fresh process"`` or ``"this process"``.
         versions: The versions of keras, its backend (tensorflow, jax or torch) and keras_stitch.
         notes: What was left out, and why.
+        run_by: What ran the saved directory on its examples, with equal numbers: its own code, and Kipoi where it is
+            installed; empty where no directory was saved.
         tolerance: The factor of ``RULE``.
 
     Example:
@@ -142,6 +144,7 @@ class Certificate:
     reloaded_in: str = "a fresh process"
     versions: Mapping[str, str] | None = None
     notes: tuple[str, ...] = ()
+    run_by: tuple[str, ...] = ()
     tolerance: float = TOLERANCE
 
     @property
@@ -212,6 +215,8 @@ class Certificate:
         if drawn:
             said.append(f"Random inputs of seed {self.seed}: {', '.join(drawn)}.")
         said += self.notes
+        if self.run_by:
+            said.append(f"The directory was run on its examples by {' and by '.join(self.run_by)}.")
         if self.unsaid:
             said.append(f"Not one finite number to compare in: {', '.join(self.unsaid)}.")
         if self.versions:

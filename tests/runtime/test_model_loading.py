@@ -34,7 +34,7 @@ def both(name):
 
 
 def test_where_kipoi_is_installed_its_classes_are_the_ones():
-    for name in model_loading.KINDS:
+    for name in model_kinds.KINDS:
         assert getattr(model_kinds, name).__module__ == "kipoi.model"
 
 

@@ -15,8 +15,8 @@ from keras_stitch.kipoi.templates import template_files, template_module, templa
 
 ALWAYS = {"__init__", "kipoi_on_numpy2"}
 KINDS = {"data_errors", "dataloader_kinds", "own_dataloaders", "workers"}
-FILES = {*KINDS, "kipoi_names", "neighbours", "python_files"}
-MODELS = {*FILES, "downloads", "model_kinds", "model_loading"}
+FILES = {*KINDS, "kipoi_names", "model_kinds", "neighbours", "python_files"}
+MODELS = {*FILES, "downloads", "model_loading"}
 BASE = {
     *ALWAYS,
     *("blocks", "keys", "merged", "part_base", "row_groups", "row_ids", "row_lookup"),

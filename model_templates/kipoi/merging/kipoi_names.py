@@ -9,11 +9,13 @@ from types import ModuleType
 from typing import Any
 
 from . import dataloader_kinds as kinds
+from . import model_kinds
 from .data_errors import problem
 
-# By module; what loads models adds ``kipoi.model``.
+# By module.
 CLASSES: dict[str, dict[str, Any]] = {
     "kipoi.data": {**kinds.AVAILABLE_DATALOADERS, "BaseDataLoader": kinds.BaseDataLoader},
+    "kipoi.model": {name: getattr(model_kinds, name) for name in model_kinds.KINDS},
     "kipoi.metadata": {"GenomicRanges": kinds.GenomicRanges},
     "kipoi_utils.data_utils": {"numpy_collate": kinds.numpy_collate},
 }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .python_files import load_object
+KINDS = ("BaseModel", "KerasModel", "PyTorchModel", "SklearnModel", "TensorFlow2Model")
 
 
 class OwnModel:
@@ -46,6 +46,8 @@ class OwnKerasModel(OwnModel):
         image_dim_ordering: str | None = None,
     ) -> None:
         from keras.models import load_model, model_from_json
+
+        from .python_files import load_object
 
         if image_dim_ordering not in (None, "tf"):
             raise ValueError(f"image_dim_ordering is {image_dim_ordering!r}, and Keras has only 'tf'")
@@ -107,6 +109,8 @@ class OwnPyTorchModel(OwnModel):
     ) -> None:
         import torch
         import yaml
+
+        from .python_files import load_object
 
         name = module_obj or module_class
         if name is None:
@@ -176,7 +180,7 @@ else:
     try:
         from kipoi.model import BaseModel, KerasModel, PyTorchModel, SklearnModel, TensorFlow2Model
     except ModuleNotFoundError as missing:
-        if missing.name != "kipoi":
+        if missing.name not in ("kipoi", "kipoi.model"):  # a folder of that name is no package
             raise
         BaseModel, KerasModel, PyTorchModel = OwnModel, OwnKerasModel, OwnPyTorchModel
         SklearnModel, TensorFlow2Model = OwnSklearnModel, OwnTensorFlow2Model

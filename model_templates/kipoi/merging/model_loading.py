@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
-from . import kipoi_names, model_kinds
+from . import model_kinds
 from .data_errors import problem
 from .downloads import fetch, is_remote
+from .kipoi_names import kipoi_names
 from .neighbours import neighbours_first
 from .python_files import load_object
 
@@ -24,8 +25,6 @@ OLD_TYPES = {
     "tensorflow2": "TensorFlow2Model",
 }
 OF_KIPOI = "kipoi.model."
-KINDS = ("BaseModel", "KerasModel", "PyTorchModel", "SklearnModel", "TensorFlow2Model")
-kipoi_names.CLASSES["kipoi.model"] = {name: getattr(model_kinds, name) for name in KINDS}
 SAVED_MODEL = {"pb": "saved_model.pb", "index": "variables/variables.index"}
 
 
@@ -38,7 +37,7 @@ def load_model(folder: Path) -> Any:
     """
     said = described(folder)
     downloads = folder.resolve() / "downloaded" / "model_files"
-    with neighbours_first(folder.resolve()), kipoi_names.kipoi_names(), contextlib.chdir(folder):
+    with neighbours_first(folder.resolve()), kipoi_names(), contextlib.chdir(folder):
         args = {name: local(name, value, downloads) for name, value in (said.get("args") or {}).items()}
         if said.get("type") == "custom" and not said.get("defined_as"):
             return load_object(args["file"], args["object"])()
