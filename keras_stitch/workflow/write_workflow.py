@@ -118,7 +118,7 @@ class WorkflowWriter:
         about = {"authors": [], "doc": doc, "license": model_info.UNSPECIFIED}
         packing = self.packings[job.name]
         GeneratedDataloader(job.name, merged, schemas, {}, about, dependencies, packing).write(folder, {})
-        write_runtime(folder, "records", "hdf5_contents")
+        write_runtime(folder, "directory", "hdf5_contents", "records")
         write_yaml(
             folder / layout.MODEL_YAML,
             {

@@ -20,6 +20,8 @@ import h5py
 import numpy as np
 import yaml
 
+from keras_stitch.directory.runtime_files import write_runtime
+
 TEMPLATES = Path(__file__).parents[2] / "model_templates"
 # six: Kipoi's "related" imports it and does not ask for it.
 REQUIREMENTS = ("kipoi", "h5py", "pandas", "six")
@@ -257,13 +259,12 @@ def make(folder: Path, environment: Path) -> Workflow:
 
 def write_model(folder: Path, scale: int, more: str = "", arguments: str = "", read: str = "") -> None:
     """Writes a Kipoi directory that has what the scripts need of a generated one."""
-    (folder / "merging").mkdir(parents=True)
-    for name in ("records.py", "hdf5_contents.py"):
-        shutil.copy(TEMPLATES / "kipoi" / "merging" / name, folder / "merging")
+    folder.mkdir(parents=True)
     (folder / "model.yaml").write_text(MODEL_YAML.format(scale=scale).lstrip())
     (folder / "model.py").write_text(MODEL.lstrip())
     (folder / "dataloader.yaml").write_text(DATALOADER_YAML.format(more=more).lstrip())
     (folder / "dataloader.py").write_text(textwrap.dedent(DATALOADER.format(more=arguments, read=read)).lstrip())
+    write_runtime(folder, "directory", "hdf5_contents", "records")
     seal(folder)
 
 

@@ -86,6 +86,13 @@ class Directory:
         """Returns the model, which has ``predict_on_batch``."""
         return load_model(self.folder)
 
+    def target_name(self) -> str:
+        """Returns the name of the model's only output."""
+        targets = described(self.folder)["schema"]["targets"]
+        if isinstance(targets, list):
+            targets = targets[0]
+        return str(targets.get("name") or "prediction" if "shape" in targets else next(iter(targets)))
+
     def predictions(
         self, arguments: Mapping[str, Any], batch_size: int = 32, num_workers: int = 0
     ) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import kipoi
 import numpy as np
 import results
 from results import Problem
@@ -35,14 +34,15 @@ def main() -> None:
         check_contents(folder)
         made = results.made_from(folder, options.arguments, options.predictions)
         given = results.absolute({**options.arguments, **options.predictions})
-        model = kipoi.get_model(str(folder), source="dir")
-        loader = model.default_dataloader(**given)
+        directory = results.load_runtime(folder).Directory(folder)
+        loader, model = directory.dataloader(**given), directory.model()
         rows, total = rows_of(loader, made["model"], options.piece, options.batch_size)
         with results.new_file(output) as file:
             batches = loader.numbered_batches(options.batch_size, num_workers=options.workers, rows=rows)
             expected = range(total) if rows is None and total is not None else rows
             start = 0 if expected is None else expected.start
-            stop = start + write(file, model, progress(batches, expected, options.batch_size), made["model"], start)
+            counted = progress(batches, expected, options.batch_size)
+            stop = start + write(file, model, directory.target_name(), counted, made["model"], start)
             if expected is not None and stop - start != len(expected):
                 raise Problem(
                     f"The dataloader of '{made['model']}' did not give all rows. Expected: {len(expected)} rows. "
@@ -103,8 +103,8 @@ def progress(batches: Iterable[Any], rows: range | None, batch_size: int) -> Ite
     return counted
 
 
-def write(file: Any, model: Any, batches: Iterable[Any], name: str, start: int) -> int:
-    """Writes predictions, metadata and keys of rows; returns the number of rows."""
+def write(file: Any, model: Any, target: str, batches: Iterable[Any], name: str, start: int) -> int:
+    """Writes predictions, metadata and keys of rows; returns the number of rows. ``target`` is the only prediction."""
     count = 0
     for batch in batches:
         numbers = batch["rows"]["number"]
@@ -112,7 +112,7 @@ def write(file: Any, model: Any, batches: Iterable[Any], name: str, start: int) 
             raise Problem(f"The dataloader of '{name}' gave other rows than those from {start + count} on.")
         predicted = model.predict_on_batch(batch["inputs"])
         if not isinstance(predicted, (dict, list, tuple)):
-            predicted = {target_name(model): predicted}
+            predicted = {target: predicted}
         groups = {"preds": predicted, "metadata": batch.get("metadata", {}), "rows": batch["rows"]}
         for path, array in leaves(groups):
             if np.ndim(array) == 0 or len(array) != len(numbers):
@@ -124,16 +124,6 @@ def write(file: Any, model: Any, batches: Iterable[Any], name: str, start: int) 
             append(file, path, storable(path, array))
         count += len(numbers)
     return count
-
-
-def target_name(model: Any) -> str:
-    """Returns the name of a model's only output."""
-    targets = model.schema.targets
-    if isinstance(targets, dict) and len(targets) == 1:
-        return next(iter(targets))
-    if isinstance(targets, list) and len(targets) == 1:
-        targets = targets[0]
-    return getattr(targets, "name", None) or "prediction"
 
 
 def leaves(nested: Any, path: str = "") -> Iterator[tuple[str, Any]]:

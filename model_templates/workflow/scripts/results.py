@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -43,7 +44,7 @@ def full(path: str) -> Path:
 
 
 def absolute(arguments: dict[str, Any]) -> Any:
-    """Returns arguments in which texts that name files are absolute, as Kipoi changes the working directory."""
+    """Returns arguments in which texts that name files are absolute, as models are loaded in their own folder."""
     return with_files(arguments, os.path.abspath)
 
 
@@ -63,9 +64,21 @@ def load_records(folder: Path) -> ModuleType:
 
 def load_module(folder: Path, name: str) -> ModuleType:
     """Returns a module in ``merging/`` of a model's directory, loaded by its path."""
-    spec = importlib.util.spec_from_file_location(name, folder / "merging" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
+    return loaded(importlib.util.spec_from_file_location(name, folder / "merging" / f"{name}.py"))
+
+
+def load_runtime(folder: Path) -> ModuleType:
+    """Returns ``merging/`` of a model's directory as a package."""
+    runtime, package = folder / "merging", "merging_of_the_model"
+    options: dict[str, Any] = {"submodule_search_locations": [str(runtime)]}
+    return loaded(importlib.util.spec_from_file_location(package, runtime / "__init__.py", **options))
+
+
+def loaded(spec: Any) -> ModuleType:
+    """Returns the module that an import system's specification names."""
     module = importlib.util.module_from_spec(spec)
+    if spec.submodule_search_locations is not None:  # its files import each other by the name of the package
+        sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
 
