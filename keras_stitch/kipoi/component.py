@@ -225,8 +225,8 @@ def _from_import(path: str, args: dict[str, Any]) -> Component:
 
 def _schema_in(directory: Path, loader: Any, described: Schema) -> Given:
     """Arrays and metadata of a dataloader in a directory: as described, unless its class changes what Kipoi parsed."""
-    own = _kinds().BaseDataLoader
-    if getattr(loader.get_output_schema, "__func__", None) is getattr(own.get_output_schema, "__func__", None):
+    own, kipois = (getattr(kind, "get_output_schema", None) for kind in (loader, _kinds().BaseDataLoader))
+    if own is None or getattr(own, "__func__", None) is getattr(kipois, "__func__", None):
         return schema.read_fields(described.inputs), schema.read_metadata(described.metadata)
     import kipoi
 

@@ -14,7 +14,11 @@ from .data_errors import problem
 
 # By module.
 CLASSES: dict[str, dict[str, Any]] = {
-    "kipoi.data": {**kinds.AVAILABLE_DATALOADERS, "BaseDataLoader": kinds.BaseDataLoader},
+    "kipoi.data": {
+        **kinds.AVAILABLE_DATALOADERS,
+        "AVAILABLE_DATALOADERS": kinds.AVAILABLE_DATALOADERS,
+        "BaseDataLoader": kinds.BaseDataLoader,
+    },
     "kipoi.model": {name: getattr(model_kinds, name) for name in model_kinds.KINDS},
     "kipoi.metadata": {"GenomicRanges": kinds.GenomicRanges},
     "kipoi_utils.data_utils": {"numpy_collate": kinds.numpy_collate},
