@@ -58,6 +58,7 @@ def test_fields_that_are_compared(loader, metadata, ids, ranges):
     assert aligned(loader, metadata) == Alignment(ids, ranges)
 
 
+@pytest.mark.kipoi
 def test_kipoiseq_resizes_ranges():
     component = resolve(Dataloader(SEQUENCES))
     assert alignment_of(component, Dataloader(SEQUENCES)) == Alignment(None, ("ranges",), "auto_resize_len")

@@ -5,8 +5,8 @@ import textwrap
 
 import pytest
 import yaml
-from kipoi.data import Dataset
 from kipoi_cases import change_yaml, make_case, write_function_loader, write_kind, write_loader
+from merging_strategies import Dataset
 
 from keras_stitch.directory.dataloader_plan import merge
 from keras_stitch.directory.example_files import choose_examples
@@ -217,6 +217,7 @@ class Local(Dataset):
     """Not a Kipoi dataloader: no description."""
 
 
+@pytest.mark.kipoi
 @pytest.mark.parametrize(
     ("source", "text"),
     [
@@ -315,6 +316,7 @@ def test_sources_and_outputs_of_another_kind():
     assert message(Dataloader, "a", args=3).startswith("args= of a ks.Dataloader is not a mapping from names.")
 
 
+@pytest.mark.kipoi
 def test_args_with_which_a_loader_cannot_describe_itself():
     assert message(resolve, Dataloader("kipoiseq.dataloaders.SeqIntervalDl", args={"auto_resize_len": "x"})).startswith(
         "The dataloader 'kipoiseq.dataloaders.SeqIntervalDl' cannot say which arrays it gives with "
@@ -346,6 +348,7 @@ def test_loading_leaves_no_trace(tmp_path):
     assert not {name for name in set(sys.modules) - modules if not name.startswith(("kipoi", "pandas"))}
 
 
+@pytest.mark.kipoi
 def test_default_dataloaders_of_models_are_followed(tmp_path):
     (tmp_path / "model.yaml").write_text(
         textwrap.dedent("""

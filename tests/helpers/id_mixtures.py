@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kipoi.metadata import GenomicRanges
-from merging_strategies import M
+from merging_strategies import GenomicRanges, M
 from table_files import WRITERS
 
 ROWS = 9

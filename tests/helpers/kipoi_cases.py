@@ -10,11 +10,11 @@ from typing import Any
 import keras
 import numpy as np
 import yaml
-from kipoi_utils.utils import load_module
 
 from keras_stitch.directory.save_request import SavedGraph, SaveOptions
 from keras_stitch.directory.write_directory import write_directory
 from keras_stitch.graphs.spec import Feed, GraphOutput, GraphSpec, Port, Source, Submodel, Tap, Wiring
+from keras_stitch.kipoi.templates import template_module
 from keras_stitch.placement.cut_into_stages import Stages, stage
 from keras_stitch.placement.jobs import Flow
 
@@ -109,7 +109,7 @@ def make_model(name: str, inputs: dict[str, tuple[tuple, str]], outputs: tuple[s
 
 def load_objects(file: Path) -> dict[str, Any]:
     """The custom objects in a file, as Kipoi loads them."""
-    return load_module(str(file)).OBJECTS
+    return template_module("kipoi.merging.python_files").load_object(file, "OBJECTS")
 
 
 SEQUENCES = '''

@@ -14,12 +14,15 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from kipoi.data import BatchDataset, BatchIterator, Dataset, PreloadedDataset, SampleIterator
-from kipoi.metadata import GenomicRanges
 
 from keras_stitch.kipoi.templates import template_module
 
 M = template_module("kipoi.merging")
+# Kipoi's own classes where it is installed, and classes like them where it is not.
+DATALOADERS = template_module("kipoi.merging.dataloader_kinds")
+BatchDataset, BatchIterator, Dataset = DATALOADERS.BatchDataset, DATALOADERS.BatchIterator, DATALOADERS.Dataset
+PreloadedDataset, SampleIterator = DATALOADERS.PreloadedDataset, DATALOADERS.SampleIterator
+GenomicRanges = DATALOADERS.GenomicRanges
 
 KINDS = (
     "PreloadedDataset", "Dataset", "BatchDataset", "SampleIterator", "SampleGenerator", "BatchIterator",

@@ -22,5 +22,5 @@ def needs_kipoi(file: Path) -> bool:
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
             found.add((node.module or "").partition(".")[0])
-    helpers = [HELPERS / f"{name}.py" for name in found]
+    helpers = [folder / f"{name}.py" for name in found for folder in (HELPERS, file.parent)]
     return bool(found & PACKAGES) or any(needs_kipoi(helper) for helper in helpers if helper.is_file())

@@ -33,6 +33,7 @@ def both(name):
     return getattr(model_kinds, name), getattr(model_kinds, f"Own{name}")
 
 
+@pytest.mark.kipoi
 def test_where_kipoi_is_installed_its_classes_are_the_ones():
     for name in model_kinds.KINDS:
         assert getattr(model_kinds, name).__module__ == "kipoi.model"

@@ -10,8 +10,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from kipoi.metadata import GenomicRanges
-from merging_strategies import M
+from merging_strategies import GenomicRanges, M
 
 from keras_stitch.kipoi.templates import template_module
 

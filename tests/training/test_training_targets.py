@@ -13,7 +13,7 @@ from backends import only_on
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
-from kipoi.data import Dataset
+from merging_strategies import Dataset
 from table_files import FAULTS, FORMS, write
 
 import keras_stitch as ks
