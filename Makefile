@@ -4,19 +4,20 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-rest test-all bench lint clean FORCE
+.PHONY: help demo test test-rest test-all test-matrix bench lint clean FORCE
 .NOTPARALLEL:
 
 help:
 	@echo 'make demo    stitch example models and predict with them, in demo_output/ (installs 1.5 GB)'
 	@echo 'make test    the tests to run before a commit (ARGS=tests/graphs/test_wiring.py for some of them)'
 	@echo 'make test-all  all tests'
+	@echo 'make test-matrix  the core tests with other Pythons and versions (an hour; ARGS="--python 3.13")'
 	@echo 'make bench   measure the speed and write docs/benchmarks.md (two to three hours; ARGS="--help")'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make clean   remove all that the targets above made, .venv too'
 
 # All start processes, of which each would else compile what it imports anew.
-demo test test-rest test-all: export PYTHONDONTWRITEBYTECODE :=
+demo test test-rest test-all test-matrix: export PYTHONDONTWRITEBYTECODE :=
 
 demo: $(VENV)/.stamp-demo
 	$(BIN)/keras-stitch demo -o demo_output
@@ -34,6 +35,9 @@ test-rest: MARKED = -m "slow or hypothesis"
 test-rest test-all: $(VENV)/.stamp-dev
 	-@$(BIN)/python tests/helpers/real_files.py
 	$(PYTEST) $(MARKED) $(ARGS)
+
+test-matrix: $(VENV)/.stamp-dev
+	$(BIN)/python .ci/test_matrix.py $(ARGS)
 
 bench: $(VENV)/.stamp-dev
 	$(BIN)/python benchmarks/run.py $(ARGS)

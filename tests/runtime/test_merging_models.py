@@ -489,6 +489,7 @@ def test_a_model_that_fills_the_same_array_again(zoo: Zoo) -> None:
 
 
 def test_arrays_that_cannot_be_written_to(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     zoo_models.write_pytorch(tmp_path / "net", inputs=3, outputs=2)
     packed = M.Packed(M.Model("net", tmp_path / "net", "x", {"net": (2,)}), inputs="net")
     with warnings.catch_warnings():
