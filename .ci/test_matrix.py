@@ -94,7 +94,7 @@ def main() -> None:
     for values in itertools.product(options.resolution, options.numpy, options.kipoi, options.python):
         resolution, numpy, kipoi, python = values
         runs.append(Run(python, numpy, resolution, kipoi))
-        with tempfile.TemporaryDirectory(prefix="matrix-", dir=options.folder) as folder:
+        with tempfile.TemporaryDirectory(prefix="matrix-", dir=options.folder.resolve()) as folder:
             test(runs[-1], Path(folder), options.tests)
         print("  ".join(runs[-1].cells()), flush=True)
     runs.sort(key=lambda run: (run.kipoi == "no", run.python, run.resolution == "newest", float(run.numpy)))
