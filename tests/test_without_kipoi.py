@@ -94,6 +94,19 @@ def test_directories_that_are_written_without_kipoi_are_its_own(made):
 
 
 @pytest.mark.slow
+def test_the_command_predicts_the_same(made, python):
+    folder, _ = made
+    arguments = ["-a", "numbers_file=numbers/example.tsv"]
+    command = ["-c", "from keras_stitch.cli import main; main()", "predict", "composed", *arguments, "-o", "own.h5"]
+    python.run(command, folder)
+    given = {"numbers_file": str(folder / "numbers/example.tsv")}
+    expected = kipoi_runner.kipoi_predict(folder / "composed", given, folder / "kipois.h5")
+    found = kipoi_runner.read_h5(folder / "own.h5")
+    assert compare(found["preds"], expected["preds"]).equal
+    assert found["metadata/a/row"].tolist() == expected["metadata/a/row"].tolist()
+
+
+@pytest.mark.slow
 def test_rows_to_train_on_are_those_that_kipoi_gives(made):
     folder, found = made
     loader = kipoi.get_dataloader_factory(str(folder / "composed"), source="dir")

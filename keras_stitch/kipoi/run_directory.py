@@ -165,6 +165,20 @@ def needs_neighbours(directory: Path, kind: str, args: Mapping[str, Any], files:
     return False
 
 
+def write_predictions(
+    directory: str, arguments: Mapping[str, Any], output: str, batch_size: int, num_workers: int
+) -> None:
+    """Predict with a directory, and write predictions and metadata into a new HDF5 file as Kipoi does.
+
+    Raises:
+        Exception: Whatever the directory's code raises.
+    """
+    made = opened(Path(directory))
+    with template_module("kipoi.merging.prediction_file").PredictionFile(output) as file:
+        for batch in made.predictions(arguments, batch_size, num_workers):
+            file.write({key: batch[key] for key in ("metadata", "preds") if key in batch})
+
+
 def opened(directory: Path) -> Any:
     """A directory with a dataloader: the ``Directory`` of the runtime."""
     return template_module("kipoi.merging.directory").Directory(directory)

@@ -1,4 +1,4 @@
-"""Predicts with a generated directory, whatever its placements: the workflow first, if there is one, then Kipoi."""
+"""Predicts with a generated directory, whatever its placements: the workflow first, if there is one, then the rest."""
 
 from __future__ import annotations
 
@@ -17,18 +17,27 @@ from keras_stitch.errors import StitchError, nearest
 from keras_stitch.files.new_files import check_target, disk_errors, new_file
 from keras_stitch.files.parse_text import BadText, from_json
 from keras_stitch.files.read_files import check_directory, find_yaml, is_directory, is_file, read_text
+from keras_stitch.kipoi.optional_kipoi import has_kipoi, require_kipoi
 from keras_stitch.workflow.snakemake import described_arguments, has_workflow, run_workflow, with_texts, workflow_config
 
 # Of files that Kipoi writes.
-_ENDINGS = ("h5", "hdf5", "tsv", "bed", "parquet", "pq", "pqt")
+_OWN_ENDINGS = ("h5", "hdf5")  # these are written without it, too
+_ENDINGS = (*_OWN_ENDINGS, "tsv", "bed", "parquet", "pq", "pqt")
 
 # The command itself, of this environment. -P: files in the user's folder do not take the place of modules.
 # It ends with the process that holds the other end of its standard input, however that one ends.
-_KIPOI = """
+_START = """
 import os, sys, threading
 threading.Thread(target=lambda: os.read(0, 1) or os._exit(1), daemon=True).start()
+"""
+_KIPOI = f"""{_START}
 from keras_stitch.kipoi.kipoi_command import main
 sys.exit(main())
+"""
+_WITHOUT_KIPOI = f"""{_START}
+import json
+from keras_stitch.kipoi.run_directory import write_predictions
+write_predictions(**json.loads(sys.argv[1]))
 """
 
 
@@ -46,8 +55,8 @@ def predict(
 
     Args:
         directory: The directory, with or without a workflow.
-        output: The file to write; its ending says what Kipoi writes: ``.h5``, ``.tsv``, ``.bed``. One that is there is
-            replaced, once all is predicted.
+        output: The file to write; its ending says what is written: ``.h5``, or with Kipoi ``.tsv``, ``.bed``. One that
+            is there is replaced, once all is predicted.
         arguments: Of the dataloaders, of all stages; by default those of the examples.
         results: Where the workflow's files go; by default beside the output.
         batch_size: Rows that run at once; by default what ``config.yaml`` says, or 32.
@@ -80,7 +89,7 @@ def predict(
             settings = configured | settings
         passed = _examples(directory, own) if given is None else {name: given[name] for name in own if name in given}
         passed |= {f"{name}_file": str(file.resolve()) for name, file in predicted.items() if f"{name}_file" in own}
-        _kipoi_predict(directory, passed, output, settings.get("batch_size", 32), settings.get("workers", 0))
+        _write(directory, passed, output, settings.get("batch_size", 32), settings.get("workers", 0))
     return output
 
 
@@ -97,6 +106,8 @@ def _check(directory: Path, output: Path) -> None:
             f"Kipoi cannot write '{output.name}'.",
             expected=f"a file that ends in {', '.join(f'.{it}' for it in _ENDINGS)}",
         )
+    if output.suffix.removeprefix(".") not in _OWN_ENDINGS:
+        require_kipoi(f"A {output.suffix} file with predictions")
     check_directory(directory)
     check_target(output, overwrite=True)
 
@@ -203,24 +214,30 @@ def _examples(directory: Path, described: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _kipoi_predict(directory: Path, passed: Mapping[str, Any], output: Path, batch_size: int, workers: int) -> None:
-    """Has ``kipoi predict`` write a file that takes the place of the output when it is whole."""
+def _write(directory: Path, passed: Mapping[str, Any], output: Path, batch_size: int, workers: int) -> None:
+    """Has a new process write a file that takes the output's place when it is whole: ``kipoi predict``, if it can."""
     with disk_errors(output):
         output.absolute().parent.mkdir(parents=True, exist_ok=True)
     with disk_errors(output), new_file(output.absolute()) as made:
-        command = [sys.executable, "-P", "-c", _KIPOI, "predict", str(directory), "--source=dir"]
-        command += [f"--dataloader_args={json.dumps(passed)}", f"--batch_size={batch_size}", f"--num_workers={workers}"]
+        command = [sys.executable, "-P", "-c", _KIPOI if has_kipoi() else _WITHOUT_KIPOI]
+        if has_kipoi():
+            options = {"dataloader_args": json.dumps(passed), "batch_size": batch_size, "num_workers": workers}
+            command += ["predict", str(directory), "--source=dir", *(f"--{key}={it}" for key, it in options.items())]
+            command += ["-o", str(made)]
+        else:
+            known = {"directory": str(directory), "arguments": passed, "output": str(made)}
+            command.append(json.dumps({**known, "batch_size": batch_size, "num_workers": workers}))
         # Kipoi's progress bar is for a terminal.
         quiet = {} if sys.stderr.isatty() else {"TQDM_DISABLE": "1"}
         environment = {**quiet, **os.environ, "TMPDIR": tempfile.gettempdir()}
         given, held = os.pipe()
         try:
-            done = subprocess.run([*command, "-o", str(made)], env=environment, stdin=given, check=False)
+            done = subprocess.run(command, env=environment, stdin=given, check=False)
         finally:
             os.close(held)
             os.close(given)
         if done.returncode or not made.is_file():
             raise StitchError(
-                f"Kipoi cannot predict with '{directory.name}'.",
+                f"{'Kipoi' if has_kipoi() else 'keras_stitch'} cannot predict with '{directory.name}'.",
                 received=f"exit status {done.returncode}; its messages are above",
             )
