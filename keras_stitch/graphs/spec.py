@@ -88,6 +88,7 @@ class Submodel:
         framework: What runs it, one of ``FRAMEWORKS``.
         requires: The packages that its Kipoi directory declares, as pip has them: ``("keras==2.15.0",)``.
         unmet: Those of them that this environment does not have in such a version.
+        python: The release of Python that it asks for, such as ``"3.9"``; empty where it leaves a choice.
         elsewhere: Why it cannot run in this environment; empty where it can.
     """
 
@@ -104,6 +105,7 @@ class Submodel:
     framework: str = "keras"
     requires: tuple[str, ...] = ()
     unmet: tuple[str, ...] = ()
+    python: str = ""
     elsewhere: str = ""
 
     @property

@@ -59,15 +59,16 @@ class Conflicts:
         return resolve(self._resolver, [as_tensorflow(pin.text) for pin in pins])
 
 
-def resolve(resolver: Resolver | None, requirements: Iterable[str]) -> bool | None:
+def resolve(resolver: Resolver | None, requirements: Iterable[str], python: str = "") -> bool | None:
     """Whether requirements can be in one environment; version numbers that exclude each other decide it alone.
 
-    The resolver decides what the version numbers leave open; without it, the answer is then ``None``.
+    The resolver decides what the version numbers leave open; without it, the answer is then ``None``. The release of
+    Python is this one unless it is said.
     """
     asked = joined(requirements)
     if clash(asked):
         return False
-    return resolver.resolves(asked) if resolver else None
+    return resolver.resolves(asked, python) if resolver else None
 
 
 def _pair(pins: Iterable[Pin]) -> tuple[Pin, ...]:

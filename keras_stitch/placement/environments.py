@@ -8,31 +8,32 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 
+from keras_stitch.errors import StitchError
 from keras_stitch.graphs.names import name_of_several
 from keras_stitch.graphs.spec import GraphSpec, Submodel, Wiring
 from keras_stitch.placement.conflicts import Conflicts, Pin, listed, resolve
 from keras_stitch.placement.plan import Companions, Reason, owner_of
-from keras_stitch.placement.requirements import installed, joined, package, packages
+from keras_stitch.placement.requirements import exclude, installed, joined, package, packages
 from keras_stitch.placement.uv import Resolver, Uv
 
 # What reads and runs a Kipoi model. six: a package that Kipoi needs imports it and does not say so.
 OWN_BASE = ("kipoi", "six", "h5py", "pandas")
 # TensorFlow brings six along. setuptools: the command `kipoi` imports pkg_resources, about which later versions warn.
 _FINAL = ("setuptools<80.9", "h5py", "pandas")
-_PYTHON = f"Python {sys.version_info.major}.{sys.version_info.minor}"
+_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _NO_INDEX = "the package index could not be asked"
-_NOWHERE = f"no environment for {_PYTHON} has them"
-_NO_BASE = f"the package index does not have what the stitched model needs for {_PYTHON}"
+_NO_BASE = f"the package index does not have what the stitched model needs for Python {_PYTHON}"
 _KERAS = ("keras", "tensorflow")
 
 
 @dataclass(frozen=True)
 class Environment:
-    """An environment for one or more submodels, with the packages that are installed in it."""
+    """An environment for one or more submodels, with the packages that are installed in it, and its Python."""
 
     name: str
     submodels: tuple[str, ...]
     requirements: tuple[str, ...]
+    python: str = _PYTHON
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,9 @@ def settle(spec: GraphSpec, wiring: Wiring, resolver: Resolver | None = None) ->
     """Find the fewest submodels that cannot be in the environment of the stitched model, and environments for them.
 
     Without a resolver, ``uv`` is asked, which asks the package index.
+
+    Raises:
+        StitchError: Where a submodel can neither be loaded here nor have an environment.
     """
     return _Settling(spec, wiring, resolver or Uv()).settled()
 
@@ -131,15 +135,19 @@ class _Settling:
         held = next((name for name in self._kept if name in alone), None)
         resolves = None if held else self._resolves(submodel)
         # Where nobody can tell, a submodel whose pins this environment meets keeps them.
-        if resolves is False or (resolves is None and submodel.unmet):
+        if resolves is False:
+            self._load_here(submodel)
+        elif resolves is None and submodel.unmet:
             why = f"'{held}' has placement='{self._kept[held]}' and would have to leave with it" if held else _NO_INDEX
-            self._give_up(submodel, _NOWHERE if resolves is False else why)
+            self._unconsidered.append(submodel.name)
+            self._remarks[f"The pins of '{submodel.name}' ({_pins(submodel)}) are not considered"] = why
         return bool(resolves)
 
-    def _give_up(self, submodel: Submodel, why: str) -> None:
-        pins = ", ".join(submodel.unmet or submodel.requires)
+    def _load_here(self, submodel: Submodel) -> None:
+        """Give up the pins of a submodel that no environment has."""
         self._unconsidered.append(submodel.name)
-        self._remarks[f"The pins of '{submodel.name}' ({pins}) are not considered"] = why
+        what = f"'{submodel.name}' is loaded with the packages that are here"
+        self._remarks[what] = f"no environment for Python {_python(submodel)} has {_pins(submodel)}"
 
     def _with_companions(self, leaving: Mapping[str, Reason]) -> dict[str, Reason]:
         return self._companions.of(leaving, lambda node: "which runs in an environment of its own")
@@ -175,28 +183,35 @@ class _Settling:
     def _environments(self, leaving: Mapping[str, Reason]) -> tuple[Environment, ...]:
         """Put each submodel into the first environment that takes it; twins share one."""
         owners = {name: owner_of(self._spec.submodel(name)) for name in leaving}
-        shared: list[dict[str, tuple[str, ...]]] = []
+        shared: list[tuple[str, dict[str, tuple[str, ...]]]] = []
         for owner in dict.fromkeys(owners.values()):
-            needs = self._needs(self._spec.submodel(owner))
-            room = next((room for room in shared if self._live_together([*room.values(), needs])), None)
+            needs, python = self._needs(self._spec.submodel(owner))
+            fitting = (room for its, room in shared if its == python)
+            room = next((room for room in fitting if self._live_together([*room.values(), needs], python)), None)
             if room is None:
-                shared.append(room := {})
+                shared.append((python, room := {}))
             room[owner] = needs
         made: dict[str, Environment] = {}
-        for room in shared:
+        for python, room in shared:
             members = tuple(name for name in leaving if owners[name] in room)
             name = _name(members, made)
-            made[name] = Environment(name, members, joined((*OWN_BASE, *chain(*room.values()))))
+            made[name] = Environment(name, members, joined((*OWN_BASE, *chain(*room.values()))), python)
         return tuple(made.values())
 
-    def _needs(self, submodel: Submodel) -> tuple[str, ...]:
-        """What a submodel needs in an environment of its own."""
+    def _needs(self, submodel: Submodel) -> tuple[tuple[str, ...], str]:
+        """What a submodel needs in an environment of its own, and its Python."""
+        wants = submodel.unmet or (submodel.python and not submodel.is_keras)
+        own = submodel.elsewhere or (wants and submodel.name not in self._unconsidered)
+        if own and self._resolves(submodel) is not False:
+            return _own(submodel), _python(submodel)
         if submodel.elsewhere:
-            return _own(submodel)
-        if submodel.unmet and submodel.name not in self._unconsidered:
-            if self._resolves(submodel) is not False:
-                return _own(submodel)
-            self._give_up(submodel, _NOWHERE)
+            raise _nowhere(submodel)
+        if own:
+            self._load_here(submodel)
+        return self._needs_here(submodel), _PYTHON
+
+    def _needs_here(self, submodel: Submodel) -> tuple[str, ...]:
+        """What a submodel needs that is loaded with what is installed here."""
         met = tuple(item for item in submodel.requires if item not in submodel.unmet)
         if not submodel.is_keras:
             return met
@@ -204,23 +219,51 @@ class _Settling:
         framework = tuple(f"{name}=={version}" for name in _KERAS if (version := installed(name)))
         return (*framework, *(item for item in met if package(item) not in _KERAS))
 
-    def _live_together(self, needs: Iterable[Iterable[str]]) -> bool:
+    def _live_together(self, needs: Iterable[Iterable[str]], python: str) -> bool:
         *there, added = map(frozenset, needs)
         if added <= frozenset().union(*there):
             return True
         requirements = joined((*OWN_BASE, *chain(*there, added)))
         # TensorFlow's packages install the same files: one of them would overwrite those of another.
         names = {re.split(r"[^\w.-]", item)[0] for item in requirements if package(item) == "tensorflow"}
-        return len(names) < 2 and resolve(self._resolver, requirements) is not False
+        return len(names) < 2 and resolve(self._resolver, requirements, _other(python)) is not False
 
     def _resolves(self, submodel: Submodel) -> bool | None:
-        return resolve(self._resolver, (*OWN_BASE, *_own(submodel)))
+        return resolve(self._resolver, (*OWN_BASE, *_own(submodel)), _other(_python(submodel)))
 
 
 def _own(submodel: Submodel) -> tuple[str, ...]:
-    """The pins of a submodel, and the TensorFlow that its Keras needs."""
-    silent = submodel.is_keras and "tensorflow" not in packages(submodel.requires)
-    return (*submodel.requires, *(("tensorflow",) if silent else ()))
+    """The pins of a submodel, and what its Keras and its Theano need and do not say."""
+    said = packages(submodel.requires)
+    more = ["numpy<1.22"] if "theano" in said else []
+    if any(exclude(item, "keras>=2.4") for item in submodel.requires):  # before, it did not run on TensorFlow 2.2
+        more += [] if "theano" in said else ["tensorflow<2.2"]
+    elif submodel.is_keras and "tensorflow" not in said:
+        more.append("tensorflow")
+    return (*submodel.requires, *more)
+
+
+def _pins(submodel: Submodel) -> str:
+    return ", ".join(submodel.unmet or submodel.requires)
+
+
+def _python(submodel: Submodel) -> str:
+    """The Python of an environment of its own: the one that it asks for, or this one."""
+    return submodel.python or _PYTHON
+
+
+def _other(python: str) -> str:
+    """A release of Python as a resolver has it: this one needs no words."""
+    return "" if python == _PYTHON else python
+
+
+def _nowhere(submodel: Submodel) -> StitchError:
+    return StitchError(
+        f"Submodel '{submodel.name}' can neither be loaded here nor have an environment of its own.",
+        expected=f"dependencies in its model.yaml that an environment for Python {_python(submodel)} can have",
+        received=submodel.elsewhere,
+        fix="Correct the dependencies, or mend what keeps it from being loaded here.",
+    )
 
 
 def _name(members: Sequence[str], taken: Collection[str]) -> str:

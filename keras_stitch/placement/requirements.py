@@ -17,6 +17,8 @@ from packaging.version import InvalidVersion, Version
 # Each of them installs the same modules.
 TENSORFLOWS = ("tensorflow", "tensorflow-cpu", "tensorflow-gpu", "tensorflow-intel", "tensorflow-macos")
 
+_OLDEST_PYTHON = Version("3.8")
+
 # Packages that have another name on PyPI than in conda.
 _PYPI_NAMES = {
     "keras-base": "keras",
@@ -61,11 +63,14 @@ def declared(dependencies: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
 
 
 def python_of(dependencies: Mapping[str, Sequence[str]]) -> str | None:
-    """The release of Python that conda is asked for, such as "3.11"; ``None`` where it leaves a choice."""
+    """The release of Python that conda is asked for, such as "3.11".
+
+    ``None`` where it leaves a choice, and where it is too old to run what is generated: uv has none older than 3.8.
+    """
     for item in dependencies.get("conda", ()):
         found = re.fullmatch(r"(?:.*::)?python\s*(?:==?\s*|\s)(\d+\.\d+)(?:\.[\d.*]+)?(?:[=\s]\s*\S+)?", item.strip())
         if found:
-            return found[1]
+            return found[1] if Version(found[1]) >= _OLDEST_PYTHON else None
     return None
 
 
@@ -117,6 +122,12 @@ def exclude(one: str, other: str) -> bool:
         )
     except InvalidVersion:  # === takes any text
         return False
+
+
+def is_early(requirement: str) -> bool:
+    """Whether a requirement names a version before its release, such as ``keras==3.0rc1``."""
+    parsed = _parsed(requirement)
+    return parsed is not None and bool(parsed.specifier.prereleases)
 
 
 def clash(requirements: Iterable[str]) -> tuple[str, str] | None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from keras_stitch.errors import DownloadError, SourceError
 from keras_stitch.graphs.names import unique_names
 from keras_stitch.graphs.shapes import unify
 from keras_stitch.graphs.spec import Port, Shape, Source, Submodel, shape_text
-from keras_stitch.kipoi.model_directory import KerasPart, ModelDirectory, model_directory, zoo_model
+from keras_stitch.kipoi.model_directory import CopiedPart, KerasPart, ModelDirectory, model_directory, zoo_model
 from keras_stitch.kipoi.schema import Field
 from keras_stitch.models import load_keras
 from keras_stitch.models.check_graph import KerasInference
 from keras_stitch.models.custom_objects import in_registry
 from keras_stitch.models.load_keras import Blueprint
 from keras_stitch.placement import requirements
+from keras_stitch.repairs.rule import Repair
 from keras_stitch.sources.added import Added, Request
 from keras_stitch.sources.probing import believed_submodel, foreign_submodel
 
@@ -37,32 +39,35 @@ def _load(request: Request, directory: ModelDirectory, path: Path) -> Added:
     try:
         part = directory.part()
         source = Source("kipoi", part.label, path=str(path), zoo=part.zoo)
-        if isinstance(part, KerasPart):
-            return _load_keras(request, part, source)
-        request.refuse_keras_options()
-        return Added(foreign_submodel(request.name, part, source, request.placement), part=part)
+        if isinstance(part, CopiedPart):
+            request.refuse_keras_options()
+            return Added(foreign_submodel(request.name, part, source, request.placement), part=part)
+        given = request.objects()
+        objects = (part.customs | given).for_keras()
+        with in_registry(objects):
+            submodel, blueprint = _load_keras(request, part, source, objects)
     except DownloadError:  # an environment of its own would lack the file, too
         raise
     except SourceError as problem:
         return _elsewhere(request, directory, path, problem)
+    with in_registry(objects):  # a schema of another model is wrong in any environment
+        submodel, described = described_by(part, submodel, blueprint)
+    added = Added.of_keras(request, submodel, blueprint, given)
+    return replace(added, customs=part.customs | given, part=described, arch=part.arch)
 
 
-def _load_keras(request: Request, part: KerasPart, source: Source) -> Added:
-    given = request.objects()
-    customs = part.customs | given
-    objects = customs.for_keras()
-    with in_registry(objects):
-        submodel, blueprint = load_keras.load_file(
-            request.name,
-            source,
-            part.weights,
-            arch=part.arch,
-            custom_objects=objects,
-            replace=request.replacements(),
-            **request.options_of_file(),
-        )
-    submodel, part = described_by(part, submodel, blueprint)
-    return replace(Added.of_keras(request, submodel, blueprint, given), customs=customs, part=part, arch=part.arch)
+def _load_keras(
+    request: Request, part: KerasPart, source: Source, objects: Mapping[str, Any]
+) -> tuple[Submodel, Blueprint]:
+    return load_keras.load_file(
+        request.name,
+        source,
+        part.weights,
+        arch=part.arch,
+        custom_objects=objects,
+        replace=request.replacements(),
+        **request.options_of_file(),
+    )
 
 
 def _elsewhere(request: Request, directory: ModelDirectory, path: Path, problem: SourceError) -> Added:
@@ -86,10 +91,12 @@ def described_by(part: KerasPart, submodel: Submodel, blueprint: Blueprint) -> t
     """A submodel with the names and shapes that the schema of its Kipoi directory has for its ports.
 
     A schema that is a dict goes by the names of the model's inputs, any other by position. A size that the model
-    leaves open becomes known; the inputs in the Keras file keep their names.
+    leaves open becomes known; the inputs in the Keras file keep their names. A schema may have a batch axis, and other
+    names for several outputs than the model has.
 
     Returns:
-        The submodel, and the part with the fields of its schema in the order of the ports.
+        The submodel, which says what was read in another way than it is written, and the part with the fields of its
+        schema in the order of the ports.
 
     Raises:
         SourceError: When the schema is one of another model.
@@ -100,7 +107,11 @@ def described_by(part: KerasPart, submodel: Submodel, blueprint: Blueprint) -> t
     targets: tuple[Field, ...] = ()
     if submodel.inner_outputs is None:
         outputs, targets = _matched(outputs, part.outputs, "output", part.label)
-    return replace(submodel, inputs=inputs, outputs=outputs), replace(part, inputs=fields, outputs=targets)
+    read = [*_batch_axes(part.inputs, fields), *_batch_axes(part.outputs, targets)]
+    if submodel.inner_outputs is None and not targets:
+        read.append(Repair("names of outputs", f"the model's own, as model.yaml has others: {_listed(part.outputs)}"))
+    known = replace(submodel, inputs=inputs, outputs=outputs, repairs=(*submodel.repairs, *map(str, read)))
+    return known, replace(part, inputs=fields, outputs=targets)
 
 
 def _matched(
@@ -118,6 +129,7 @@ def _matched(
             _listed(fields),
         )
     ordered = tuple(names[port.name] for port in ports) if by_name else tuple(fields)
+    ordered = tuple(_of_rows(port, field) for port, field in zip(ports, ordered, strict=True))
     pairs = list(zip(ports, ordered, strict=True))
     called = unique_names(field.name if field.named else port.name for port, field in pairs)
     found = [
@@ -125,6 +137,23 @@ def _matched(
         for (port, field), name in zip(pairs, called, strict=True)
     ]
     return tuple(found), ordered
+
+
+def _of_rows(port: Port, field: Field) -> Field:
+    """A field without a batch axis, if the shape of the port explains an open first size as one."""
+    first, rows = field.shape[:1], field.shape[1:]
+    batched = port.shape is not None and first == (None,) and unify(port.shape, rows) is not None
+    return replace(field, shape=rows) if batched else field
+
+
+def _batch_axes(written: Sequence[Field], read: Sequence[Field]) -> list[Repair]:
+    """What was read without the batch axis that it is written with."""
+    shapes = {field.path: field.shape for field in written}
+    return [
+        Repair("schema", f"{shape_text(shapes[field.path])} has a batch axis", (field.name,))
+        for field in read
+        if field.shape != shapes[field.path]
+    ]
 
 
 def _shape(port: Port, field: Field, what: str, label: str) -> Shape | None:

@@ -184,8 +184,10 @@ def load(name: str, source: Any, **options: Any) -> Added:
     added = replace(added, files={**_read_from(added), **added.files})
     if added.part is None:
         return added
-    requires = requirements.declared(added.part.dependencies)
-    return replace(added, submodel=replace(added.submodel, requires=requires, unmet=requirements.unmet(requires)))
+    said = added.part.dependencies
+    requires, python = requirements.declared(said), requirements.python_of(said) or ""
+    known = replace(added.submodel, requires=requires, unmet=requirements.unmet(requires), python=python)
+    return replace(added, submodel=known)
 
 
 def _load(request: Request) -> Added:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,6 @@ from keras_stitch import directory_layout as layout
 from keras_stitch.kipoi.templates import write_yaml
 from keras_stitch.placement import requirements
 from keras_stitch.placement.environments import Environment
-
-_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @dataclass(frozen=True)
@@ -27,8 +24,8 @@ class Needs:
 
     @property
     def python(self) -> str:
-        """The version of Python that one of them names, or else this one."""
-        return next((found for it in self.said if (found := requirements.python_of(it))), _PYTHON)
+        """The release of its Python."""
+        return self.environment.python
 
     @property
     def pip(self) -> list[str]:

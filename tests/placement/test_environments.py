@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from packaging.requirements import Requirement
 from plain_graphs import node, spec
 
+from keras_stitch.errors import StitchError
 from keras_stitch.graphs.spec import GraphSpec, Merge, Submodel
 from keras_stitch.graphs.wiring import wire
 from keras_stitch.placement import environments
@@ -22,6 +23,7 @@ from keras_stitch.placement.uv import Uv
 
 HERE = {"keras": "3.10.0", "tensorflow": "2.18.0"}
 PYTHON = f"Python {sys.version_info.major}.{sys.version_info.minor}"
+LOADED = f"'{{}}' is loaded with the packages that are here: no environment for {PYTHON} has {{}}."
 VERSIONS = {
     "keras": ["2.14.0", "2.15.0", "3.10.0"],
     "tensorflow": ["2.14.1", "2.15.1", "2.18.0"],
@@ -48,9 +50,11 @@ class Index:
     def __init__(self, versions: Mapping[str, Sequence[str]] = VERSIONS, needs: Mapping[str, list[str]] = NEEDS):
         self.versions, self.needs = {"numpy": ["1.26", "2.1"], **versions}, needs
         self.asked: list[tuple[str, ...]] = []
+        self.pythons: list[str] = []
 
-    def resolves(self, requirements: Collection[str]) -> bool | None:
+    def resolves(self, requirements: Collection[str], python: str = "") -> bool | None:
         self.asked.append(tuple(requirements))
+        self.pythons.append(python)
         return self._search(list(requirements), {})
 
     def _search(self, left: list[str], chosen: dict[str, str]) -> bool:
@@ -71,14 +75,14 @@ class Index:
 class Nobody:
     """Knows nothing."""
 
-    def resolves(self, requirements: Collection[str]) -> bool | None:
+    def resolves(self, requirements: Collection[str], python: str = "") -> bool | None:
         return None
 
 
 class Never:
     """Must not be asked."""
 
-    def resolves(self, requirements: Collection[str]) -> bool | None:
+    def resolves(self, requirements: Collection[str], python: str = "") -> bool | None:
         raise AssertionError(f"asked for {requirements}")
 
 
@@ -148,11 +152,11 @@ def test_nobody_knows_whether_they_fit() -> None:
 def test_what_is_asked_for_and_what_cannot_run_here() -> None:
     made = settled(
         at("one", placement="workflow"),
-        at("two", "theano", elsewhere="theano is not installed"),
+        at("two", "lightgbm", elsewhere="lightgbm is not installed"),
         at("three", "a==1", met=("a==1",)),
     )
-    assert reasons(made) == {"one": "placement='workflow' asks for it", "two": "theano is not installed"}
-    assert made.environments == (Environment("one_two", ("one", "two"), (*OWN_BASE, "theano")),)
+    assert reasons(made) == {"one": "placement='workflow' asks for it", "two": "lightgbm is not installed"}
+    assert made.environments == (Environment("one_two", ("one", "two"), (*OWN_BASE, "lightgbm")),)
     assert made.remark == ""
 
 
@@ -232,7 +236,7 @@ def test_a_pin_that_needs_what_the_stitched_model_excludes() -> None:
 
 def test_a_version_that_only_one_name_of_tensorflow_has() -> None:
     class Renamed(Index):
-        def resolves(self, requirements: Collection[str]) -> bool | None:
+        def resolves(self, requirements: Collection[str], python: str = "") -> bool | None:
             return "tensorflow==2.18.9" not in requirements and super().resolves(requirements)
 
     versions = {**VERSIONS, "tensorflow": [*VERSIONS["tensorflow"], "2.18.9"]}
@@ -284,7 +288,7 @@ def test_twins_are_counted_once_and_leave_together() -> None:
 def test_pins_that_no_environment_has() -> None:
     made = settled(at("old", "keras==2.0", "h5py", met=("h5py",), framework="keras"), at("new", "a==2"))
     assert (dict(made.leaving), made.environments, made.unconsidered) == ({}, (), ("old",))
-    assert made.remark == f"The pins of 'old' (keras==2.0) are not considered: no environment for {PYTHON} has them."
+    assert made.remark == LOADED.format("old", "keras==2.0")
 
 
 def test_they_keep_nobody_from_staying() -> None:
@@ -303,12 +307,60 @@ def test_one_with_impossible_pins_is_as_it_is_here_where_it_has_to_leave() -> No
     assert made.unconsidered == ("old",)
     made = chain_of(old, at("new", "d==2"))
     assert [known.submodels for known in made.environments] == [("old",), ("new",)]
-    assert made.remark == f"The pins of 'old' (keras==2.0) are not considered: no environment for {PYTHON} has them."
+    assert made.remark == LOADED.format("old", "keras==2.0")
 
 
-def test_one_that_cannot_run_here_keeps_its_pins_in_any_case() -> None:
-    made = settled(at("old", "keras==1.0", framework="keras", elsewhere="it is old"))
-    assert made.environments == (Environment("old", ("old",), (*OWN_BASE, "keras==1.0", "tensorflow")),)
+def test_one_that_can_neither_be_loaded_nor_have_an_environment() -> None:
+    with pytest.raises(StitchError) as caught:
+        settled(at("old", "keras==1.0", framework="keras", elsewhere="needs keras==1.0 (here: it is old)"))
+    assert str(caught.value) == (
+        "Submodel 'old' can neither be loaded here nor have an environment of its own.\n"
+        f"  Expected: dependencies in its model.yaml that an environment for {PYTHON} can have\n"
+        "  Received: needs keras==1.0 (here: it is old)\n"
+        "  Fix: Correct the dependencies, or mend what keeps it from being loaded here."
+    )
+
+
+def test_one_that_cannot_be_loaded_has_an_environment_where_nobody_knows_better() -> None:
+    made = settled(at("old", "a==2", "keras==2.14.0", framework="keras", elsewhere="it is old"), index=Nobody())
+    requirements = (*OWN_BASE, "a==2", "keras==2.14.0", "tensorflow")
+    assert made.environments == (Environment("old", ("old",), requirements),)
+
+
+@pytest.mark.parametrize(
+    ("pins", "unsaid"),
+    [
+        (["keras==1.2.2"], ["tensorflow<2.2"]),
+        (["keras>=2.0,<2.2", "tensorflow>=1.4"], ["tensorflow<2.2"]),
+        (["keras==1.2.2", "theano"], ["numpy<1.22"]),
+        (["keras==2.14.0"], ["tensorflow"]),
+        (["keras==2.14.0", "tensorflow"], []),
+    ],
+)
+def test_what_an_old_keras_needs_and_does_not_say(pins: list[str], unsaid: list[str]) -> None:
+    class Any(Index):
+        def resolves(self, requirements: Collection[str], python: str = "") -> bool | None:
+            return True
+
+    made = settled(at("old", *pins, framework="keras", elsewhere="it is old"), index=Any())
+    (known,) = made.environments
+    assert set(known.requirements) - set(OWN_BASE) == {*pins, *unsaid}
+
+
+def test_the_python_that_a_model_asks_for() -> None:
+    index = Index()
+    pins = {"one": "a==1", "two": "a==1", "three": "a==1"}
+    pythons = {"one": "3.9", "two": PYTHON.removeprefix("Python "), "three": "3.9"}
+    made = settled(
+        *(at(name, pin, elsewhere="it is old", python=pythons[name]) for name, pin in pins.items()), index=index
+    )
+    assert [(known.submodels, known.python) for known in made.environments] == [
+        (("one", "three"), "3.9"),
+        (("two",), pythons["two"]),
+    ]
+    assert set(index.pythons) == {"", "3.9"}
+    impossible = settled(at("old", "keras==2.0", python="3.9"), at("new", "a==2"))
+    assert impossible.remark == LOADED.format("old", "keras==2.0").replace(PYTHON, "Python 3.9")
 
 
 def test_one_that_is_fed_by_what_has_to_stay() -> None:
@@ -350,7 +402,7 @@ def test_an_index_without_what_the_stitched_model_needs() -> None:
 def test_a_package_that_is_here_and_in_no_index() -> None:
     made = settled(at("own", "c==9", met=("c==9",)), at("old", "keras==2.15.0"))
     assert list(made.leaving) == ["old"]
-    assert made.remark == f"The pins of 'own' (c==9) are not considered: no environment for {PYTHON} has them."
+    assert made.remark == LOADED.format("own", "c==9")
 
 
 # -- their environments -------------------------------------------------------------------
@@ -493,6 +545,20 @@ def test_a_graph_on_the_real_index(index: Uv) -> None:
     made = settled(at("tree", "scikit-learn==1.3.2"), at("forest", "scikit-learn==1.6.1"), index=index)
     assert reasons(made) == {"forest": "its scikit-learn==1.6.1 and scikit-learn==1.3.2 of 'tree' exclude each other"}
     assert made.environments == (Environment("forest", ("forest",), (*OWN_BASE, "scikit-learn==1.6.1")),)
+
+
+@pytest.mark.slow
+def test_keras_of_2017_on_the_real_index(index: Uv) -> None:
+    pins = {
+        "one": ["keras==1.2.2"],
+        "two": ["keras==1.2.2", "theano"],
+        "three": ["keras==2.1.6", "tensorflow==1.4"],
+        "four": ["keras==2.2.4", "h5py==2.8.0"],
+        "five": ["keras==2.3.1", "tensorflow"],
+    }
+    made = settled(*(at(name, *some, framework="keras") for name, some in pins.items()), index=index)
+    assert (dict(made.leaving), made.unconsidered) == ({}, tuple(pins))
+    assert made.remark.splitlines() == [LOADED.format(name, ", ".join(some)) for name, some in pins.items()]
 
 
 @pytest.mark.slow

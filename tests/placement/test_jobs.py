@@ -20,7 +20,7 @@ SEED = {"model2": ["model1", "model1.model1_x"], "model4": ["model2", "model3"]}
 class Agrees:
     """An index in which everything fits that does not exclude each other by its numbers."""
 
-    def resolves(self, requirements: Collection[str]) -> bool | None:
+    def resolves(self, requirements: Collection[str], python: str = "") -> bool | None:
         return True
 
 
@@ -94,7 +94,7 @@ def test_keras_models_that_run_here_are_saved_by_this_keras() -> None:
 
 def test_pins_that_nothing_meets_do_not_count() -> None:
     class Old(Agrees):
-        def resolves(self, requirements: Collection[str]) -> bool | None:
+        def resolves(self, requirements: Collection[str], python: str = "") -> bool | None:
             return not any(item.startswith("theano") for item in requirements)
 
     graph = seed(model3={"requires": ("theano==1",), "unmet": ("theano==1",), "placement": "workflow"})

@@ -108,7 +108,7 @@ def test_models_that_are_not_keras_anywhere(draws: st.DataObject, case: Case):
 class NobodyAsks:
     """Stands for the package index: the pins below exclude each other by their numbers alone."""
 
-    def resolves(self, requirements: Collection[str]) -> bool | None:
+    def resolves(self, requirements: Collection[str], python: str = "") -> bool | None:
         return True
 
 

@@ -90,3 +90,14 @@ def test_the_real_index() -> None:
     assert index.resolves(["scikit-learn==1.3.2", "scikit-learn==1.6.1"]) is False
     assert index.resolves(["tensorflow-cpu==2.18.0", "keras<3"]) is False
     assert index.resolves(["tensorflow==1.4"]) is False
+    # Neither a release candidate of TensorFlow, whose Keras has another name, nor NumPy built on the way.
+    assert index.resolves(["keras==2.2.4", "tensorflow"]) is False
+    assert index.resolves(["numpy==1.14"]) is False
+    assert index.resolves(["keras==2.15.0rc1"]) is True
+
+
+def test_the_real_index_for_another_python() -> None:
+    index = Uv()
+    if index.resolves(["scikit-learn==1.6.1"]) is None:
+        pytest.skip("the package index cannot be reached")
+    assert [index.resolves(["scikit-learn==0.24.2"], python) for python in ("3.9", "3.12")] == [True, False]

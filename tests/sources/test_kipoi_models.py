@@ -84,6 +84,9 @@ def test_outputs_of_which_nobody_knows_the_order():
         Field(name, (name,), (1,)) for name in ("r", "s")
     ))  # fmt: skip
     assert [port[0] for port in ports(found)][2:] == ["p", "q"] and found.part.outputs == ()
+    assert found.submodel.repairs == (
+        "names of outputs: the model's own, as model.yaml has others: 'r' (1,) and 's' (1,)",
+    )
 
 
 def test_open_sizes_become_known():
@@ -91,6 +94,22 @@ def test_open_sizes_become_known():
     assert [port[1] for port in ports(found)] == [(7, 4), (7, 2)]
     found = described(one((7, 4)), (Field("seq", (), (None, None)),), (Field("y", (), (7, 2)),))
     assert [port[1] for port in ports(found)] == [(7, 4), (7, 2)]
+
+
+def test_a_batch_axis_in_the_schema():
+    found = described(one(), (Field("seq", (), (None, 3)),), (Field("y", (), (None, 2)),))
+    assert [port[1] for port in ports(found)] == [(3,), (2,)]
+    assert [field.shape for field in (*found.part.inputs, *found.part.outputs)] == [(3,), (2,)]
+    assert found.submodel.repairs == (
+        "schema (seq): (None, 3) has a batch axis",
+        "schema (y): (None, 2) has a batch axis",
+    )
+    # What the model has an axis for is none.
+    found = described(one((None, 4)), (Field("seq", (), (None, 4)),), (Field("y", (), (None, None, 2)),))
+    assert [port[1] for port in ports(found)] == [(None, 4), (None, 2)]
+    assert found.submodel.repairs == ("schema (y): (None, None, 2) has a batch axis",)
+    with pytest.raises(SourceError, match=r"\(7, 3\), which model.yaml says"):
+        described(one(), (Field("seq", (), (7, 3)),), Y)
 
 
 def test_inner_outputs_are_not_those_of_the_schema():

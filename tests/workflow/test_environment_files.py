@@ -18,7 +18,7 @@ def test_pip_has_what_conda_has_under_its_own_names() -> None:
         "conda": ["python=3.9", "bioconda::pybedtools>=0.7", "pytorch::pytorch-cpu=1.4", "bedtools"],
         "pip": ["x==1"],
     }
-    needs = Needs(Environment("old", ("old",), (*OWN_BASE, "x==1")), [said, {"pip": ["kipoiseq"]}], ["layers"])
+    needs = Needs(Environment("old", ("old",), (*OWN_BASE, "x==1"), "3.9"), [said, {"pip": ["kipoiseq"]}], ["layers"])
     assert needs.pip == [*OWN_BASE, "x==1", "pybedtools>=0.7", "torch==1.4.*", "kipoiseq", "layers"]
     assert needs.python == "3.9"
 
@@ -26,7 +26,7 @@ def test_pip_has_what_conda_has_under_its_own_names() -> None:
 def test_conda_has_its_own_from_conda() -> None:
     conda = ["python=3.9", "python-dateutil", "bioconda::pybedtools>=0.7", "bedtools", "numpy"]
     said = {"conda": conda, "pip": ["x==1"], "conda_channels": ["bioconda", "defaults"]}
-    section = Needs(Environment("old", ("old",), (*OWN_BASE, "x==1")), [said]).section
+    section = Needs(Environment("old", ("old",), (*OWN_BASE, "x==1"), "3.9"), [said]).section
     assert section == {
         "conda": ["python=3.9", "python-dateutil", "bioconda::pybedtools>=0.7", "bedtools", "numpy"],
         "pip": [*OWN_BASE, "x==1"],
