@@ -8,6 +8,8 @@ DATALOADER_YAML = "dataloader.yaml"
 DATALOADER_CODE = "dataloader.py"
 STITCHED_MODEL_CODE = "stitched_model.py"
 MODEL_CODE = "model.py"
+PREDICT_CODE = "predict.py"
+PACKAGE_CODE = "__init__.py"
 RECORD = "stitch.yaml"
 PICTURE = "graph.svg"
 CARD = "README.md"
@@ -56,6 +58,8 @@ WRITERS = {
     DATALOADER_CODE: "directory/dataloader_code.py",
     STITCHED_MODEL_CODE: "kipoi/templates.py",
     MODEL_CODE: "directory/packed_models.py",
+    PREDICT_CODE: "directory/runtime_files.py",
+    PACKAGE_CODE: "directory/runtime_files.py",
     RECORD: "directory/write_directory.py",
     PICTURE: "directory/write_directory.py",
     CARD: "directory/card.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,6 +92,7 @@ class ModelCard:
                 values[name] = f"{layout.DOWNLOADS}/{layout.EXAMPLES}/{value.get('name') or name}"
         merged = self.merged
         return {
+            "options": _options(values),
             "command": _command(values),
             "example": _call(values),
             "kind_text": _KINDS[merged.kind],
@@ -124,6 +126,12 @@ def _alignment(feeder: Feeder) -> list[str]:
         found += ", or left out" if alignment.missing == "inner" else ""
     feeds = ", ".join(feeder.feeds) or "targets"
     return [feeder.name, feeder.kind, feeds, alignment.compared_by, found]
+
+
+def _options(values: Mapping[str, Any]) -> str:
+    """The examples as options of the directory's own program."""
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+    return " ".join(f"--{name} {shlex.quote(text)}" for name, text in texts.items())
 
 
 def _command(values: Mapping[str, Any]) -> str:

@@ -113,6 +113,7 @@ def _own_files(component: Component) -> dict[Path, str]:
     folder = component.folder
     if folder is None:
         return found
+    entrances = {layout.PREDICT_CODE, layout.PACKAGE_CODE} if (folder / layout.RECORD).is_file() else set()
 
     def visit(current: Path, whole: bool) -> None:
         for path in sorted(current.iterdir()):
@@ -122,6 +123,8 @@ def _own_files(component: Component) -> dict[Path, str]:
             if path.is_dir():
                 if not path.is_symlink() and path.name not in (_LEFT_BEHIND if whole else layout.WITHOUT_CODE):
                     visit(path, whole or (current == folder and path.name in _WHOLE))
+            elif not whole and path.name in entrances and current == folder:
+                continue
             elif whole or path.suffix == ".py" or relative.as_posix() in layout.DATALOADER_YAMLS:
                 found[path] = relative.as_posix()
 

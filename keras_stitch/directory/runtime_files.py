@@ -1,4 +1,4 @@
-"""The runtime of a generated directory: the files of ``merging/`` that its dataloader uses, and no others."""
+"""The runtime of a generated directory: the files of ``merging/`` that it uses, and no others; its two ways in."""
 
 from __future__ import annotations
 
@@ -10,6 +10,16 @@ from keras_stitch import directory_layout as layout
 from keras_stitch.kipoi.templates import template_files, template_text
 
 _INIT = "__init__"
+_COMMAND_LINE = "command_line"
+
+
+def write_entrances(directory: Path) -> None:
+    """Writes the program that predicts with a directory, and what makes it a package; ``write_runtime`` comes later."""
+    for name, template in (
+        (layout.PREDICT_CODE, "directory_program.py"),
+        (layout.PACKAGE_CODE, "directory_package.py"),
+    ):
+        (directory / name).write_text(template_text(f"kipoi/{template}"), encoding="utf-8")
 
 
 def write_runtime(directory: Path, *modules: str) -> None:
@@ -22,7 +32,8 @@ def write_runtime(directory: Path, *modules: str) -> None:
     files = [directory / name for name in (layout.DATALOADER_CODE, layout.MODEL_CODE) if (directory / name).is_file()]
     code = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
     always = [alias.name for module, names in _imports(trees[_INIT]) if not module for alias in names]
-    needed = sorted(_reached([*always, *modules, *_used(code, trees)], trees))
+    entrance = [_COMMAND_LINE] if (directory / layout.PREDICT_CODE).is_file() else []
+    needed = sorted(_reached([*always, *entrance, *modules, *_used(code, trees)], trees))
     (directory / layout.RUNTIME).mkdir(exist_ok=True)
     for name in needed:
         (directory / layout.RUNTIME / f"{name}.py").write_text(texts[name], encoding="utf-8")

@@ -17,6 +17,7 @@ from keras_stitch.directory import hosting as hosting_of
 from keras_stitch.directory.card import ModelCard
 from keras_stitch.directory.dataloader_code import GeneratedDataloader, copy_components
 from keras_stitch.directory.dataloader_plan import merge
+from keras_stitch.directory.runtime_files import write_entrances
 from keras_stitch.directory.save_request import SavedGraph, SaveOptions
 from keras_stitch.directory.split_plan import split
 from keras_stitch.errors import SaveError
@@ -92,6 +93,7 @@ class Draft:
         """Writes all files into an empty directory, runs Kipoi on the examples and compares the predictions."""
         (place / layout.RECORD).write_text(self.graph.record, encoding="utf-8")
         (place / layout.PICTURE).write_text(self.graph.picture, encoding="utf-8")
+        write_entrances(place)
         placed = self._write_jobs(place)
         copy_components(place, self.merged)
         model = self._write_model(place)

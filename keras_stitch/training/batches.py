@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-import keras
 import numpy as np
 
 from keras_stitch.errors import StitchError
@@ -96,16 +95,6 @@ def rest(batch: Any, skipped: int) -> dict[str, Any]:
     structure, arrays = split(batch)
     flat = list(arrays.values())
     return {part: joined(structure[part], lambda number: flat[number][skipped:]) for part in PARTS}
-
-
-def for_fit(nested: Any) -> Any:
-    """Arrays, in dicts and lists, as ``fit`` takes them: those of text as tensors, which only TensorFlow has."""
-    if isinstance(nested, Mapping):
-        return {name: for_fit(item) for name, item in nested.items()}
-    if isinstance(nested, list | tuple):
-        return type(nested)(map(for_fit, nested))
-    text = isinstance(nested, np.ndarray) and nested.dtype.kind in "USO" and keras.backend.backend() == "tensorflow"
-    return keras.ops.convert_to_tensor(nested) if text else nested
 
 
 def size(batch: Any) -> int:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import os
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ from keras_stitch.graphs.names import zoo_name
 from keras_stitch.kipoi.optional_kipoi import require_kipoi
 from keras_stitch.kipoi.run_directory import is_data_error, opened
 from keras_stitch.kipoi.templates import template_module
-from keras_stitch.training.batches import Array
 from keras_stitch.training.provenance import existing_file
 
 _KINDS = template_module("kipoi.merging.dataloader_kinds")
@@ -61,18 +58,6 @@ def maker(source: Any, arguments: dict[str, Any]) -> Callable[[], Any]:
             raise StitchError(f"The dataloader of {label(source)} cannot be made.", received=said(error)) from error
 
     return make
-
-
-def read_rows(dataloader: Any, rows: Sequence[int] | Array) -> dict[str, Any]:
-    """The batch of some rows of a dataloader with random access, as Kipoi has it."""
-    if is_merged(dataloader):  # it reads many rows at once
-        return dict(dataloader.read(rows))
-    return dict(_KINDS.numpy_collate([dataloader[int(row)] for row in rows]))
-
-
-def is_merged(dataloader: Any) -> bool:
-    """Whether it is what a directory of ours has; others may have a method ``read`` that means something else."""
-    return any(kind.__name__ == "MergedDataset" for kind in type(dataloader).__mro__)
 
 
 def label(source: Any) -> str:
@@ -146,34 +131,3 @@ def _absolute(value: Any) -> Any:
     """The whole path of a file that is there: workers and dataloaders may look from another folder."""
     path = existing_file(value)
     return str(path) if path is not None else os.fspath(value) if isinstance(value, os.PathLike) else value
-
-
-class Workers:
-    """Processes with a dataloader each, started at once; ``dataloader`` is one that stays in this process."""
-
-    def __init__(self, make: Callable[[], Any], dataloader: Any, count: int):
-        # A merged dataloader opens its files in each process. Others would share the position in an open file.
-        own = functools.lru_cache(None)((lambda: dataloader) if is_merged(dataloader) else make)
-        finish = getattr(dataloader, "finish", None)
-
-        def read(rows: Array) -> dict[str, Any]:
-            return dict(read_rows(own(), rows) if finish is None else own().raw(rows))
-
-        self._workers = template_module("kipoi.merging.workers").Workers(count, read)
-        # What has run models may run one batch at a time.
-        self._finish, self._one = finish, threading.Lock()
-
-    def read(self, rows: Array) -> dict[str, Any]:
-        """The batch of some rows: read there, finished here; several threads may ask at once.
-
-        Raises:
-            StitchError: When a dataloader fails or a process has died.
-        """
-        try:
-            batch = self._workers.read(rows)
-        except Exception as error:  # whatever a dataloader does
-            raise StitchError(said(error)) from error
-        if self._finish is None:
-            return dict(batch)
-        with self._one:
-            return dict(self._finish(batch))

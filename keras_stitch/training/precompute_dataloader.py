@@ -13,7 +13,8 @@ from keras_stitch.files.read_files import is_directory
 from keras_stitch.kipoi.templates import template_module
 from keras_stitch.terminal import Step
 from keras_stitch.training.batches import rest, size
-from keras_stitch.training.dataloading import failure, is_merged, label, maker, read_rows
+from keras_stitch.training.dataloading import failure, label, maker
+from keras_stitch.training.epochs import is_merged, read_rows
 from keras_stitch.training.provenance import key_of
 from keras_stitch.training.stored_rows import is_finished, write_features
 

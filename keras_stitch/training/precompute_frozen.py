@@ -20,8 +20,8 @@ from keras_stitch.graphs.spec import Feed, GraphSpec, Tap, Wiring
 from keras_stitch.models import build, ports
 from keras_stitch.terminal import Step
 from keras_stitch.training import frozen_part
-from keras_stitch.training.batches import Array, for_fit
-from keras_stitch.training.epochs import checked_options
+from keras_stitch.training.batches import Array
+from keras_stitch.training.epochs import checked_options, for_fit
 from keras_stitch.training.frozen_part import Halves
 from keras_stitch.training.provenance import Key, differences, first_names, refusal
 from keras_stitch.training.stored_rows import Features, is_finished, write_features

@@ -27,8 +27,8 @@ from keras_stitch.files.hdf5_files import open_hdf5
 from keras_stitch.files.parse_text import from_json
 from keras_stitch.files.read_files import is_directory, is_file
 from keras_stitch.terminal import Step, rows_done
-from keras_stitch.training.batches import PARTS, TEXT, Array, Leaf, for_fit, joined
-from keras_stitch.training.epochs import Epochs
+from keras_stitch.training.batches import PARTS, TEXT, Array, Leaf, joined
+from keras_stitch.training.epochs import Epochs, for_fit
 from keras_stitch.training.provenance import Key, differences, refusal
 from keras_stitch.training.row_folder import Unfinished, discard, disk, folder_of, rows_so_far, sync, unfinished
 

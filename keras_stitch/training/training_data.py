@@ -12,9 +12,8 @@ from keras_stitch.checks import mapping_of, whole_number
 from keras_stitch.errors import StitchError
 from keras_stitch.files.read_files import is_directory
 from keras_stitch.kipoi.templates import template_module
-from keras_stitch.training.batches import Array, for_fit
-from keras_stitch.training.dataloading import Workers, failure, is_merged, label, maker, read_rows
-from keras_stitch.training.epochs import Epochs, checked_options
+from keras_stitch.training.dataloading import failure, label, maker
+from keras_stitch.training.epochs import TrainingRows, checked_options, for_fit, is_merged, raw_rows
 from keras_stitch.training.provenance import Key, changes, key_of, refusal
 from keras_stitch.training.stored_rows import Features, check_finished, is_features, open_features
 
@@ -26,33 +25,23 @@ _KINDS = template_module("kipoi.merging.dataloader_kinds")
 Batch = tuple[Any, Any]
 
 
-class TrainingData(Epochs):
+class TrainingData(TrainingRows):
     """Batches of inputs and targets from a Kipoi dataloader with random access; ``len`` is the steps of an epoch.
 
     Args:
         make: Makes the dataloader. Each worker has its own: processes that share an open file also share its position,
             and would mix up rows.
         key: Says what the rows are made from, where that is known.
-        workers: Processes that read ahead while the model trains; with 0 the rows are read in between. Models that are
-            packed into the dataloader run in this process.
-        options: The batch size and the order, see ``Epochs``.
+        options: Workers, the batch size and the order, see ``TrainingRows``.
     """
 
-    def __init__(self, make: Callable[[], Any], key: Callable[[], Key] | None, *, workers: int, **options: Any):
-        self._dataloader, self._key = make(), key
-        self._readers = Workers(make, self._dataloader, workers) if workers else None
-        # Keras' threads wait for the processes that read, and keep batches ready; one more, as it takes none for one.
-        super().__init__(len(self._dataloader), workers=workers + 1 if workers else 0, **options)
-
-    def __getitem__(self, index: int) -> Batch:
-        rows = self.rows_of(index)
-        batch = self.read(rows) if self._readers is None else self._readers.read(rows)
-        return for_fit(batch["inputs"]), for_fit(batch["targets"])
+    def __init__(self, make: Callable[[], Any], key: Callable[[], Key] | None, **options: Any):
+        self._key = key
+        super().__init__(make(), make, **options)
 
     def first(self) -> Mapping[str, Any]:
         """The first row, to look at; packed models do not run for it."""
-        raw = getattr(self._dataloader, "raw", None) if is_merged(self._dataloader) else None
-        return read_rows(self._dataloader, [0]) if raw is None else raw([0])
+        return raw_rows(self.dataloader, [0])
 
     @property
     def key(self) -> Key | None:
@@ -65,7 +54,7 @@ class TrainingData(Epochs):
 
         ``None`` where all parts are compared by ids or genomic ranges, or nothing is known of the dataloader.
         """
-        by_number = getattr(self._dataloader, "by_number", None) if is_merged(self._dataloader) else None
+        by_number = getattr(self.dataloader, "by_number", None) if is_merged(self.dataloader) else None
         names = [] if by_number is None else by_number()
         if not names:
             return None
@@ -75,10 +64,6 @@ class TrainingData(Epochs):
     def __repr__(self) -> str:
         note = "" if self.note is None else f" {self.note}"
         return f"<TrainingData of {self.rows:,} rows in batches of {self.batch_size}.{note}>"
-
-    def read(self, rows: Array) -> Mapping[str, Any]:
-        """The batch of some rows as Kipoi has it, with metadata, read by this process."""
-        return read_rows(self._dataloader, rows)
 
 
 def training_data(

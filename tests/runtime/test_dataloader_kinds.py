@@ -132,7 +132,9 @@ def test_classes_are_those_of_kipoi_where_it_is_installed():
 def without_kipoi(monkeypatch):
     """Lets files be loaded as if there were no Kipoi; the modules themselves stay as they were imported."""
     monkeypatch.setattr(KINDS, "HAS_KIPOI", False)
-    monkeypatch.setitem(NAMES.CLASSES, "kipoi.data", {**OWN.AVAILABLE_DATALOADERS})
+    monkeypatch.setattr(NAMES, "PACKAGES", ["kipoi", "kipoi_utils"])
+    own = {**NAMES.CLASSES["kipoi.data"], **OWN.AVAILABLE_DATALOADERS}
+    monkeypatch.setitem(NAMES.CLASSES, "kipoi.data", own)
     monkeypatch.setitem(NAMES.CLASSES, "kipoi.metadata", {"GenomicRanges": OWN.GenomicRanges})
     return dict(sys.modules)
 
@@ -150,11 +152,20 @@ def test_files_written_for_kipoi_find_our_classes_where_it_is_not_installed(with
     assert sys.modules == without_kipoi and sys.modules["kipoi.data"].Dataset is kipoi.data.Dataset
 
 
+def test_a_directory_within_another_has_its_classes(without_kipoi, tmp_path):
+    names = ", ".join(sorted(set(KINDS.__all__) - {"HAS_KIPOI", "GenomicRanges", "numpy_collate"}))
+    (tmp_path / "dataloader.py").write_text(f"from kipoi.data import {names}\n")
+    assert (
+        FILES.load_object(tmp_path / "dataloader.py", "AVAILABLE_DATALOADERS.keys")()
+        == KINDS.AVAILABLE_DATALOADERS.keys()
+    )
+
+
 @pytest.mark.parametrize(
     ("line", "package"),
     [
-        ("import kipoi.specs", "pip install kipoi"),
-        ("from kipoi.data import kipoi_dataloader", "pip install kipoi"),
+        ("import kipoi.sources", "pip install kipoi"),
+        ("from kipoi.data import get_dataloader", "pip install kipoi"),
         ("from kipoi_utils.utils import load_module", "pip install kipoi"),
         ("import kipoi_of_nobody", "pip install kipoi kipoi_of_nobody"),
     ],
@@ -164,6 +175,16 @@ def test_files_that_need_more_of_kipoi_say_so(without_kipoi, tmp_path, line, pac
     with pytest.raises(ValueError, match="needs Kipoi, which is not installed") as raised:
         FILES.load_object(tmp_path / "dataloader.py", "Rows")
     assert str(raised.value).endswith(f"Fix: {package}") and sys.modules == without_kipoi
+
+
+def test_descriptions_in_docstrings_are_passed_over(without_kipoi, tmp_path):
+    code = (
+        "from kipoi.data import Dataset, kipoi_dataloader\nfrom kipoi.specs import Author, Dependencies\n"
+        "@kipoi_dataloader(override={'dependencies': Dependencies(pip=['a']), 'info.authors': [Author(name='b')]})\n"
+        "class Rows(Dataset):\n    'info: {}'\n"
+    )
+    (tmp_path / "dataloader.py").write_text(code)
+    assert issubclass(FILES.load_object(tmp_path / "dataloader.py", "Rows"), OWN.Dataset)
 
 
 def test_files_that_lack_another_package_say_that(without_kipoi, tmp_path):

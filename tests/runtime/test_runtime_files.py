@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from keras_stitch.directory.runtime_files import write_runtime
+from keras_stitch.directory.runtime_files import write_entrances, write_runtime
 from keras_stitch.kipoi.templates import template_files, template_module, template_text
 
 ALWAYS = {"__init__", "kipoi_on_numpy2"}
@@ -19,7 +19,7 @@ FILES = {*KINDS, "kipoi_names", "model_kinds", "neighbours", "python_files"}
 MODELS = {*FILES, "downloads", "model_loading"}
 BASE = {
     *ALWAYS,
-    *("blocks", "keys", "merged", "part_base", "row_groups", "row_ids", "row_lookup"),
+    *("blocks", "keys", "merged", "part_base", "progress", "row_groups", "row_ids", "row_lookup"),
     *KINDS,
 }
 TABLES = {
@@ -44,7 +44,7 @@ NEEDED = {
     "load_dataloader": {*ALWAYS, *FILES},
     "Merge": {*ALWAYS, "numpy_merges"},
     "Packed": {*ALWAYS, "numpy_merges", "run_packed", *MODELS},
-    "Directory": {*ALWAYS, "directory", *MODELS},
+    "Directory": {*ALWAYS, "directory", "training_rows", *MODELS},
     "PredictionFile": {*ALWAYS, "data_errors", "prediction_file"},
 }
 ALL = template_module("kipoi.merging").__all__
@@ -90,6 +90,7 @@ def test_a_directory_of_tables_has_no_other_parts(tmp_path):
 
 
 def test_everything_is_the_template_itself(tmp_path):
+    write_entrances(tmp_path)
     files = written(tmp_path, "".join(f"merging.{name}\n" for name in ALL))
     assert files == {name.removesuffix(".py") for name in template_files("kipoi/merging")}
     for name in template_files("kipoi/merging"):

@@ -51,6 +51,10 @@ class Directory:
         """Returns the dataloader; defaults that are files at URLs are downloaded."""
         return self.dataloader_class(**{**self.downloaded_defaults(), **arguments})
 
+    def example_or(self, arguments: Mapping[str, Any] | None) -> Any:
+        """Returns the dataloader for some arguments, or for those of the examples."""
+        return self.dataloader(**(self.example_arguments() if arguments is None else arguments))
+
     def downloaded_defaults(self) -> dict[str, str]:
         """Returns where the files are that are defaults of arguments and named by URLs."""
         return self.downloaded("default", "dataloader_files")
@@ -94,13 +98,39 @@ class Directory:
         return str(targets.get("name") or "prediction" if "shape" in targets else next(iter(targets)))
 
     def predictions(
-        self, arguments: Mapping[str, Any], batch_size: int = 32, num_workers: int = 0
+        self, arguments: Mapping[str, Any] | None = None, batch_size: int = 32, num_workers: int = 0
     ) -> Iterator[dict[str, Any]]:
-        """Yields the batches of the dataloader, each with ``preds``: what the model predicts for its inputs."""
-        loader = self.dataloader(**arguments)
-        batches = iter(loader.batch_iter(batch_size=batch_size, num_workers=num_workers))
+        """Yields the batches of the dataloader, each with ``preds``: what the model predicts for its inputs.
+
+        Args:
+            arguments: Of the dataloader; by default those of the examples.
+            batch_size: Rows in a batch.
+            num_workers: Processes that read.
+        """
+        return self.predicted(self.example_or(arguments), batch_size, num_workers)
+
+    def predicted(self, loader: Any, batch_size: int = 32, num_workers: int = 0) -> Iterator[dict[str, Any]]:
+        """Yields the batches of a dataloader of this directory, see ``predictions``."""
         model: Any = None
-        for batch in batches:
-            # Workers are forked at the first batch, before the model is there: TensorFlow does not survive it.
+        for batch in loader.batch_iter(batch_size=batch_size, num_workers=num_workers):
+            # Workers are forked before the first batch, when there is no model yet: TensorFlow does not survive a fork.
             model = self.model() if model is None else model
             yield {**batch, "preds": model.predict_on_batch(batch["inputs"])}
+
+    def training_data(
+        self,
+        arguments: Mapping[str, Any] | None = None,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int | None = None,
+        workers: int = 0,
+    ) -> Any:
+        """Returns a ``keras.utils.PyDataset`` of inputs and targets; a generator where rows come in one order only."""
+        from .training_rows import TrainingRows, for_fit, is_merged  # Keras takes seconds
+
+        loader = self.example_or(arguments)
+        loader.check_targets()
+        if is_merged(loader):
+            return TrainingRows(loader, batch_size=batch_size, shuffle=shuffle, seed=seed, workers=workers)
+        batches = loader.batch_iter(batch_size=batch_size, shuffle=shuffle, num_workers=workers)
+        return ((for_fit(batch["inputs"]), for_fit(batch["targets"])) for batch in batches)  # Keras takes a generator

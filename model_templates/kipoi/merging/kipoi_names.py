@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import sys
-from collections.abc import Iterator
-from types import ModuleType
+from collections.abc import Callable, Iterator, Mapping
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from . import dataloader_kinds as kinds
 from . import model_kinds
 from .data_errors import problem
+
+
+def kipoi_dataloader(override: Mapping[str, Any] | None = None) -> Callable[[Any], Any]:
+    """Kipoi's decorator of classes whose docstrings describe them, for which nobody asks here."""
+    return lambda described: described
+
 
 # By module.
 CLASSES: dict[str, dict[str, Any]] = {
@@ -18,11 +25,24 @@ CLASSES: dict[str, dict[str, Any]] = {
         **kinds.AVAILABLE_DATALOADERS,
         "AVAILABLE_DATALOADERS": kinds.AVAILABLE_DATALOADERS,
         "BaseDataLoader": kinds.BaseDataLoader,
+        "kipoi_dataloader": kipoi_dataloader,
     },
     "kipoi.model": {name: getattr(model_kinds, name) for name in model_kinds.KINDS},
     "kipoi.metadata": {"GenomicRanges": kinds.GenomicRanges},
+    "kipoi.specs": {"Author": SimpleNamespace, "Dependencies": SimpleNamespace},
     "kipoi_utils.data_utils": {"numpy_collate": kinds.numpy_collate},
 }
+
+
+def _is_missing(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is None
+    except ValueError:  # it is one of ours: a directory is loaded by another
+        return True
+
+
+# kipoi_utils is a package of its own, which kipoiseq needs: with it, kipoiseq runs without Kipoi.
+PACKAGES = ["kipoi", *(["kipoi_utils"] if _is_missing("kipoi_utils") else [])]
 
 
 @contextlib.contextmanager
@@ -55,14 +75,15 @@ def kipoi_names() -> Iterator[None]:
 
 
 def _taken_out() -> dict[str, ModuleType]:
-    packages = ("kipoi", "kipoi_utils")
-    return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in packages}
+    return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in PACKAGES}
 
 
 def _modules() -> dict[str, ModuleType]:
     found: dict[str, ModuleType] = {}
     for name, classes in CLASSES.items():
         package, _, last = name.partition(".")
+        if package not in PACKAGES:
+            continue
         parent = found.setdefault(package, ModuleType(package))
         vars(parent)["__path__"] = []  # so that other modules are looked for, and missed by their names
         found[name] = ModuleType(name)

@@ -112,10 +112,14 @@ class Merged:
         for reader in self.readers:
             reader.build()
 
-    def batch_train_iter(self, cycle: bool = True, **options: Any) -> Iterator[tuple[Any, Any]]:
-        """Returns an iterator over inputs and targets for training; without end if ``cycle``."""
+    def check_targets(self) -> None:
+        """Raises if there is nothing to train on."""
         if not any(part.name == "targets" for part in self.parts):
             raise problem("There are no targets to train on.", fix="Give the argument targets_file.")
+
+    def batch_train_iter(self, cycle: bool = True, **options: Any) -> Iterator[tuple[Any, Any]]:
+        """Returns an iterator over inputs and targets for training; without end if ``cycle``."""
+        self.check_targets()
         return self._training_batches(cycle, options)
 
     def _training_batches(self, cycle: bool, options: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:

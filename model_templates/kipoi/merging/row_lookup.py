@@ -6,12 +6,12 @@ import copy
 from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
-from tqdm import tqdm
 
 from .blocks import Block, take
 from .data_errors import DataError, problem, say_once
 from .keys import has, is_stranded, shown, values
 from .part_base import BasePart, FilePart, Reader
+from .progress import shown as progress
 from .row_ids import loosely
 
 _ROWS = 1024
@@ -24,9 +24,9 @@ def scan(reader: Reader, part: BasePart, kind: str) -> Block:
     """Returns the block of all keys of a part; reads all its rows once."""
     assert reader.length is not None
     pieces = []
-    steps = tqdm(range(0, reader.length, _ROWS), desc=f"reading the {kind} of {part.name}", delay=1, leave=False)
-    for start in steps:
-        block = reader.read(range(start, min(start + _ROWS, reader.length)))
+    steps = [range(start, min(start + _ROWS, reader.length)) for start in range(0, reader.length, _ROWS)]
+    for rows in progress(steps, f"reading the {kind} of {part.name}", len, reader.length):
+        block = reader.read(rows)
         pieces.append({path: np.asarray(array) for path, array in block.items() if path[:2] == ("keys", part.name)})
         check_has(block, part, kind)
     return {path: np.concatenate([piece[path] for piece in pieces]) for path in pieces[0]}

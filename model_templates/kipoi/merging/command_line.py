@@ -1,0 +1,127 @@
+"""The command line of a directory: predicts with its model for what its dataloader reads, and writes an HDF5 file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .data_errors import problem
+from .directory import Directory
+from .prediction_file import PredictionFile, flat
+from .progress import shown
+
+OUTPUT = "predictions.h5"
+
+
+def main(folder: Path, arguments: Sequence[str] | None = None) -> int:
+    """Runs the command with a directory; returns the exit status.
+
+    Args:
+        folder: The directory.
+        arguments: What was given; by default, what the program was started with.
+    """
+    # Keras' backend has much to say at its start, and nothing about the data.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    directory = Directory(folder)
+    parser, names = _parser(directory)
+    given = vars(parser.parse_args(arguments))
+    chosen = {name: _value(given[key], directory.arguments[name]) for name, key in names.items() if key in given}
+    missing = [name for name, said in directory.arguments.items() if not said.get("optional") and name not in chosen]
+    if chosen and missing:
+        parser.error(f"these are missing: {', '.join(missing)}. Without any, the examples are predicted.")
+    try:
+        count = _predict(directory, chosen or None, Path(given["output"]), given)
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        return 130
+    except Exception as error:  # whatever a dataloader or a model does
+        if given["traceback"]:
+            raise
+        kind = "" if type(error).__name__ == "DataError" else f"{type(error).__name__}: "
+        parser.exit(1, f"{parser.prog}: error: {kind}{' '.join(str(error).split())}\n")
+    print(f"{count:,} rows in {given['output']}")
+    return 0
+
+
+def _predict(directory: Directory, chosen: dict[str, Any] | None, output: Path, given: Mapping[str, Any]) -> int:
+    """Writes the predictions, and returns how many rows there are; the file is there when it is whole."""
+    if output.exists() and not given["overwrite"]:
+        raise problem(f"'{output}' exists already.", fix="Name another file, or add --overwrite.")
+    if chosen is None:
+        print("No data are named: these are the examples of the directory.", file=sys.stderr)
+    part = output.with_name(f".{output.name}.{uuid.uuid4().hex}")
+    kept = ("preds", "metadata", *(("inputs", "targets") if given["keep_inputs"] else ()))
+    try:
+        count = 0
+        with PredictionFile(part) as file:
+            loader = directory.example_or(chosen)
+            total = len(loader) if hasattr(loader, "__len__") else None
+            batches = directory.predicted(loader, given["batch_size"], given["workers"])
+            for batch in shown(batches, "predicting", _rows, total):
+                file.write({key: batch[key] for key in kept if key in batch})
+                count += _rows(batch)
+        if not count:
+            raise problem("There are no rows to predict.")
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
+    return count
+
+
+def _rows(batch: Mapping[str, Any]) -> int:
+    return len(next(array for _, array in flat(batch["inputs"])))
+
+
+def _parser(directory: Directory) -> tuple[argparse.ArgumentParser, dict[str, str]]:
+    """Returns the parser, and what it calls each argument of the dataloader."""
+    parser = argparse.ArgumentParser(
+        description=f"Predict with {directory.folder.name}. Without data, its examples are predicted.",
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("--output", "-o", metavar="FILE.h5", default=OUTPUT, help=f"default: {OUTPUT}")
+    parser.add_argument("--overwrite", action="store_true", default=False, help="replace the output if it exists")
+    parser.add_argument("--keep-inputs", action="store_true", default=False, help="write inputs and targets, too")
+    parser.add_argument("--batch-size", type=_at_least(1), metavar="ROWS", default=32, help="default: 32")
+    parser.add_argument("--workers", type=_at_least(0), metavar="N", default=0, help="processes that read; default: 0")
+    parser.add_argument("--traceback", action="store_true", default=False, help="show where an error comes from")
+    data, taken = parser.add_argument_group("data"), set(parser._option_string_actions)
+    names = {}
+    for name, said in directory.arguments.items():
+        flag = f"--{name}" if f"--{name}" not in taken else f"--data-{name}"
+        names[name] = f"data {name}"  # no option has such a name
+        text = str(said.get("doc") or "") + ("" if said.get("optional") else " (needed)")
+        data.add_argument(flag, dest=names[name], metavar="VALUE", help=text.replace("%", "%%"))
+    return parser, names
+
+
+def _at_least(least: int) -> Any:
+    def whole_number(text: str) -> int:
+        if int(text) < least:
+            raise ValueError
+        return int(text)
+
+    return whole_number
+
+
+def _value(text: str, said: Mapping[str, Any]) -> Any:
+    """Returns the value of an argument: text as it is where that is its type, or else what JSON or YAML make of it."""
+    if Path(text).exists():
+        return str(Path(text).resolve())
+    if str(said.get("type") or "").startswith("str"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
