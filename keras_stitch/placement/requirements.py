@@ -17,7 +17,7 @@ from packaging.version import InvalidVersion, Version
 # Each of them installs the same modules.
 TENSORFLOWS = ("tensorflow", "tensorflow-cpu", "tensorflow-gpu", "tensorflow-intel", "tensorflow-macos")
 
-_OLDEST_PYTHON = Version("3.8")
+_OLDEST_PYTHON = Version("3.10")  # of what is generated
 
 # Packages that have another name on PyPI than in conda.
 _PYPI_NAMES = {
@@ -65,7 +65,7 @@ def declared(dependencies: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
 def python_of(dependencies: Mapping[str, Sequence[str]]) -> str | None:
     """The release of Python that conda is asked for, such as "3.11".
 
-    ``None`` where it leaves a choice, and where it is too old to run what is generated: uv has none older than 3.8.
+    ``None`` where it leaves a choice, and where it is too old to run what is generated.
     """
     for item in dependencies.get("conda", ()):
         found = re.fullmatch(r"(?:.*::)?python\s*(?:==?\s*|\s)(\d+\.\d+)(?:\.[\d.*]+)?(?:[=\s]\s*\S+)?", item.strip())

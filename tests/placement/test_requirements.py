@@ -120,11 +120,11 @@ def test_each_once_and_those_of_conda_first() -> None:
     [
         ("python=3.11", "3.11"),
         ("python==3.11.*", "3.11"),
-        ("python=3.9.5=hc3d631a_2", "3.9"),
+        ("python=3.10.5=hc3d631a_2", "3.10"),
         ("python=2.7", None),
         ("conda-forge::python 3.7", None),
         ("conda-forge::python 3.10", "3.10"),
-        ("python =3.8", "3.8"),
+        ("python =3.11", "3.11"),
         ("python>=3.6", None),
         ("python>=3.6,<3.7", None),
         ("python=3", None),

@@ -15,20 +15,20 @@ HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 def test_pip_has_what_conda_has_under_its_own_names() -> None:
     said = {
-        "conda": ["python=3.9", "bioconda::pybedtools>=0.7", "pytorch::pytorch-cpu=1.4", "bedtools"],
+        "conda": ["python=3.10", "bioconda::pybedtools>=0.7", "pytorch::pytorch-cpu=1.4", "bedtools"],
         "pip": ["x==1"],
     }
-    needs = Needs(Environment("old", ("old",), (*OWN_BASE, "x==1"), "3.9"), [said, {"pip": ["kipoiseq"]}], ["layers"])
+    needs = Needs(Environment("old", ("old",), (*OWN_BASE, "x==1"), "3.10"), [said, {"pip": ["kipoiseq"]}], ["layers"])
     assert needs.pip == [*OWN_BASE, "x==1", "pybedtools>=0.7", "torch==1.4.*", "kipoiseq", "layers"]
-    assert needs.python == "3.9"
+    assert needs.python == "3.10"
 
 
 def test_conda_has_its_own_from_conda() -> None:
-    conda = ["python=3.9", "python-dateutil", "bioconda::pybedtools>=0.7", "bedtools", "numpy"]
+    conda = ["python=3.10", "python-dateutil", "bioconda::pybedtools>=0.7", "bedtools", "numpy"]
     said = {"conda": conda, "pip": ["x==1"], "conda_channels": ["bioconda", "defaults"]}
-    section = Needs(Environment("old", ("old",), (*OWN_BASE, "x==1"), "3.9"), [said]).section
+    section = Needs(Environment("old", ("old",), (*OWN_BASE, "x==1"), "3.10"), [said]).section
     assert section == {
-        "conda": ["python=3.9", "python-dateutil", "bioconda::pybedtools>=0.7", "bedtools", "numpy"],
+        "conda": ["python=3.10", "python-dateutil", "bioconda::pybedtools>=0.7", "bedtools", "numpy"],
         "pip": [*OWN_BASE, "x==1"],
         "conda_channels": ["bioconda", "defaults"],
     }

@@ -55,5 +55,8 @@ def fetch(remote: Mapping[str, Any], place: Path, what: str) -> str:
 
 def md5_of(file: Path) -> str:
     """Returns the md5 of a file, as hexadecimal digits."""
+    found = hashlib.md5(usedforsecurity=False)
     with file.open("rb") as opened:
-        return hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        while chunk := opened.read(CHUNK):
+            found.update(chunk)
+    return found.hexdigest()

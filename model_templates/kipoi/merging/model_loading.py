@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,22 @@ def load_model(folder: Path) -> Any:
     """
     said = described(folder)
     downloads = folder.resolve() / "downloaded" / "model_files"
-    with neighbours_first(folder.resolve()), kipoi_names(), contextlib.chdir(folder):
+    with neighbours_first(folder.resolve()), kipoi_names(), in_folder(folder):
         args = {name: local(name, value, downloads) for name, value in (said.get("args") or {}).items()}
         if said.get("type") == "custom" and not said.get("defined_as"):
             return load_object(args["file"], args["object"])()
         return model_class(said)(**args)
+
+
+@contextlib.contextmanager
+def in_folder(folder: Path) -> Iterator[None]:
+    """Makes a folder the current one for a while, as ``contextlib.chdir`` does in Python 3.11."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def described(folder: Path, kind: str = "model") -> dict[str, Any]:
