@@ -57,6 +57,9 @@ def others_show() -> Iterator[None]:
 def _progress(*columns: progress.ProgressColumn) -> Iterator[progress.Progress]:
     console = Console(stderr=True)
     bar = progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    if not console.is_terminal:  # rich before 14.3 leaves an empty line of a bar that is off
+        yield bar
+        return
     with others_show(), bar:
         _shown.append(bar)
         try:
