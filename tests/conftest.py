@@ -19,6 +19,8 @@ from needs_kipoi import HAS_KIPOI, needs_kipoi
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+# TensorFlow has it on by itself for some processors only, and elsewhere no convolutions with channels first.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 # Building Keras models is slow and its time varies; a slow example is no defect.
 _slow = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)

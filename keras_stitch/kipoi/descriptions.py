@@ -146,7 +146,7 @@ def model_description(raw: Mapping[str, Any], folder: Path) -> ModelDescription:
     schema = _mapping(raw, "schema")
     return ModelDescription(
         args=_with_remote_files(args, "args"),
-        info=_info(_mapping(raw, "info")),
+        info=_info(_mapping(raw, "info")) if raw.get("info") != "" else Info(),
         schema=Schema(_arrays(schema, "inputs", folder), _arrays(schema, "targets", folder)),
         defined_as=defined_as,
         type=kind,

@@ -218,11 +218,10 @@ def test_an_ensemble_on_sequences_of_several_lengths(alone: Path, tmp_path: Path
         x = keras.Input((length, 4), name="dna")
         wide = keras.layers.Conv1D(8, 11, activation="relu")(x)
         y = keras.layers.Dense(1, activation="sigmoid")(keras.layers.GlobalMaxPooling1D()(wide))
-        graph.add(f"model{number}", keras.Model(x, y))
-    graph.add("mean", keras.layers.Average())
-    graph.connect(["model0", "model1"], "mean", merge=None)
+        graph.add(f"model{number}", keras.Model(x, y)).add_input(f"dna{number}", f"model{number}.dna")
+    graph.add("top", keras.layers.Dense(1)).connect(["model0", "model1"], "top", merge="average")
     loaders = {
-        f"model{number}.dna": ks.Dataloader(
+        f"dna{number}": ks.Dataloader(
             "kipoiseq.dataloaders.SeqIntervalDl",
             args={"auto_resize_len": length, "label_dtype": "str", "ignore_targets": True},
         )
@@ -265,7 +264,7 @@ def test_a_killed_worker_ends_the_training_and_files_of_urls_are_downloaded(alon
         tmp_path / "composed",
         dataloaders={"input1": loader},
         targets=table,
-        hosting=lambda file: (uploads / file).as_uri(),
+        hosting=uploads.as_uri(),
     )
     directory = tmp_path / "composed"
     expected = case.model(np.asarray([[row, row / 2, row % 2] for row in range(5)], "float32") + 3)

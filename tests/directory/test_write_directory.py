@@ -24,22 +24,11 @@ from keras_stitch.kipoi.model_directory import read_directory
 
 # What tables need of the runtime, and no other part.
 TABLES = [
-    *("array_files", "blocks", "column_tables", "data_errors", "dataloader_kinds", "file_contents", "hdf5_contents"),
-    *(
-        "keys",
-        "kipoi_on_numpy2",
-        "merged",
-        "own_dataloaders",
-        "part_base",
-        "row_groups",
-        "row_ids",
-        "row_lookup",
-        "row_names",
-        "stored_arrays",
-        "table_formats",
-        "tables",
-    ),
-    "workers",
+    *("array_files", "blocks", "column_tables", "command_line", "data_errors", "dataloader_kinds", "directory"),
+    *("downloads", "file_contents", "hdf5_contents", "keys", "kipoi_names", "kipoi_on_numpy2", "merged"),
+    *("model_kinds", "model_loading", "neighbours", "own_dataloaders", "part_base", "prediction_file", "progress"),
+    *("python_files", "row_groups", "row_ids", "row_lookup", "row_names", "stored_arrays", "table_formats", "tables"),
+    *("training_rows", "workers"),
 ]
 
 
@@ -72,6 +61,7 @@ def test_tables_only_passes_the_documented_commands(tmp_path):
     ]
     assert files(directory) == [
         "README.md",
+        "__init__.py",
         "dataloader.py",
         "dataloader.yaml",
         "example_files/input1.npy",
@@ -81,6 +71,7 @@ def test_tables_only_passes_the_documented_commands(tmp_path):
         "model.yaml",
         "model_files/expected.h5",
         "model_files/model.keras",
+        "predict.py",
         "stitch.yaml",
         "stitched_model.py",
     ]
