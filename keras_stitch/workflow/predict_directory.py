@@ -35,9 +35,9 @@ from keras_stitch.kipoi.kipoi_command import main
 sys.exit(main())
 """
 _WITHOUT_KIPOI = f"""{_START}
-import json
+from keras_stitch.files.parse_text import from_json
 from keras_stitch.kipoi.run_directory import write_predictions
-write_predictions(**json.loads(sys.argv[1]))
+write_predictions(**from_json(sys.argv[1]))
 """
 
 

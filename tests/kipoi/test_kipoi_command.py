@@ -49,7 +49,7 @@ def test_a_real_pkg_resources_is_taken_without_a_warning(
     provide_pkg_resources()
     assert importlib.import_module("pkg_resources").real
     assert not recwarn.list
-    monkeypatch.delitem(sys.modules, "pkg_resources")
+    del sys.modules["pkg_resources"]  # what was there before comes back
 
 
 def test_what_stands_in_for_pkg_resources(monkeypatch: pytest.MonkeyPatch) -> None:
