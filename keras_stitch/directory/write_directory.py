@@ -189,16 +189,16 @@ class Draft:
         self.step("running the examples")
         expected, packing = place / layout.EXPECTED, self.graph.packing
         run_directory.run_examples(place, expected)
-        if has_kipoi():
-            from keras_stitch.kipoi.run_kipoi import check_in_kipoi
-
-            self.step("running Kipoi on the examples")
-            check_in_kipoi(place, expected)
         paths = [port.name for port in self.stages.inputs]
         if packing is not None:
             paths = ["/".join(map(str, path)) for path in packing.paths()]
         called = self.graph.model if self.graph.model is not None else whole.last_called
         largest = run_directory.check_predictions(called, paths, self.stages.whole, expected)
+        if has_kipoi():
+            from keras_stitch.kipoi.run_kipoi import check_in_kipoi
+
+            self.step("running Kipoi on the examples")
+            check_in_kipoi(place, expected)
         return run_directory.precision_decimal(largest)
 
     def _certify(self, place: Path) -> Certificate | None:

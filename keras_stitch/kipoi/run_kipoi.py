@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import kipoi
@@ -25,7 +25,7 @@ def check_in_kipoi(directory: Path, expected: Path) -> None:
     Raises:
         SaveError: When Kipoi fails, warns, or reads or predicts something else.
     """
-    with Scratch() as scratch, _collected() as problems:
+    with Scratch() as scratch, _collected() as said:
         found = scratch / "kipoi.h5"
         try:
             model = kipoi.get_model(str(directory), source="dir")
@@ -34,7 +34,7 @@ def check_in_kipoi(directory: Path, expected: Path) -> None:
             model.pipeline.predict_example(batch_size=BATCH, output_file=str(found), **options)
         except Exception as error:  # whatever Kipoi does
             raise cannot_run("Kipoi cannot run the directory on its examples", error, directory) from error
-        if problems:
+        if problems := said():
             last_lines = "\n".join("\n".join(problems).splitlines()[-12:])
             raise SaveError("Kipoi runs the directory on its examples, but warns.", received=last_lines)
         _compare(found, expected)
@@ -62,14 +62,18 @@ def _compare(found: Path, expected: Path) -> None:
 
 
 @contextlib.contextmanager
-def _collected() -> Iterator[list[str]]:
-    """Keep Kipoi's progress bars, prints and log lines off the screen during the block, and collect its warnings."""
-    problems: list[str] = []
+def _collected() -> Iterator[Callable[[], list[str]]]:
+    """Keep what Kipoi shows off the screen during the block; yields a function that gives its warnings."""
+    records: list[str] = []
     printed = io.StringIO()
 
     class Collect(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            problems.append(record.getMessage())
+            records.append(record.getMessage())
+
+    def said() -> list[str]:
+        text = printed.getvalue().strip()  # Kipoi only prints what of a schema does not fit
+        return [*records, *([text] if text and (records or "mismatch" in text) else [])]
 
     logger, handler = logging.getLogger("kipoi"), Collect(logging.WARNING)
     propagate, handlers = logger.propagate, logger.handlers[:]
@@ -77,7 +81,6 @@ def _collected() -> Iterator[list[str]]:
     without_remarks = template_module("kipoi.merging.run_packed").without_remarks
     try:
         with without_remarks(), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
-            yield problems
+            yield said
     finally:
         logger.propagate, logger.handlers = propagate, handlers
-        del handler
