@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-rest test-all test-matrix bench lint clean FORCE
+.PHONY: help demo test test-rest test-all test-matrix constraints bench lint clean FORCE
 .NOTPARALLEL:
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo 'make test    the tests to run before a commit (ARGS=tests/graphs/test_wiring.py for some of them)'
 	@echo 'make test-all  all tests'
 	@echo 'make test-matrix  the core tests with other Pythons and versions (an hour; ARGS="--python 3.13")'
+	@echo 'make constraints  the newest versions of all packages into .ci/constraints.txt'
 	@echo 'make bench   measure the speed and write docs/benchmarks.md (two to three hours; ARGS="--help")'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make clean   remove all that the targets above made, .venv too'
@@ -38,6 +39,11 @@ test-rest test-all: $(VENV)/.stamp-dev
 
 test-matrix: $(VENV)/.stamp-dev
 	$(BIN)/python .ci/test_matrix.py $(ARGS)
+
+# The newest versions that go together, for every Python; pip then has nothing left to try.
+constraints: $(VENV)/.stamp-dev
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate --no-header \
+	    --extra dev setup.cfg .ci/constraints.in --output-file .ci/constraints.txt
 
 bench: $(VENV)/.stamp-dev
 	$(BIN)/python benchmarks/run.py $(ARGS)
