@@ -65,4 +65,4 @@ def _moved_by_a_row() -> list[list[int]]:
     """What a checksum is after a row of zeros: by each of its four bytes, to be combined by XOR."""
     alone = np.arange(256, dtype=np.uint32) << np.arange(0, 32, 8, dtype=np.uint32)[:, None]
     zeros = np.zeros((alone.size, _ROW), np.uint8)
-    return _of_rows(zeros, alone.ravel()).reshape(alone.shape).tolist()
+    return _of_rows(zeros, alone.ravel()).reshape(4, 256).tolist()

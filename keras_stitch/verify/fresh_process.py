@@ -37,7 +37,9 @@ class Job:
         self._process: subprocess.Popen[bytes] | None = None
         self.folder = self._holder.path
         job = {"model": str(model.absolute()), "sets": {kind: list(arrays) for kind, arrays in sets.items()}, **more}
-        arrays = {f"{kind}/{name}": array for kind, named in sets.items() for name, array in named.items()}
+        arrays: dict[str, Any] = {
+            f"{kind}/{name}": array for kind, named in sets.items() for name, array in named.items()
+        }
         with disk_errors(self.folder, MORE_ROOM):
             (self.folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
             np.savez(self.folder / "inputs.npz", **arrays)

@@ -204,7 +204,8 @@ class MergedDataset(Merged, Dataset):
         rows = np.asarray(rows)
         block = self._read(rows)
         by_number = self.row_check.check(block, rows)
-        return block | {("rows",): rows} | ({("by_number",): by_number} if by_number else {})
+        more: dict[tuple[str, ...], Any] = {("rows",): rows}
+        return block | (more | {("by_number",): by_number} if by_number else more)
 
     def _read(self, rows: np.ndarray) -> Block:
         """Returns the rows of all parts, not yet compared."""

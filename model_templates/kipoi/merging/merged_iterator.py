@@ -109,19 +109,19 @@ class MergedIterator(Merged, SampleIterator):
         readers = {reader.parts[0].name: reader for reader in self.joined}
         start = found = 0
         for block in self._together(batch_size, workers):
-            rows = range(start, start + size(block))
-            start += size(block)
+            together = range(start, start + size(block))
+            rows, start = np.asarray(together), together.stop
             if joins:
-                places = {name: join.find(block, rows) for name, join in joins.items()}
+                places = {name: join.find(block, together) for name, join in joins.items()}
                 kept = np.all([own >= 0 for own in places.values()], axis=0)
-                rows, block = np.asarray(rows)[kept], only(block, kept)
+                rows, block = rows[kept], only(block, kept)
                 if not len(rows):
                     continue
                 found += len(rows)
                 for name, own in places.items():
                     block |= readers[name].read(own[kept])
             say(self.row_check.check(block, rows))
-            yield block | {("rows",): np.asarray(rows)}
+            yield block | {("rows",): rows}
         for join in joins.values():
             join.finish()
         if not start:

@@ -117,7 +117,7 @@ class Model:
         own = any(array.dtype.kind == "f" and np.isnan(array).any() for array in leaves_of(given))
         count = "" if len(rows) == 1 else f", {len(bad)} of the {len(rows)} in {span(rows)}"
         raise problem(
-            f"{where} NaN as '{name}' for {span([rows[row] for row in bad])}{count}.",
+            f"{where} NaN as '{name}' for {span([rows[row] for row in bad.tolist()])}{count}.",
             expected="numbers",
             received="NaN, of inputs with NaN" if own else "NaN, of inputs without NaN",
         )
