@@ -18,6 +18,7 @@ DISTINCTIVE = {
     *(layout.RECORD, layout.PICTURE, layout.CARD, layout.CERTIFICATE, layout.GIT_IGNORES),
     *(layout.MODEL_FILES, layout.EXAMPLES, layout.COMPONENTS, layout.PACKED_MODEL, layout.DATALOADER_FILES),
     *(layout.SNAKEFILE, layout.WORKFLOW_CONFIG, layout.PIP_REQUIREMENTS, layout.CONDA_ENVIRONMENT, layout.MANIFEST),
+    *(layout.DOCKER_IMAGE, layout.APPTAINER_IMAGE, layout.BUILT_IMAGE),
     *(layout.DOWNLOADS, layout.COMPILED, *(Path(path).name for path in (layout.EXPECTED, layout.CUSTOM_OBJECTS))),
 }
 

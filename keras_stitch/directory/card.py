@@ -21,10 +21,11 @@ from keras_stitch.directory.save_request import SavedGraph
 from keras_stitch.graphs.freezing import FROZEN, frozen_state
 from keras_stitch.graphs.spec import GraphSpec
 from keras_stitch.keras_private import layers_within, own_trainable_weights
-from keras_stitch.kipoi.templates import WIDTH, literal, render
+from keras_stitch.kipoi.templates import WIDTH, literal, render, template_module
 from keras_stitch.placement.jobs import Flow
 from keras_stitch.verify.certificate import CHECK_HEADERS, Certificate
 
+_PROGRAM = template_module("kipoi.merging.command_line")
 _STAGES = {"workflow": "an environment of its own", "dataloader": "the dataloader", "model": "the model"}
 
 _KINDS = {
@@ -78,6 +79,7 @@ class ModelCard:
             "dtypes": {port.name: port.dtype or "float32" for port in stages.inputs},
             "plan": flow.plan if stages.packs or flow.jobs else None,
             "stages": _STAGES,
+            "environments": [environment.name for environment in flow.environments],
             "trained": self.graph.trained,
             "certificate": self.certificate,
             "check_headers": CHECK_HEADERS,
@@ -131,7 +133,7 @@ def _alignment(feeder: Feeder) -> list[str]:
 def _options(values: Mapping[str, Any]) -> str:
     """The examples as options of the directory's own program."""
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
-    return " ".join(f"--{name} {shlex.quote(text)}" for name, text in texts.items())
+    return " ".join(f"{_PROGRAM.flag(name)} {shlex.quote(text)}" for name, text in texts.items())
 
 
 def _command(values: Mapping[str, Any]) -> str:

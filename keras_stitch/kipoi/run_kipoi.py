@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import h5py
 import kipoi
 import numpy as np
 
@@ -42,9 +43,12 @@ def check_in_kipoi(directory: Path, expected: Path) -> None:
 
 def _compare(found: Path, expected: Path) -> None:
     with open_hdf5(found) as file, open_hdf5(expected) as stored:
-        names: list[str] = []
-        stored.visititems(lambda name, item: names.append(name) if hasattr(item, "dtype") else None)
-        for name in names:
+        added = sorted({*_datasets(file)} - {*_datasets(stored)})
+        if added:
+            raise SaveError(
+                "In Kipoi, the directory gives more on its examples than without it.", received=", ".join(added)
+            )
+        for name in _datasets(stored):
             own, other = stored[name][:], file[name][:] if name in file else None
             if other is None or own.shape != other.shape:
                 problem: str | None = "nothing" if other is None else f"shape {other.shape}"
@@ -59,6 +63,12 @@ def _compare(found: Path, expected: Path) -> None:
                     expected=f"what it gives without Kipoi, of shape {own.shape}",
                     received=problem,
                 )
+
+
+def _datasets(file: h5py.File) -> list[str]:
+    names: list[str] = []
+    file.visititems(lambda name, item: names.append(name) if hasattr(item, "dtype") else None)
+    return names
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from keras_stitch.placement.uv import Resolver, Uv
 # What reads and runs a Kipoi model. six: a package that Kipoi needs imports it and does not say so.
 OWN_BASE = ("kipoi", "six", "h5py", "pandas")
 # TensorFlow brings six along. setuptools: the command `kipoi` imports pkg_resources, about which later versions warn.
-_FINAL = ("setuptools<80.9", "h5py", "pandas")
+_FINAL = ("setuptools<80.9", "h5py", "pandas", "pyyaml")
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _NO_INDEX = "the package index could not be asked"
 _NO_BASE = f"the package index does not have what the stitched model needs for Python {_PYTHON}"

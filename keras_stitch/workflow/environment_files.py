@@ -1,4 +1,4 @@
-"""What the environments of a workflow need, as files for pip, uv and conda."""
+"""What the environments of a workflow need, as files for pip, uv, conda, Docker and Apptainer."""
 
 from __future__ import annotations
 
@@ -12,6 +12,24 @@ from keras_stitch import directory_layout as layout
 from keras_stitch.kipoi.templates import write_yaml
 from keras_stitch.placement import requirements
 from keras_stitch.placement.environments import Environment
+
+_DOCKER = """\
+# {title}
+FROM {base}
+COPY requirements.txt /requirements.txt
+RUN python -m pip install --no-cache-dir -r /requirements.txt
+"""
+_APPTAINER = """\
+# {title}
+Bootstrap: docker
+From: {base}
+
+%files
+    requirements.txt /requirements.txt
+
+%post
+    python -m pip install --no-cache-dir -r /requirements.txt
+"""
 
 
 @dataclass(frozen=True)
@@ -43,13 +61,20 @@ class Needs:
         kept = [item for item in conda if not re.fullmatch(r"(?:.*::)?\s*python\b(?!-).*", item)]
         return {"conda": [f"python={self.python}", *kept], "pip": pip, "conda_channels": [*channels, "defaults"]}
 
+    @property
+    def base(self) -> str:
+        """The image that an image is made from: the slim one lacks git."""
+        slim = "" if any("git+" in item for item in self.pip) else "-slim"
+        return f"python:{self.python}{slim}"
+
     def write(self, folder: Path) -> None:
-        """Writes ``requirements.txt`` and ``environment.yaml``."""
+        """Writes the requirements for uv, and what conda, Docker and Apptainer make an environment of."""
         folder.mkdir(parents=True)
-        of = ", ".join(self.environment.submodels)
-        (folder / layout.PIP_REQUIREMENTS).write_text(
-            f"# Needed by {of}.\n" + "".join(f"{item}\n" for item in self.pip)
-        )
+        title = f"Needed by {', '.join(self.environment.submodels)}."
+        listed = "".join(f"{item}\n" for item in self.pip)
+        (folder / layout.PIP_REQUIREMENTS).write_text(f"# {title}\n{listed}")
+        for name, text in ((layout.DOCKER_IMAGE, _DOCKER), (layout.APPTAINER_IMAGE, _APPTAINER)):
+            (folder / name).write_text(text.format(title=title, base=self.base))
         section = self.section
         named: list[Any] = [*section["conda"], "pip", {"pip": section["pip"]}]
         described = {"name": f"kipoi-{self.environment.name}", "channels": section["conda_channels"]}

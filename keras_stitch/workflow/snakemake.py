@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib.util
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from keras_stitch.files.hdf5_files import open_hdf5
 from keras_stitch.files.read_files import is_file, load_python, load_yaml, sha256
 
 _LOCK = ".running"
-_BACKENDS = ("uv", "conda")
+_BACKENDS = ("uv", "conda", "container")
 
 
 def has_workflow(directory: Path) -> bool:
@@ -107,6 +108,8 @@ def run_workflow(
         # -P: files in the user's folder do not take the place of modules.
         command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(folder / layout.SNAKEFILE)]
         command += ["--directory", str(results), "--configfile", str(config.resolve()), "--replace-workflow-config"]
+        contained = _in_containers(folder, results, configured) if configured.get("backend") == "container" else []
+        command += contained
         if _is_locked(results):  # by one that was killed, as nobody else runs here
             _call([*command, "--unlock", "--quiet", "all"], results, lock)
         _call([*command, "--rerun-incomplete", *_by_profile(folder, profile, cores), *options], results, lock)
@@ -163,7 +166,7 @@ def _setting(name: str, value: Any) -> Any:
         if value not in _BACKENDS:
             raise StitchError(f"There is no backend {value!r}.", expected=f"one of {', '.join(_BACKENDS)}")
         return value
-    if name == "python":
+    if name in ("python", "images"):
         return value if isinstance(value, Mapping) else str(value)
     least = 0 if name == "workers" else 1
     text = str(value)
@@ -203,6 +206,23 @@ def _by_profile(folder: Path, profile: str, cores: int | None) -> list[str]:
     if config.is_file() and "jobs" in load_yaml(config):  # it says how many run at a time, unless the user does
         return chosen if cores is None else [*chosen, "--jobs", str(cores)]
     return [*chosen, "--cores", "all" if cores is None else str(cores)]
+
+
+def _in_containers(folder: Path, results: Path, configured: Mapping[str, Any]) -> list[str]:
+    """The options by which Apptainer runs jobs, and sees the workflow, the results and the data."""
+    seen = {str(folder), str(results.resolve())}
+    for model in configured["models"].values():
+        with_texts(model["dataloader_args"], lambda text: _note_folder(seen, text))
+    binds = " ".join(f"--bind {shlex.quote(path)}" for path in sorted(seen))
+    return ["--software-deployment-method", "apptainer", f"--apptainer-args={binds}"]
+
+
+def _note_folder(seen: set[str], text: str) -> str:
+    """Adds the folder of a file or folder that a text names."""
+    path = Path(text)
+    if path.is_absolute() and (path.is_file() or path.is_dir()):
+        seen.add(str(path.resolve() if path.is_dir() else path.resolve().parent))
+    return text
 
 
 @contextlib.contextmanager

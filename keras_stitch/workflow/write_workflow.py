@@ -33,9 +33,9 @@ _STATIC = (layout.SNAKEFILE, layout.RULES, layout.SCRIPTS, layout.PROFILES)
 
 _ABOUT = """\
 # What the workflow runs with; `--config chunks=4` of keras-stitch run and of snakemake wins over what is said here.
-# backend: uv, or conda (kipoi env create). python: of every environment. workers: processes that read, for each model.
-# chunks: pieces of the rows that are predicted in parallel. A text among dataloader_args that names a file starts from
-# this folder.
+# backend: uv, conda (kipoi env create), or container (Apptainer). python: of every environment. images: for containers,
+# files from this folder, or docker://<name>. workers: processes that read, for each model. chunks: pieces of the rows
+# that are predicted in parallel. A text among dataloader_args that names a file starts from this folder.
 """
 
 
@@ -135,7 +135,8 @@ class WorkflowWriter:
 
     def _write_config(self, needs: Mapping[str, Needs]) -> None:
         pythons = {name: known.python for name, known in needs.items()}
-        settings = {"backend": "uv", "python": pythons, "batch_size": 32, "workers": 0, "chunks": 1}
+        images = {name: f"{layout.ENVIRONMENTS}/{name}/{layout.BUILT_IMAGE}" for name in needs}
+        settings = {"backend": "uv", "python": pythons, "images": images, "batch_size": 32, "workers": 0, "chunks": 1}
         limits = {"memory_mb": 4000, "runtime_minutes": 240}
         text = yaml.safe_dump({**settings, **limits, "models": self.models}, sort_keys=False, width=100)
         (self.place / layout.WORKFLOW_CONFIG).write_text(_ABOUT + text, encoding="utf-8")

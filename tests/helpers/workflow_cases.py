@@ -230,8 +230,10 @@ def make(folder: Path, environment: Path) -> Workflow:
     (envs / "environment.yaml").write_text(
         yaml.safe_dump({"name": "tiny", "dependencies": ["python=3.11", "pip", {"pip": list(REQUIREMENTS)}]})
     )
+    (envs / "image.sif").touch()  # a stand-in for one that Apptainer built
     config = {
         "backend": "uv",
+        "images": {"tiny": "envs/tiny/image.sif"},
         "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
         "batch_size": BATCH_SIZE,
         "workers": 0,
@@ -322,3 +324,21 @@ def stand_in_for_conda(folder: Path) -> dict[str, str]:
     path.write_text(CONDA)
     path.chmod(0o755)
     return {**VARIABLES, "PATH": f"{folder}{os.pathsep}{VARIABLES['PATH']}"}
+
+
+# Runs the command as it is, with the Python of an environment: what Snakemake asks of Apptainer, without a container.
+APPTAINER = """#!/bin/sh
+[ "$1" = --version ] && echo 'apptainer version 1.3.4' && exit
+echo "$@" >> {calls}
+while [ "$1" != -c ]; do shift; done
+PATH={environment}/bin:$PATH exec bash -c "$2"
+"""
+
+
+def stand_in_for_apptainer(folder: Path, environment: Path) -> tuple[dict[str, str], Path]:
+    """Returns environment variables with which Snakemake finds an Apptainer, and the file that has its arguments."""
+    folder.mkdir()
+    path, calls = folder / "apptainer", folder / "calls"
+    path.write_text(APPTAINER.format(calls=calls, environment=environment))
+    path.chmod(0o755)
+    return {**VARIABLES, "PATH": f"{folder}{os.pathsep}{VARIABLES['PATH']}"}, calls

@@ -37,8 +37,21 @@ def test_conda_has_its_own_from_conda() -> None:
 def test_files(tmp_path: Path) -> None:
     Needs(Environment("a_b", ("a", "b"), ("kipoi", "x==1"))).write(tmp_path / "a_b")
     assert (tmp_path / "a_b" / "requirements.txt").read_text() == "# Needed by a, b.\nkipoi\nx==1\n"
+    assert (tmp_path / "a_b" / "Dockerfile").read_text() == (
+        f"# Needed by a, b.\nFROM python:{HERE}-slim\nCOPY requirements.txt /requirements.txt\n"
+        "RUN python -m pip install --no-cache-dir -r /requirements.txt\n"
+    )
+    assert (tmp_path / "a_b" / "apptainer.def").read_text() == (
+        f"# Needed by a, b.\nBootstrap: docker\nFrom: python:{HERE}-slim\n\n"
+        "%files\n    requirements.txt /requirements.txt\n\n"
+        "%post\n    python -m pip install --no-cache-dir -r /requirements.txt\n"
+    )
     assert yaml.safe_load((tmp_path / "a_b" / "environment.yaml").read_text()) == {
         "name": "kipoi-a_b",
         "channels": ["defaults"],
         "dependencies": [f"python={HERE}", "pip", {"pip": ["kipoi", "x==1"]}],
     }
+
+
+def test_git_is_in_the_image_where_pip_needs_it() -> None:
+    assert Needs(Environment("a", ("a",), ("kipoi", "x @ git+https://example.org/x"), "3.9")).base == "python:3.9"

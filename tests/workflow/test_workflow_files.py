@@ -77,9 +77,12 @@ def parts_left(workflow: Workflow) -> list[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["uv", "conda"])
-def test_lint_finds_nothing(finished: Workflow, backend: str) -> None:
-    assert "your workflow is in a good condition" in finished.run("--lint", "--config", f"backend={backend}")
+@pytest.mark.parametrize(
+    ("backend", "options"), [("uv", []), ("conda", []), ("container", ["--software-deployment-method", "apptainer"])]
+)
+def test_lint_finds_nothing(finished: Workflow, backend: str, options: list[str]) -> None:
+    said = finished.run("--lint", *options, "--config", f"backend={backend}")
+    assert "your workflow is in a good condition" in said
 
 
 @pytest.mark.parametrize(("backend", "profile"), [("uv", "slurm"), ("conda", "local")])
@@ -102,6 +105,45 @@ def test_conda_environments_of_rules_have_a_dry_run(finished: Workflow, tmp_path
     said = finished.run("--dry-run", "--forceall", "--sdm", "conda", *profile, env=env)
 
     assert "workflow/envs/tiny/environment.yaml will be created" in said
+
+
+def test_containers_have_a_dry_run(finished: Workflow, tmp_path: Path) -> None:
+    env, _ = workflow_cases.stand_in_for_apptainer(tmp_path / "bin", finished.environment)
+    options = ["--dry-run", "--forceall", "--printshellcmds", "--software-deployment-method", "apptainer", "--config"]
+    said = finished.run(*options, "backend=container", env=env)
+    assert "python -m pip freeze > environments/tiny.txt" in said
+    assert "python ../workflow/scripts/predict.py --model ../workflow/models/first" in said
+    said = finished.run(*options, "backend=container", "images=docker://example.org/tiny:1", env=env)
+    assert "Singularity image docker://example.org/tiny:1 will be pulled." in said
+
+
+def test_containers_that_cannot_be_had(copied: Workflow) -> None:
+    said = copied.run("--dry-run", "--config", "backend=container", works=False)
+    assert "backend: container needs the option --software-deployment-method apptainer." in said
+    (copied.folder / "workflow" / "envs" / "tiny" / "image.sif").unlink()
+    options = ["--dry-run", "--software-deployment-method", "apptainer"]
+    said = copied.run(*options, "--config", "backend=container", works=False)
+    assert "envs/tiny/image.sif, the image of 'tiny', which apptainer build makes in envs/tiny" in said
+
+
+@pytest.mark.slow
+def test_what_runs_in_containers(
+    finished: Workflow, copied: Workflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but the container itself, which cannot be had here."""
+    shutil.rmtree(copied.results)
+    env, calls = workflow_cases.stand_in_for_apptainer(tmp_path / "bin", finished.environment)
+    monkeypatch.setenv("PATH", env["PATH"])
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    with run_workflow(copied.folder, copied.results, settings={"backend": "container"}, cores=2) as files:
+        for name, file in files.items():
+            with h5py.File(file) as opened:
+                np.testing.assert_allclose(opened["preds/score"][:], copied.expected(name), rtol=1e-6)
+    asked = calls.read_text()
+    assert asked.count(" exec ") == 5 and "../workflow/envs/tiny/image.sif" in asked
+    seen = sorted(map(str, (copied.results.resolve(), (copied.folder / "workflow").resolve())))
+    assert f"--bind {seen[0]} --bind {seen[1]}" in asked
+    assert not (copied.results / "environments" / "tiny").exists()
 
 
 def test_nothing_of_the_files_is_python_that_ruff_complains_about() -> None:

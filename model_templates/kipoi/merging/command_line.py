@@ -19,6 +19,8 @@ from .prediction_file import PredictionFile, flat
 from .progress import shown
 
 OUTPUT = "predictions.h5"
+# The program's own options; an argument of the dataloader with such a name is given as --data-<name>.
+OPTIONS = ("help", "output", "overwrite", "keep-inputs", "batch-size", "workers", "traceback")
 
 
 def main(folder: Path, arguments: Sequence[str] | None = None) -> int:
@@ -80,6 +82,11 @@ def _rows(batch: Mapping[str, Any]) -> int:
     return len(next(array for _, array in flat(batch["inputs"])))
 
 
+def flag(name: str) -> str:
+    """Returns the option that gives an argument of the dataloader."""
+    return f"--data-{name}" if name in OPTIONS else f"--{name}"
+
+
 def _parser(directory: Directory) -> tuple[argparse.ArgumentParser, dict[str, str]]:
     """Returns the parser, and what it calls each argument of the dataloader."""
     parser = argparse.ArgumentParser(
@@ -92,13 +99,11 @@ def _parser(directory: Directory) -> tuple[argparse.ArgumentParser, dict[str, st
     parser.add_argument("--batch-size", type=_at_least(1), metavar="ROWS", default=32, help="default: 32")
     parser.add_argument("--workers", type=_at_least(0), metavar="N", default=0, help="processes that read; default: 0")
     parser.add_argument("--traceback", action="store_true", default=False, help="show where an error comes from")
-    data, taken = parser.add_argument_group("data"), set(parser._option_string_actions)
-    names = {}
+    data, names = parser.add_argument_group("data"), {}
     for name, said in directory.arguments.items():
-        flag = f"--{name}" if f"--{name}" not in taken else f"--data-{name}"
         names[name] = f"data {name}"  # no option has such a name
         text = str(said.get("doc") or "") + ("" if said.get("optional") else " (needed)")
-        data.add_argument(flag, dest=names[name], metavar="VALUE", help=text.replace("%", "%%"))
+        data.add_argument(flag(name), dest=names[name], metavar="VALUE", help=text.replace("%", "%%"))
     return parser, names
 
 

@@ -18,8 +18,12 @@ MODELS_OF = {}
 for name, model in MODELS.items():
     MODELS_OF.setdefault(model["environment"], []).append(name)
 
-if config["backend"] not in ("uv", "conda"):
-    raise WorkflowError(f"backend in config.yaml has to be uv or conda. Received: {config['backend']}")
+if config["backend"] not in ("uv", "conda", "container"):
+    raise WorkflowError(f"backend in config.yaml has to be uv, conda or container. Received: {config['backend']}")
+if config["backend"] == "container" and not any(
+    method.name == "APPTAINER" for method in workflow.deployment_settings.deployment_method
+):
+    raise WorkflowError("backend: container needs the option --software-deployment-method apptainer.")
 if int(config["chunks"]) < 1 or int(config["batch_size"]) < 1:
     raise WorkflowError("chunks and batch_size in config.yaml have to be 1 or more.")
 for name, model in MODELS.items():
@@ -74,6 +78,28 @@ def conda_of(wildcards):
     return f"envs/{MODELS[wildcards.model]['environment']}/environment.yaml"
 
 
+def image_of(wildcards):
+    """Returns the image of an environment, or of a model's: docker://<name>, or a file; None for other backends."""
+    if config["backend"] != "container":
+        return None
+    name = wildcards.get("environment") or MODELS[wildcards.model]["environment"]
+    return in_workflow(image_named(name)) if is_image_file(image_named(name)) else image_named(name)
+
+
+def image_named(environment):
+    images = config["images"]
+    return images[environment] if isinstance(images, dict) else images
+
+
+def is_image_file(image):
+    """Tells whether an image is a file of this workflow, not one that Apptainer fetches."""
+    return "://" not in image
+
+
+def image_file_of(wildcards):
+    return [image_of(wildcards)] if is_image_file(image_named(wildcards.environment)) else []
+
+
 def version_of(wildcards):
     """Returns the version of an environment's Python."""
     versions = config["python"]
@@ -85,6 +111,8 @@ def python_of(wildcards):
     name = MODELS[wildcards.model]["environment"]
     if config["backend"] == "conda":
         return f"conda run --no-capture-output -n {shlex.quote(f'kipoi-{name}')} python"
+    if config["backend"] == "container":
+        return "python"
     return shlex.quote(f"environments/{name}/bin/python")
 
 
@@ -132,6 +160,9 @@ def missing_files():
         for file in ("requirements.txt", "environment.yaml"):
             if not (FOLDER / "envs" / name / file).is_file():
                 yield f"envs/{name}/{file}, of the environment '{name}'"
+        if config["backend"] == "container" and is_image_file(image_named(name)):
+            if not (FOLDER / image_named(name)).is_file():
+                yield f"{image_named(name)}, the image of '{name}', which apptainer build makes in envs/{name}"
 
 
 def files_of(wildcards):
