@@ -14,8 +14,12 @@ import venv
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_SOURCE = shutil.ignore_patterns(
@@ -146,21 +150,39 @@ def test_the_source_distribution_can_be_developed_from(distributions: dict[str, 
         assert below(folder, tree_files) <= below(folder, members)
 
 
-def test_the_demo_is_installed_without_what_is_for_gpus_and_tests() -> None:
+@pytest.fixture(scope="module")
+def installer() -> ModuleType:
     spec = importlib.util.spec_from_file_location("install", ROOT / ".ci" / "install.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def test_the_demo_is_installed_without_what_is_for_gpus_and_tests(installer: ModuleType) -> None:
     said = configparser.ConfigParser()
     said.read(ROOT / "setup.cfg")
     core, extras = said["options"]["install_requires"].split(), said["options.extras_require"]
     own, *demo = extras["demo"].split()
     assert own == "keras_stitch[kipoi]"
-    wanted = module.light_requirements("demo")
+    wanted = installer.light_requirements("demo")
     smaller = [line.replace("tensorflow-cpu", "tensorflow") for line in wanted]
     assert [line for line in [*core, *demo, *extras["kipoi"].split()] if not line.startswith("uv>")] == smaller
     linux = sys.platform == "linux" and platform.machine() == "x86_64"
     assert any(line.startswith("tensorflow-cpu>=") for line in wanted) == linux
+
+
+def test_the_versions_of_this_repository_are_those_that_users_may_have(installer: ModuleType) -> None:
+    """With a version of each package, pip has nothing to search for."""
+    constraints = [Requirement(line) for line in (ROOT / ".ci/constraints.txt").read_text().splitlines()]
+    here = {item.name: item.specifier for item in constraints if item.marker is None or item.marker.evaluate()}
+    assert all(str(version).startswith("==") for version in here.values())
+    asked = [Requirement(line) for line in installer.requirements("dev")]
+    assert [str(item) for item in asked if not allows(item, here.get(canonicalize_name(item.name)))] == []
+
+
+def allows(asked: Requirement, has: SpecifierSet | None) -> bool:
+    return has is not None and asked.specifier.contains(str(has).removeprefix("=="))
 
 
 @pytest.mark.parametrize("module", ["", ".graphs.read_stitch_yaml", ".graphs.wiring", ".placement.plan", ".cli"])

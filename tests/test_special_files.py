@@ -239,7 +239,7 @@ def test_commands_on_closed_places(closed: Path, capsys: pytest.CaptureFixture[s
         lambda path: ks.training_data(path),
         lambda path: ks.training_data(path, directory=path),
         lambda path: export_model.export_model(path.parent.parent / "m.keras", path.with_suffix(".onnx")),
-        lambda path: predict_directory._kipoi_predict(path, {}, path.with_suffix(".h5"), 1, 0),
+        lambda path: predict_directory._write(path, {}, path.with_suffix(".h5"), 1, 0),
         lambda path: ks.precompute(path, {}, path.with_suffix(".h5")),
         lambda path: new_files.write_text(path / "x.yaml", ""),
         lambda path: painting.save_plot(path / "x.svg", None, None),

@@ -9,6 +9,7 @@ import fcntl
 import importlib.metadata
 import json
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -34,6 +35,7 @@ from keras_stitch.demo.demo_models import MODELS
 from keras_stitch.kipoi.templates import template_module
 
 pytestmark = [pytest.mark.slow, pytest.mark.environments]
+EXAMPLES = Path(__file__).parents[2] / "examples"
 ROWS = 37
 PACKAGES = ["h5py", "pyyaml", "pandas", "joblib", "pyfaidx", "pybedtools", "pyranges", "gffutils", "six", "tqdm"]
 PACKAGES += ["deprecation", "kipoi_utils", "kipoi_conda"]
@@ -209,32 +211,26 @@ def test_a_packed_directory(alone: Path, tmp_path: Path) -> None:
     check_training(alone, directory, arguments)
 
 
-def test_an_ensemble_on_sequences_of_several_lengths(alone: Path, tmp_path: Path) -> None:
-    """As the published SpliceAI files: convolutions on sequences with their surroundings, averaged."""
-    data = write_data(tmp_path)
-    graph = ks.Graph("ensemble")
-    for number, length in enumerate((60, 100)):
-        keras.utils.set_random_seed(number)
-        x = keras.Input((length, 4), name="dna")
-        wide = keras.layers.Conv1D(8, 11, activation="relu")(x)
-        y = keras.layers.Dense(1, activation="sigmoid")(keras.layers.GlobalMaxPooling1D()(wide))
-        graph.add(f"model{number}", keras.Model(x, y)).add_input(f"dna{number}", f"model{number}.dna")
-    graph.add("top", keras.layers.Dense(1)).connect(["model0", "model1"], "top", merge="average")
-    loaders = {
-        f"dna{number}": ks.Dataloader(
-            "kipoiseq.dataloaders.SeqIntervalDl",
-            args={"auto_resize_len": length, "label_dtype": "str", "ignore_targets": True},
-        )
-        for number, length in enumerate((60, 100))
-    }
-    examples = {name: data.arguments[name] for name in ("intervals_file", "fasta_file")}
-    directory = graph.save(tmp_path / "ensemble", dataloaders=loaders, examples=examples)
-    expected = by_kipoi(directory, examples)
-    assert any(name.endswith("ranges/chr") for name in expected)
+def test_spliceai(alone: Path, tmp_path: Path) -> None:
+    """The five published networks, on sequences of 10,100 bases; the targets have no ids."""
+    example = runpy.run_path(str(EXAMPLES / "spliceai_ensemble.py"))
+    arguments = example["write_example"](tmp_path / "data")
+    table = tmp_path / "targets.npy"
+    np.save(table, np.eye(3, dtype="float32")[np.random.default_rng(0).integers(3, size=(2, 100))])
+    directory = example["stitch"]().save(
+        tmp_path / "spliceai",
+        dataloaders={"sequence": "kipoiseq.dataloaders.SeqIntervalDl"},
+        examples=arguments,
+        targets=str(table),
+    )
+    arguments["targets_file"] = str(table)
+    expected = by_kipoi(directory, arguments)
+    assert expected["preds"].shape == (2, 100, 3)
     output = tmp_path / "out.h5"
-    given = [f"--{name}={value}" for name, value in examples.items()]
+    given = [f"--{name}={value}" for name, value in arguments.items()]
     run(alone, directory / "predict.py", *given, "--workers", "2", "-o", output, "--keep-inputs")
     check_file(output, expected)
+    check_training(alone, directory, arguments)
 
 
 KILLED = """
