@@ -133,7 +133,7 @@ def test_pins_that_fit_together_stay_together() -> None:
     index = Index()
     assert settled(at("one", "a==2"), at("two", "b<2", "tensorflow-cpu>=2.18"), index=index) == Settled({})
     assert set(index.asked) == {
-        ("kipoi", "keras>=3.10", "setuptools<80.9", "h5py", "pandas", "a==2", "b<2", "tensorflow>=2.18")
+        ("kipoi", "keras>=3.10", "setuptools<80.9", "h5py", "pandas", "pyyaml", "a==2", "b<2", "tensorflow>=2.18")
     }
 
 
