@@ -129,8 +129,8 @@ def test_ctrl_c_leaves_nothing(directory, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["--offsets=1"], "these are missing: count. Without any, the examples are predicted."),
-        (["--batch-size=0"], "argument --batch-size: invalid whole_number value: '0'"),
-        (["--workers=-1"], "argument --workers: invalid whole_number value: '-1'"),
+        (["--batch-size=0"], "argument --batch-size: it is a whole number, 1 or more, not '0'"),
+        (["--workers=-1"], "argument --workers: it is a whole number, 0 or more, not '-1'"),
         (["--flank=3"], "unrecognized arguments: --flank=3"),
     ],
 )
@@ -178,3 +178,47 @@ def test_the_package_has_the_documented_names(directory, monkeypatch):
         assert [len(batch["preds"]) for batch in composed.predict({"count": 7}, batch_size=3)] == [3, 3, 1]
     finally:
         del sys.modules["composed"]
+
+
+@pytest.mark.parametrize(("name", "made"), [("out.txt", False), ("folder.h5", True)])
+def test_the_output_is_an_hdf5_file(directory, tmp_path, name, made):
+    if made:
+        (tmp_path / name).mkdir()
+    assert refused(directory, "-o", name, "--overwrite") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["composed", *([name] if made else [])])
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("50", None, 50),
+        ("50", "int", 50),
+        ("50", "str", "50"),
+        ("[1, 2]", None, [1, 2]),
+        ("A" * 5000, None, "A" * 5000),
+        ("there", "str", "/there"),
+        ("there", None, "/there"),
+    ],
+)
+def test_a_file_named_like_a_number_is_no_number(directory, tmp_path, text, kind, value):
+    """Texts that name files become whole paths; numbers stay numbers where that is the type."""
+    (tmp_path / "there").touch()
+    if kind != "str":
+        (tmp_path / "50").touch()
+    found = PROGRAM._value(text, {"type": kind})
+    assert found == (str(tmp_path / value[1:]) if value == "/there" else value)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"nonsense": 1}, {"count": 3, "nonsense": 1}])
+def test_other_arguments_are_named(directory, arguments):
+    found = template_module("kipoi.merging.directory").Directory(directory)
+    with pytest.raises(ValueError, match="The dataloader takes other arguments") as raised:
+        list(found.predictions(arguments))
+    assert "Expected: count (needed), name_file, offsets, workers" in str(raised.value)
+
+
+@pytest.mark.parametrize("options", [{"workers": -1}, {"batch_size": 0}])
+def test_training_data_has_rows_and_workers(directory, options):
+    found = template_module("kipoi.merging.directory").Directory(directory)
+    with pytest.raises(ValueError, match=r"A batch has at least one row|The number of workers is"):
+        found.training_data(**options)

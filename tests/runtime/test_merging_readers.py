@@ -204,7 +204,8 @@ MESSAGES = {
     ),
     "no targets": (
         lambda: M.MergedDataset(part("a", whole())).batch_train_iter(),
-        "There are no targets to train on.\n  Fix: Give the argument targets_file.",
+        "There are no targets to train on.\n"
+        "  Fix: Give the argument targets_file, or make the directory again with targets=.",
     ),
     "id": (
         lambda: read(part("a", whole()), part("b", whole(["r0", "r1", "x", "r3", "r4", "y"]))),
@@ -869,5 +870,5 @@ def test_samples_without_iter_and_bad_numbers_of_workers():
     assert next(M.MergedIterator(part("a", stream(*samples("r0")))))["metadata"]["a"]["id"] == "r0"
     for loader in (whole(), stream(*samples("r0"))):
         assert message(read, part("a", loader), num_workers=-1) == (
-            "There are no workers, or some.\n  Received: num_workers=-1"
+            "The number of workers is a whole number, 0 or more.\n  Received: num_workers=-1"
         )

@@ -105,7 +105,7 @@ def test_batches_are_those_of_kipois_loader(options, workers):
         ({"batch_sampler": [[1]], "batch_size": 2}, "batch_sampler is mutually exclusive with batch_size, shuffle"),
         ({"sampler": [1], "shuffle": True}, "sampler is mutually exclusive with shuffle"),
         ({"batch_size": 0}, "A batch has at least one row.\n  Received: batch_size=0"),
-        ({"num_workers": 1.5}, "There are no workers, or some.\n  Received: num_workers=1.5"),
+        ({"num_workers": 1.5}, "The number of workers is a whole number, 0 or more.\n  Received: num_workers=1.5"),
     ],
 )
 def test_options_that_have_no_meaning(options, message):

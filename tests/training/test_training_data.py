@@ -678,7 +678,10 @@ def test_batch_train_iter(saved, tmp_path, make):
     del arguments["targets_file"]
     with pytest.raises(ValueError) as caught:
         loader(**arguments).batch_train_iter(batch_size=8)
-    assert str(caught.value) == "There are no targets to train on.\n  Fix: Give the argument targets_file."
+    assert str(caught.value) == (
+        "There are no targets to train on.\n"
+        "  Fix: Give the argument targets_file, or make the directory again with targets=."
+    )
     assert len(list(loader(**arguments).batch_iter(batch_size=8))) == 4
 
 

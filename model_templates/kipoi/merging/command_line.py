@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -36,7 +37,7 @@ def main(folder: Path, arguments: Sequence[str] | None = None) -> int:
     parser, names = _parser(directory)
     given = vars(parser.parse_args(arguments))
     chosen = {name: _value(given[key], directory.arguments[name]) for name, key in names.items() if key in given}
-    missing = [name for name, said in directory.arguments.items() if not said.get("optional") and name not in chosen]
+    missing = [name for name in directory.needed if name not in chosen]
     if chosen and missing:
         parser.error(f"these are missing: {', '.join(missing)}. Without any, the examples are predicted.")
     try:
@@ -55,6 +56,8 @@ def main(folder: Path, arguments: Sequence[str] | None = None) -> int:
 
 def _predict(directory: Directory, chosen: dict[str, Any] | None, output: Path, given: Mapping[str, Any]) -> int:
     """Writes the predictions, and returns how many rows there are; the file is there when it is whole."""
+    if output.suffix not in (".h5", ".hdf5") or output.is_dir():
+        raise problem(f"'{output}' is no name of an HDF5 file.", fix="Name a file that ends with .h5.")
     if output.exists() and not given["overwrite"]:
         raise problem(f"'{output}' exists already.", fix="Name another file, or add --overwrite.")
     if chosen is None:
@@ -102,31 +105,35 @@ def _parser(directory: Directory) -> tuple[argparse.ArgumentParser, dict[str, st
     data, names = parser.add_argument_group("data"), {}
     for name, said in directory.arguments.items():
         names[name] = f"data {name}"  # no option has such a name
-        text = str(said.get("doc") or "") + ("" if said.get("optional") else " (needed)")
+        text = str(said.get("doc") or "") + (" (needed)" if name in directory.needed else "")
         data.add_argument(flag(name), dest=names[name], metavar="VALUE", help=text.replace("%", "%%"))
     return parser, names
 
 
 def _at_least(least: int) -> Any:
     def whole_number(text: str) -> int:
-        if int(text) < least:
-            raise ValueError
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"it is a whole number, {least} or more, not {text!r}")
         return int(text)
 
     return whole_number
 
 
 def _value(text: str, said: Mapping[str, Any]) -> Any:
-    """Returns the value of an argument: text as it is where that is its type, or else what JSON or YAML make of it."""
-    if Path(text).exists():
-        return str(Path(text).resolve())
-    if str(said.get("type") or "").startswith("str"):
-        return text
+    """Returns the value of an argument: what JSON or YAML make of it, unless its type is text; files by whole paths."""
+    value: Any = text
+    if not str(said.get("type") or "").startswith("str"):
+        value = _parsed(text)
+    if not isinstance(value, str):
+        return value
     try:
-        return json.loads(text)
-    except ValueError:
-        pass
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
+        return str(Path(text).resolve()) if Path(text).exists() else value
+    except (OSError, ValueError):  # a long text is no path
+        return value
+
+
+def _parsed(text: str) -> Any:
+    for parse in (json.loads, yaml.safe_load):
+        with contextlib.suppress(ValueError, yaml.YAMLError):
+            return parse(text)
+    return text

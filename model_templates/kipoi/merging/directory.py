@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from .data_errors import problem
 from .downloads import fetch, is_remote
 from .model_loading import described, load_model
 from .python_files import from_function, load_dataloader
+from .workers import check_options
 
 
 class Directory:
@@ -33,6 +35,11 @@ class Directory:
         """What is said about each argument of the dataloader: ``doc``, ``type``, ``optional``, ``example``."""
         return {str(name): dict(said or {}) for name, said in (self.description.get("args") or {}).items()}
 
+    @property
+    def needed(self) -> list[str]:
+        """The arguments of the dataloader that have no default."""
+        return [name for name, said in self.arguments.items() if not said.get("optional") and "default" not in said]
+
     @functools.cached_property
     def dataloader_class(self) -> Any:
         """The class of the dataloader, which takes the arguments."""
@@ -52,8 +59,16 @@ class Directory:
         return self.dataloader_class(**{**self.downloaded_defaults(), **arguments})
 
     def example_or(self, arguments: Mapping[str, Any] | None) -> Any:
-        """Returns the dataloader for some arguments, or for those of the examples."""
-        return self.dataloader(**(self.example_arguments() if arguments is None else arguments))
+        """Returns the dataloader for some arguments, or for those of the examples; they have to be its own."""
+        if arguments is None:
+            return self.dataloader(**self.example_arguments())
+        if not {*self.needed} <= {*arguments} <= {*self.arguments}:
+            raise problem(
+                "The dataloader takes other arguments.",
+                expected=", ".join(name + " (needed)" * (name in self.needed) for name in self.arguments),
+                received=", ".join(arguments) or "none",
+            )
+        return self.dataloader(**arguments)
 
     def downloaded_defaults(self) -> dict[str, str]:
         """Returns where the files are that are defaults of arguments and named by URLs."""
@@ -128,6 +143,7 @@ class Directory:
         """Returns a ``keras.utils.PyDataset`` of inputs and targets; a generator where rows come in one order only."""
         from .training_rows import TrainingRows, for_fit, is_merged  # Keras takes seconds
 
+        check_options(batch_size, workers)
         loader = self.example_or(arguments)
         loader.check_targets()
         if is_merged(loader):

@@ -115,7 +115,10 @@ class Merged:
     def check_targets(self) -> None:
         """Raises if there is nothing to train on."""
         if not any(part.name == "targets" for part in self.parts):
-            raise problem("There are no targets to train on.", fix="Give the argument targets_file.")
+            raise problem(
+                "There are no targets to train on.",
+                fix="Give the argument targets_file, or make the directory again with targets=.",
+            )
 
     def batch_train_iter(self, cycle: bool = True, **options: Any) -> Iterator[tuple[Any, Any]]:
         """Returns an iterator over inputs and targets for training; without end if ``cycle``."""

@@ -41,7 +41,7 @@ def check_options(batch_size: int = 1, num_workers: int = 0, **options: Any) -> 
     if batch_size != int(batch_size) or batch_size < 1:
         raise problem("A batch has at least one row.", received=f"batch_size={batch_size}")
     if num_workers != int(num_workers) or num_workers < 0:
-        raise problem("There are no workers, or some.", received=f"num_workers={num_workers}")
+        raise problem("The number of workers is a whole number, 0 or more.", received=f"num_workers={num_workers}")
 
 
 class Batches:
