@@ -157,7 +157,8 @@ class Description:
                 axis, in their order. All axes keep their places: ``[0]`` has size 1.
             target: A submodel with one input port, or ``"submodel.port"``.
             merge: How several sources become one: ``concatenate``, ``add``, ``average``, ``maximum``, ``minimum``,
-                ``multiply``, ``subtract``, ``stack``, ``dot``, or a Keras layer that takes a list, or its class.
+                ``multiply``, ``subtract``, ``abs_difference``, ``stack``, ``dot``, or a Keras layer that takes a list,
+                or its class.
             axis: For ``concatenate`` and ``stack``, with the batch axis as 0.
             axes: For ``dot``, the axis of each of the two sources that is summed over, with the batch axis as 0: one
                 number for both, or a pair.

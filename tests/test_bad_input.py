@@ -480,8 +480,8 @@ NAMES = "\n  Expected: one name, or a list of names\n  Received: {0}"
          "nearest name, or a Keras layer"),
         (lambda: graph().connect("a", "b", merge=len),
          "There is no merge <built-in function len>.\n"
-         "  Expected: one of concatenate, add, average, maximum, minimum, multiply, subtract, stack, dot, or a Keras "
-         "layer"),
+         "  Expected: one of concatenate, add, average, maximum, minimum, multiply, subtract, abs_difference, stack, "
+         "dot, or a Keras layer"),
         (lambda: graph().connect("a", "b", axis="last"),
          "axis= is not a whole number.\n  Expected: a number such as -1\n"
          "  Received: 'last'"),

@@ -8,7 +8,8 @@ from dataclasses import replace
 from itertools import product
 
 from keras_stitch.errors import StitchError
-from keras_stitch.graphs.merges import KINDS, merged_shape, unusual_options
+from keras_stitch.graphs.merge_options import unusual_options
+from keras_stitch.graphs.merges import KINDS, merged_shape
 from keras_stitch.graphs.names import Names, clean
 from keras_stitch.graphs.references import parse_reference
 from keras_stitch.graphs.shapes import shape_fits, unify

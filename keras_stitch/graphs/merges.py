@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import reduce
 from math import prod
 from typing import Any
@@ -29,6 +29,7 @@ class Kind:
         takes: The families of dtypes that it works on; ``None`` for any.
         makes_floats: Whether it makes floats of integers.
         new_axis: Whether every source gets a new axis before its layer takes it.
+        before: Layers that take the sources each, where its layer takes what these make.
     """
 
     shape: Callable[[Merge, Sequence[Shape]], Shape]
@@ -38,15 +39,7 @@ class Kind:
     takes: frozenset[str] | None = frozenset(NUMBERS)
     makes_floats: bool = False
     new_axis: bool = False
-
-
-@dataclass(frozen=True)
-class Option:
-    """A field of ``Merge`` that says how a kind merges: what messages call it and expect, and which values hold."""
-
-    what: str
-    example: str
-    holds: Callable[[object], bool]
+    before: tuple[str, ...] = ()
 
 
 def options_of(merge: Merge) -> dict[str, Any]:
@@ -169,6 +162,11 @@ def _subtracted(merge: Merge, shapes: Sequence[Shape]) -> Shape:
     return _broadcast(merge, shapes)
 
 
+def _paired(merge: Merge, shapes: Sequence[Shape]) -> Shape:
+    _check_two(shapes, f"'{merge.kind}' takes two sources.")
+    return _broadcast(merge, shapes)
+
+
 def _dotted(merge: Merge, shapes: Sequence[Shape]) -> Shape:
     _check_two(shapes, "'dot' takes two sources.")
     axes = [
@@ -226,11 +224,6 @@ def _each(function: Callable[[Array, Array], Array]) -> Callable[[Merge, Sequenc
     return lambda merge, arrays: reduce(function, arrays)
 
 
-def _mean(merge: Merge, arrays: Sequence[Array]) -> Array:
-    total: Array = reduce(np.add, arrays)
-    return total / len(arrays)
-
-
 def _dot(merge: Merge, arrays: Sequence[Array]) -> Array:
     # Of each row, the axis that is summed over comes last in the first array and first in the second.
     wide = [array.astype(np.promote_types(array.dtype, np.float32)) for array in arrays]
@@ -259,11 +252,20 @@ KINDS: Mapping[str, Kind] = {
         _concatenated, lambda merge, arrays: np.concatenate(arrays, merge.axis), "Concatenate", ("axis",), None
     ),
     "add": Kind(_broadcast, _each(np.add), "Add"),
-    "average": Kind(_broadcast, _mean, "Average", makes_floats=True),
+    "average": Kind(
+        _broadcast, lambda merge, arrays: reduce(np.add, arrays) / len(arrays), "Average", makes_floats=True
+    ),
     "maximum": Kind(_broadcast, _each(np.maximum), "Maximum"),
     "minimum": Kind(_broadcast, _each(np.minimum), "Minimum"),
     "multiply": Kind(_broadcast, _each(np.multiply), "Multiply"),
     "subtract": Kind(_subtracted, _each(np.subtract), "Subtract"),
+    # No layer of Keras takes absolute values. The larger less the smaller is the same, for unsigned integers, too.
+    "abs_difference": Kind(
+        _paired,
+        _each(lambda one, other: np.maximum(one, other) - np.minimum(one, other)),
+        "Subtract",
+        before=("Maximum", "Minimum"),
+    ),
     "stack": Kind(
         _stacked, lambda merge, arrays: np.stack(arrays, merge.axis), "Concatenate", ("axis",), None, new_axis=True
     ),
@@ -271,77 +273,3 @@ KINDS: Mapping[str, Kind] = {
 }
 
 MERGES = tuple(KINDS)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _are_two(value: object) -> bool:
-    return isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_whole, value))
-
-
-OPTIONS: Mapping[str, Option] = {
-    "axis": Option("a whole number", "a number such as -1", _is_whole),
-    "axes": Option(
-        "a whole number, or two",
-        "one number for both sources, such as 1, or one for each, such as (1, 2)",
-        lambda value: _is_whole(value) or _are_two(value),
-    ),
-    "normalize": Option("true or false", "True or False", lambda value: isinstance(value, bool)),
-}
-
-DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Merge) if field.name in OPTIONS}
-
-
-# -- options as a user gives them ----------------------------------------------
-
-
-def misplaced(kind: str, options: Mapping[str, object]) -> list[str]:
-    """The options that have no meaning for a kind, and are given another value than their default.
-
-    A Keras layer, the kind ``layer``, has options of its own.
-    """
-    known = () if kind == "layer" else KINDS[kind].options
-    return [name for name, value in options.items() if name not in known and value != DEFAULTS[name]]
-
-
-def invalid(options: Mapping[str, object]) -> list[str]:
-    """The options that are given a value they cannot have."""
-    return [name for name, value in options.items() if value is not DEFAULTS[name] and not OPTIONS[name].holds(value)]
-
-
-def missing(kind: str, options: Mapping[str, object]) -> list[str]:
-    """The options that a kind needs, which have no default, and that are not given."""
-    return [name for name in KINDS[kind].options if options.get(name, DEFAULTS[name]) is None]
-
-
-def made(kind: str, options: Mapping[str, Any]) -> Merge:
-    """A merge with those of some options that its kind reads; lists become tuples."""
-    given = {name: _plain(options[name]) for name in KINDS[kind].options if name in options}
-    return Merge(kind, **given)
-
-
-def _plain(value: Any) -> Any:
-    """A list as a tuple, a whole number of NumPy as one of Python."""
-    if isinstance(value, list | tuple):
-        return tuple(map(_plain, value))
-    return int(value) if isinstance(value, np.integer) else value
-
-
-def check_one_source(merge: Merge) -> None:
-    """Raise where one source cannot be passed on as it is, because the merge asks for something else."""
-    if merge.kind in ("dot", "subtract"):
-        merged_shape(merge, [()])  # tells that it takes two
-    if merge.kind == "layer":
-        raise StitchError(
-            "A Keras layer as merge= takes several sources, and this is one.",
-            fix="Name several sources, or add the layer as a submodel and connect the source to it.",
-        )
-    for name in unusual_options(merge):
-        raise StitchError(f"One source is passed on as it is, so {name}= has no meaning.", fix=f"Leave {name}= out.")
-
-
-def unusual_options(merge: Merge) -> dict[str, Any]:
-    """The options of a merge whose values are not the default."""
-    return {name: value for name, value in options_of(merge).items() if value != DEFAULTS[name]}

@@ -38,7 +38,7 @@ from keras_stitch.addresses.parse_address import is_commit
 from keras_stitch.errors import SpecFileError, nearest, reason
 from keras_stitch.files import read_files
 from keras_stitch.files.parse_text import BadText, yaml_node, yaml_scalar
-from keras_stitch.graphs import merges
+from keras_stitch.graphs import merge_options, merges
 from keras_stitch.graphs.source import SAVED_BACKENDS
 from keras_stitch.graphs.spec import PLACEMENTS, Connection, FreezeRule, InputSpec, Merge, OutputSpec
 from keras_stitch.graphs.spec_file import ModelEntry, SpecFile
@@ -252,33 +252,36 @@ class _Parser:
         path = ("connections", target)
         if not isinstance(value, dict):
             return Connection(target, self._names(value, path))
-        self._known(value, ("sources", "merge", "mask", "custom_objects", *merges.OPTIONS), path)
+        self._known(value, ("sources", "merge", "mask", "custom_objects", *merge_options.OPTIONS), path)
         sources = self._names(value.get("sources"), (*path, "sources"))
         mask = self._typed(value["mask"], bool, (*path, "mask"), "true or false") if "mask" in value else None
         return Connection(target, sources, self._merge(target, value, path), mask)
 
     def _merge(self, target: str, value: Mapping[str, Any], path: tuple[Any, ...]) -> Merge:
-        kind, options = value.get("merge", "concatenate"), {key: value[key] for key in merges.OPTIONS if key in value}
+        kind, options = (
+            value.get("merge", "concatenate"),
+            {key: value[key] for key in merge_options.OPTIONS if key in value},
+        )
         if isinstance(kind, dict) and isinstance(kind.get("layer"), dict):
             self._layer(kind["layer"], (*path, "merge", "layer"))
-            for key in merges.misplaced("layer", options):
+            for key in merge_options.misplaced("layer", options):
                 self._mistake((*path, key), "has no meaning for a merge that is a Keras layer")
             if "custom_objects" in value:
                 self.merge_objects[target] = self._names(value["custom_objects"], (*path, "custom_objects"))
             return Merge("layer", layer=kind["layer"])
         if "custom_objects" in value:
             self._mistake((*path, "custom_objects"), "is for a merge that is a Keras layer")
-        for key in merges.invalid(options):
-            self._mistake((*path, key), f"expected {merges.OPTIONS[key].what}, received {_shown(options[key])}")
+        for key in merge_options.invalid(options):
+            self._mistake((*path, key), f"expected {merge_options.OPTIONS[key].what}, received {_shown(options[key])}")
         if not isinstance(kind, str) or kind not in merges.MERGES:
             expected = f"{nearest(str(kind), merges.MERGES)}, or {{layer: ...}}"
             self._mistake((*path, "merge"), f"expected {expected}, received {_shown(kind)}")
             return Merge()
-        for key in merges.misplaced(kind, options):
+        for key in merge_options.misplaced(kind, options):
             self._mistake((*path, key), f"has no meaning for merge: {kind}")
-        for key in merges.missing(kind, options):
+        for key in merge_options.missing(kind, options):
             self._mistake(path, f"'{key}' is missing, which merge: {kind} needs")
-        return merges.made(kind, options)
+        return merge_options.made(kind, options)
 
     def _input(self, name: str, value: Any) -> InputSpec:
         path = ("inputs", name)

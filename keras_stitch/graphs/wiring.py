@@ -13,7 +13,7 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
 from keras_stitch.errors import Problems, StitchError, WiringError
-from keras_stitch.graphs import changes, fixes, merges, shapes
+from keras_stitch.graphs import changes, fixes, merge_options, merges, shapes
 from keras_stitch.graphs.lookup import Key, Resolver, Taken, waited
 from keras_stitch.graphs.mask_borders import Borders, Takers, whole
 from keras_stitch.graphs.names import Names
@@ -234,7 +234,7 @@ class _Wirer:
 
     def _merged(self, merge: Merge, ports: Sequence[Port]) -> Port:
         if len(ports) == 1:
-            merges.check_one_source(merge)
+            merge_options.check_one_source(merge)
             return ports[0]
         if merge.kind == "layer":
             return self.inference.merged(merge, ports)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import keras
 
 from keras_stitch.errors import StitchError, nearest, reason
-from keras_stitch.graphs import merges
+from keras_stitch.graphs import merge_options, merges
 from keras_stitch.graphs.names import Names, clean
 from keras_stitch.graphs.shapes import kind_of
 from keras_stitch.graphs.slices import Span
@@ -70,7 +70,13 @@ def merge(feed: Feed, tensors: Sequence[Any], names: Names, base: str) -> Any:
     if kind.layer in _SUMS and len({port.shape for port in feed.tap_ports}) > 1:
         mean = kind.layer == "Average"
         return broadcast_sums.by_layers(list(tensors), names, base, float_policy(dtype), mean=mean)
-    return merge_layer(feed.merge, names.new(base), dtype)(list(tensors))
+    name = names.new(base)
+    if kind.before:
+        tensors = [
+            getattr(keras.layers, layer)(name=names.new(f"{base}_{layer.lower()}"), dtype=float_policy(dtype))(tensors)
+            for layer in kind.before
+        ]
+    return merge_layer(feed.merge, name, dtype)(list(tensors))
 
 
 def _with_axis(tensor: Any, axis: int, names: Names, name: str) -> Any:
@@ -157,7 +163,7 @@ def _made_of(layer: type[keras.Layer]) -> keras.Layer:
 
 
 def merge_of(merge: object, custom_objects: Given = None, **options: object) -> Merge:
-    """How the sources of a connection become one tensor, as a user gives it; options: ``graphs.merges.OPTIONS``."""
+    """How the sources of a connection become one tensor, as a user gives it; for options see ``merge_options``."""
     if isinstance(merge, type) and issubclass(merge, keras.Layer):
         merge = _made_of(merge)
     if isinstance(merge, keras.Layer):
@@ -168,7 +174,7 @@ def merge_of(merge: object, custom_objects: Given = None, **options: object) -> 
                 'keras.Input(...); graph.add("merged", keras.Model([a, b], layer([a, b]))). Or give a layer that was '
                 "not called yet, which draws new weights.",
             )
-        for name in merges.misplaced("layer", options):
+        for name in merge_options.misplaced("layer", options):
             raise StitchError(f"{name}= has no meaning for a merge that is a Keras layer.", expected="no option")
         given = custom_objects_of.read(custom_objects, "custom_objects= of a merge")
         objects = custom_objects_of.held_by(merge) | custom_objects_of.of_layer(merge, given)
@@ -180,13 +186,13 @@ def merge_of(merge: object, custom_objects: Given = None, **options: object) -> 
     if not isinstance(merge, str) or merge not in merges.MERGES:
         known = nearest(str(merge), merges.MERGES)
         raise StitchError(f"There is no merge {merge!r}.", expected=f"{known}, or a Keras layer")
-    for name in merges.invalid(options):
-        option = merges.OPTIONS[name]
+    for name in merge_options.invalid(options):
+        option = merge_options.OPTIONS[name]
         received = repr(options[name])[:200]
         raise StitchError(f"{name}= is not {option.what}.", expected=option.example, received=received)
-    for name in merges.misplaced(merge, options):
+    for name in merge_options.misplaced(merge, options):
         known = ", ".join(f"{option}=" for option in merges.KINDS[merge].options) or "no option"
         raise StitchError(f"{name}= has no meaning for merge='{merge}'.", expected=known)
-    for name in merges.missing(merge, options):
-        raise StitchError(f"merge='{merge}' needs {name}=.", expected=merges.OPTIONS[name].example)
-    return merges.made(merge, options)
+    for name in merge_options.missing(merge, options):
+        raise StitchError(f"merge='{merge}' needs {name}=.", expected=merge_options.OPTIONS[name].example)
+    return merge_options.made(merge, options)

@@ -11,7 +11,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 
 from keras_stitch.graphs.mask_borders import whole
-from keras_stitch.graphs.merges import unusual_options
+from keras_stitch.graphs.merge_options import unusual_options
 from keras_stitch.graphs.slices import spans_text
 from keras_stitch.graphs.spec import PLACEMENTS, Feed, GraphSpec, Port, Submodel, Tap, Wiring, shape_text
 

@@ -7,7 +7,7 @@ from merging_strategies import M
 from plain_graphs import node, problem, spec
 
 import keras_stitch as ks
-from keras_stitch.graphs import merges
+from keras_stitch.graphs import merge_options, merges
 from keras_stitch.graphs.merges import KINDS
 from keras_stitch.graphs.read_stitch_yaml import parse
 from keras_stitch.graphs.spec import Merge
@@ -22,7 +22,7 @@ def test_generated_directories_know_the_same_kinds() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_its_layer_and_known_options(kind: str) -> None:
     assert issubclass(getattr(keras.layers, KINDS[kind].layer), keras.layers.Layer)
-    assert set(KINDS[kind].options) <= set(merges.OPTIONS) <= set(vars(Merge()))
+    assert set(KINDS[kind].options) <= set(merge_options.OPTIONS) <= set(vars(Merge()))
 
 
 def test_an_option_of_another_kind() -> None:
@@ -61,7 +61,7 @@ def test_whole_numbers_of_numpy() -> None:
     assert repr([one.merge for one in graph.spec.connections]) == repr([Merge("dot", axes=(1, 2)), Merge(axis=1)])
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"dot", "subtract"}))
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"dot", "subtract", "abs_difference"}))
 def test_one_source_is_passed_on_as_it_is(kind: str) -> None:
     graph = spec(node("m1"), node("m2"), connect={"m2": (["m1"], Merge(kind))})
     assert wire(graph).feeds["m2"][0].port.shape == (3,)
@@ -71,6 +71,8 @@ def test_one_source_is_passed_on_as_it_is(kind: str) -> None:
     ("merge", "text"),
     [
         (Merge("dot", axes=1), "'dot' takes two sources.\n  Expected: 2 sources\n  Received: 1 source"),
+        (Merge("abs_difference"), "'abs_difference' takes two sources.\n  Expected: 2 sources\n"
+         "  Received: 1 source"),
         (Merge("subtract"), "'subtract' takes the second source from the first.\n  Expected: 2 sources\n"
          "  Received: 1 source"),
         (Merge(axis=1), "One source is passed on as it is, so axis= has no meaning.\n  Fix: Leave axis= out."),

@@ -19,7 +19,7 @@ from toy_models import KINDS, STEPS, TOKENS, leaf_paths
 Shape = tuple[int, ...]
 # Names that layers and models inside the files have too.
 NAMES = ("dense", "model_1", "functional", "m1", "embedding", "lstm", "m2", "sequential", "encoder", "batch_1", "M1")
-ELEMENTWISE = ("add", "average", "maximum", "minimum", "multiply", "subtract")
+ELEMENTWISE = ("add", "average", "maximum", "minimum", "multiply", "subtract", "abs_difference")
 LAYER_MERGES = ("Add", "Average", "Concatenate")
 
 
@@ -344,7 +344,8 @@ class _Drawing:
             return Feed(sources=(self.source(actual), self.source(actual)), merge="layer", layer=layer), actual
         merge = self.one(ELEMENTWISE)
         narrow = [
-            self.source((*steps, 1) if self.chance(25) else actual) for _ in range(1 if merge == "subtract" else 2)
+            self.source((*steps, 1) if self.chance(25) else actual)
+            for _ in range(1 if merge in ("subtract", "abs_difference") else 2)
         ]
         return Feed(sources=(self.source(actual), *narrow), merge=merge), actual
 

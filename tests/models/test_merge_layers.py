@@ -21,6 +21,7 @@ NUMPY = {
     "minimum": lambda values: reduce(np.minimum, values),
     "multiply": lambda values: values[0] * values[1],
     "subtract": lambda values: values[0] - values[1],
+    "abs_difference": lambda values: np.abs(values[0] - values[1]),
 }
 
 
@@ -54,7 +55,7 @@ def test_elementwise(merge, shapes, tmp_path):
     check(merged(shapes, merge=merge), given, np.asarray(NUMPY[merge](given)), tmp_path)
 
 
-@pytest.mark.parametrize("merge", sorted(set(NUMPY) - {"subtract", "multiply"}))
+@pytest.mark.parametrize("merge", sorted(set(NUMPY) - {"subtract", "abs_difference", "multiply"}))
 def test_more_than_two(merge, tmp_path):
     given = [floats(4, 3, seed=n) for n in range(4)]
     check(merged([(3,)] * 4, merge=merge), given, np.asarray(NUMPY[merge](given)), tmp_path)

@@ -31,13 +31,14 @@ X = np.arange(ROWS * 3, dtype="float32").reshape(ROWS, 3)
 
 LAYERS = {kind: getattr(keras.layers, kind.capitalize()) for kind in ("add", "average", "maximum", "minimum",
                                                                      "multiply", "subtract")}  # fmt: skip
+TWO = ("subtract", "abs_difference")
 
 
 @st.composite
 def merges(draw: st.DrawFn) -> tuple[str, list[np.ndarray], int]:
     """A kind, arrays that it takes, and an axis."""
-    kind = draw(st.sampled_from([*LAYERS, "concatenate", "stack"]))
-    count = 2 if kind == "subtract" else draw(st.integers(2, 4))
+    kind = draw(st.sampled_from([*LAYERS, "abs_difference", "concatenate", "stack"]))
+    count = 2 if kind in TWO else draw(st.integers(2, 4))
     rows, shape = draw(st.integers(1, 4)), draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
     axis = draw(st.integers(1, len(shape) + (kind == "stack")))
     arrays = []
@@ -67,6 +68,8 @@ def test_merges_are_those_of_keras(merge: tuple[str, list[np.ndarray], int]) -> 
         expected = keras.ops.stack(cast, axis)
     elif kind == "concatenate":
         expected = keras.layers.Concatenate(axis=axis, dtype=dtype)(cast)
+    elif kind == "abs_difference":
+        expected = keras.ops.abs(keras.ops.subtract(*cast))
     else:
         expected = LAYERS[kind](dtype=dtype if dtype.startswith("float") else "float32")(cast)
     expected = np.asarray(expected)

@@ -261,7 +261,9 @@ def test_a_file_that_holds_something_else_is_found(monkeypatch: pytest.MonkeyPat
     assert all(check.before == 0 for check in certificate.checks)
 
 
-@pytest.mark.parametrize("merge", ["concatenate", "add", "average", "maximum", "minimum", "multiply", "subtract"])
+@pytest.mark.parametrize(
+    "merge", ["concatenate", "add", "average", "maximum", "minimum", "multiply", "subtract", "abs_difference"]
+)
 def test_a_wrong_merge_is_found(monkeypatch: pytest.MonkeyPatch, merge: str) -> None:
     def graph() -> ks.Graph:
         made = ks.Graph().add("a", dense(3, 4)).add("b", dense(3, 4, "y"))

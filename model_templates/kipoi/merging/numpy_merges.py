@@ -123,5 +123,6 @@ MERGES: dict[str, Callable[[Merge, list[np.ndarray]], np.ndarray]] = {
     "minimum": _each(np.minimum),
     "multiply": _each(np.multiply),
     "subtract": _each(np.subtract),
+    "abs_difference": lambda merge, arrays: np.maximum(*arrays) - np.minimum(*arrays),
     "dot": _dot,
 }
