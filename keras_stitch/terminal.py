@@ -1,14 +1,16 @@
-"""What is shown to whoever waits: tables, and progress."""
+"""What is shown to people: tables, in terminals and notebooks, and progress."""
 
 from __future__ import annotations
 
 import contextlib
+import html
 import io
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from rich import box, progress
+from rich import table as rich_table
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 
@@ -21,7 +23,7 @@ def render(headers: Sequence[str], rows: Sequence[Sequence[str]], *, width: int 
         ─────────────────
         m1         yes
     """
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = rich_table.Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for header in headers:
         table.add_column(header, overflow="fold")
     for row in rows:
@@ -31,6 +33,48 @@ def render(headers: Sequence[str], rows: Sequence[Sequence[str]], *, width: int 
     with console.capture() as captured:
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as data: what its columns are called, and its cells."""
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def __str__(self) -> str:
+        return render(self.headers, self.rows)
+
+    def _repr_html_(self) -> str:
+        def row(cells: Sequence[str], tag: str) -> str:
+            aligned = (f'<{tag} style="text-align: left">{html.escape(cell)}</{tag}>' for cell in cells)
+            return f"<tr>{''.join(aligned)}</tr>"
+
+        body = "".join(row(cells, "td") for cells in self.rows)
+        return f"<table><thead>{row(self.headers, 'th')}</thead><tbody>{body}</tbody></table>"
+
+
+class Shown:
+    """What shows as text and tables: with ``print``, at a Python prompt, and as HTML in a notebook."""
+
+    def _lines(self) -> Sequence[str | Table]:
+        """Lines of text and tables, one below the other; an empty line is for text alone."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self._lines()))
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return "\n".join(
+            line._repr_html_()
+            if isinstance(line, Table)
+            else f'<p style="white-space: pre-wrap">{html.escape(line.strip())}</p>'
+            for line in self._lines()
+            if line != ""
+        )
 
 
 Step = Callable[[str], None]

@@ -1,11 +1,12 @@
 import io
 import re
+from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
 
 from keras_stitch import terminal
-from keras_stitch.terminal import bytes_done, others_show, steps
+from keras_stitch.terminal import Shown, Table, bytes_done, others_show, steps
 
 
 @pytest.fixture
@@ -42,3 +43,30 @@ def test_without_a_terminal_nothing_is_shown(capfd: pytest.CaptureFixture[str]):
         step("loading")
         show(1, None)
     assert capfd.readouterr() == ("", "")
+
+
+class Example(Shown):
+    def _lines(self) -> list[str | Table]:
+        return [
+            "Of <this>:",
+            "",
+            Table(("name", "shape"), [("a<b & [c]", "(None, 4)"), ("d", "()")]),
+            "",
+            "  two\nlines",
+        ]
+
+
+def test_text_at_a_prompt():
+    text = (
+        "Of <this>:\n\nname        shape\n─────────────────────\na<b & [c]   (None, 4)\nd           ()\n\n  two\nlines"
+    )
+    assert str(Example()) == repr(Example()) == text
+
+
+def test_tables_in_a_notebook():
+    root = ElementTree.fromstring(f"<div>{Example()._repr_html_()}</div>")
+    assert [child.tag for child in root] == ["p", "table", "p"]
+    assert [[cell.text for cell in row] for row in root.iter("tr")] == [
+        ["name", "shape"], ["a<b & [c]", "(None, 4)"], ["d", "()"],
+    ]  # fmt: skip
+    assert [text.text for text in root.iter("p")] == ["Of <this>:", "two\nlines"]

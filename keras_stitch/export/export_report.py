@@ -11,7 +11,7 @@ from keras_stitch.errors import SaveError
 from keras_stitch.export.exportable import EXAMPLE
 from keras_stitch.graphs.spec import Port
 from keras_stitch.placement.conflicts import listed
-from keras_stitch.terminal import render
+from keras_stitch.terminal import Shown, Table
 from keras_stitch.verify.equality import Comparison, compare
 from keras_stitch.verify.fresh_process import Arrays
 from keras_stitch.verify.predict_program import plain
@@ -47,8 +47,8 @@ class CheckedOutput:
         return self.name, _shape_text(self.shape), self.dtype, f"{self.magnitude:.3g}", largest, f"{self.allowed:.2g}"
 
 
-@dataclass(frozen=True)
-class Exported:
+@dataclass(frozen=True, repr=False)
+class Exported(Shown):
     """A model that was exported.
 
     Attributes:
@@ -69,15 +69,15 @@ class Exported:
     compared: tuple[str, ...]
     before: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
+    def _lines(self) -> list[str | Table]:
         inputs = [(port.name, _shape_text((None, *port.row)), port.dtype or "") for port in self.inputs]
         outputs = [output.cells() for output in self.outputs]
-        lines = [
+        lines: list[str | Table] = [
             f"{self.path.name}: {FORMATS[self.format]}, {_size_text(self.size)}",
             "",
-            render(("input", "shape", "dtype"), inputs),
+            Table(("input", "shape", "dtype"), inputs),
             "",
-            render(("output", "shape", "dtype", "largest value", "largest difference", "allowed"), outputs),
+            Table(("output", "shape", "dtype", "largest value", "largest difference", "allowed"), outputs),
             "",
             f"Run by {_RUN_BY[self.format]}, and compared with Keras on {listed(self.compared)}.",
         ]
@@ -87,7 +87,7 @@ class Exported:
                 f"This is the final model only: {listed(self.before)} run{'s' * one} before it, and "
                 f"{'is' if one else 'are'} not in it. Its inputs are what the directory's dataloader gives."
             )
-        return "\n".join(lines)
+        return lines
 
 
 def checked_output(

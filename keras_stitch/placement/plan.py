@@ -9,7 +9,7 @@ from functools import cached_property
 from keras_stitch.errors import StitchError
 from keras_stitch.graphs.spec import FRAMEWORKS, PLACEMENTS, GraphSpec, Submodel, Wiring
 from keras_stitch.graphs.upstream import fed_by
-from keras_stitch.terminal import render
+from keras_stitch.terminal import Shown, Table
 
 _ORDER = {"workflow": 0, "dataloader": 1, "model": 2}
 _STAGES = {"workflow": "an environment of its own", "dataloader": "the dataloader", "model": "the stitched model"}
@@ -25,8 +25,8 @@ class Placed:
     environment: str = ""
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Shown):
     """The place of every submodel; ``print`` shows a table.
 
     Attributes:
@@ -51,13 +51,13 @@ class Plan:
     def _by_name(self) -> dict[str, Placed]:
         return {place.submodel: place for place in self.places}
 
-    def __str__(self) -> str:
+    def _lines(self) -> list[str | Table]:
         headers, rows = ["submodel", "placement"], [[place.submodel, place.placement] for place in self.places]
         if any(place.environment for place in self.places):
             headers.append("environment")
             rows = [[*row, place.environment or "-"] for row, place in zip(rows, self.places, strict=True)]
-        table = render([*headers, "why"], [[*row, place.reason] for row, place in zip(rows, self.places, strict=True)])
-        return "\n".join([table, *([self.remark] if self.remark else []), *self.notes])
+        table = Table([*headers, "why"], [[*row, place.reason] for row, place in zip(rows, self.places, strict=True)])
+        return [table, *([self.remark] if self.remark else []), *self.notes]
 
     def at(self, placement: str) -> tuple[str, ...]:
         """The submodels of a stage, in the order in which they were added."""

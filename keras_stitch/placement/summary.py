@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from keras_stitch.graphs.freezing import FROZEN
 from keras_stitch.graphs.spec import FRAMEWORKS, GraphSpec, Port, Submodel, Wiring, shape_text
 from keras_stitch.placement.plan import Plan
-from keras_stitch.terminal import render
+from keras_stitch.terminal import Shown, Table, render
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Row:
     repairs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Summary:
+@dataclass(frozen=True, repr=False)
+class Summary(Shown):
     """The submodels of a graph, its inputs and its outputs; ``print`` shows tables.
 
     Attributes:
@@ -48,7 +48,7 @@ class Summary:
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
 
-    def __str__(self) -> str:
+    def _lines(self) -> list[str | Table]:
         headers = ["submodel", "source", "placement", "frozen", "parameters", "inputs", "outputs"]
         cells = [
             [
@@ -62,13 +62,15 @@ class Summary:
             ]
             for row in self.rows
         ]
-        table = render(headers, cells)
         ends = [("input", port.name, shape_text(port.shape), port.dtype or "") for port in self.inputs]
         ends += [("output", port.name, shape_text(port.shape), port.dtype or "") for port in self.outputs]
-        repairs = "".join(f"\n\n{row.submodel} {repaired_text(row.repairs)}" for row in self.rows if row.repairs)
-        notes = "".join(f"\n\n{note}" for note in self.notes)
-        ends_table = render(("graph", "name", "shape", "dtype"), ends)
-        return f"Graph '{self.name}'\n\n{table}\n\n{ends_table}{repairs}{notes}"
+        lines: list[str | Table] = [f"Graph '{self.name}'", "", Table(headers, cells), ""]
+        lines.append(Table(("graph", "name", "shape", "dtype"), ends))
+        for more in [f"{row.submodel} {repaired_text(row.repairs)}" for row in self.rows if row.repairs] + [
+            *self.notes
+        ]:
+            lines += ["", more]
+        return lines
 
 
 def summarise(

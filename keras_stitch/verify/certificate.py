@@ -9,7 +9,7 @@ from typing import Any
 
 from keras_stitch.errors import SaveError
 from keras_stitch.graphs.spec import Shape, shape_text
-from keras_stitch.terminal import render
+from keras_stitch.terminal import Shown, Table
 from keras_stitch.verify.equality import RULE, TOLERANCE, allowed
 
 NOTHING = "nothing finite"
@@ -100,8 +100,8 @@ class InputRange:
     values: str = ""
 
 
-@dataclass(frozen=True)
-class Certificate:
+@dataclass(frozen=True, repr=False)
+class Certificate(Shown):
     """A stitched model held against its parts, which ran separately, before and after it was saved and loaded.
 
     Attributes:
@@ -240,7 +240,7 @@ class Certificate:
             for check in self.checks
         )
 
-    def __str__(self) -> str:
+    def _lines(self) -> list[str | Table]:
         verdict = "passed" if self.passed else "FAILED"
         headers = ["submodel", "source", "sha256", "weights", "repairs"]
         rows = []
@@ -248,9 +248,9 @@ class Certificate:
             rows.append([part.submodel, part.source, part.sha256 or "-", part.weights, "; ".join(part.repairs)])
             rows += [["", name, sha256, "", ""] for name, sha256 in part.beside]
         columns = 5 if any(part.repairs for part in self.parts) else 4
-        parts = render(headers[:columns], [row[:columns] for row in rows])
+        parts = Table(headers[:columns], [row[:columns] for row in rows])
         title = f"Certificate of graph '{self.graph}': {verdict}"
-        return "\n".join([title, "", render(CHECK_HEADERS, self.check_rows), "", parts, "", *self.lines])
+        return [title, "", Table(CHECK_HEADERS, self.check_rows), "", parts, "", *self.lines]
 
 
 CHECK_HEADERS = ("output", "inputs", "rows", "largest value", "before saving", "after loading", "allowed", "verdict")

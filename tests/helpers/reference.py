@@ -246,6 +246,8 @@ def merged(feed: Feed, values: list[np.ndarray]) -> np.ndarray:
         return reduce(np.add, values) / np.float32(len(values))
     if kind == "dot":
         return dot(feed, *values)
+    if kind == "abs_difference":
+        return np.abs(np.subtract(*values))
     return reduce(getattr(np, kind), values)
 
 
