@@ -18,7 +18,8 @@ def chain(*sources: Any, name: str = "chain") -> Graph:
     """Models one after another, each fed by the one before.
 
     Args:
-        sources: Two or more, each as ``Graph.add`` takes them; called ``model1``, ``model2`` and so on.
+        sources: Some models, or one list of them, each as ``Graph.add`` takes them; called ``model1``, ``model2`` and
+            so on.
         name: The graph's name.
 
     Example:

@@ -77,7 +77,7 @@ def _plain(value: Any) -> Any:
 
 def check_one_source(merge: Merge) -> None:
     """Raise where one source cannot be passed on as it is, because the merge asks for something else."""
-    if merge.kind in ("dot", "subtract", "abs_difference"):
+    if merge.kind != "layer" and KINDS[merge.kind].pair:
         merged_shape(merge, [()])  # tells that it takes two
     if merge.kind == "layer":
         raise StitchError(

@@ -29,6 +29,7 @@ class Kind:
         takes: The families of dtypes that it works on; ``None`` for any.
         makes_floats: Whether it makes floats of integers.
         new_axis: Whether every source gets a new axis before its layer takes it.
+        pair: Whether it takes two sources, no more and no less.
         before: Layers that take the sources each, where its layer takes what these make.
     """
 
@@ -39,6 +40,7 @@ class Kind:
     takes: frozenset[str] | None = frozenset(NUMBERS)
     makes_floats: bool = False
     new_axis: bool = False
+    pair: bool = False
     before: tuple[str, ...] = ()
 
 
@@ -258,18 +260,19 @@ KINDS: Mapping[str, Kind] = {
     "maximum": Kind(_broadcast, _each(np.maximum), "Maximum"),
     "minimum": Kind(_broadcast, _each(np.minimum), "Minimum"),
     "multiply": Kind(_broadcast, _each(np.multiply), "Multiply"),
-    "subtract": Kind(_subtracted, _each(np.subtract), "Subtract"),
+    "subtract": Kind(_subtracted, _each(np.subtract), "Subtract", pair=True),
     # No layer of Keras takes absolute values. The larger less the smaller is the same, for unsigned integers, too.
     "abs_difference": Kind(
         _paired,
         _each(lambda one, other: np.maximum(one, other) - np.minimum(one, other)),
         "Subtract",
+        pair=True,
         before=("Maximum", "Minimum"),
     ),
     "stack": Kind(
         _stacked, lambda merge, arrays: np.stack(arrays, merge.axis), "Concatenate", ("axis",), None, new_axis=True
     ),
-    "dot": Kind(_dotted, _dot, "Dot", ("axes", "normalize"), takes=frozenset({"float"})),
+    "dot": Kind(_dotted, _dot, "Dot", ("axes", "normalize"), takes=frozenset({"float"}), pair=True),
 }
 
 MERGES = tuple(KINDS)

@@ -66,9 +66,8 @@ class Summary(Shown):
         ends += [("output", port.name, shape_text(port.shape), port.dtype or "") for port in self.outputs]
         lines: list[str | Table] = [f"Graph '{self.name}'", "", Table(headers, cells), ""]
         lines.append(Table(("graph", "name", "shape", "dtype"), ends))
-        for more in [f"{row.submodel} {repaired_text(row.repairs)}" for row in self.rows if row.repairs] + [
-            *self.notes
-        ]:
+        repairs = [f"{row.submodel} {repaired_text(row.repairs)}" for row in self.rows if row.repairs]
+        for more in (*repairs, *self.notes):
             lines += ["", more]
         return lines
 
